@@ -1,0 +1,42 @@
+"""Errors a user can act on.
+
+Each says what is wrong, where, and what to do next. The command line prints the message alone and exits with status 2;
+anything else that escapes is a defect of the kit and keeps its traceback.
+"""
+
+
+class UserError(Exception):
+    """Something the user can put right.
+
+    Args:
+        what: One sentence: the thing, the rule it broke and the value received.
+        hint: One sentence: what to do next. Optional where `what` already says so.
+    """
+
+    def __init__(self, what: str, hint: str = ""):
+        super().__init__(f"{what}\n{hint}" if hint else what)
+        self.what = what
+        self.hint = hint
+
+    def __reduce__(self):
+        return type(self), (self.what, self.hint)
+
+
+class ConfigError(UserError):
+    """A setting is unknown, of the wrong type, or out of range."""
+
+
+class BackendError(UserError):
+    """The Keras backend asked for is unknown or not installed."""
+
+
+class DataError(UserError):
+    """The photos, their labels or their splits cannot be used as they are."""
+
+
+class WeightsError(UserError):
+    """Pretrained weights are missing, damaged or do not fit the model."""
+
+
+class StorageError(UserError):
+    """A file or folder cannot be written or read: disk full, no permission, damaged record."""

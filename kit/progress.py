@@ -1,0 +1,62 @@
+"""Progress bars with rates on a terminal; silence anywhere else."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+_quiet = False
+
+
+def set_quiet(quiet: bool) -> None:
+    """Switches every bar off (`--quiet`, `--json`) or back on."""
+    global _quiet
+    _quiet = quiet
+
+
+def shown() -> bool:
+    """True where a person watches: standard error is a terminal and nobody asked for quiet."""
+    return not _quiet and sys.stderr.isatty()
+
+
+def say(message: str) -> None:
+    """One line for the person who watches, on standard error; dropped where quiet was asked for."""
+    if not _quiet:
+        print(message, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def track(label: str, total: int, unit: str = "images") -> Iterator[Callable[[int], None]]:
+    """A progress bar with a rate and the time left.
+
+    Args:
+        label: What is being done ("decoding").
+        total: How many `unit` there are.
+        unit: What is counted, plural.
+
+    Yields:
+        `advance(n)`, to be called after every n done.
+    """
+    if not shown() or total == 0:
+        yield lambda n: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description:<22}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[unit]}"),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=total, unit=unit, rate="")
+
+        def advance(n: int) -> None:
+            bar.update(task, advance=n)
+            speed = bar.tasks[0].finished_speed or bar.tasks[0].speed
+            if speed:
+                bar.update(task, rate=f"{speed:,.0f}/s")
+
+        yield advance
