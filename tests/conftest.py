@@ -1,0 +1,101 @@
+"""One backend a process, a home and a cache of their own, and the fixtures that every test file shares."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# Keras reads all three when it is imported, and test files import it while pytest collects them: set them first.
+HOME = tempfile.mkdtemp(prefix="transferkit-tests-")
+os.environ["KERAS_HOME"] = HOME
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+BACKEND = os.environ.setdefault("KERAS_BACKEND", "jax" if find_spec("jax") else "tensorflow")
+
+REAL_DATA = os.environ.get("TRANSFERKIT_REAL_DATA", "")
+NO_REAL_DATA = "needs real photos: set TRANSFERKIT_REAL_DATA to the folder that holds flowers/ and weights/"
+
+# No deadline: a first example pays for imports and compilation. Derandomised: a red run is red again when repeated.
+settings.register_profile("kit", deadline=None, derandomize=True, max_examples=50, database=None)
+settings.load_profile("kit")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_environment(tmp_path_factory):
+    """No setting of the person who runs the tests reaches them; session fixtures see the same environment as tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("TRANSFERKIT_")]:
+            patch.delenv(name)
+        patch.setenv("TRANSFERKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory) -> Path:
+    """A folder of three classes with 24 photos each; never write into it."""
+    from photos import make_photos
+
+    return make_photos(tmp_path_factory.mktemp("photos"), ("blue", "green", "red"), 24)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder that holds the real flowers/ and weights/."""
+    if not REAL_DATA:
+        pytest.skip(NO_REAL_DATA)
+    folder = Path(REAL_DATA).expanduser().resolve()
+    missing = [name for name in ("flowers", "weights") if not (folder / name).is_dir()]
+    if missing:
+        pytest.fail(f"TRANSFERKIT_REAL_DATA is {folder}, which has no folder {' or '.join(missing)}", pytrace=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run_cli(tmp_path_factory):
+    """Runs the command line in a process of its own: `run_cli("train", folder, "--json", env={...}, cwd=...)`.
+
+    `env` is added to the environment (None removes a name). The working folder is a temporary one, so that default
+    output folders land there. Returns the CompletedProcess, with text.
+    """
+    import kit
+
+    where_kit_is = str(Path(kit.__file__).resolve().parents[1])
+    home = tmp_path_factory.mktemp("cwd")
+
+    def run(*args, env=None, cwd=None, timeout=300, **options) -> subprocess.CompletedProcess:
+        given = {**os.environ, "PYTHONPATH": where_kit_is, "COLUMNS": "120", "PYTHONIOENCODING": "utf-8", **(env or {})}
+        environment = {name: str(value) for name, value in given.items() if value is not None}
+        command = [sys.executable, "-m", "kit.cli", *map(str, args)]
+        options = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL, **options}
+        return subprocess.run(command, env=environment, cwd=cwd or home, timeout=timeout, check=False, **options)
+
+    return run
+
+
+def pytest_collection_modifyitems(items):
+    """Skips real-data tests before any fixture of theirs is built."""
+    if not REAL_DATA:
+        for item in items:
+            if item.get_closest_marker("real"):
+                item.add_marker(pytest.mark.skip(reason=NO_REAL_DATA))
+
+
+def pytest_report_header():
+    return f"keras backend: {BACKEND}"
+
+
+def pytest_terminal_summary(terminalreporter):
+    skipped = [report for report in terminalreporter.stats.get("skipped", []) if "real" in report.keywords]
+    line = f"Keras backend: {BACKEND}."
+    if skipped:
+        line += f" {len(skipped)} tests skipped for lack of TRANSFERKIT_REAL_DATA (real photos and weights)."
+    terminalreporter.write_line(line)
+
+
+def pytest_unconfigure():
+    shutil.rmtree(HOME, ignore_errors=True)
