@@ -1,0 +1,164 @@
+"""What training did, epoch by epoch: EpochRecord and History, read and drawn without keras."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass, fields
+from typing import TYPE_CHECKING
+
+from kit.errors import StorageError, UserError
+
+if TYPE_CHECKING:
+    import pandas  # type: ignore[import-untyped]  # its stubs are a package of their own, not needed to run
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One pass over the training photos.
+
+    Attributes:
+        epoch: Counts on across phases, from 1.
+        phase: Name of the phase, as in `phases.N.name`.
+        seconds: Wall time of the epoch, validation included; 0 or more.
+        learning_rate: Step size at the end of the epoch; 0 or more (a cosine falls to 0).
+        loss: Mean of the loss that was minimised, over the epoch's batches.
+        accuracy: Share of training photos classified correctly while training, 0 to 1.
+        val_loss: Mean loss on validation after the epoch; None where there is no validation split.
+        val_accuracy: Accuracy on validation after the epoch, 0 to 1; None where there is no validation split.
+
+    Raises:
+        UserError: If a loss is not finite: training diverged.
+        ValueError: If a number is out of its range, or only one of val_loss and val_accuracy is given.
+    """
+
+    epoch: int
+    phase: str
+    seconds: float
+    learning_rate: float
+    loss: float
+    accuracy: float
+    val_loss: float | None = None
+    val_accuracy: float | None = None
+
+    def __post_init__(self):
+        for name in ("loss", "val_loss"):
+            value = getattr(self, name)
+            if value is not None and not math.isfinite(value):
+                raise UserError(
+                    f"Training diverged: {name} is {value} after epoch {self.epoch} (phase {self.phase!r}).",
+                    "Lower the phase's learning rate (`--set phases.N.learning_rate=...`), or give it warmup_epochs.",
+                )
+        if self.epoch < 1:
+            raise ValueError(f"epoch counts from 1, not {self.epoch}")
+        if (self.val_loss is None) != (self.val_accuracy is None):
+            raise ValueError(f"val_loss and val_accuracy come together, not {self.val_loss} and {self.val_accuracy}")
+        for name in ("seconds", "learning_rate"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be 0 or more and finite, not {getattr(self, name)}")
+        for name in ("accuracy", "val_accuracy"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise ValueError(f"{name} must be from 0 to 1, not {value}")
+
+
+COLUMNS = tuple(field.name for field in fields(EpochRecord))
+
+
+@dataclass(frozen=True)
+class History:
+    """Epochs in order, none missing between the first and the last.
+
+    Attributes:
+        records: One EpochRecord an epoch. A whole run starts at epoch 1; one phase of it (`phase`) may start later.
+
+    Raises:
+        ValueError: If an epoch is missing, repeated or out of order.
+    """
+
+    records: tuple[EpochRecord, ...] = ()
+
+    def __post_init__(self):
+        for before, after in zip(self.records, self.records[1:], strict=False):
+            if after.epoch != before.epoch + 1:
+                raise ValueError(f"epoch {before.epoch} must be followed by {before.epoch + 1}, not {after.epoch}")
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __iter__(self) -> Iterator[EpochRecord]:
+        return iter(self.records)
+
+    def append(self, record: EpochRecord) -> "History":
+        """This history and one more epoch."""
+        return History((*self.records, record))
+
+    def phases(self) -> tuple[str, ...]:
+        """Names of the phases, in the order they ran."""
+        return tuple(dict.fromkeys(record.phase for record in self.records))
+
+    def phase(self, name: str) -> "History":
+        """The epochs of one phase; empty where it did not run."""
+        return History(tuple(record for record in self.records if record.phase == name))
+
+    def best(self, monitor: str = "val_accuracy") -> EpochRecord:
+        """The epoch that is kept.
+
+        Args:
+            monitor: `val_accuracy` (highest; ties: lower val_loss) or `val_loss` (lowest). Further ties: the earliest.
+
+        Returns:
+            The best epoch; the last one where there is no validation split to choose by.
+
+        Raises:
+            ValueError: If the history is empty or the monitor unknown.
+        """
+        if monitor not in ("val_accuracy", "val_loss"):
+            raise ValueError(f"monitor must be val_accuracy or val_loss, not {monitor!r}")
+        if not self.records:
+            raise ValueError("an empty history has no best epoch")
+        if any(record.val_loss is None for record in self.records):
+            return self.records[-1]
+        return min(self.records, key=lambda record: _rank(record, monitor))
+
+    def to_frame(self) -> "pandas.DataFrame":
+        """One row an epoch, the columns of EpochRecord; val_* are NaN where None."""
+        import pandas
+
+        columns = {name: [getattr(record, name) for record in self.records] for name in COLUMNS}
+        types = {name: "object" if name == "phase" else "float64" for name in COLUMNS} | {"epoch": "int64"}
+        return pandas.DataFrame({name: pandas.Series(values, dtype=types[name]) for name, values in columns.items()})
+
+    @classmethod
+    def from_frame(cls, frame: "pandas.DataFrame") -> "History":
+        """Reads what `to_frame` wrote; NaN and missing val_* become None.
+
+        Raises:
+            StorageError: If a column is missing or the rows are not a history: a record damaged by hand.
+        """
+        missing = [name for name in COLUMNS if name not in frame.columns]
+        if missing:
+            raise StorageError(f"The history lacks the columns {', '.join(missing)}.")
+        try:
+            rows = zip(*(frame[name].tolist() for name in COLUMNS), strict=True)
+            return cls(tuple(_record(row) for row in rows))
+        except (ValueError, TypeError) as error:
+            raise StorageError(f"The history is damaged: {error}.") from None
+
+    def equal_curves(self, other: "History") -> bool:
+        """True if both hold the same numbers to the bit, seconds aside (a rerun takes its own time)."""
+        return [_without_seconds(record) for record in self] == [_without_seconds(record) for record in other]
+
+
+def _rank(record: EpochRecord, monitor: str) -> tuple[float, ...]:
+    # val_* are not None here: `best` returned before otherwise
+    loss, accuracy = float(record.val_loss or 0.0), float(record.val_accuracy or 0.0)
+    return (-accuracy, loss) if monitor == "val_accuracy" else (loss,)
+
+
+def _record(row: tuple) -> EpochRecord:
+    epoch, phase, *numbers, val_loss, val_accuracy = row
+    optional = (None if value is None or math.isnan(value) else float(value) for value in (val_loss, val_accuracy))
+    return EpochRecord(int(epoch), str(phase), *map(float, numbers), *optional)
+
+
+def _without_seconds(record: EpochRecord) -> tuple:
+    return tuple(value for name, value in zip(COLUMNS, astuple(record), strict=True) if name != "seconds")
