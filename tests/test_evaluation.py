@@ -1,0 +1,303 @@
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import stats
+from sklearn import metrics as reference
+
+from kit.evaluation import (
+    SMALLEST_PROBABILITY,
+    TEMPERATURES,
+    apply_temperature,
+    calibration_error,
+    confusion,
+    fit_temperature,
+    log_loss,
+    macro_f1,
+    mcnemar,
+    per_class,
+    score,
+    summarise_seeds,
+    top_k_accuracy,
+    wilson_interval,
+)
+
+
+@st.composite
+def scored(draw, most_photos=40, most_classes=13):
+    """Probabilities (n, c) and labels (n,), n from 1, c from 2."""
+    n, c = draw(st.integers(1, most_photos)), draw(st.integers(2, most_classes))
+    weights = draw(arrays(np.float64, (n, c), elements=st.floats(0.001, 1)))
+    labels = draw(arrays(np.int64, (n,), elements=st.integers(0, c - 1)))
+    return weights / weights.sum(axis=1, keepdims=True), labels
+
+
+def some(n, c, seed=0, sharpness=1.0):
+    """Probabilities and labels drawn from them: a calibrated model, made over- or underconfident by `sharpness`."""
+    generator = np.random.default_rng(seed)
+    logits = generator.normal(size=(n, c)) * 2
+    fair = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    labels = (generator.random((n, 1)) > fair.cumsum(axis=1)).sum(axis=1).clip(0, c - 1)
+    sharp = np.exp(logits * sharpness)
+    return sharp / sharp.sum(axis=1, keepdims=True), labels
+
+
+# === Intervals and tests ===
+
+
+@pytest.mark.parametrize(
+    ("successes", "n", "low", "high"),
+    [
+        (0, 0, 0.0, 1.0),  # nothing known
+        (0, 10, 0.0, 0.2775),  # z² / (n + z²)
+        (10, 10, 0.7225, 1.0),  # its mirror image
+        (81, 263, 0.2553, 0.3662),  # Newcombe 1998, table I, method 3
+        (15, 148, 0.0624, 0.1605),  # the same
+        (1, 29, 0.0061, 0.1718),  # the same
+    ],
+)
+def test_wilson_interval_gives_published_values(successes, n, low, high):
+    assert wilson_interval(successes, n) == pytest.approx((low, high), abs=5e-5)
+
+
+@given(st.integers(1, 5000), st.floats(0, 1), st.floats(0.5, 0.999))
+def test_wilson_interval_agrees_with_scipy(n, share, confidence):
+    successes = round(share * n)
+    expected = stats.binomtest(successes, n).proportion_ci(confidence, method="wilson")
+    low, high = wilson_interval(successes, n, confidence)
+    assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-9)
+    assert 0 <= low <= successes / n <= high <= 1
+
+
+@pytest.mark.parametrize("wrong", [(-1, 3), (4, 3), (1, 3, 0.0), (1, 3, 1.0)])
+def test_wilson_interval_refuses_what_is_no_share(wrong):
+    with pytest.raises(ValueError, match="successes"):
+        wilson_interval(*wrong)
+
+
+@given(st.integers(0, 300), st.integers(0, 300))
+def test_mcnemar_agrees_with_the_binomial_test(only_a, only_b):
+    a = np.repeat([True, False, True, False], [only_a, only_b, 5, 2])
+    b = np.repeat([False, True, True, False], [only_a, only_b, 5, 2])
+    result = mcnemar(a, b)
+    assert (result.both, result.only_a, result.only_b, result.neither) == (5, only_a, only_b, 2)
+    expected = stats.binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
+    assert result.p_value == pytest.approx(expected, rel=1e-9, abs=1e-300)
+
+
+def test_mcnemar_needs_booleans_of_one_length():
+    with pytest.raises(ValueError, match="bool"):
+        mcnemar(np.array([1, 0]), np.array([True, False]))
+    with pytest.raises(ValueError, match="bool"):
+        mcnemar(np.array([True]), np.array([True, False]))
+
+
+# === Scores ===
+
+
+@given(scored())
+def test_scores_agree_with_scikit_learn(example):
+    probabilities, labels = example
+    names = [f"class {i}" for i in range(probabilities.shape[1])]
+    codes = list(range(len(names)))
+    predicted = probabilities.argmax(axis=1)
+    scores = score(probabilities, labels, names)
+    assert scores.accuracy == pytest.approx(reference.accuracy_score(labels, predicted))
+    assert scores.macro_f1 == pytest.approx(reference.f1_score(labels, predicted, average="macro", zero_division=0))
+    assert scores.log_loss == pytest.approx(reference.log_loss(labels, probabilities, labels=codes))
+    assert np.array_equal(scores.confusion, reference.confusion_matrix(labels, predicted, labels=codes))
+    expected = reference.precision_recall_fscore_support(labels, predicted, labels=codes, zero_division=0)
+    for i, name in enumerate(names):
+        values = [scores.per_class[name][key] for key in ("precision", "recall", "f1", "support")]
+        assert values == pytest.approx([column[i] for column in expected])
+
+
+@given(scored())
+def test_calibration_error_is_the_sum_over_the_bins(example):
+    probabilities, labels = example
+    confidence, correct = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    expected = 0.0
+    for low, high in zip(np.linspace(0, 1, 16)[:-1], np.linspace(0, 1, 16)[1:], strict=True):
+        inside = (confidence > low) & (confidence <= high)
+        if inside.any():
+            expected += inside.mean() * abs(correct[inside].mean() - confidence[inside].mean())
+    assert calibration_error(probabilities, labels) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "labels", "error"),
+    [
+        ([[1.0, 0.0]], [0], 0.0),  # certain and right
+        ([[1.0, 0.0]], [1], 1.0),  # certain and wrong
+        ([[0.5, 0.5], [0.5, 0.5]], [0, 1], 0.0),  # half right at confidence one half (ties go to the first class)
+        ([[0.6, 0.4], [0.6, 0.4]], [0, 0], 0.4),  # always right at confidence 0.6
+        # 0.6 = 9/15 is the upper edge of its bin: apart from 0.61, the two errors do not cancel
+        ([[0.6, 0.4], [0.61, 0.39]], [0, 1], (0.4 + 0.61) / 2),
+    ],
+)
+def test_calibration_error_of_known_cases(probabilities, labels, error):
+    assert calibration_error(np.array(probabilities), np.array(labels)) == pytest.approx(error)
+
+
+def test_log_loss_of_an_impossible_label_is_finite_and_stated():
+    assert log_loss(np.array([[1.0, 0.0]]), np.array([1])) == pytest.approx(-math.log(SMALLEST_PROBABILITY))
+    assert log_loss(np.array([[1.0, 0.0]]), np.array([0])) == 0
+
+
+@given(scored(most_classes=15), st.integers(1, 15))
+def test_top_k_counts_labels_among_the_k_most_probable(example, k):
+    probabilities, labels = example
+    better = (probabilities > probabilities[np.arange(len(labels)), labels][:, None]).sum(axis=1)
+    earlier = [(row[:label] == row[label]).sum() for row, label in zip(probabilities, labels, strict=True)]
+    assert top_k_accuracy(probabilities, labels, k) == pytest.approx(np.mean(better + earlier < k))
+
+
+def test_top_5_is_scored_over_ten_classes_only():
+    ten, eleven = some(50, 10), some(50, 11)
+    assert score(*ten, [str(i) for i in range(10)]).top_5_accuracy is None
+    expected = reference.top_k_accuracy_score(eleven[1], eleven[0], k=5, labels=range(11))
+    assert score(*eleven, [str(i) for i in range(11)]).top_5_accuracy == pytest.approx(expected)
+
+
+def test_a_class_nobody_has_or_predicts_does_not_weigh_on_macro_f1():
+    matrix = confusion(np.array([0, 0, 1]), np.array([0, 0, 1]), classes=3)
+    assert macro_f1(matrix) == 1
+    assert per_class(matrix, ["a", "b", "c"])["c"] == {"precision": 0, "recall": 0, "f1": 0, "support": 0}
+
+
+def test_an_empty_split_scores_none_and_is_json():
+    scores = score(np.zeros((0, 12)), np.zeros(0), [str(i) for i in range(12)], temperature=2.0)
+    entry = json.loads(json.dumps(scores.to_dict(), allow_nan=False))
+    assert entry["n"] == 0
+    assert {key for key, value in entry.items() if value is None} == set(entry) - {"n", "confusion", "per_class"}
+
+
+def test_an_entry_of_metrics_has_the_recorded_keys():
+    entry = score(*some(60, 3), ["a", "b", "c"], temperature=1.5).to_dict()
+    assert set(entry) == {
+        "n", "accuracy", "accuracy_interval", "macro_f1", "log_loss", "log_loss_scaled", "calibration_error",
+        "calibration_error_scaled", "top_5_accuracy", "confusion", "per_class",
+    }  # fmt: skip
+    assert json.loads(json.dumps(entry, allow_nan=False)) == entry
+    low, high = entry["accuracy_interval"]
+    assert low < entry["accuracy"] < high
+    assert np.sum(entry["confusion"]) == entry["n"] == 60
+
+
+def test_float32_probabilities_give_the_figures_of_their_float64_copy():
+    probabilities, labels = some(200, 5)
+    narrow = probabilities.astype(np.float32)
+    assert score(narrow, labels, "abcde", 1.3) == score(narrow.astype(np.float64), labels, "abcde", 1.3)
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "labels", "names", "complaint"),
+    [
+        ([[0.5, 0.5]], [0, 1], "ab", "labels"),  # two labels, one photo
+        ([0.5, 0.5], [0, 1], "ab", "probabilities must be"),  # not a table
+        ([[0.5, 0.5]], [2], "ab", "from 0 to 1"),  # no such class
+        ([[0.5, 0.5]], [-1], "ab", "from 0 to 1"),  # would index from the end
+        ([[0.5, 0.5]], [0.0], "ab", "whole numbers"),  # labels as floats
+        ([[0.5, 0.4]], [0], "ab", "add up to 1"),  # not a distribution
+        ([[1.5, -0.5]], [0], "ab", "add up to 1"),  # adds up, but is none
+        ([[float("nan"), 1.0]], [0], "ab", "add up to 1"),  # a broken model
+        ([[0.5, 0.5]], [0], "abc", "names"),  # three names, two classes
+        ([[0.5, 0.5]], [0], "aa", "different names"),  # one name twice
+    ],
+)
+def test_score_refuses_what_it_cannot_mean(probabilities, labels, names, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        score(np.array(probabilities), np.array(labels), list(names))
+
+
+@pytest.mark.parametrize(("labels", "predicted"), [([0, 3], [0, 0]), ([0], [0, 1]), ([0, -1], [0, 0])])
+def test_confusion_refuses_other_classes_and_lengths(labels, predicted):
+    with pytest.raises(ValueError, match="labels and predicted"):
+        confusion(np.array(labels), np.array(predicted), classes=3)
+
+
+# === Temperature ===
+
+
+@given(scored(most_photos=30), st.floats(0.05, 20))
+@settings(max_examples=60)
+def test_no_other_temperature_has_a_lower_loss(example, other):
+    probabilities, labels = example
+    best = fit_temperature(probabilities, labels)
+
+    def loss(temperature):
+        return float(-np.log(apply_temperature(probabilities, temperature)[np.arange(len(labels)), labels]).mean())
+
+    assert TEMPERATURES[0] <= best <= TEMPERATURES[1]
+    assert loss(best) <= loss(other) + 1e-9
+
+
+@pytest.mark.parametrize("sharpness", [0.5, 1.0, 3.0])
+def test_the_fitted_temperature_undoes_over_and_underconfidence(sharpness):
+    probabilities, labels = some(20_000, 4, sharpness=sharpness)
+    temperature = fit_temperature(probabilities, labels)
+    assert temperature == pytest.approx(sharpness, rel=0.05)
+    scores = score(probabilities, labels, "abcd", temperature)
+    assert scores.log_loss_scaled <= scores.log_loss
+    assert scores.calibration_error_scaled < 0.015
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "labels", "temperature"),
+    [
+        (np.zeros((0, 3)), np.zeros(0, int), 1.0),  # no validation split
+        (np.full((4, 2), 0.5), np.array([0, 1, 0, 0]), 1.0),  # a constant model: nothing to scale
+        (np.ones((4, 1)), np.zeros(4, int), 1.0),  # one class
+        (np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 1]), TEMPERATURES[0]),  # all right: sharper is better
+        (np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([1, 0]), TEMPERATURES[1]),  # all wrong: flatter is better
+        (np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([0, 1]), TEMPERATURES[0]),  # certain and right
+        (np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([1, 0]), TEMPERATURES[1]),  # certain and wrong: no infinity
+    ],
+)
+def test_fit_temperature_at_the_edges(probabilities, labels, temperature):
+    assert fit_temperature(probabilities, labels) == temperature
+
+
+@given(scored(), st.floats(0.05, 20))
+def test_scaling_keeps_rows_whole_and_classes_in_order(example, temperature):
+    probabilities, _ = example
+    scaled = apply_temperature(probabilities, temperature)
+    assert np.allclose(scaled.sum(axis=1), 1)
+    order = np.argsort(probabilities, axis=1, kind="stable")
+    assert (np.diff(np.take_along_axis(scaled, order, axis=1), axis=1) >= 0).all()
+    assert np.allclose(apply_temperature(probabilities, 1.0), probabilities)
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan, math.inf])
+def test_apply_temperature_refuses_what_is_none(temperature):
+    with pytest.raises(ValueError, match="temperature"):
+        apply_temperature(np.array([[0.5, 0.5]]), temperature)
+
+
+# === Seeds ===
+
+
+def test_summary_of_seeds_keeps_the_nesting():
+    runs = [
+        {"test": {"accuracy": 0.9, "confusion": [[1]], "top_5_accuracy": None, "per_class": {"a": {"f1": 1}}}},
+        {"test": {"accuracy": 0.7, "confusion": [[2]], "top_5_accuracy": None, "per_class": {"a": {"f1": 0}}}},
+        {"test": {"accuracy": 0.8, "confusion": [[3]], "top_5_accuracy": None, "per_class": {}}},
+    ]
+    summary = summarise_seeds(runs)
+    assert set(summary["test"]) == {"accuracy", "per_class"}
+    accuracy = summary["test"]["accuracy"]
+    assert accuracy == {
+        "mean": pytest.approx(0.8), "standard_deviation": pytest.approx(0.1), "low": 0.7, "high": 0.9, "runs": 3,
+    }  # fmt: skip
+    assert summary["test"]["per_class"]["a"]["f1"]["runs"] == 2
+
+
+def test_one_seed_has_no_spread():
+    assert summarise_seeds([{"accuracy": 0.5}])["accuracy"] == {
+        "mean": 0.5, "standard_deviation": None, "low": 0.5, "high": 0.5, "runs": 1,
+    }  # fmt: skip
+    assert summarise_seeds([]) == {}
