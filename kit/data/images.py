@@ -1,0 +1,264 @@
+"""One file -> RGB pixels, the way a person sees the photo.
+
+Everything that goes wrong with a file becomes an ImageProblem; nothing else escapes, no warning either.
+"""
+
+import io
+import re
+import stat
+import struct
+import warnings
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from kit.config import DataConfig
+
+DECODER_VERSION = 1  # raise it whenever the same bytes would give other pixels: stores and audit caches depend on it
+
+MAX_PIXELS = 178_956_970  # where Pillow itself raises DecompressionBombError: 2 x 1 GiB / 4 / 3
+MAX_FILE_BYTES = 2 << 30
+
+# Left out on purpose: EPS (runs Ghostscript), and TGA and others without a signature (text can look like them).
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF", "BMP", "TIFF", "PPM", "JPEG2000", "ICO", "MPO", "QOI")
+
+_SIGNATURES = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF", b"\0\0\0\x0cjP")
+_HEIC = (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypmif1")
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_MAY_BE_TRANSPARENT = ("1", "L", "P", "RGB", "LA", "PA", "RGBA", "RGBa")
+_UNSUPPORTED = ("not available", "not supported", "unsupported", "unknown")
+_QUIET = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
+
+Image.init()  # registers every format now: later, several threads would do it at once
+
+
+class ImageProblem(Exception):
+    """A file that gives no pixels.
+
+    Attributes:
+        kind: `empty`, `not-an-image`, `truncated` (cut short or damaged), `bomb` (too many pixels) or `unreadable`.
+        detail: One line that says more.
+    """
+
+    def __init__(self, kind: str, detail: str):
+        super().__init__(f"{kind}: {detail}")
+        self.kind = kind
+        self.detail = detail
+
+    def __reduce__(self):
+        return type(self), (self.kind, self.detail)
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A decoded file.
+
+    Attributes:
+        image: Pillow image of mode RGB, upright; smaller than the file's where `at_least` allowed it.
+        width: Of the file's picture as displayed, in pixels.
+        height: Likewise.
+        format: Pillow's name of the file format, such as `JPEG`.
+        mode: Pillow's mode of the file, such as `CMYK`.
+    """
+
+    image: Image.Image
+    width: int
+    height: int
+    format: str
+    mode: str
+
+
+def decode(file: Path | bytes, config: DataConfig) -> np.ndarray:
+    """One file -> uint8 (image_size, image_size, 3), 0-255.
+
+    Raises:
+        ImageProblem: If the file gives no pixels.
+    """
+    return fit_square(load_photo(file, config), config.image_size, config.resize, config.background)
+
+
+def load_photo(file: Path | bytes, config: DataConfig) -> Image.Image:
+    """The image that `fit_square` and `render_views` start from: large enough for crops of half its side."""
+    return load_rgb(file, config.background, at_least=2 * config.image_size)
+
+
+def load_rgb(
+    file: Path | bytes, background: tuple[int, ...] = (255, 255, 255), at_least: int | None = None
+) -> Image.Image:
+    """One file -> Pillow image of mode RGB, upright, transparency shown on the background.
+
+    Args:
+        file: A path, or the file's bytes.
+        background: Red, green, blue, 0-255.
+        at_least: Lets a JPEG be decoded at 1/2, 1/4 or 1/8 of its size (much faster), as long as its shorter side keeps
+            this many pixels.
+
+    Raises:
+        ImageProblem: If the file gives no pixels.
+    """
+    return read_photo(read_file(file) if isinstance(file, Path) else file, background, at_least).image
+
+
+def read_file(file: Path) -> bytes:
+    """The file's bytes.
+
+    Raises:
+        ImageProblem: If it cannot be read, is no regular file (a pipe would block) or has over 2 GiB.
+    """
+    try:
+        status = file.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ImageProblem("unreadable", "not a regular file")
+        if status.st_size > MAX_FILE_BYTES:
+            raise ImageProblem("bomb", f"{status.st_size:,} bytes; at most {MAX_FILE_BYTES:,} are read")
+        return file.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise ImageProblem("unreadable", getattr(error, "strerror", None) or _one_line(error)) from error
+
+
+def read_photo(content: bytes, background: tuple[int, ...], at_least: int | None = None) -> Photo:
+    """As `load_rgb`, with what the file says of itself."""
+    _quieten_pillow()
+    if not content:
+        raise ImageProblem("empty", "the file has no bytes")
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            return _photo(image, background, at_least)
+    except ImageProblem:
+        raise
+    except Image.DecompressionBombError as error:
+        raise ImageProblem("bomb", _one_line(error)) from error
+    except UnidentifiedImageError as error:
+        raise _unidentified(content) from error
+    except Exception as error:  # Pillow's decoders raise nearly anything on damaged bytes
+        raise _undecodable(error) from error
+
+
+def fit_square(image: Image.Image, size: int, resize: str, background: tuple[int, ...]) -> np.ndarray:
+    """An RGB image -> uint8 (size, size, 3), 0-255, by antialiased bilinear resampling.
+
+    Args:
+        image: Of mode RGB.
+        size: Side of the result, in pixels.
+        resize: `crop` (the middle square), `stretch` (all, changing the proportions) or `pad` (all, on the background).
+        background: Fills what `pad` leaves: red, green, blue, 0-255.
+    """
+    width, height = image.size
+    if resize == "pad":
+        scale = size / max(width, height)
+        inner = (max(1, round(width * scale)), max(1, round(height * scale)))
+        canvas = Image.new("RGB", (size, size), tuple(background))
+        whole = _resized(image, inner, plain_box(image, "stretch"))
+        canvas.paste(whole, ((size - inner[0]) // 2, (size - inner[1]) // 2))
+        return np.array(canvas)
+    return np.array(_resized(image, (size, size), plain_box(image, resize)))
+
+
+def plain_box(image: Image.Image, resize: str) -> tuple[float, float, float, float]:
+    """Left, top, right, bottom of what the plain view shows, in pixels."""
+    width, height = image.size
+    side = min(width, height)
+    across, down = (side, side) if resize == "crop" else (width, height)
+    return ((width - across) / 2, (height - down) / 2, (width + across) / 2, (height + down) / 2)
+
+
+def _resized(image: Image.Image, size: tuple[int, int], box: tuple[float, float, float, float]) -> Image.Image:
+    # The gap of 3 keeps within a level or two of exact resampling, per Pillow's documentation of `reducing_gap`.
+    return image.resize(size, Image.Resampling.BILINEAR, box=box, reducing_gap=3.0)
+
+
+def _photo(image: Image.Image, background: tuple[int, ...], at_least: int | None) -> Photo:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise ImageProblem("bomb", f"{width:,} x {height:,} pixels; at most {MAX_PIXELS:,} are decoded")
+    kind, mode = image.format or "", image.mode
+    if at_least:
+        image.draft("RGB", (at_least, at_least))
+    image.load()
+    # Asked for after loading: a PNG may keep it behind its pixels, and Pillow turns a TIFF while loading it.
+    orientation = _orientation(image)
+    rgb = _to_rgb(image, background)
+    if orientation in _UPRIGHT:
+        rgb = rgb.transpose(_UPRIGHT[orientation])
+    if orientation >= 5:
+        width, height = height, width
+    return Photo(rgb, width, height, kind, mode)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        found = image.getexif().get(_ORIENTATION, 1)
+        return found if found in _UPRIGHT else 1
+    except Exception:  # a damaged EXIF block must not cost the photo
+        return 1
+
+
+def _to_rgb(image: Image.Image, background: tuple[int, ...]) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        return _scaled_to_8_bits(image).convert("RGB")
+    if image.mode in _MAY_BE_TRANSPARENT and image.has_transparency_data:
+        layer = image.convert("RGBA")
+        canvas = Image.new("RGB", layer.size, tuple(background))
+        canvas.paste(layer, mask=layer.getchannel("A"))
+        return canvas
+    return image.copy() if image.mode == "RGB" else image.convert("RGB")
+
+
+def _scaled_to_8_bits(image: Image.Image) -> Image.Image:
+    """16-bit, 32-bit and floating-point grey -> 8 bits, by the smallest usual range that holds all values.
+
+    Usual are 0 to 1 (floating point), 0 to 255 and 0 to 65535; else the values' own range. A type of 16 bits is always
+    taken as 0 to 65535, so that photos of one camera stay comparable.
+    """
+    values = np.nan_to_num(np.asarray(image).astype(np.float64), posinf=0.0, neginf=0.0)
+    low, high = float(values.min()), float(values.max())
+    if image.mode.startswith("I;16"):
+        low, high = 0.0, 65535.0
+    elif low >= 0:
+        tops = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
+        low, high = 0.0, next((top for top in tops if high <= top), high)
+    scaled = (values - low) * (255.0 / max(high - low, 1e-12))
+    return Image.fromarray(np.clip(np.rint(scaled), 0, 255).astype(np.uint8))
+
+
+def _unidentified(content: bytes) -> ImageProblem:
+    head = content[:16]
+    if any(brand in head for brand in _HEIC):
+        return ImageProblem("not-an-image", "a HEIC photo, which Pillow cannot read: convert it to JPEG")
+    if head.startswith(_SIGNATURES):
+        return ImageProblem("truncated", "begins like an image, but its header is damaged or cut short")
+    text = content[:512].isascii() and b"\0" not in content[:512]
+    return ImageProblem("not-an-image", "a text file" if text else f"none of {', '.join(FORMATS)}")
+
+
+def _undecodable(error: Exception) -> ImageProblem:
+    words = str(error).lower()
+    unsupported = isinstance(error, NotImplementedError | MemoryError) or any(word in words for word in _UNSUPPORTED)
+    damaged = isinstance(error, OSError | SyntaxError | EOFError | struct.error | zlib.error | LookupError | ValueError)
+    return ImageProblem("truncated" if damaged and not unsupported else "unreadable", _one_line(error))
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def _quieten_pillow() -> None:
+    """Ignores warnings that come from Pillow's own modules.
+
+    `warnings.catch_warnings` would be the local way, but it swaps the process's filters and so tangles threads. This
+    only ever adds one entry, again where someone else's `catch_warnings` took it away.
+    """
+    if _QUIET not in warnings.filters:
+        warnings.filterwarnings("ignore", category=Warning, module=_QUIET[3].pattern)
