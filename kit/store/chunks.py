@@ -162,7 +162,7 @@ class Appender:
         chunk_bytes: Bytes of rows after which a chunk ends.
     """
 
-    def __init__(self, folder: Path, row_bytes: int, needed: int, chunk_bytes: int = CHUNK_BYTES):
+    def __init__(self, folder: Path, row_bytes: int, needed: int, chunk_bytes: int):
         self._folder, self._row_bytes, self._needed, self._chunk_bytes = folder, row_bytes, needed, chunk_bytes
         numbers = [int(path.stem) for path in folder.glob(f"*{SUFFIX}") if path.stem.isdigit()]
         self._next_number = max(numbers, default=0) + 1

@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike
 from kit import progress
 from kit.errors import StorageError
 from kit.files import cache_folder, fingerprint, read_json, require_space, storage_errors, write_json
-from kit.store.chunks import KEY_BYTES, SUFFIX, Appender, Chunk, DamagedChunk
+from kit.store.chunks import CHUNK_BYTES, KEY_BYTES, SUFFIX, Appender, Chunk, DamagedChunk
 from kit.store.rows import Rows
 
 FORMAT = 1
@@ -56,13 +56,22 @@ class Store:
         recipe: All that decides a row apart from its key, JSON-serialisable: settings, weights, backend, versions.
         shape: Shape of one row.
         dtype: Type of its elements.
+        chunk_bytes: Bytes of rows after which a chunk file ends; what a kill can cost.
     """
 
-    def __init__(self, kind: str, recipe: dict[str, Any], shape: Sequence[int], dtype: DTypeLike):
+    def __init__(
+        self,
+        kind: str,
+        recipe: dict[str, Any],
+        shape: Sequence[int],
+        dtype: DTypeLike,
+        chunk_bytes: int = CHUNK_BYTES,
+    ):
         self.kind = kind
         self.recipe = dict(recipe)
         self.shape = tuple(int(side) for side in shape)
         self.dtype = np.dtype(dtype)
+        self.chunk_bytes = chunk_bytes
         self.row_bytes = math.prod(self.shape) * self.dtype.itemsize
         if self.row_bytes == 0 or self.dtype.hasobject:
             raise ValueError(f"a row of shape {self.shape} and dtype {self.dtype} cannot be stored")
@@ -209,7 +218,7 @@ def _build(stores: Sequence[Store], keys: list[str], produce: Callable[[list[str
     pending = set(asked)
     with ExitStack() as stack:
         appenders = [
-            stack.enter_context(Appender(store.folder, store.row_bytes, size))
+            stack.enter_context(Appender(store.folder, store.row_bytes, size, store.chunk_bytes))
             for store, size in zip(stores, needed, strict=True)
         ]
         for block_keys, arrays in stack.enter_context(_closing(produce(asked))):
