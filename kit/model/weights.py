@@ -1,0 +1,297 @@
+"""Pretrained weights: found or downloaded, proved, and loaded into the model they belong to."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kit.backend import keras_home
+from kit.data.download import DownloadError, fetch
+from kit.errors import WeightsError
+from kit.files import sha256_file, storage_errors
+
+if TYPE_CHECKING:
+    import h5py
+    import keras
+
+# Source: keras/src/applications/mobilenet_v2.py, BASE_WEIGHT_PATH and below (Keras 3.15); tests compare.
+ADDRESS = "https://storage.googleapis.com/tensorflow/keras-applications/mobilenet_v2/"
+SIZES = (96, 128, 160, 192, 224)
+# Bytes of the files whose size has been seen, by (alpha, size).
+FILE_BYTES = {(1.0, 224): 9_406_464}
+# Numbers in MobileNetV2 without its top, moving statistics included, by alpha; they tell of which alpha a file is.
+NUMBERS = {0.35: 410_208, 0.5: 706_224, 0.75: 1_382_064, 1.0: 2_257_984, 1.3: 3_766_048, 1.4: 4_363_712}
+WANTED = (
+    "Wanted are weights without the classification top, as model.save_weights('x.weights.h5') or Keras 2 writes them."
+)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Where a backbone's first weights come from.
+
+    Attributes:
+        name: `imagenet`, `none`, or a file's name.
+        path: The HDF5 file; None for random weights.
+        sha256: Of the file's bytes, 64 hex digits; empty for random weights.
+    """
+
+    name: str
+    path: Path | None
+    sha256: str
+
+    def __post_init__(self):
+        if (self.path is None) != (self.name == "none") or (self.path is None) != (self.sha256 == ""):
+            raise ValueError(f"weights are a file with its SHA-256, or `none` without; received {self}")
+
+
+def resolve(weights: str, alpha: float, image_size: int) -> Weights:
+    """Finds the weights asked for, downloading Keras's own where they are not there yet, and checks the file.
+
+    Args:
+        weights: `imagenet`, `none`, or a weights file: .weights.h5 (Keras 3) or .h5 (Keras 2, by layer).
+        alpha: Width multiplier of the MobileNetV2 that is to have them.
+        image_size: Side of the images in pixels. There are files for 96, 128, 160, 192 and 224; any other size takes
+            the one for 224, as Keras does.
+
+    Raises:
+        WeightsError: If there is no such file, it cannot be downloaded, or it is damaged or of another alpha.
+    """
+    if weights == "none":
+        return Weights("none", None, "")
+    if weights == "imagenet":
+        path = _imagenet(alpha, image_size if image_size in SIZES else 224)
+        return Weights("imagenet", path, sha256_file(path))
+    path = _local(weights)
+    _require_alpha(path, alpha)
+    return Weights(path.name, path, sha256_file(path))
+
+
+def load_into(backbone: "keras.Model", weights: Weights) -> None:
+    """Gives `backbone` the weights of a file, after every layer's shapes have been compared: all or nothing.
+
+    Args:
+        backbone: A built model of plain layers, such as MobileNetV2(include_top=False).
+        weights: What `resolve` returned. `none` changes nothing.
+
+    Raises:
+        WeightsError: If the file does not fit; it names the first layer that differs.
+    """
+    if weights.path is None:
+        return
+    path = weights.path
+    layers = [layer for layer in backbone.layers if layer.weights]
+    with _opened(path) as file:
+        saved = _saved_layers(path, file)
+        # A Keras 2 file is read in order, as Keras does: its layers may have been named otherwise.
+        names = _names_in_keras3(backbone) if _is_keras3(file) else _names_in_order(layers, saved)
+        for layer in layers:
+            _require_shapes(path, layer, saved.get(names.get(layer.name, ""), []))
+        if len(saved) > len(layers):
+            extra = next(name for name in saved if name not in {names[layer.name] for layer in layers})
+            raise _misfit(path, f"it holds {len(saved)} layers, the model has {len(layers)}; one too many is {extra}")
+        values = [(layer, [_finite(path, layer, array) for array in saved[names[layer.name]]]) for layer in layers]
+    for layer, arrays in values:
+        layer.set_weights(arrays)
+
+
+def imagenet_file(alpha: float, size: int) -> Path:
+    """Where Keras keeps its ImageNet weights for MobileNetV2 without top, whether they are there or not."""
+    return keras_home() / "models" / f"mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{float(alpha)}_{size}_no_top.h5"
+
+
+def _imagenet(alpha: float, size: int) -> Path:
+    path, expected = imagenet_file(alpha, size), FILE_BYTES.get((alpha, size))
+    if path.is_file():
+        try:
+            return _proved(path, alpha, expected)
+        except WeightsError as error:
+            aside = path.with_name(path.name + ".damaged")
+            with storage_errors(path):
+                path.replace(aside)
+            raise WeightsError(
+                error.what, f"It was renamed to {aside.name}; run again to download it anew, or use --weights FILE."
+            ) from None
+    try:
+        fetch(ADDRESS + path.name, path, size=expected, label="MobileNetV2 ImageNet weights")
+    except DownloadError as error:
+        raise WeightsError(
+            f"The ImageNet weights {path.name} are not in {path.parent}, and {error.what}",
+            f"Download that file elsewhere and put it into {path.parent}; or use --weights FILE with a weights file you "
+            "have, or --weights none to start from random weights.",
+        ) from error
+    try:
+        return _proved(path, alpha, expected)
+    except WeightsError:
+        path.unlink()
+        raise
+
+
+def _proved(path: Path, alpha: float, size: int | None) -> Path:
+    """The path, if the file has the size and the structure that it should have."""
+    found = path.stat().st_size
+    if size is not None and found != size:
+        raise WeightsError(f"The weights file {path} is damaged: it has {found:,} bytes, not {size:,}.")
+    _require_alpha(path, alpha)
+    return path
+
+
+def _local(weights: str) -> Path:
+    if re.match(r"[a-z][a-z0-9+.-]+://|hf:", weights):
+        raise WeightsError(
+            f"--weights takes a file on this machine, not the address {weights}.", "Download it, then name the file."
+        )
+    path = Path(weights).expanduser()
+    if path.name.endswith(".keras"):
+        raise WeightsError(f"{path} is a whole model, not a weights file.", WANTED)
+    if not path.name.endswith(".h5"):
+        raise WeightsError(
+            f"--weights must be imagenet, none, or a file that ends in .weights.h5 or .h5, not {weights!r}.", WANTED
+        )
+    if not path.is_file():
+        raise WeightsError(f"There is no weights file {path}.", "Check the path, or use --weights imagenet.")
+    return path
+
+
+def _require_alpha(path: Path, alpha: float) -> None:
+    """Refuses a file that is no weights file, or clearly belongs to a MobileNetV2 of another width."""
+    with _opened(path) as file:
+        found = _alpha_of(_saved_layers(path, file))
+    if found not in (None, alpha):
+        raise WeightsError(
+            f"The weights file {path} seems to be of alpha {found}, not of alpha {alpha}.",
+            f"Use --set model.alpha={found}, or a file for alpha {alpha}.",
+        )
+
+
+def _alpha_of(saved: "dict[str, list[h5py.Dataset]]") -> float | None:
+    """The alpha of the MobileNetV2 without top that has as many numbers; None where none has."""
+    count = sum(math.prod(array.shape) for arrays in saved.values() for array in arrays)
+    return next((alpha for alpha, numbers in NUMBERS.items() if numbers == count), None)
+
+
+@contextmanager
+def _opened(path: Path) -> "Iterator[h5py.File]":
+    """The HDF5 file, read-only; what HDF5 finds damaged, then or later, is one WeightsError."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except PermissionError as error:
+        raise WeightsError(f"The weights file {path} cannot be read: {error.strerror}.") from error
+    except (OSError, RuntimeError, KeyError) as error:
+        raise WeightsError(
+            f"The weights file {path} ({path.stat().st_size:,} bytes) is damaged or no HDF5 file: {error}.", WANTED
+        ) from error
+
+
+def _is_keras3(file: "h5py.File") -> bool:
+    return "layer_names" not in file.attrs
+
+
+def _saved_layers(path: Path, file: "h5py.File") -> "dict[str, list[h5py.Dataset]]":
+    """Each layer that has weights, by its name in the file, with its arrays in order; nothing is read yet."""
+    import h5py
+
+    if "model_weights" in file or "model_config" in file.attrs:
+        raise WeightsError(f"{path} is a whole model in HDF5, not a weights file.", WANTED)
+    if _is_keras3(file) and not isinstance(file.get("layers"), h5py.Group):
+        raise WeightsError(f"{path} is an HDF5 file, but holds no Keras weights.", WANTED)
+    saved = _keras3_layers(file) if _is_keras3(file) else _keras2_layers(file)
+    for arrays in saved.values():
+        for array in arrays:
+            # An array may be declared to lie in other files: then a weights file would read whatever it names.
+            if not isinstance(array, h5py.Dataset) or array.external or array.is_virtual or array.dtype.kind != "f":
+                raise WeightsError(f"{path} holds {array.name}, which is not a plain array of weights.", WANTED)
+    return saved
+
+
+def _keras3_layers(file: "h5py.File") -> "dict[str, list[h5py.Dataset]]":
+    """`layers/NAME/vars/0`, `1`, ... (keras/src/saving/saving_lib.py, H5IOStore)."""
+    saved = {}
+    for name in _plain_members(file["layers"]):
+        holder = file["layers"][name]
+        holder = holder["vars"] if "vars" in _plain_members(holder) else holder
+        numbers = sorted((number for number in _plain_members(holder) if number.isdecimal()), key=int)
+        if numbers:
+            saved[name] = [holder[number] for number in numbers]
+    return saved
+
+
+def _keras2_layers(file: "h5py.File") -> "dict[str, list[h5py.Dataset]]":
+    """Names of layers and their weights in attributes (keras/src/legacy/saving/legacy_h5_format.py)."""
+    saved = {}
+    for name in _texts(file, "layer_names"):
+        weights = _texts(file[name], "weight_names")
+        if weights:
+            saved[name] = [file[name][weight] for weight in weights]
+    return saved
+
+
+def _texts(group: "h5py.Group", key: str) -> list[str]:
+    """A list of names kept in an attribute, or, where it is long, in pieces: key0, key1, ..."""
+    pieces = [key] if key in group.attrs else []
+    while f"{key}{len(pieces)}" in group.attrs:
+        pieces.append(f"{key}{len(pieces)}")
+    found = [text for piece in pieces for text in group.attrs[piece]]
+    return [text.decode() if isinstance(text, bytes) else str(text) for text in found]
+
+
+def _plain_members(group: "h5py.Group") -> list[str]:
+    """Names of members, links to other files left out."""
+    import h5py
+
+    if not isinstance(group, h5py.Group):
+        return []
+    return [name for name in group if isinstance(group.get(name, getlink=True), h5py.HardLink)]
+
+
+def _names_in_keras3(backbone: "keras.Model") -> dict[str, str]:
+    """Layer name -> its name in a Keras 3 file: the class in snake case, numbered from the second one on.
+
+    Source: _load_container_state in keras/src/saving/saving_lib.py and to_snake_case in keras/src/utils/naming.py.
+    """
+    seen: Counter[str] = Counter()
+    names = {}
+    for layer in backbone.layers:
+        kind = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", type(layer).__name__))
+        kind = re.sub(r"([a-z])([A-Z])", r"\1_\2", kind).lower()
+        names[layer.name] = f"{kind}_{seen[kind]}" if seen[kind] else kind
+        seen[kind] += 1
+    return names
+
+
+def _names_in_order(layers: list[Any], saved: "dict[str, list[h5py.Dataset]]") -> dict[str, str]:
+    """Layer name -> its name in a Keras 2 file: the first that has weights is the first there, and so on."""
+    return {layer.name: name for layer, name in zip(layers, saved, strict=False)}
+
+
+def _require_shapes(path: Path, layer: Any, arrays: "list[h5py.Dataset]") -> None:
+    wanted, found = [tuple(variable.shape) for variable in layer.weights], [array.shape for array in arrays]
+    if wanted != found:
+        raise _misfit(path, f"layer {layer.name} needs the shapes {_shapes(wanted)}, the file has {_shapes(found)}")
+
+
+def _shapes(shapes: list[tuple[int, ...]]) -> str:
+    return ", ".join("x".join(map(str, shape)) for shape in shapes) or "none"
+
+
+def _misfit(path: Path, fault: str) -> WeightsError:
+    with _opened(path) as file:
+        alpha = _alpha_of(_saved_layers(path, file))
+    kind = f" It seems to be of MobileNetV2 without top, alpha {alpha}." if alpha else ""
+    return WeightsError(f"The weights file {path} does not fit the model: {fault}.{kind}", WANTED)
+
+
+def _finite(path: Path, layer: Any, array: "h5py.Dataset") -> Any:
+    import numpy as np
+
+    values = np.asarray(array[()], dtype="float32")
+    if not np.isfinite(values).all():
+        raise WeightsError(f"The weights file {path} is damaged: layer {layer.name} holds NaN or infinity.", WANTED)
+    return values
