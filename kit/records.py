@@ -309,7 +309,8 @@ def write_table(path: Path, frame: "pandas.DataFrame", columns: Sequence[str]) -
     """Writes a table as the module's docstring says.
 
     Raises:
-        ValueError: If the frame's columns are not `columns`, in order, or one outside TEXT_COLUMNS is not of numbers.
+        ValueError: If the frame's columns are not `columns`, in order, or one of TEXT_COLUMNS is not of text, another
+            not of numbers.
     """
     if list(frame.columns) != list(columns):
         raise ValueError(f"{path.name} must have the columns {list(columns)}, not {list(frame.columns)}")
@@ -366,9 +367,17 @@ def _quoted(text: str) -> str:
     return '"' + text.replace('"', '""') + '"'
 
 
+def _text_cell(value: Any) -> str:
+    if value is None or value != value:  # pandas' text type has NaN for None
+        return ""
+    if not isinstance(value, str):
+        raise ValueError(f"a cell of text must be str or None, not {value!r}")
+    return _quoted(escape_cell(value))
+
+
 def _formatter(name: str, dtype: Any) -> Callable[[Any], str]:
     if name in TEXT_COLUMNS:
-        return lambda value: _quoted(escape_cell(value)) if isinstance(value, str) else ""
+        return _text_cell
     if dtype.kind in "iu":
         return str
     if dtype.kind != "f":

@@ -32,7 +32,7 @@ _TYPE_WORDS = {
     bool: "true or false",
     tuple: "a list of whole numbers",
 }
-_PHASE_KEY = re.compile(r"phases\.(0|[1-9]\d*)\.(\w+)", re.ASCII)
+_PHASE_KEY = re.compile(r"phases\.(0|[1-9]\d{0,5})\.(\w+)", re.ASCII)
 
 
 class Setting(NamedTuple):
@@ -326,8 +326,8 @@ def _unknown(key: str, source: str, shown=lambda near: near) -> ConfigError:
         return ConfigError(
             f"{key} from {source} is a table of settings, not a setting.", f"Set one of its keys, {key}.NAME."
         )
-    index = re.match(r"phases\.(\d+)\.", key)
-    known = [setting.key.replace("phases.N.", index[0] if index else "phases.0.") for setting in keys()]
+    phase = _PHASE_KEY.fullmatch(key)
+    known = [setting.key.replace(".N.", f".{phase[1] if phase else 0}.") for setting in keys()]
     near = difflib.get_close_matches(key, known, n=1, cutoff=0)
     # a bare last part (`learning_rate`, `train.lr`) is nearer to the key that ends like it than to one of equal length
     same_end = [other for other in known if other.rpartition(".")[2] == key.rpartition(".")[2]]
