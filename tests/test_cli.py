@@ -1,0 +1,220 @@
+import os
+import signal
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from kit import cli
+
+ROOT = Path(__file__).parents[1]
+
+# The commands of another distribution: one for each way that a command can end.
+OTHER = """
+import time
+import typer
+from kit.errors import DataError
+
+app = typer.Typer()
+
+@app.command()
+def one():
+    "The first."
+    print("one")
+
+@app.command()
+def two():
+    "The second."
+
+def wrong(count: int = 1):
+    "Meets bad input."
+    raise DataError(f"{count} photos cannot be read.", "Look at them.")
+
+def crash():
+    "Has a defect."
+    raise ValueError("a defect")
+
+def lazy():
+    "Needs a module when it runs."
+    import nowhere_to_be_found
+
+def wait():
+    "Waits."
+    print("waiting", flush=True)
+    time.sleep(60)
+
+def flood():
+    "Prints and prints."
+    while True:
+        print("x" * 1000)
+
+def odd():
+    "Prints a name that is not UTF-8."
+    print("b\\udcff.jpg")
+
+def heavy():
+    "Sits in our own name's way."
+"""
+ENTRIES = """[transferkit.commands]
+two-in-one = other:app
+wrong = other:wrong
+crash = other:crash
+lazy = other:lazy
+wait = other:wait
+flood = other:flood
+odd = other:odd
+train = other:heavy
+broken = other_broken:run
+"""
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory) -> dict[str, str]:
+    """The environment in which that other distribution is installed."""
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "other.py").write_text(OTHER)
+    (folder / "other_broken.py").write_text("import nowhere_to_be_found")
+    metadata = folder / "other-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(ENTRIES)
+    return {"PYTHONPATH": os.pathsep.join([str(ROOT), str(folder)])}
+
+
+def start(other, name) -> subprocess.Popen:
+    command = [sys.executable, "-m", "kit.cli", name]
+    return subprocess.Popen(command, env=os.environ | other, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+# === Help ===
+
+
+def test_the_commands_are_those_of_pyproject():
+    with open(ROOT / "pyproject.toml", "rb") as file:
+        project = tomllib.load(file)["project"]
+    assert project["entry-points"][cli.GROUP] == cli.BUILT_IN
+    assert (project["name"], project["scripts"]) == (cli.DISTRIBUTION, {"transferkit": "kit.cli:main"})
+
+
+def test_help_lists_every_command_and_loads_each(run_cli):
+    done = run_cli("--help")
+    assert done.returncode == 0
+    listed = [line.split()[0] for line in done.stdout.partition("Commands:\n")[2].splitlines()]
+    assert [name for name in listed if name in cli.BUILT_IN] == list(cli.BUILT_IN)
+    assert "cannot be loaded" not in done.stdout
+
+
+def test_help_imports_nothing_heavy():
+    code = "import sys; from kit.cli import main\ntry: main()\nexcept SystemExit: print(*sys.modules)"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code, "--help"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert "kit" in loaded
+    assert not {"keras", "jax", "tensorflow", "numpy", "pandas", "PIL", "sklearn", "scipy", "h5py"} & loaded
+
+
+def test_version(run_cli):
+    done = run_cli("--version")
+    assert done.returncode == 0
+    assert done.stdout.startswith("transferkit ")
+
+
+# === Finding commands ===
+
+
+def test_another_distribution_adds_commands_and_replaces_none(other, run_cli):
+    done = run_cli("--help", env=other)
+    assert "Meets bad input." in done.stdout
+    assert "Sits in our own name's way." not in done.stdout
+    assert run_cli("two-in-one", "one", env=other).stdout == "one\n"
+    assert "completion" not in run_cli("two-in-one", "--help", env=other).stdout
+
+
+def point(name, distribution):
+    return SimpleNamespace(name=name, dist=SimpleNamespace(name=distribution))
+
+
+def test_our_installed_commands_come_first_and_built_in_ones_only_without_them(monkeypatch):
+    installed = [point("apple", "other"), point("train", "other"), point("study", "transferkit")]
+    monkeypatch.setattr(cli, "entry_points", lambda group: [*installed, point("train", "transferkit")])
+    found = cli.find_commands()
+    assert [(name, entry.dist.name) for name, entry in found.items()] == [
+        ("train", "transferkit"),
+        ("study", "transferkit"),
+        ("apple", "other"),
+    ]
+    monkeypatch.setattr(cli, "entry_points", lambda group: [point("apple", "other")])
+    assert list(cli.find_commands()) == [*cli.BUILT_IN, "apple"]
+
+
+# === How a command ends ===
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["trian"], "Did you mean 'train'?"),
+        (["xyz"], "No such command 'xyz'."),
+        (["--nonsense"], "--nonsense"),
+        (["wrong", "--count", "many"], "--count"),
+        ([], "Usage: transferkit"),
+    ],
+)
+def test_wrong_usage_is_status_2(other, run_cli, arguments, complaint):
+    done = run_cli(*arguments, env=other)
+    assert done.returncode == 2
+    assert complaint in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_bad_input_is_two_lines_and_status_2(other, run_cli):
+    done = run_cli("wrong", "--count", "3", env=other)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: 3 photos cannot be read.\nLook at them.\n"
+
+
+def test_a_defect_keeps_its_traceback(other, run_cli):
+    done = run_cli("crash", env=other)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Traceback")
+    assert done.stderr.endswith("ValueError: a defect\n")
+
+
+@pytest.mark.parametrize("arguments", [["broken", "any", "--thing"], ["lazy"]])
+def test_a_missing_module_is_one_message(other, run_cli, arguments):
+    done = run_cli(*arguments, env=other)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: The module nowhere_to_be_found is not installed")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_broken_command_does_not_break_help(other, run_cli):
+    done = run_cli("--help", env=other)
+    assert done.returncode == 0
+    assert "(cannot be loaded: No module named 'nowhere_to_be_found')" in " ".join(done.stdout.split())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to one process")
+def test_ctrl_c_is_one_line_and_status_130(other):
+    with start(other, "wait") as process:
+        assert process.stdout.readline() == b"waiting\n"
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=30) == (b"", b"interrupted\n")
+    assert process.returncode == 130
+
+
+def test_a_closed_pipe_is_no_error_message(other):
+    with start(other, "flood") as process:
+        assert process.stdout.readline().startswith(b"xxx")
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(timeout=30) == 1
+
+
+def test_a_name_that_is_not_text_can_be_printed(other):
+    with start({**other, "PYTHONIOENCODING": "utf-8"}, "odd") as process:
+        assert process.communicate(timeout=30) == (b"b\xff.jpg\n", b"")
