@@ -42,7 +42,7 @@ class Audit:
     Attributes:
         facts: One for each sample, in their order.
         findings: What their owner should know.
-        groups: One name for each sample: samples of one name must share a split. The name is `group:` and that of a given
+        groups: One name for each sample: samples of one name must share a split. `group:` and the name of a given
             group, or else the smallest SHA-256 among the members.
     """
 
@@ -203,7 +203,7 @@ def _appearance(image: Image.Image) -> tuple[int, tuple[float, float, float]]:
     """Perceptual hash and mean colour.
 
     The hash is pHash (Zauner 2010, Implementation and benchmarking of perceptual image hash functions): the 8 x 8
-    lowest frequencies of the discrete cosine transform of the picture at 32 x 32 in grey; bit k says whether the k-th is
+    lowest frequencies of the discrete cosine transform of the picture at 32 x 32 in grey; a bit says whether one is
     above their median.
     """
     small = np.asarray(image.resize((32, 32), Image.Resampling.BILINEAR, reducing_gap=3.0), np.float64)
