@@ -56,8 +56,8 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def run_cli(tmp_path_factory):
-    """Runs the command line in a process of its own: `run_cli("train", folder, "--json", env={...}, cwd=...)`.
+def run_python(tmp_path_factory):
+    """Runs Python in a process of its own: `run_python("-c", code, env={...}, cwd=...)`.
 
     `env` is added to the environment (None removes a name). The working folder is a temporary one, so that default
     output folders land there. Returns the CompletedProcess, with text.
@@ -70,11 +70,27 @@ def run_cli(tmp_path_factory):
     def run(*args, env=None, cwd=None, timeout=300, **options) -> subprocess.CompletedProcess:
         given = {**os.environ, "PYTHONPATH": where_kit_is, "COLUMNS": "120", "PYTHONIOENCODING": "utf-8", **(env or {})}
         environment = {name: str(value) for name, value in given.items() if value is not None}
-        command = [sys.executable, "-m", "kit.cli", *map(str, args)]
         options = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL, **options}
+        command = [sys.executable, *map(str, args)]
         return subprocess.run(command, env=environment, cwd=cwd or home, timeout=timeout, check=False, **options)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def run_cli(run_python):
+    """Runs the command line like `run_python`: `run_cli("train", folder, "--json", env={...}, cwd=...)`."""
+    return lambda *args, **options: run_python("-m", "kit.cli", *args, **options)
+
+
+@pytest.fixture
+def web(monkeypatch):
+    """A web server on this machine that can be told to misbehave (tests/web.py); no proxy stands before it."""
+    from web import WebServer
+
+    monkeypatch.setenv("no_proxy", "*")
+    with WebServer() as server:
+        yield server
 
 
 def pytest_collection_modifyitems(items):

@@ -104,6 +104,18 @@ def imagenet_file(alpha: float, size: int) -> Path:
     return keras_home() / "models" / f"mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{float(alpha)}_{size}_no_top.h5"
 
 
+def imagenet_fault(alpha: float, size: int) -> str | None:
+    """What is wrong with Keras's ImageNet weights as they lie on this machine; None if nothing."""
+    path = imagenet_file(alpha, size)
+    if not path.is_file():
+        return f"There is no {path}."
+    try:
+        _proved(path, alpha, FILE_BYTES.get((alpha, size)))
+    except WeightsError as error:
+        return error.what
+    return None
+
+
 def _imagenet(alpha: float, size: int) -> Path:
     path, expected = imagenet_file(alpha, size), FILE_BYTES.get((alpha, size))
     if path.is_file():
@@ -121,8 +133,8 @@ def _imagenet(alpha: float, size: int) -> Path:
     except DownloadError as error:
         raise WeightsError(
             f"The ImageNet weights {path.name} are not in {path.parent}, and {error.what}",
-            f"Download that file elsewhere and put it into {path.parent}; or use --weights FILE with a weights file you "
-            "have, or --weights none to start from random weights.",
+            f"Download that file elsewhere and put it into {path.parent}; or use --weights FILE with weights you have, "
+            "or --weights none to start from random ones.",
         ) from error
     try:
         return _proved(path, alpha, expected)
