@@ -150,9 +150,17 @@ class Store:
         if found.absent.any():
             first = keys[int(found.absent.argmax())]
             raise KeyError(f"{self.name} lacks {int(found.absent.sum())} of {len(keys)} rows, {first} first")
-        with suppress(OSError):  # `cache list` reads it as 'last used'; a read-only cache is fine
-            os.utime(self.folder / RECIPE)
+        self._touch(bool(found.chunks))
         return Rows(found.chunks, found.chunk_of, found.row_of, self.shape, self.dtype)
+
+    def _touch(self, exists: bool) -> None:
+        """Notes the use, for `cache list` and `cache prune`; a read-only cache is fine."""
+        with suppress(OSError, StorageError):
+            try:
+                os.utime(self.folder / RECIPE)
+            except FileNotFoundError:
+                if exists:  # `cache verify --repair` drops a damaged recipe
+                    write_json(self.folder / RECIPE, self.description)
 
     def _prepare(self, keys: Sequence[str]) -> np.ndarray:
         """Makes the folder sound, under its lock; returns which keys are missing, bool (n,)."""

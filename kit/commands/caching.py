@@ -1,0 +1,232 @@
+"""`transferkit cache`: what earlier runs left for later ones; list, prune, verify."""
+
+import json
+import re
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from kit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from kit.store.inventory import StoreInfo
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
+
+_SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_BYTES = {"B": 1} | {f"{p}B": 1000 ** (i + 1) for i, p in enumerate("KMGT")}
+_BYTES |= {f"{p}IB": 1024 ** (i + 1) for i, p in enumerate("KMGT")}
+
+
+@app.callback()
+def cache() -> None:
+    """Lists, prunes and verifies the pixels and activations that runs keep for later runs.
+
+    They lie in the folder TRANSFERKIT_CACHE, or in the user's cache folder. Whatever is removed is computed again when
+    needed.
+    """
+
+
+@app.command("list")
+def list_command(as_json: bool = typer.Option(False, "--json", help="Print one JSON object.")) -> None:
+    """Shows what the cache holds, the last used first."""
+    from kit.files import cache_folder
+    from kit.store.inventory import list_stores, other_folders
+
+    stores, others = list_stores(), other_folders()
+    total = sum(info.bytes for info in stores) + sum(others.values())
+    if as_json:
+        other_records = [{"path": str(path), "bytes": size} for path, size in others.items()]
+        _print_json(
+            cache=str(cache_folder()), bytes=total, stores=[_record(info) for info in stores], others=other_records
+        )
+        return
+    print(f"{cache_folder()}: {_readable(total)}")
+    if stores:
+        print(f"\n{'kind':<10} {'rows':>9} {'size':>10}  {'last used':<16}  store")
+    for info in stores:
+        used = datetime.fromtimestamp(info.last_used).strftime("%Y-%m-%d %H:%M")
+        print(f"{info.kind:<10} {info.rows:>9,} {_readable(info.bytes):>10}  {used:<16}  {info.path.name}")
+        print(f"{'':<10} {info.about or '(its recipe.json cannot be read)'}")
+    if others:
+        print()
+    for path, size in others.items():
+        print(f"{path.name:<10} {'':>9} {_readable(size):>10}  {path}")
+
+
+@app.command("prune")
+def prune_command(
+    older_than: str = typer.Option("", metavar="AGE", help="Not used for this long: 45m, 12h, 30d or 2w."),
+    kind: str = typer.Option("", metavar="KIND", help="Only stores of this kind: pixels or features."),
+    max_size: str = typer.Option(
+        "", metavar="SIZE", help="The least recently used, until at most 500MB, 10GB, ... are left."
+    ),
+    everything: bool = typer.Option(False, "--all", help="Every store."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Only say what would be removed."),
+    yes: bool = typer.Option(False, "--yes", "-y", help="Do not ask."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON object; needs --yes or --dry-run."),
+) -> None:
+    """Removes stores. At least one of --older-than, --kind, --max-size and --all says which.
+
+    With --kind, the others consider that kind alone; --max-size comes after --older-than. A store that another process
+    is building is left alone. Downloads, unpacked archives and audit facts stay.
+    """
+    from kit.store.inventory import choose_stores, list_stores
+
+    if not (older_than or kind or max_size or everything):
+        raise ConfigError(
+            "`cache prune` needs to be told which stores: --older-than AGE, --kind KIND, --max-size SIZE or --all.",
+            "`transferkit cache list` shows them; --dry-run shows what would go.",
+        )
+    if everything and (older_than or kind or max_size):
+        raise ConfigError("`cache prune --all` removes every store: it cannot be combined with the other criteria.")
+    age = parse_age(older_than) if older_than else None
+    most = parse_size(max_size) if max_size else None
+    stores = list_stores()
+    _check_kind(kind, stores)
+    chosen = choose_stores(stores, time.time(), age, kind or None, most)
+    if chosen and not dry_run and not yes:
+        _ask(chosen, as_json)
+    removed, locked = (chosen, []) if dry_run else _remove(chosen)
+    _report_pruning(removed, locked, dry_run, as_json)
+
+
+@app.command("verify")
+def verify_command(
+    repair: bool = typer.Option(
+        False, "--repair", help="Drop damaged files, so that the next run computes them again."
+    ),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
+) -> None:
+    """Reads every store and compares checksums. Exit status 1 if damage was found and not repaired."""
+    from kit.progress import track
+    from kit.store.inventory import chunk_files, damaged_files, drop, list_stores
+
+    stores = list_stores()
+    checked, damaged = 0, []
+    with track("verifying", sum(len(chunk_files(info.path)) + 1 for info in stores), "files") as advance:
+        for info in stores:
+            for path, bad in damaged_files(info.path):
+                checked += 1
+                advance(1)
+                if bad:
+                    damaged.append(path)
+                if bad and repair:
+                    drop(path)
+    if as_json:
+        _print_json(checked=checked, damaged=[str(path) for path in damaged], repaired=repair and bool(damaged))
+    else:
+        print("\n".join(_verdict(checked, [str(path) for path in damaged], repair)))
+    if damaged and not repair:
+        raise typer.Exit(1)
+
+
+def parse_age(text: str) -> float:
+    """`45m`, `12h`, `30d`, `2w` -> seconds.
+
+    Raises:
+        ConfigError: If it is none of these.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([mhdw])", text.strip().lower())
+    if not match:
+        raise ConfigError(
+            f"--older-than must be a number and m, h, d or w (minutes to weeks), as in 30d, not {text!r}."
+        )
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def parse_size(text: str) -> int:
+    """`500MB`, `10GB`, `1.5GiB`, `0` -> bytes; GB is 10^9 and GiB 2^30.
+
+    Raises:
+        ConfigError: If it is none of these.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip().lower())
+    unit = match[2].upper() if match else ""
+    if not match or (unit not in _BYTES and float(match[1]) != 0):
+        raise ConfigError(f"--max-size must be a number and KB, MB, GB or TB (or KiB ...), as in 10GB, not {text!r}.")
+    return int(float(match[1]) * _BYTES.get(unit, 1))
+
+
+def _check_kind(kind: str, stores: Sequence["StoreInfo"]) -> None:
+    kinds = sorted({"pixels", "features"} | {info.kind for info in stores})
+    if kind and kind not in kinds:
+        raise ConfigError(f"--kind must be one of {', '.join(kinds)}, not {kind!r}.")
+
+
+def _ask(chosen: Sequence["StoreInfo"], as_json: bool) -> None:
+    if as_json or not sys.stdin.isatty():
+        raise ConfigError("`cache prune` asks before it removes anything, and nobody can answer here.", "Add --yes.")
+    for info in chosen:
+        print(f"{info.path.name}  {_readable(info.bytes)}  {info.about}")
+    typer.confirm(f"Remove {_counted(chosen)}?", abort=True)
+
+
+def _remove(chosen: Sequence["StoreInfo"]) -> tuple[list["StoreInfo"], list["StoreInfo"]]:
+    from kit.store.inventory import remove_store
+
+    removed: list[StoreInfo] = []
+    locked: list[StoreInfo] = []
+    for info in chosen:
+        (removed if remove_store(info) else locked).append(info)
+    return removed, locked
+
+
+def _report_pruning(
+    removed: Sequence["StoreInfo"], locked: Sequence["StoreInfo"], dry_run: bool, as_json: bool
+) -> None:
+    freed = sum(info.bytes for info in removed)
+    if as_json:
+        names = {"removed": [_record(info) for info in removed], "locked": [info.path.name for info in locked]}
+        _print_json(dry_run=dry_run, bytes=freed, **names)
+        return
+    for info in removed:
+        print(f"{'would remove' if dry_run else 'removed'} {info.path.name}  {_readable(info.bytes)}  {info.about}")
+    for info in locked:
+        print(f"left {info.path.name}: another process is building it")
+    print(f"{'Would free' if dry_run else 'Freed'} {_readable(freed)}: {_counted(removed)}.")
+
+
+def _verdict(checked: int, damaged: list[str], repaired: bool) -> list[str]:
+    if not damaged:
+        return [f"{checked:,} files checked: all as written."]
+    if repaired:
+        return [
+            *(f"dropped {path}" for path in damaged),
+            f"{checked:,} files checked: the next run replaces {len(damaged)}.",
+        ]
+    advice = "`transferkit cache verify --repair` drops them, and the next run computes what they held."
+    return [*(f"damaged {path}" for path in damaged), f"{checked:,} files checked, {len(damaged)} damaged.", advice]
+
+
+def _record(info: "StoreInfo") -> dict[str, Any]:
+    used = datetime.fromtimestamp(info.last_used, UTC).isoformat(timespec="seconds")
+    sizes = {"rows": info.rows, "bytes": info.bytes}
+    return {
+        "name": info.path.name,
+        "kind": info.kind,
+        "about": info.about,
+        **sizes,
+        "last_used": used,
+        "path": str(info.path),
+    }
+
+
+def _print_json(**content: Any) -> None:
+    print(json.dumps(content, indent=2))
+
+
+def _counted(stores: Sequence["StoreInfo"]) -> str:
+    return f"{len(stores)} store{'' if len(stores) == 1 else 's'}, {_readable(sum(info.bytes for info in stores))}"
+
+
+def _readable(size: float) -> str:
+    for unit in ("B", "KB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
