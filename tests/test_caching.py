@@ -232,7 +232,8 @@ def test_a_recipe_that_does_not_fit_its_store_is_damage_and_comes_back(content):
 def test_a_recipe_in_words_leaves_out_versions_and_checksums():
     recipe = {
         "weights": "ab" * 32,
-        "pillow": "12.3.0",
+        "keras": "3.15.1",
+        "decoder": 1,
         "cut": "block_13",
         "pixels": {"view": 2, "flip": True, "box": [1, 2]},
     }

@@ -14,6 +14,8 @@ from kit.files import cache_folder, fingerprint, read_json, storage_errors
 from kit.store.chunks import SUFFIX, Chunk, DamagedChunk
 from kit.store.stores import RECIPE, lock_path, stores_folder
 
+_OF_NO_INTEREST = ("decoder", "codecs", "pillow", "background")
+
 
 @dataclass(frozen=True)
 class StoreInfo:
@@ -156,6 +158,8 @@ def _settings(recipe: Any) -> Iterator[str]:
         return
     nested = []
     for name, value in recipe.items():
+        if name in _OF_NO_INTEREST:
+            continue
         if isinstance(value, dict):
             nested.append(value)
         elif isinstance(value, bool):
