@@ -23,7 +23,7 @@ MAX_PIXELS = 178_956_970  # where Pillow itself raises DecompressionBombError: 2
 MAX_FILE_BYTES = 2 << 30
 
 # Left out on purpose: EPS (runs Ghostscript), and TGA and others without a signature (text can look like them).
-FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF", "BMP", "TIFF", "PPM", "JPEG2000", "ICO", "MPO", "QOI")
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF", "BMP", "TIFF", "PPM", "JPEG2000", "ICO", "QOI")
 
 _SIGNATURES = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF", b"\0\0\0\x0cjP")
 _HEIC = (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypmif1")
@@ -237,7 +237,7 @@ def _unidentified(content: bytes) -> ImageProblem:
     head = content[:16]
     if any(brand in head for brand in _HEIC):
         return ImageProblem("not-an-image", "a HEIC photo, which Pillow cannot read: convert it to JPEG")
-    if head.startswith(_SIGNATURES):
+    if head.startswith(_SIGNATURES) or head[4:11] == b"ftypavi":
         return ImageProblem("truncated", "begins like an image, but its header is damaged or cut short")
     text = content[:512].isascii() and b"\0" not in content[:512]
     return ImageProblem("not-an-image", "a text file" if text else f"none of {', '.join(FORMATS)}")

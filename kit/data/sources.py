@@ -13,13 +13,13 @@ import uuid
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from kit.errors import DataError
-from kit.files import cache_folder, require_space, sha256_file, storage_errors
+from kit.files import cache_folder, free_bytes, require_space, sha256_file, storage_errors
 from kit.progress import say
 
 SPLITS = ("train", "validation", "test")
@@ -356,41 +356,52 @@ def _unpack(archive: Path, folder: Path) -> None:
     damaged = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, RuntimeError, ValueError)
     try:
         if archive.name.lower().endswith(".zip"):
-            with zipfile.ZipFile(archive) as opened:
-                members = opened.infolist()
-                _admit(archive, folder, ((member.filename, member.file_size) for member in members))
-                opened.extractall(folder)  # a link in a zip becomes a small text file: a finding, no danger
+            _unpack_zip(archive, folder)
         else:
-            with tarfile.open(archive) as tar:
-                unpacked, total = 0, 0
-                for member in tar:  # one pass: listing a .tar.gz first would decompress it twice
-                    unpacked, total = unpacked + 1, total + member.size
-                    _admit(archive, folder, [(member.name, total)], unpacked)
-                    tar.extract(member, folder, filter="data")  # refuses devices and links that lead out
+            _unpack_tar(archive, folder)
     except tarfile.FilterError as error:
-        raise DataError(
-            f"{archive} is not safe to unpack: {error}.", "Unpack it yourself and name the folder."
-        ) from error
+        raise _unsafe(archive, str(error)) from error
     except damaged as error:
         raise DataError(f"{archive} cannot be unpacked: {error}.", "Fetch it again, or unpack it yourself.") from error
 
 
-def _admit(archive: Path, folder: Path, members: Iterable[tuple[str, int]], count: int = 0) -> None:
-    """Raises DataError if a member would land outside, or if there are too many members or bytes."""
-    total = 0
-    for name, size in members:
-        count, total = count + 1, total + size
-        parts = PurePosixPath(name.replace("\\", "/")).parts
-        if ".." in parts or parts[:1] == ("/",) or PureWindowsPath(name).drive:
-            raise DataError(
-                f"{archive} is not safe to unpack: {name!r} leads out of it.", "Unpack it yourself and look."
-            )
-        if count > MAX_MEMBERS or total > MAX_UNPACKED_BYTES:
-            raise DataError(
-                f"{archive} holds more than {MAX_MEMBERS:,} files or {MAX_UNPACKED_BYTES >> 30:,} GiB.",
-                "Unpack it yourself and name the folder.",
-            )
-    require_space(folder, total)
+def _unpack_zip(archive: Path, folder: Path) -> None:
+    with zipfile.ZipFile(archive) as opened:
+        total = 0
+        for count, member in enumerate(opened.infolist(), start=1):
+            total += member.file_size
+            _admit(archive, member.filename, count, total)
+        require_space(folder, total)
+        opened.extractall(folder)  # a link in a zip becomes a small text file: a finding, no danger
+
+
+def _unpack_tar(archive: Path, folder: Path) -> None:
+    with tarfile.open(archive) as opened:
+        total, free = 0, free_bytes(folder)
+        for count, member in enumerate(opened, start=1):  # one pass: listing a .tar.gz first would decompress it twice
+            total += member.size
+            _admit(archive, member.name, count, total)
+            if total > free:
+                require_space(folder, member.size)
+            opened.extract(member, folder, filter="data")  # refuses devices, and links that lead out
+
+
+def _admit(archive: Path, name: str, count: int, total: int) -> None:
+    """Raises DataError if a member would land outside, or if by now there are too many members or bytes."""
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    if ".." in parts or parts[:1] == ("/",) or PureWindowsPath(name).drive:
+        raise _unsafe(archive, f"{name!r} leads out of it")
+    if count > MAX_MEMBERS or total > MAX_UNPACKED_BYTES:
+        raise DataError(
+            f"{archive} holds more than {MAX_MEMBERS:,} files or {MAX_UNPACKED_BYTES:,} bytes.",
+            "Unpack it yourself and name the folder.",
+        )
+
+
+def _unsafe(archive: Path, why: str) -> DataError:
+    return DataError(
+        f"{archive} is not safe to unpack: {why}.", "Look into it, unpack it yourself, and name the folder."
+    )
 
 
 def _step_in(folder: Path) -> Path:

@@ -1,0 +1,303 @@
+"""Every layout a user may have becomes the same samples; everything else becomes one useful message."""
+
+import io
+import os
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from kit.data.sources import load_samples
+from kit.errors import DataError
+
+
+def fill(root: Path, *paths: str) -> Path:
+    """Writes a small file at each path; sources do not look inside."""
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(path.encode())
+    return root
+
+
+def listed(found) -> list[tuple]:
+    return [(sample.path, sample.label, sample.split) for sample in found.samples]
+
+
+def test_folder_of_class_folders(tmp_path):
+    fill(tmp_path / "garden", "tulips/b.jpg", "tulips/deep/er/a.jpg", "roses/c.jpg", "roses/README.txt", "LICENSE.txt")
+    found = load_samples(str(tmp_path / "garden"))
+    assert (found.name, found.kind, found.classes) == ("garden", "folder", ("roses", "tulips"))
+    assert listed(found) == [
+        ("roses/README.txt", "roses", None),
+        ("roses/c.jpg", "roses", None),
+        ("tulips/b.jpg", "tulips", None),
+        ("tulips/deep/er/a.jpg", "tulips", None),
+    ]
+    assert all(sample.file.is_absolute() and sample.file.is_file() for sample in found.samples)
+
+
+def test_what_systems_leave_behind_is_ignored(tmp_path):
+    fill(
+        tmp_path, "a/1.jpg", "b/2.jpg", "a/.hidden.jpg", "a/Thumbs.db", "b/.DS_Store", "__MACOSX/a/1.jpg", ".git/x.jpg"
+    )
+    assert [path for path, *_ in listed(load_samples(str(tmp_path)))] == ["a/1.jpg", "b/2.jpg"]
+
+
+@pytest.mark.parametrize("validation", ["val", "valid", "validation", "Val"])
+def test_split_folders(tmp_path, validation):
+    fill(tmp_path, "train/a/1.jpg", "train/b/2.jpg", f"{validation}/a/3.jpg", "test/b/4.jpg")
+    found = load_samples(str(tmp_path))
+    assert found.kind == "splits"
+    assert sorted(listed(found)) == sorted(
+        [
+            ("train/a/1.jpg", "a", "train"),
+            ("train/b/2.jpg", "b", "train"),
+            (f"{validation}/a/3.jpg", "a", "validation"),
+            ("test/b/4.jpg", "b", "test"),
+        ]
+    )
+
+
+def test_train_may_be_a_class(tmp_path):
+    fill(tmp_path, "train/1.jpg", "bus/2.jpg")
+    assert load_samples(str(tmp_path)).classes == ("bus", "train")
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ([], "no photos"),
+        (["1.jpg", "2.jpg"], "no class folders"),
+        (["a/1.jpg"], "one class only"),
+        (["train/1.jpg", "val/2.jpg"], "no class folders"),
+        (["train/a/1.jpg", "val/a/2.jpg", "others/3.jpg"], "also others"),
+    ],
+)
+def test_folders_that_are_no_data(tmp_path, files, message):
+    fill(tmp_path, *files)
+    with pytest.raises(DataError, match=message) as caught:
+        load_samples(str(tmp_path))
+    assert caught.value.hint
+
+
+def test_an_empty_class_folder_is_named(tmp_path):
+    fill(tmp_path, "a/1.jpg", "b/2.jpg")
+    (tmp_path / "forgotten").mkdir()
+    with pytest.raises(DataError, match="forgotten"):
+        load_samples(str(tmp_path))
+
+
+@pytest.mark.parametrize("path", ["", "nowhere", "nul\0byte"])
+def test_missing_paths(path):
+    with pytest.raises(DataError):
+        load_samples(path)
+
+
+def test_another_kind_of_file(tmp_path):
+    fill(tmp_path, "model.keras")
+    with pytest.raises(DataError, match="neither a table"):
+        load_samples(str(tmp_path / "model.keras"))
+
+
+def test_an_existing_path_wins_over_the_known_name(tmp_path, monkeypatch):
+    fill(tmp_path, "flowers/a/1.jpg", "flowers/b/2.jpg")
+    monkeypatch.chdir(tmp_path)
+    assert load_samples("flowers").root == tmp_path / "flowers"
+
+
+def test_links_are_followed_and_loops_end(tmp_path):
+    fill(tmp_path, "data/a/1.jpg", "data/b/2.jpg", "elsewhere/3.jpg")
+    (tmp_path / "data/a/link.jpg").symlink_to(tmp_path / "elsewhere/3.jpg")
+    (tmp_path / "data/a/broken.jpg").symlink_to(tmp_path / "nothing")
+    (tmp_path / "data/a/up").symlink_to(tmp_path / "data")
+    (tmp_path / "data/b/self").symlink_to(tmp_path / "data/b")
+    paths = [path for path, *_ in listed(load_samples(str(tmp_path / "data")))]
+    assert paths == ["a/1.jpg", "a/broken.jpg", "a/link.jpg", "b/2.jpg"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has neither pipes in folders nor names that are not Unicode")
+def test_pipes_are_passed_over_and_odd_names_survive(tmp_path):
+    fill(tmp_path, "a/1.jpg", "b/2.jpg")
+    os.mkfifo(tmp_path / "a/pipe.jpg")
+    try:
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/a/\xff.jpg")).write_bytes(b"x")
+    except OSError:
+        pytest.skip("this file system takes only UTF-8 names")
+    paths = [path for path, *_ in listed(load_samples(str(tmp_path)))]
+    assert [os.fsencode(path) for path in paths] == [b"a/1.jpg", b"a/\xff.jpg", b"b/2.jpg"]
+
+
+# === Tables ===
+
+
+def test_table(tmp_path):
+    fill(tmp_path, "img/1.jpg", "img/2.jpg", "img/3.jpg")
+    (tmp_path / "t.csv").write_text(
+        "\ufeffPath,label,split,group,camera\nimg/2.jpg,b,VAL,g1,x\nimg/1.jpg,a,,,\n\n"
+        f'{tmp_path / "img/3.jpg"},"a, b",test,g1,y\n'
+    )
+    found = load_samples(str(tmp_path / "t.csv"))
+    assert (found.name, found.kind, found.root) == ("t", "table", tmp_path)
+    assert [(s.path, s.label, s.split, s.group) for s in found.samples] == [
+        ("img/1.jpg", "a", None, None),
+        ("img/2.jpg", "b", "validation", "g1"),
+        ("img/3.jpg", "a, b", "test", "g1"),
+    ]
+
+
+def test_table_of_a_spreadsheet_with_semicolons_and_backslashes(tmp_path):
+    fill(tmp_path, "img/1.jpg", "img/2.jpg")
+    (tmp_path / "t.csv").write_text("path;label\r\nimg\\1.jpg;a\r\nimg\\2.jpg;b\r\n")
+    assert [path for path, *_ in listed(load_samples(str(tmp_path / "t.csv")))] == ["img/1.jpg", "img/2.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty"),
+        ("path,label\n", "no rows"),
+        ("file,label\n1.jpg,a\n", "lacks the column path; it has file, label"),
+        ("path,label,label\n1.jpg,a,b\n", "label more than once"),
+        ("path,label\n1.jpg,a\n2.jpg,\n3.jpg,  \n", "no label in rows 3, 4"),
+        ("path,label\n,a\n2.jpg,b\n", "no path in row 2"),
+        ("path,label,split\n1.jpg,a,train\n2.jpg,b,hold-out\n", "unknown split in row 3"),
+        ("path,label\n1.jpg,a\n2.jpg,b\n./1.jpg,b\n", "another row has too in rows 2, 4"),
+        ("path,label\n1,jpg,a\n2.jpg,b\n", "more cells .* row 2"),
+        ("path,label\nx/1.jpg,a\nx/2.jpg,b\n", "None of the 2 files"),
+        ("path,label\n1.jpg,a\n2.jpg,a\n", "one class only"),
+        ('path,label\n"' + "x" * 200_000 + '",a\n', "not a readable CSV"),
+    ],
+)
+def test_tables_that_are_no_data(tmp_path, text, message):
+    fill(tmp_path, "1.jpg", "2.jpg", "3.jpg")
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(DataError, match=message) as caught:
+        load_samples(str(tmp_path / "t.csv"))
+    assert caught.value.hint
+
+
+def test_parquet_reads_as_csv_does(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    fill(tmp_path, "1.jpg", "2.jpg")
+    columns = {"path": ["2.jpg", "1.jpg"], "label": [7, 3], "split": ["train", None], "photo": [b"bytes", b"bytes"]}
+    parquet.write_table(pyarrow.table(columns), tmp_path / "t.parquet")
+    assert listed(load_samples(str(tmp_path / "t.parquet"))) == [("1.jpg", "3", None), ("2.jpg", "7", "train")]
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1 no table PAR1")
+    with pytest.raises(DataError, match="not a readable Parquet"):
+        load_samples(str(tmp_path / "bad.parquet"))
+
+
+def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
+    fill(tmp_path, "t.parquet")
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow.parquet", None)
+    with pytest.raises(DataError, match=r"transferkit\[parquet\]"):
+        load_samples(str(tmp_path / "t.parquet"))
+
+
+# === Archives ===
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRANSFERKIT_CACHE", str(tmp_path / "cache"))
+
+
+def packed(folder: Path, archive: Path) -> str:
+    if archive.suffix == ".zip":
+        with zipfile.ZipFile(archive, "w") as opened:
+            for file in sorted(folder.rglob("*")):
+                opened.write(file, file.relative_to(folder.parent))
+    else:
+        with tarfile.open(archive, "w:gz" if archive.name.endswith("gz") else "w") as tar:
+            tar.add(folder, folder.name)
+    return str(archive)
+
+
+def tar_of(archive: Path, *members: tarfile.TarInfo) -> str:
+    with tarfile.open(archive, "w") as tar:
+        for member in members:
+            tar.addfile(member, io.BytesIO(b"x" * member.size))
+    return str(archive)
+
+
+def member(name: str, size: int = 1, **fields) -> tarfile.TarInfo:
+    made = tarfile.TarInfo(name)
+    made.size = size
+    for field, value in fields.items():
+        setattr(made, field, value)
+    return made
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.gz", ".tgz"])
+def test_archives_are_unpacked_once_and_stepped_into(tmp_path, suffix):
+    fill(tmp_path / "wrap", "train/a/1.jpg", "train/b/2.jpg", "val/a/3.jpg")
+    archive = packed(tmp_path / "wrap", tmp_path / f"photos{suffix}")
+    found = load_samples(archive)
+    assert (found.name, found.kind) == ("photos", "archive")
+    assert listed(found) == [
+        ("train/a/1.jpg", "a", "train"),
+        ("train/b/2.jpg", "b", "train"),
+        ("val/a/3.jpg", "a", "validation"),
+    ]
+    written = found.samples[0].file.stat().st_mtime_ns
+    found.samples[0].file.write_bytes(b"seen before")
+    os.utime(found.samples[0].file, ns=(written, written))
+    assert load_samples(archive).samples[0].file.read_bytes() == b"seen before"
+    assert not list((tmp_path / "cache/archives").glob(".tmp-*"))
+
+
+@pytest.mark.parametrize(
+    "evil",
+    [
+        member("../escaped.jpg"),
+        member("/escaped.jpg"),
+        member("a/../../escaped.jpg"),
+        member("C:\\escaped.jpg"),
+        member("a/link", 0, type=tarfile.SYMTYPE, linkname="../../.."),
+        member("a/link", 0, type=tarfile.LNKTYPE, linkname="/etc/passwd"),
+        member("a/device", 0, type=tarfile.CHRTYPE),
+    ],
+    ids=lambda made: f"{made.name} -> {made.linkname}",
+)
+def test_archives_that_reach_out_are_refused(tmp_path, evil):
+    archive = tar_of(tmp_path / "evil.tar", member("a/1.jpg"), member("b/2.jpg"), evil)
+    with pytest.raises(DataError, match="not safe to unpack"):
+        load_samples(archive)
+    assert not list(tmp_path.rglob("escaped.jpg"))
+    assert not [entry for entry in (tmp_path / "cache/archives").iterdir() if entry.is_dir()]
+
+
+def test_a_zip_that_reaches_out_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "evil.zip", "w") as opened:
+        opened.writestr("a/1.jpg", "x")
+        opened.writestr("../escaped.jpg", "x")
+    with pytest.raises(DataError, match="leads out"):
+        load_samples(str(tmp_path / "evil.zip"))
+
+
+def test_limits_of_archives(tmp_path, monkeypatch):
+    archive = tar_of(tmp_path / "many.tar", *(member(f"{label}/{n}.jpg", 10) for label in "ab" for n in range(3)))
+    monkeypatch.setattr("kit.data.sources.MAX_MEMBERS", 5)
+    with pytest.raises(DataError, match="more than 5 files"):
+        load_samples(archive)
+    monkeypatch.setattr("kit.data.sources.MAX_MEMBERS", 6)
+    monkeypatch.setattr("kit.data.sources.MAX_UNPACKED_BYTES", 59)
+    with pytest.raises(DataError, match="or 59 bytes"):
+        load_samples(archive)
+    monkeypatch.setattr("kit.data.sources.MAX_UNPACKED_BYTES", 60)
+    assert len(load_samples(archive).samples) == 6
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.gz"])
+def test_damaged_archives(tmp_path, suffix):
+    fill(tmp_path / "wrap", *(f"{label}/{number}.jpg" for label in "ab" for number in range(30)))
+    (tmp_path / "wrap/a/big.jpg").write_bytes(os.urandom(100_000))
+    archive = Path(packed(tmp_path / "wrap", tmp_path / f"cut{suffix}"))
+    archive.write_bytes(archive.read_bytes()[: archive.stat().st_size // 2])
+    with pytest.raises(DataError):
+        load_samples(str(archive))
+    archive.write_bytes(b"not an archive at all")
+    with pytest.raises(DataError):
+        load_samples(str(archive))
