@@ -12,6 +12,16 @@ from kit.errors import ConfigError
 BACKENDS = ("jax", "tensorflow")
 
 
+def _within(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ConfigError(f"{name} must be from {low} to {high}, not {value}.")
+
+
+def _one_of(name: str, value: object, allowed: tuple) -> None:
+    if value not in allowed:
+        raise ConfigError(f"{name} must be one of {', '.join(map(str, allowed))}, not {value!r}.")
+
+
 @dataclass(frozen=True)
 class DataConfig:
     """Where the photos are and how they become pixels.
@@ -239,13 +249,3 @@ class RunConfig:
         _within("threads", self.threads, 0, 4096)
         if not self.phases:
             raise ConfigError("phases must hold at least one phase.")
-
-
-def _within(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise ConfigError(f"{name} must be from {low} to {high}, not {value}.")
-
-
-def _one_of(name: str, value: object, allowed: tuple) -> None:
-    if value not in allowed:
-        raise ConfigError(f"{name} must be one of {', '.join(map(str, allowed))}, not {value!r}.")

@@ -85,7 +85,9 @@ def storage_errors(path: Path, needed: int | None = None) -> Iterator[None]:
                 "Free some space (`transferkit cache prune`), or point TRANSFERKIT_CACHE or --out at a larger disk.",
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise StorageError(f"{path} cannot be written: {error.strerror}.", "Choose a folder you may write to.") from error
+            raise StorageError(
+                f"{path} cannot be written: {error.strerror}.", "Choose a folder you may write to."
+            ) from error
         raise
 
 

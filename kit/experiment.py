@@ -1,0 +1,198 @@
+"""train(config) -> RunFolder: the one place that composes all of kit.
+
+images → pixels → frozen features → phases → scores → run folder. Everything before the phases is kept in content-keyed stores and
+every epoch leaves a checkpoint, so resuming a run is doing the same again.
+
+Importing this module imports no backend: `train` starts one first, and only then what needs keras.
+"""
+
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kit import backend
+from kit.config import RunConfig
+from kit.data.dataset import Dataset, load_dataset
+from kit.data.sources import SPLITS
+from kit.errors import ConfigError, DataError, StorageError
+from kit.evaluation import fit_temperature, mcnemar, score
+from kit.files import atomic_path, write_json
+from kit.model.weights import Weights, resolve
+from kit.records import RunFolder, StageClock, default_run_path, make_table
+from kit.training.history import History
+
+if TYPE_CHECKING:
+    from kit.training.session import Session
+
+Listener = Callable[[History], None]
+
+
+def train(config: RunConfig, out: Path | None = None, *, on_epoch: Listener | None = None) -> RunFolder:
+    """Trains and scores one model.
+
+    Args:
+        config: All that the run needs.
+        out: The run folder to be; default `runs/<data>-<time>`.
+        on_epoch: Called with the history after every epoch.
+
+    Returns:
+        The finished run folder.
+
+    Raises:
+        UserError: If the configuration, backend, photos, weights or disk do not allow it; the message says what to do.
+    """
+    config = _anchored(replace(config, backend=backend.start(config.backend, config.threads, config.seed)))
+    clock = StageClock()
+    dataset, session, weights = _prepare(config, clock)
+    run = RunFolder.create(out or default_run_path(dataset.name), config)
+    with run.lock():
+        run.update_manifest(
+            data={"name": dataset.name, "fingerprint": dataset.fingerprint, "photos": dataset.counts()},
+            classes=list(dataset.classes),
+            weights={"name": weights.name, "sha256": weights.sha256},
+            seeds={"run": config.seed, "split": config.split.seed},
+            warnings=list(dataset.warnings),
+            environment=backend.describe(),
+        )
+        _finish(run, dataset, session, clock, on_epoch)
+    return run
+
+
+def resume(path: Path, *, on_epoch: Listener | None = None) -> RunFolder:
+    """Goes on with a run that was interrupted, from its last finished epoch; a finished run is left as it is.
+
+    Args:
+        path: The run folder.
+        on_epoch: As for `train`.
+
+    Raises:
+        UserError: If the photos, the weights or the backend are no longer those of the run.
+    """
+    run = RunFolder.open(path)
+    with run.lock():
+        manifest = run.manifest
+        if manifest["status"] == "finished":
+            return run
+        if "environment" not in manifest:
+            raise StorageError(f"{path} was stopped before anything was computed.", "Start a new run.")
+        config, clock = run.config, StageClock()
+        backend.start(config.backend, config.threads, config.seed)
+        dataset, session, weights = _prepare(config, clock)
+        if dataset.fingerprint != manifest["data"]["fingerprint"]:
+            raise DataError(
+                f"The photos in {config.data.path} are no longer those that {path} was started on.",
+                "Restore them, or start a new run.",
+            )
+        if weights.sha256 != manifest["weights"]["sha256"]:
+            raise ConfigError(f"The weights {config.model.weights} are no longer those of {path}.", "Start a new run.")
+        run.update_manifest(status="running")
+        _finish(run, dataset, session, clock, on_epoch)
+    return run
+
+
+def _prepare(config: RunConfig, clock: StageClock) -> "tuple[Dataset, Session, Weights]":
+    """Everything that can fail because of what the user gave, before a run folder is made."""
+    from kit.training.session import Session, build_classifier
+
+    weights = resolve(config.model.weights, config.model.alpha, config.data.image_size)
+    with clock.stage("audit"):
+        dataset = load_dataset(config)
+    return dataset, Session(config, build_classifier(config, len(dataset.classes), weights)), weights
+
+
+def _finish(run: RunFolder, dataset: Dataset, session: "Session", clock: StageClock, on_epoch: Listener | None) -> None:
+    """Everything after the manifest; how it ended is recorded whatever happens."""
+    try:
+        run.write_samples(_samples_table(dataset))
+        write_json(run.insights / "findings.json", [asdict(finding) for finding in dataset.findings])
+        with clock.stage("features"):
+            activations = session.extract(dataset)
+
+        def record(history: History) -> None:
+            run.write_history(history)
+            if on_epoch is not None:
+                on_epoch(history)
+
+        recorded = run.history if (run.path / "history.csv").exists() else History()
+        session.fit(activations, run.checkpoints, recorded, record, clock.stage)
+        with clock.stage("evaluation"):
+            by_phase = session.predict(activations, run.checkpoints, SPLITS)
+            _write_scores(run, dataset, by_phase, [phase.name for phase in session.phases])
+        with clock.stage("saving"), atomic_path(run.model_path) as temporary:
+            session.classifier.full().save(temporary)
+        run.update_manifest(status="finished", stages=clock.stages, network=session.describe())
+        shutil.rmtree(run.checkpoints, ignore_errors=True)
+    except BaseException as error:
+        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        with suppress(StorageError, OSError):  # a full disk must not hide the first error
+            run.update_manifest(status=status, stages=clock.stages, error=f"{type(error).__name__}: {error}")
+        raise
+
+
+def _write_scores(run: RunFolder, dataset: Dataset, by_phase: Sequence[np.ndarray], names: Sequence[str]) -> None:
+    """Predictions and metrics of the model that is kept, and of each phase's beside it."""
+    final, first = by_phase[-1], by_phase[0]
+    validation, test = dataset.indices("validation"), dataset.indices("test")
+    temperature = fit_temperature(final[validation], dataset.labels[validation])
+    paired = mcnemar(*(phase[test].argmax(axis=1) == dataset.labels[test] for phase in (first, final)))
+    metrics = scores_by_split(dataset, final, temperature)
+    metrics["temperature"] = temperature
+    metrics["phases"] = [
+        {"name": name, **scores_by_split(dataset, probabilities, None)}
+        for name, probabilities in zip(names, by_phase, strict=True)
+    ]
+    metrics["mcnemar"] = {"first": names[0], "second": names[-1], **asdict(paired)}
+    write_json(run.insights / "mcnemar.json", metrics["mcnemar"])
+    run.write_predictions(_predictions_table(dataset, final, first))
+    run.write_metrics(metrics)
+
+
+def scores_by_split(dataset: Dataset, probabilities: np.ndarray, temperature: float | None) -> dict[str, Any]:
+    """Scores of each split.
+
+    Args:
+        dataset: n photos.
+        probabilities: (n, classes).
+        temperature: Fitted on validation; None leaves the scaled scores out.
+    """
+    return {
+        split: score(
+            probabilities[dataset.indices(split)], dataset.labels[dataset.indices(split)], dataset.classes, temperature
+        ).to_dict()
+        for split in SPLITS
+    }
+
+
+def _samples_table(dataset: Dataset):
+    kept = zip(dataset.paths, dataset.labels, dataset.splits, dataset.groups, strict=True)
+    rows = [(path, dataset.classes[label], str(split), group, None) for path, label, split, group in kept]
+    columns = list(zip(*sorted(rows + list(dataset.dropped), key=lambda row: row[0]), strict=True))
+    return make_table(dict(zip(("path", "label", "split", "group", "finding"), columns, strict=True)))
+
+
+def _predictions_table(dataset: Dataset, final: np.ndarray, first: np.ndarray):
+    names = np.array(dataset.classes, dtype=object)
+    columns = {
+        "path": list(dataset.paths),
+        "split": dataset.splits.tolist(),
+        "label": names[dataset.labels].tolist(),
+        "predicted": names[final.argmax(axis=1)].tolist(),
+        "predicted_phase1": names[first.argmax(axis=1)].tolist(),
+        "confidence": final.max(axis=1),
+    }
+    return make_table(columns | {f"p_{name}": final[:, i] for i, name in enumerate(dataset.classes)})
+
+
+def _anchored(config: RunConfig) -> RunConfig:
+    """The configuration with paths that hold from any folder, so that config.toml repeats the run."""
+    data, weights = Path(config.data.path), Path(config.model.weights)
+    if config.data.path and data.exists():
+        config = replace(config, data=replace(config.data, path=str(data.absolute())))
+    if config.model.weights not in ("imagenet", "none") and weights.exists():
+        config = replace(config, model=replace(config.model, weights=str(weights.absolute())))
+    return config

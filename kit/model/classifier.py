@@ -1,0 +1,104 @@
+"""trunk | tail | head: one network, split at a cut point and joined again for saving.
+
+All parts share the same layers, so there is nothing to copy back: training a tail trains the full model.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from kit.model.backbones import Backbone, Cut
+from kit.model.kernels import accelerate
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A backbone and a head.
+
+    Attributes:
+        backbone: The network below the pooling.
+        head: float32 (batch, features) to probabilities (batch, classes).
+        kernels: `stock` or `own`, what `trunk` and `tail` compute with; see `kit.model.kernels`.
+    """
+
+    backbone: Backbone
+    head: keras.Model
+    kernels: str
+
+    def full(self) -> keras.Model:
+        """The whole network in plain Keras layers: uint8 (batch, size, size, 3), 0-255, to probabilities (batch, classes)."""
+        pixels = self._pixels()
+        features = self.backbone.model(self.backbone.preprocessing(pixels))
+        pooled = keras.layers.GlobalAveragePooling2D(name="pooling")(features)
+        return keras.Model(pixels, self.head(pooled), name="classifier")
+
+    def trunk(self, start: Cut, ends: tuple[Cut, ...]) -> keras.Model:
+        """The part of the backbone from one cut point to others above it, for inference.
+
+        Args:
+            start: Where it begins; the deepest cut begins at uint8 pixels.
+            ends: Where it ends, each above `start`: one output each. Depth 0 ends after the pooling.
+        """
+        inputs, outputs = self._apply(start, ends)
+        pooling = keras.layers.GlobalAveragePooling2D()
+        return keras.Model(inputs, [pooling(y) if end.depth == 0 else y for y, end in zip(outputs, ends, strict=True)])
+
+    def tail(self, start: Cut) -> keras.Model:
+        """The part from a cut point to the probabilities: what a phase trains, and nothing below it.
+
+        Args:
+            start: Where it begins. At depth 0 this is the head alone, on pooled features.
+        """
+        if start.depth == 0:
+            return self.head
+        inputs, (features,) = self._apply(start, (self.backbone.cut(0),))
+        return keras.Model(inputs, self.head(keras.layers.GlobalAveragePooling2D()(features)))
+
+    def unfreeze(self, cut: Cut) -> None:
+        """Makes the head and every backbone layer above `cut` trainable, and nothing else; batch normalisation never is."""
+        above = (
+            {layer.name for layer in self._stock_segment(cut, (self.backbone.cut(0),)).layers} if cut.depth else set()
+        )
+        for layer in self.backbone.model.layers:
+            layer.trainable = layer.name in above and not isinstance(layer, keras.layers.BatchNormalization)
+
+    def shape(self, cut: Cut) -> tuple[int, ...]:
+        """Shape of one image's activations at a cut point."""
+        tensor = self._tensor(cut)
+        return tuple(tensor.shape[-1:]) if cut.depth == 0 else tuple(tensor.shape[1:])
+
+    def fingerprint(self, cut: Cut) -> str:
+        """SHA-256 (64 hex digits) of every weight below a cut point: what decides the activations there."""
+        digest = hashlib.sha256()
+        if not self._is_pixels(cut):
+            for layer in self._stock_segment(self.backbone.cut(-1), (cut,)).layers:
+                for weight in layer.weights:
+                    digest.update(f"{weight.path}{weight.shape}".encode())
+                    digest.update(np.ascontiguousarray(keras.ops.convert_to_numpy(weight)).tobytes())
+        return digest.hexdigest()
+
+    def _pixels(self) -> keras.KerasTensor:
+        return keras.Input(self.backbone.model.input.shape[1:], dtype="uint8", name="pixels")
+
+    def _is_pixels(self, cut: Cut) -> bool:
+        return cut == self.backbone.cut(-1)
+
+    def _tensor(self, cut: Cut) -> keras.KerasTensor:
+        model = self.backbone.model
+        if cut.depth == 0:
+            return model.output
+        return model.input if self._is_pixels(cut) else model.get_layer(cut.layer).output
+
+    def _stock_segment(self, start: Cut, ends: tuple[Cut, ...]) -> keras.Model:
+        return keras.Model(self._tensor(start), [self._tensor(end) for end in ends])
+
+    def _apply(self, start: Cut, ends: tuple[Cut, ...]) -> tuple[keras.KerasTensor, list[keras.KerasTensor]]:
+        """Fresh inputs at `start`, uint8 pixels at the deepest cut, and what the backbone makes of them at `ends`."""
+        segment = accelerate(self._stock_segment(start, ends), self.kernels)
+        if self._is_pixels(start):
+            inputs = self._pixels()
+            return inputs, segment(self.backbone.preprocessing(inputs))
+        inputs = keras.Input(segment.input.shape[1:])
+        return inputs, segment(inputs)

@@ -1,0 +1,114 @@
+"""What a killed run goes on from: everything a phase carries from one epoch to the next, in one file.
+
+`checkpoints/state.npz` is replaced whole at the end of every epoch; `checkpoints/phase-N.npz` holds the weights that phase N
+ended with. Arrays are stored as they are: a resumed run continues to the bit.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kit.errors import StorageError
+from kit.files import atomic_path
+
+Arrays = tuple[np.ndarray, ...]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a phase stands after an epoch.
+
+    Attributes:
+        phase: Number of the phase, from 0.
+        epochs_total: Finished epochs of the run, earlier phases included.
+        epochs_done: Finished epochs of this phase.
+        best_epoch: The epoch within the phase, from 1, with the best score so far.
+        best_score: Its score, greater is better, compared element by element.
+    """
+
+    phase: int
+    epochs_total: int
+    epochs_done: int
+    best_epoch: int
+    best_score: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A phase's state.
+
+    Attributes:
+        progress: Where it stands.
+        weights: Of the trained model, in Keras's order, states of random generators included.
+        optimizer: Of the optimiser, in Keras's order.
+        best: Weights of the best epoch, ordered as `weights`.
+    """
+
+    progress: Progress
+    weights: Arrays
+    optimizer: Arrays
+    best: Arrays
+
+    def save(self, folder: Path) -> None:
+        """Replaces the state in a folder."""
+        groups = {"weights": self.weights, "optimizer": self.optimizer, "best": self.best}
+        _save(folder / "state.npz", groups, vars(self.progress))
+
+    @classmethod
+    def load(cls, folder: Path) -> "Checkpoint | None":
+        """The state in a folder; None where no epoch was finished."""
+        if not (folder / "state.npz").exists():
+            return None
+        groups, note = _load(folder / "state.npz", ("weights", "optimizer", "best"))
+        progress = Progress(**(note | {"best_score": tuple(note["best_score"])}))
+        return cls(progress, groups["weights"], groups["optimizer"], groups["best"])
+
+
+@dataclass(frozen=True)
+class PhaseEnd:
+    """What a finished phase leaves.
+
+    Attributes:
+        weights: Of the trained model, in Keras's order.
+        epochs_total: Finished epochs of the run up to its end.
+    """
+
+    weights: Arrays
+    epochs_total: int
+
+    def save(self, folder: Path, phase: int) -> None:
+        """Keeps it in a folder, by the number of the phase."""
+        _save(folder / f"phase-{phase}.npz", {"weights": self.weights}, {"epochs_total": self.epochs_total})
+
+    @classmethod
+    def load(cls, folder: Path, phase: int) -> "PhaseEnd | None":
+        """What a phase left in a folder; None where it has not ended."""
+        path = folder / f"phase-{phase}.npz"
+        if not path.exists():
+            return None
+        groups, note = _load(path, ("weights",))
+        return cls(groups["weights"], note["epochs_total"])
+
+
+def _save(path: Path, groups: dict[str, Arrays], note: dict[str, Any]) -> None:
+    arrays = {f"{name}-{i:05d}": array for name, group in groups.items() for i, array in enumerate(group)}
+    with atomic_path(path) as temporary:
+        np.savez(temporary, allow_pickle=False, note=np.array(json.dumps(note)), **arrays)
+
+
+def _load(path: Path, names: Sequence[str]) -> tuple[dict[str, Arrays], dict[str, Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            groups = {
+                name: tuple(content[key] for key in sorted(content.files) if key.startswith(f"{name}-"))
+                for name in names
+            }
+            return groups, json.loads(str(content["note"]))
+    except (OSError, ValueError, KeyError) as error:
+        raise StorageError(
+            f"{path} cannot be read: {error}.", "Remove the run's checkpoints folder and resume: training starts anew."
+        ) from error

@@ -1,0 +1,199 @@
+"""The frozen trunk's output, computed once and kept in stores.
+
+All activations a run needs come from one place, its deepest cut point: that one is computed from pixels and stored, and every cut
+nearer the top is computed from the stored rows. So what a run reads never depends on what other runs left in the cache.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+
+import keras
+import numpy as np
+
+from kit import backend, progress
+from kit.config import DataConfig, ViewsConfig
+from kit.data.pixels import decode_views, ensure_pixels, pixel_store
+from kit.data.views import view_key
+from kit.model.backbones import Cut
+from kit.model.classifier import Classifier
+from kit.model.kernels import KERNELS_VERSION
+from kit.store import Rows, Store, ensure_all
+
+BLOCK = 32  # photos a trunk pass: more is no faster on a CPU, and takes more memory
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Photos by file and content.
+
+    Attributes:
+        files: Where they are.
+        keys: SHA-256 of each file's bytes, 64 hex digits.
+    """
+
+    files: tuple
+    keys: tuple[str, ...]
+
+    def take(self, indices: np.ndarray) -> "Photos":
+        """Some of them."""
+        return Photos(tuple(self.files[i] for i in indices), tuple(self.keys[i] for i in indices))
+
+
+@dataclass(frozen=True)
+class Features:
+    """Where activations come from.
+
+    Attributes:
+        classifier: The network, with the weights the trunk has.
+        base: The cut point computed from pixels; all others lie above it. The deepest cut is the pixels themselves.
+        data: How photos become pixels.
+        views: What augmented views look like.
+        seed: Draws the views.
+        dtype: Type of stored activations.
+        threads: Decoding threads; 0 means all cores.
+    """
+
+    classifier: Classifier
+    base: Cut
+    data: DataConfig
+    views: ViewsConfig
+    seed: int
+    dtype: str
+    threads: int = 0
+    # The trunk never changes while it is used, so both are worked out once, not once a store.
+    _runners: dict = field(default_factory=dict, init=False, compare=False, repr=False)
+    _fingerprints: dict = field(default_factory=dict, init=False, compare=False, repr=False)
+
+    def rows(self, photos: Photos, views: Sequence[int], cuts: Sequence[Cut]) -> dict[int, Rows]:
+        """Activations, computing what no store has yet.
+
+        Args:
+            photos: n photos.
+            views: Numbers of the views wanted; 0 is the plain photo.
+            cuts: Cut points wanted.
+
+        Returns:
+            By depth of the cut: rows of all views, one view after the other, (views * n, ...).
+        """
+        above = tuple(cut for cut in cuts if cut != self.base)
+        parts = self._from_pixels(photos, tuple(views), above)
+        return {cut.depth: Rows.join([rows[cut.depth] for rows in parts]) for cut in cuts}
+
+    def store(self, cut: Cut, view: int) -> Store:
+        """The store of one cut point and view."""
+        if self._is_pixels(cut):
+            return pixel_store(view, self.data, self.views, self.seed)
+        name = keras.backend.backend()
+        recipe = {
+            "pixels": view_key(self.data, self.views, self.seed, view),
+            "cut": cut.name,
+            "from": self.base.name,
+            "weights": self._fingerprint(cut),
+            "kernels": [self.classifier.kernels, KERNELS_VERSION],
+            "backend": [name, backend.backend_version(name), backend.device(), version("keras")],
+        }
+        return Store("features", recipe, self.classifier.shape(cut), self.dtype)
+
+    def _fingerprint(self, cut: Cut) -> str:
+        if cut not in self._fingerprints:
+            self._fingerprints[cut] = self.classifier.fingerprint(cut)
+        return self._fingerprints[cut]
+
+    def _is_pixels(self, cut: Cut) -> bool:
+        return cut == self.classifier.backbone.cut(-1)
+
+    def _from_pixels(self, photos: Photos, views: tuple[int, ...], above: tuple[Cut, ...]) -> list[dict[int, Rows]]:
+        """By view: rows by depth."""
+        plain = tuple(view for view in views if view == 0)
+        augmented = tuple(view for view in views if view != 0)
+        if self._is_pixels(self.base):
+            pixels = ensure_pixels(photos.files, photos.keys, views, self.data, self.views, self.seed, self.threads)
+            return [self._above(photos, view, rows, above) for view, rows in zip(views, pixels, strict=True)]
+        # Plain pixels are kept: pages and evaluation read them again. Augmented ones are used once, so they stream by.
+        found = [self._through_base(photos, group, above) for group in (plain, augmented) if group]
+        return [rows for group in found for rows in group]
+
+    def _above(self, photos: Photos, view: int, base: Rows, cuts: tuple[Cut, ...]) -> dict[int, Rows]:
+        """Cuts above a base whose rows are all there."""
+        result = {self.base.depth: base}
+        if cuts:
+            stores = [self.store(cut, view) for cut in cuts]
+            position = {key: i for i, key in enumerate(photos.keys)}
+
+            def produce(keys: list[str]) -> Iterator[tuple[Sequence[str], list[np.ndarray]]]:
+                run = self._runner(self.base, cuts)
+                with progress.track(f"upper trunk, view {view}", len(keys)) as advance:
+                    for start in range(0, len(keys), BLOCK):
+                        block = keys[start : start + BLOCK]
+                        yield block, run(base.gather([position[key] for key in block]))
+                        advance(len(block))
+
+            rows = ensure_all(stores, photos.keys, produce)
+            result |= {cut.depth: part for cut, part in zip(cuts, rows, strict=True)}
+        return result
+
+    def _through_base(self, photos: Photos, views: tuple[int, ...], above: tuple[Cut, ...]) -> list[dict[int, Rows]]:
+        """One pass over the photos serves the base and every cut above it, for all of these views."""
+        bases = [self.store(self.base, view) for view in views]
+        where = dict(zip(photos.keys, photos.files, strict=True))
+
+        def produce(keys: list[str]) -> Iterator[tuple[Sequence[str], list[np.ndarray]]]:
+            run = self._runner(self.classifier.backbone.cut(-1), (self.base,))
+            with progress.track("trunk", len(keys) * len(views)) as advance:
+                for block_keys, pixels in self._pixels([where[key] for key in keys], keys, views):
+                    yield block_keys, [run(one)[0] for one in pixels]
+                    advance(len(block_keys) * len(views))
+
+        rows = ensure_all(bases, photos.keys, produce)
+        return [self._above(photos, view, base, above) for view, base in zip(views, rows, strict=True)]
+
+    def _pixels(
+        self, files: list, keys: list[str], views: tuple[int, ...]
+    ) -> Iterator[tuple[list[str], list[np.ndarray]]]:
+        """uint8 pixels of each view, in blocks."""
+        if views == (0,):
+            (rows,) = ensure_pixels(files, keys, views, self.data, self.views, self.seed, self.threads)
+            for start in range(0, len(keys), BLOCK):
+                yield keys[start : start + BLOCK], [rows[start : start + BLOCK]]
+        else:
+            yield from decode_views(files, keys, views, self.data, self.views, self.seed, self.threads, block=BLOCK)
+
+    def _runner(self, start: Cut, ends: tuple[Cut, ...]):
+        """A function from a block of stored rows to the activations at `ends`, in the stored type."""
+        key = (start, ends)
+        if key not in self._runners:
+            self._runners[key] = compile_forward(self.classifier.trunk(start, ends))
+        forward = self._runners[key]
+
+        def run(block: np.ndarray) -> list[np.ndarray]:
+            filled = np.zeros((BLOCK, *block.shape[1:]), block.dtype)  # one shape, so that it is compiled once
+            filled[: len(block)] = block
+            return [_stored(part[: len(block)], self.dtype) for part in forward(filled)]
+
+        return run
+
+
+def compile_forward(model: keras.Model):
+    """Inference of a model with several outputs, compiled by this process's backend: numpy in, list of numpy out."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        trainable = [variable.value for variable in model.trainable_variables]
+        other = [variable.value for variable in model.non_trainable_variables]
+        compiled = jax.jit(lambda t, o, x: model.stateless_call(t, o, x, training=False)[0])
+        return lambda x: [np.asarray(part) for part in _as_list(compiled(trainable, other, x))]
+    import tensorflow as tf
+
+    traced = tf.function(lambda x: model(x, training=False), autograph=False)
+    return lambda x: [part.numpy() for part in _as_list(traced(tf.constant(x)))]
+
+
+def _as_list(outputs) -> list:
+    return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
+
+
+def _stored(values: np.ndarray, dtype: str) -> np.ndarray:
+    """Values in the type of the store; float16 reaches 65504, far above what ReLU6 networks give."""
+    limits = np.finfo(dtype)
+    return np.clip(values, limits.min, limits.max).astype(dtype)

@@ -1,0 +1,202 @@
+"""Runs one phase of a schedule: epochs, early stopping, a checkpoint after each, the best epoch's weights at the end."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+
+import keras
+import numpy as np
+
+from kit import progress
+from kit.config import TrainingConfig
+from kit.data.batches import TrainingSet, padded
+from kit.store import Rows
+from kit.training.checkpoints import Checkpoint, Progress
+from kit.training.history import EpochRecord, History
+from kit.training.schedule import Phase
+from kit.training.steps import Steps, build_optimizer, build_steps
+
+SMALLEST = float(np.finfo(np.float32).eps)  # probabilities below it count as it, as in kit.evaluation.log_loss
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What chooses the epoch that is kept.
+
+    Attributes:
+        rows: Plain photos, (n, ...); n may be 0.
+        labels: Class numbers, int (n,).
+    """
+
+    rows: Rows
+    labels: np.ndarray
+
+
+def run_phase(
+    phase: Phase,
+    model: keras.Model,
+    training: TrainingSet,
+    validation: Validation,
+    settings: TrainingConfig,
+    checkpoints: Path,
+    history: History,
+    epochs_before: int,
+    on_epoch: Callable[[History], None],
+) -> History:
+    """Trains `model` in place, and leaves it with the weights of its best epoch.
+
+    Args:
+        phase: What to do.
+        model: From what `training.rows` holds to probabilities; what is trainable is settled.
+        training: What is trained on.
+        validation: What chooses the epoch that is kept; where it is empty, the last one is.
+        settings: What all phases share.
+        checkpoints: Folder of the run's checkpoints; a state of this phase found there is continued.
+        history: Epochs recorded so far, those of this phase included where it is continued.
+        epochs_before: How many of them belong to earlier phases.
+        on_epoch: Called with the history after every epoch, before the checkpoint is written.
+
+    Returns:
+        The history with this phase's epochs.
+    """
+    runner = _Runner(phase, model, training, validation, settings, epochs_before)
+    state = Checkpoint.load(checkpoints)
+    if state is not None and state.progress.phase == phase.index:
+        runner.restore(state)
+    # an epoch that was recorded but whose checkpoint was not written is trained again
+    history = History(history.records[: runner.state.epochs_total])
+    while not runner.finished:
+        history = history.append(runner.epoch(number=len(history) + 1))
+        on_epoch(history)
+        runner.checkpoint().save(checkpoints)
+    runner.keep_best()
+    return history
+
+
+def predict_rows(predict: Callable[[np.ndarray], np.ndarray], rows: Rows, batch_size: int) -> np.ndarray:
+    """Probabilities of all rows, float32 (n, classes), in batches of one padded shape."""
+    parts = []
+    for start in range(0, len(rows), batch_size):
+        indices = np.arange(start, min(start + batch_size, len(rows)))
+        parts.append(predict(padded(rows, indices, batch_size))[: len(indices)])
+    return np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
+
+
+class _Runner:
+    """A phase in progress."""
+
+    def __init__(
+        self,
+        phase: Phase,
+        model: keras.Model,
+        training: TrainingSet,
+        validation: Validation,
+        settings: TrainingConfig,
+        epochs_before: int,
+    ):
+        self.phase, self.model, self.training, self.validation, self.settings = (
+            phase,
+            model,
+            training,
+            validation,
+            settings,
+        )
+        self.optimizer = build_optimizer(settings.optimizer, phase.settings.weight_decay)
+        self.steps: Steps = build_steps(model, self.optimizer, settings.label_smoothing)
+        self.state = Progress(
+            phase.index, epochs_total=epochs_before, epochs_done=0, best_epoch=0, best_score=(-math.inf,)
+        )
+        self.best: tuple[np.ndarray, ...] = ()
+
+    @property
+    def finished(self) -> bool:
+        """True after the last epoch, or when patience is at its end."""
+        patience, done = self.phase.settings.patience, self.state.epochs_done
+        waited = done - self.state.best_epoch
+        return done >= self.phase.settings.epochs or (0 < patience <= waited and done > 0)
+
+    def epoch(self, number: int) -> EpochRecord:
+        """Trains one epoch and validates.
+
+        Args:
+            number: Of the epoch in the whole run, from 1.
+        """
+        start = perf_counter()
+        loss, accuracy, rate = self._train()
+        self.steps.synchronise()
+        val_loss, val_accuracy = self._validate()
+        done = self.state.epochs_done + 1
+        score = _score(self.settings.monitor, val_loss, val_accuracy, done)
+        self.state = replace(self.state, epochs_total=number, epochs_done=done)
+        if score > self.state.best_score:
+            self.state = replace(self.state, best_epoch=done, best_score=score)
+            self.best = arrays(self.model.variables)
+        record = EpochRecord(
+            number, self.phase.name, perf_counter() - start, rate, loss, accuracy, val_loss, val_accuracy
+        )
+        if progress.shown():
+            validated = "" if val_loss is None else f"  val_loss {val_loss:.4f}  val_accuracy {val_accuracy:.3f}"
+            progress.say(
+                f"{self.phase.name} {done}/{self.phase.settings.epochs}  {record.seconds:.1f} s  "
+                f"loss {loss:.4f}  accuracy {accuracy:.3f}{validated}"
+            )
+        return record
+
+    def checkpoint(self) -> Checkpoint:
+        """Everything the next epoch needs."""
+        return Checkpoint(self.state, arrays(self.model.variables), arrays(self.optimizer.variables), self.best)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Continues where a checkpoint stands."""
+        assign(self.model.variables, checkpoint.weights)
+        assign(self.optimizer.variables, checkpoint.optimizer)
+        self.steps.reload()
+        self.state, self.best = checkpoint.progress, checkpoint.best
+
+    def keep_best(self) -> None:
+        """Gives the model the weights of its best epoch."""
+        if self.best:
+            assign(self.model.variables, self.best)
+
+    def _train(self) -> tuple[float, float, float]:
+        """One pass; returns plain mean cross-entropy, accuracy, and the last learning rate."""
+        size = self.settings.batch_size
+        steps, done = self.training.steps(size), self.state.epochs_done
+        sums, rate = [], 0.0
+        label = f"{self.phase.name} {done + 1}/{self.phase.settings.epochs}"
+        with progress.track(label, len(self.training)) as advance:
+            for step, batch in enumerate(self.training.epoch(self.phase.index, done, size)):
+                rate = self.phase.learning_rate(done * steps + step, steps)
+                sums.append(self.steps.train(batch.x, batch.labels, batch.weights, batch.mask, rate))
+                advance(batch.size)
+        # read only now: reading each step's numbers at once would make the host wait for the device
+        loss, correct = np.array([[float(value) for value in pair] for pair in sums]).sum(axis=0).tolist()
+        return loss / len(self.training), correct / len(self.training), rate
+
+    def _validate(self) -> tuple[float | None, float | None]:
+        labels = self.validation.labels
+        if not len(labels):
+            return None, None
+        probabilities = predict_rows(self.steps.predict, self.validation.rows, self.settings.batch_size)
+        chosen = np.clip(probabilities[np.arange(len(labels)), labels].astype(np.float64), SMALLEST, 1.0)
+        return float(-np.log(chosen).mean()), float((probabilities.argmax(axis=1) == labels).mean())
+
+
+def arrays(variables: Sequence[keras.Variable]) -> tuple[np.ndarray, ...]:
+    """Copies of variables' values."""
+    return tuple(np.array(keras.ops.convert_to_numpy(variable)) for variable in variables)
+
+
+def assign(variables: Sequence[keras.Variable], values: Sequence[np.ndarray]) -> None:
+    """Gives variables values, in order."""
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def _score(monitor: str, val_loss: float | None, val_accuracy: float | None, epoch: int) -> tuple[float, ...]:
+    """Greater is better; without validation every epoch is better than the one before."""
+    if val_loss is None or val_accuracy is None:
+        return (float(epoch),)
+    return (val_accuracy, -val_loss) if monitor == "val_accuracy" else (-val_loss,)

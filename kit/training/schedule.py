@@ -1,0 +1,59 @@
+"""Phase and Schedule: pure data. What is trained when, how fast, and from which stored activations."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kit.config import PhaseConfig
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One phase, resolved against a backbone.
+
+    Attributes:
+        index: Position in the schedule, from 0.
+        settings: What the user asked for.
+        depth: Blocks trained, 0 to the number the backbone has.
+        start_depth: The cut point whose activations feed the phase: the deepest depth trained so far, because below it
+            nothing has changed.
+    """
+
+    index: int
+    settings: PhaseConfig
+    depth: int
+    start_depth: int
+
+    @property
+    def name(self) -> str:
+        """What curves and tables call it."""
+        return self.settings.name or f"phase {self.index + 1}"
+
+    def learning_rate(self, step: int, steps_per_epoch: int) -> float:
+        """The learning rate of one step, counted from 0 within the phase.
+
+        Linear warm-up to the phase's rate η over w steps, then η, or for `cosine` η · (1 + cos(π (s - w) / (n - w))) / 2
+        [Loshchilov & Hutter 2017, arXiv:1608.03983, without restarts].
+        """
+        highest = self.settings.learning_rate
+        warmup = self.settings.warmup_epochs * steps_per_epoch
+        if step < warmup:
+            return highest * (step + 1) / (math.floor(warmup) + 1)
+        if self.settings.schedule == "constant":
+            return highest
+        total = self.settings.epochs * steps_per_epoch
+        return highest * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(total - warmup, 1)))
+
+
+def plan(settings: Sequence[PhaseConfig], depths: Sequence[int]) -> tuple[Phase, ...]:
+    """The schedule.
+
+    Args:
+        settings: One for each phase.
+        depths: Its unfreeze depth, with -1 resolved.
+    """
+    starts = [max(depths[: index + 1]) for index in range(len(depths))]
+    return tuple(
+        Phase(index, one, depth, start)
+        for index, (one, depth, start) in enumerate(zip(settings, depths, starts, strict=True))
+    )

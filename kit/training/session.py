@@ -1,0 +1,242 @@
+"""One network through one schedule: build, extract, fit, predict. The only caller of everything else in this package."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from kit import backend, progress
+from kit.config import RunConfig
+from kit.data.batches import TrainingSet
+from kit.data.dataset import Dataset
+from kit.model.backbones import Cut, mobilenet_v2
+from kit.model.classifier import Classifier
+from kit.model.head import build_head
+from kit.model.kernels import choose
+from kit.model.weights import Weights, load_into
+from kit.store import Rows
+from kit.training.checkpoints import PhaseEnd
+from kit.training.features import Features, Photos, compile_forward
+from kit.training.history import History
+from kit.training.phases import Validation, arrays, assign, predict_rows, run_phase
+from kit.training.schedule import Phase, plan
+
+Stage = Callable[[str], AbstractContextManager[None]]
+
+
+def build_classifier(config: RunConfig, classes: int, weights: Weights) -> Classifier:
+    """A network with pretrained trunk and fresh head.
+
+    Raises:
+        WeightsError: If the weights do not fit.
+    """
+    backbone = mobilenet_v2(config.data.image_size, config.model.alpha)
+    load_into(backbone.model, weights)
+    width = backbone.model.output.shape[-1]
+    head = build_head(width, classes, config.model.head_units, config.model.dropout, config.seed)
+    kernels = choose(config.model.kernels, keras.backend.backend(), backend.device())
+    return Classifier(backbone, head, kernels)
+
+
+@dataclass
+class Session:
+    """A classifier on its way through a schedule.
+
+    Attributes:
+        config: The run's configuration.
+        classifier: The network; trained in place.
+        phases: The schedule, resolved against the backbone.
+    """
+
+    config: RunConfig
+    classifier: Classifier
+    phases: tuple[Phase, ...] = field(init=False)
+
+    def __post_init__(self):
+        depths = [self.classifier.backbone.cut(phase.unfreeze_depth).depth for phase in self.config.phases]
+        self.phases = plan(self.config.phases, depths)
+
+    def extract(self, dataset: Dataset) -> "Activations":
+        """Everything the phases and the scores read, from stores or computed into them."""
+        photos = Photos(dataset.files, dataset.keys)
+        views = self.config.views.count
+        features = Features(
+            self.classifier,
+            self._base(len(dataset.keys), len(dataset.indices("train")), views),
+            self.config.data,
+            self.config.views,
+            self.config.seed,
+            self.config.training.store_dtype,
+            self.config.threads,
+        )
+        starts = {depth: self._start(depth, features.base) for depth in {phase.start_depth for phase in self.phases}}
+        cuts = tuple({cut.depth: cut for cut in starts.values()}.values())
+        plain = features.rows(photos, [0], cuts)
+        train = dataset.indices("train")
+        augmented = features.rows(photos.take(train), range(1, views), cuts) if views > 1 else {}
+        training = {
+            cut.depth: Rows.join([plain[cut.depth].take(train), *([augmented[cut.depth]] if augmented else [])])
+            for cut in cuts
+        }
+        return Activations(dataset, {depth: cut.depth for depth, cut in starts.items()}, plain, training, views)
+
+    def fit(
+        self,
+        activations: "Activations",
+        checkpoints: Path,
+        history: History,
+        on_epoch: Callable[[History], None],
+        stage: Stage,
+    ) -> History:
+        """Runs the phases that have not ended yet, each from its last checkpoint.
+
+        Args:
+            activations: What `extract` returned.
+            checkpoints: Folder of the run's checkpoints.
+            history: Epochs recorded so far.
+            on_epoch: Called with the history after every epoch.
+            stage: Times a named stage.
+        """
+        epochs = 0
+        for phase in self.phases:
+            tail = self._tail(phase, activations)
+            ended = PhaseEnd.load(checkpoints, phase.index)
+            if ended is not None:
+                assign(tail.weights, ended.weights)
+                epochs = ended.epochs_total
+                continue
+            with stage(f"phase {phase.index + 1}: {phase.name}"):
+                history = run_phase(
+                    phase,
+                    tail,
+                    activations.training_set(
+                        phase.start_depth, self._class_weights(activations.dataset), self.config.seed
+                    ),
+                    activations.validation(phase.start_depth),
+                    self.config.training,
+                    checkpoints,
+                    history,
+                    epochs,
+                    on_epoch,
+                )
+            epochs = len(history)
+            PhaseEnd(arrays(tail.weights), epochs).save(checkpoints, phase.index)
+        return history
+
+    def predict(self, activations: "Activations", checkpoints: Path, splits: tuple[str, ...]) -> list[np.ndarray]:
+        """What the model of each phase says of the photos of some splits, all phases in one pass over the photos.
+
+        Args:
+            checkpoints: Where the phases' ends are kept; every phase has ended.
+            splits: Which photos to score; the others are not read.
+
+        Returns:
+            For each phase: probabilities float32 (n, classes), NaN for photos of other splits. The classifier is left with
+            the weights of the last phase.
+        """
+        wanted = np.flatnonzero(np.isin(activations.dataset.splits, splits))
+        results = []
+        for phase in self.phases:
+            tail = self._tail(phase, activations)
+            ended = PhaseEnd.load(checkpoints, phase.index)
+            if ended is None:
+                raise ValueError(f"phase {phase.index} has not ended")
+            assign(tail.weights, ended.weights)
+            results.append(activations.predict(tail, phase.start_depth, wanted, self.config.training.batch_size))
+        return results
+
+    def score_saved(self, activations: "Activations") -> np.ndarray:
+        """What the classifier, trained already, says of every photo, computed as `predict` does for the last phase."""
+        phase = self.phases[-1]
+        everything = np.arange(len(activations.dataset.keys))
+        return activations.predict(
+            self._tail(phase, activations), phase.start_depth, everything, self.config.training.batch_size
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """What was trained, for the manifest."""
+        full = self.classifier.full()
+        phases = []
+        for phase in self.phases:
+            cut = self.classifier.backbone.cut(phase.depth)
+            self.classifier.unfreeze(cut)
+            trained = sum(int(np.prod(variable.shape)) for variable in full.trainable_variables)
+            phases.append(
+                {"name": phase.name, "unfreeze_depth": phase.depth, "cut": cut.name, "trained_parameters": trained}
+            )
+        return {"parameters": full.count_params(), "kernels": self.classifier.kernels, "phases": phases}
+
+    def _tail(self, phase: Phase, activations: "Activations") -> keras.Model:
+        """What a phase trains, from the activations that feed it; sets what is trainable."""
+        self.classifier.unfreeze(self.classifier.backbone.cut(phase.depth))
+        return self.classifier.tail(self.classifier.backbone.cut(activations.starts[phase.start_depth]))
+
+    def _base(self, photos: int, trained: int, views: int) -> Cut:
+        """The deepest cut point of the schedule, or the pixels where its activations would not fit the disk budget."""
+        cut = self.classifier.backbone.cut(max(phase.start_depth for phase in self.phases))
+        pixels = self.classifier.backbone.cut(-1)
+        rows = photos + trained * (views - 1)
+        size = int(np.prod(self.classifier.shape(cut))) * np.dtype(self.config.training.store_dtype).itemsize * rows
+        limit = self.config.training.store_limit_gib * 2**30
+        if cut == pixels or size <= limit:
+            return cut
+        progress.say(
+            f"The activations at {cut.name} would take {size / 2**30:.1f} GiB, more than training.store_limit_gib = "
+            f"{self.config.training.store_limit_gib:g}: the frozen layers below it run again in every epoch instead."
+        )
+        return pixels
+
+    def _start(self, depth: int, base: Cut) -> Cut:
+        """Where a phase starts: its own cut, unless that is the deepest one and did not fit."""
+        deepest = max(phase.start_depth for phase in self.phases)
+        return base if depth == deepest else self.classifier.backbone.cut(depth)
+
+    def _class_weights(self, dataset: Dataset) -> np.ndarray:
+        """Weight of each training photo: 1, or n / (classes · photos of its class) [as scikit-learn's `balanced`]."""
+        labels = dataset.labels[dataset.indices("train")]
+        if self.config.training.class_weights == "none":
+            return np.ones(len(labels), np.float32)
+        counts = np.bincount(labels, minlength=len(dataset.classes))
+        return (len(labels) / (np.count_nonzero(counts) * counts[labels])).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Activations:
+    """Stored rows that feed phases and scores.
+
+    Attributes:
+        dataset: The photos.
+        starts: Start depth of a phase -> depth of the cut point whose rows feed it.
+        plain: Depth of a cut -> rows of every photo, plain.
+        training: Depth of a cut -> rows of the training photos, one view after the other.
+        views: How many views.
+    """
+
+    dataset: Dataset
+    starts: dict[int, int]
+    plain: dict[int, Rows]
+    training: dict[int, Rows]
+    views: int
+
+    def training_set(self, start_depth: int, weights: np.ndarray, seed: int) -> TrainingSet:
+        """What a phase trains on."""
+        labels = self.dataset.labels[self.dataset.indices("train")]
+        return TrainingSet(self.training[self.starts[start_depth]], labels, weights, self.views, seed)
+
+    def validation(self, start_depth: int) -> Validation:
+        """What a phase is validated on."""
+        chosen = self.dataset.indices("validation")
+        return Validation(self.plain[self.starts[start_depth]].take(chosen), self.dataset.labels[chosen])
+
+    def predict(self, tail: keras.Model, start_depth: int, wanted: np.ndarray, batch_size: int) -> np.ndarray:
+        """Probabilities float32 (photos, classes) of the wanted photos, NaN for the others."""
+        forward = compile_forward(tail)
+        rows = self.plain[self.starts[start_depth]].take(wanted)
+        result = np.full((len(self.dataset.keys), tail.output.shape[-1]), np.nan, np.float32)
+        if len(wanted):
+            result[wanted] = predict_rows(lambda batch: forward(batch)[0], rows, batch_size)
+        return result

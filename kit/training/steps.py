@@ -1,0 +1,162 @@
+"""One training step and one prediction, compiled by the backend: the only code here that knows which backend runs.
+
+Keras's own `fit` is not used, for three reasons: its state cannot be stopped and resumed to the bit, it compiles again for the
+last partial batch, and its reported training loss is the smoothed and weighted one. Optimisers, losses and layers are Keras's.
+"""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+from keras import ops
+
+UNDECAYED = ("bias",)  # weight decay pulls weights towards zero; biases have no reason to be there
+
+
+class Steps(Protocol):
+    """A model and its optimiser, driven batch by batch; every batch has the same shape, padded at its end."""
+
+    def train(
+        self, x: np.ndarray, labels: np.ndarray, weights: np.ndarray, mask: np.ndarray, learning_rate: float
+    ) -> Any:
+        """One step. Returns (sum of plain cross-entropy, sum of correct) over the unpadded rows, on the device."""
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Probabilities, float32 (batch, classes), in inference mode."""
+
+    def synchronise(self) -> None:
+        """Writes the state back into the Keras variables of model and optimiser."""
+
+    def reload(self) -> None:
+        """Reads the state from the Keras variables, after someone else assigned them."""
+
+
+def build_optimizer(name: str, weight_decay: float) -> keras.optimizers.Optimizer:
+    """An optimiser of Keras; its learning rate is set at every step."""
+    decay = weight_decay or None
+    builders: dict[str, Callable[[], keras.optimizers.Optimizer]] = {
+        "adam": lambda: keras.optimizers.Adam(weight_decay=decay),
+        "adamw": lambda: keras.optimizers.AdamW(weight_decay=weight_decay),
+        "sgd": lambda: keras.optimizers.SGD(momentum=0.9, nesterov=True, weight_decay=decay),
+        "rmsprop": lambda: keras.optimizers.RMSprop(weight_decay=decay),
+    }
+    optimizer = builders[name]()
+    if decay:
+        optimizer.exclude_from_weight_decay(var_names=list(UNDECAYED))
+    return optimizer
+
+
+def build_steps(model: keras.Model, optimizer: keras.optimizers.Optimizer, label_smoothing: float) -> Steps:
+    """The steps of this process's backend."""
+    optimizer.build(model.trainable_variables)
+    kind = {"jax": _JaxSteps, "tensorflow": _TensorFlowSteps}[keras.backend.backend()]
+    return kind(model, optimizer, label_smoothing)
+
+
+def _loss(probabilities, labels, weights, mask, smoothing: float):
+    """Mean weighted cross-entropy against smoothed labels, and the plain sums for the history.
+
+    Args:
+        probabilities: (batch, classes).
+        labels: Class numbers, int (batch,).
+        weights: Class weight of each row, 0 for padding, float (batch,).
+        mask: 1 for a photo, 0 for padding, float (batch,).
+        smoothing: Share of each label spread over all classes.
+
+    Returns:
+        (loss, (sum of plain cross-entropy, sum of correct)).
+    """
+    target = ops.one_hot(labels, probabilities.shape[-1], dtype=probabilities.dtype)
+    plain = keras.losses.categorical_crossentropy(target, probabilities)
+    smoothed = (
+        keras.losses.categorical_crossentropy(target, probabilities, label_smoothing=smoothing) if smoothing else plain
+    )
+    correct = ops.cast(ops.equal(ops.argmax(probabilities, axis=-1), ops.cast(labels, "int32")), mask.dtype)
+    return ops.sum(smoothed * weights) / ops.sum(mask), (ops.sum(plain * mask), ops.sum(correct * mask))
+
+
+class _JaxSteps:
+    def __init__(self, model: keras.Model, optimizer: keras.optimizers.Optimizer, smoothing: float):
+        import jax
+
+        self._model, self._optimizer = model, optimizer
+        rate = optimizer.learning_rate
+        self._rate_index = next(i for i, variable in enumerate(optimizer.variables) if variable is rate)
+
+        def forward(trainable, other, x, labels, weights, mask):
+            probabilities, other = model.stateless_call(trainable, other, x, training=True)
+            loss, sums = _loss(probabilities, labels, weights, mask, smoothing)
+            return loss, (other, sums)
+
+        def train(trainable, other, state, *batch):
+            (_, (other, sums)), gradients = jax.value_and_grad(forward, has_aux=True)(trainable, other, *batch)
+            trainable, state = optimizer.stateless_apply(state, gradients, trainable)
+            return trainable, other, state, sums
+
+        def predict(trainable, other, x):
+            return model.stateless_call(trainable, other, x, training=False)[0]
+
+        self._train, self._predict = jax.jit(train), jax.jit(predict)
+        self.reload()
+
+    def train(self, x, labels, weights, mask, learning_rate):
+        self._state[self._rate_index] = np.float32(learning_rate)
+        self._trainable, self._other, self._state, sums = self._train(
+            self._trainable, self._other, self._state, x, labels, weights, mask
+        )
+        return sums
+
+    def predict(self, x):
+        return np.asarray(self._predict(self._trainable, self._other, x))
+
+    def synchronise(self):
+        for variables, values in (
+            (self._model.trainable_variables, self._trainable),
+            (self._model.non_trainable_variables, self._other),
+            (self._optimizer.variables, self._state),
+        ):
+            for variable, value in zip(variables, values, strict=True):
+                variable.assign(value)
+
+    def reload(self):
+        self._trainable = [variable.value for variable in self._model.trainable_variables]
+        self._other = [variable.value for variable in self._model.non_trainable_variables]
+        self._state = [variable.value for variable in self._optimizer.variables]
+
+
+class _TensorFlowSteps:
+    def __init__(self, model: keras.Model, optimizer: keras.optimizers.Optimizer, smoothing: float):
+        import tensorflow as tf
+
+        self._optimizer = optimizer
+
+        def train(*batch):
+            x, labels, weights, mask = batch
+            with tf.GradientTape() as tape:
+                loss, sums = _loss(model(x, training=True), labels, weights, mask, smoothing)
+            optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
+            return sums
+
+        self._train = tf.function(train, autograph=False)
+        self._predict = tf.function(lambda x: model(x, training=False), autograph=False)
+
+    def train(self, x, labels, weights, mask, learning_rate):
+        self._optimizer.learning_rate.assign(learning_rate)
+        return self._train(*(_constant(part) for part in (x, labels, weights, mask)))
+
+    def predict(self, x):
+        return self._predict(_constant(x)).numpy()
+
+    def synchronise(self):
+        """Nothing to do: TensorFlow's variables are the state."""
+
+    def reload(self):
+        """Nothing to do: TensorFlow's variables are the state."""
+
+
+def _constant(array: np.ndarray):
+    """A tensor, so that the function is traced for its shape and not for its values."""
+    import tensorflow as tf
+
+    return tf.constant(array)
