@@ -25,8 +25,7 @@ class WebServer:
         self.requests: list[tuple[str, dict[str, str]]] = []
 
     def __enter__(self) -> "WebServer":
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"site": self}))
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"site": self}))
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
         self._thread.start()
         return self
@@ -41,6 +40,13 @@ class WebServer:
 
     def ranges_asked(self) -> list[str | None]:
         return [headers.get("Range") for _, headers in self.requests]
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request, client_address):
+        """Says nothing: a client that has seen enough hangs up."""
 
 
 class _Handler(BaseHTTPRequestHandler):
