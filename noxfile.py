@@ -1,0 +1,76 @@
+"""All checks, each in an environment of its own: `pip install nox && nox`.
+
+    tests(jax), tests(tensorflow)   the suite, once a backend, against the installed package
+    parity                          both backends in one environment: trained on one, loaded on the other
+    lint                            ruff: rules and format
+    types                           mypy
+    python_versions                 not by default: the suite on every supported Python that is on this machine
+
+`nox -R` runs again without making the environments anew. Real-data tests run where TRANSFERKIT_REAL_DATA is set.
+What follows `--` goes to pytest: `nox -R -s "tests(jax)" -- -k weights`.
+"""
+
+import shutil
+
+import nox
+
+nox.options.sessions = ["lint", "types", "tests", "parity"]
+# Under CI=true nox would fail where an interpreter of python_versions is missing; so it says "skipped" there as well.
+nox.options.error_on_missing_interpreters = False
+
+PROJECT = nox.project.load_toml("pyproject.toml")["project"]
+BACKENDS = [nox.param(name, id=name) for name in ("jax", "tensorflow")]
+# Minor versions are pinned: a new one finds new faults in old code, and that should be a change of its own.
+RUFF, MYPY = "ruff==0.17.*", "mypy==2.4.*"
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Rules and format."""
+    session.install(RUFF)
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Types, with the packages that ours is built on; of the backends, only JAX is published with types."""
+    session.install(MYPY, *PROJECT["dependencies"], *PROJECT["optional-dependencies"]["jax"])
+    session.run("mypy")
+
+
+@nox.session
+@nox.parametrize("backend", BACKENDS)
+def tests(session: nox.Session, backend: str) -> None:
+    """The suite on one backend, with the other one not installed."""
+    _test_one_backend(session, backend)
+
+
+@nox.session
+def parity(session: nox.Session) -> None:
+    """What holds between the backends."""
+    _install(session, "jax,tensorflow,test")
+    session.run("pytest", "tests/parity", *session.posargs)
+
+
+@nox.session(python=["3.11", "3.12", "3.13"], default=False)
+@nox.parametrize("backend", BACKENDS)
+def python_versions(session: nox.Session, backend: str) -> None:
+    """The suite on one backend and one Python."""
+    _test_one_backend(session, backend)
+
+
+def _test_one_backend(session: nox.Session, backend: str) -> None:
+    _install(session, f"{backend},test")
+    other = "tensorflow" if backend == "jax" else "jax"
+    absent = f"import importlib.util as u; assert not u.find_spec('{other}'), '{other} is installed here'"
+    session.run("python", "-c", absent)
+    session.run("pytest", "--ignore=tests/parity", *session.posargs, env={"KERAS_BACKEND": backend})
+
+
+def _install(session: nox.Session, extras: str) -> None:
+    # setuptools builds in build/ and packs whatever an earlier build left there, modules deleted since included.
+    shutil.rmtree("build", ignore_errors=True)
+    # Not editable: so the tests see what a user gets, package data included. `pytest`, unlike `python -m pytest`,
+    # leaves the checkout off the path.
+    session.install(f".[{extras}]")

@@ -1,0 +1,110 @@
+"""The arrows of docs: which part of the house may import which, read from the source, nothing imported."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = sorted(path for part in ("kit", "search", "reports") for path in (ROOT / part).rglob("*.py"))
+
+# Lower numbers know nothing of higher ones; the first prefix that matches counts.
+LAYERS = [
+    ("kit.errors kit.files kit.config kit.progress kit.backend", 0),
+    ("kit.store kit.settings kit.records kit.training.history", 1),
+    ("kit.data", 2),
+    ("kit.model", 3),
+    ("kit.training", 4),
+    ("kit.evaluation", 5),
+    ("kit.commands kit.cli", 8),
+    ("kit", 6),
+    ("search", 7),
+]
+FOR_REPORTS = ("kit.records", "kit.training.history", "kit.files", "kit.errors", "search.records", "reports")
+BACKENDS = {"keras", "jax", "tensorflow"}
+
+
+def module_name(path):
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imported(tree):
+    """(module or module.name, whether it happens on import) of every import statement."""
+    top = {id(node) for node in ast.walk(tree)} - {
+        id(inner)
+        for outer in ast.walk(tree)
+        if isinstance(outer, ast.FunctionDef | ast.AsyncFunctionDef) or is_type_checking(outer)
+        for inner in ast.walk(outer)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, id(node) in top) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are written in full"
+            yield from ((f"{node.module}.{alias.name}", id(node) in top) for alias in node.names)
+
+
+def is_type_checking(node):
+    return isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+
+
+def under(name, prefixes):
+    return any(name == prefix or name.startswith(prefix + ".") for prefix in prefixes)
+
+
+def layer(name):
+    return next((number for prefixes, number in LAYERS if under(name, prefixes.split())), None)
+
+
+def of(part):
+    return [pytest.param(path, id=module_name(path)) for path in FILES if under(module_name(path), [part])]
+
+
+def parsed(path):
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("path", of("kit") + of("search"))
+def test_arrows_run_one_way(path):
+    own = layer(module_name(path))
+    names = {name for name, _ in imported(parsed(path))}
+    assert [name for name in names if (layer(name) or 0) > own] == []
+    assert [name for name in names if under(name, ["reports"])] == []
+
+
+@pytest.mark.parametrize("path", of("reports"))
+def test_reports_read_only_records_and_know_no_backend(path):
+    names = {name for name, _ in imported(parsed(path))}
+    assert [name for name in names if under(name, ["kit", "search"]) and not under(name, FOR_REPORTS)] == []
+    assert [name for name in names if name.partition(".")[0] in BACKENDS] == []
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.name == "__init__.py"], ids=module_name)
+def test_importing_a_package_imports_no_backend(path):
+    """Neither itself nor by what it imports on the way."""
+    seen, waiting = set(), [path]
+    while waiting:
+        current = waiting.pop()
+        seen.add(current)
+        for name in [name for name, on_import in imported(parsed(current)) if on_import]:
+            assert name.partition(".")[0] not in BACKENDS, f"{module_name(current)} imports {name}"
+            waiting += [file for file in files_of(name) if file not in seen]
+
+
+def files_of(name):
+    """Source files that importing `a.b.c` runs: a/__init__.py, a/b/__init__.py, a/b/c.py or a/b.py."""
+    parts = name.split(".")
+    tries = [ROOT.joinpath(*parts[:n]) for n in range(1, len(parts) + 1)]
+    return [file for base in tries for file in (base / "__init__.py", base.with_suffix(".py")) if file in FILES]
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_house_rules(path):
+    assert path.name != "train.py", "`kit.train` is a function"
+    for call in (node for node in ast.walk(parsed(path)) if isinstance(node, ast.Call)):
+        function = ast.unparse(call.func)
+        if function.rpartition(".")[2].startswith("suggest_"):
+            assert module_name(path) == "search.space", f"line {call.lineno}: only search/space.py suggests"
+        if function in ("np.load", "numpy.load"):
+            given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+            assert given.get("allow_pickle") == "False", f"line {call.lineno}: np.load could run code"
