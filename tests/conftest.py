@@ -109,7 +109,7 @@ def pytest_terminal_summary(terminalreporter):
     skipped = [report for report in terminalreporter.stats.get("skipped", []) if "real" in report.keywords]
     line = f"Keras backend: {BACKEND}."
     if skipped:
-        line += f" {len(skipped)} tests skipped for lack of TRANSFERKIT_REAL_DATA (real photos and weights)."
+        line += f" Skipped for lack of TRANSFERKIT_REAL_DATA (real photos and weights): {len(skipped)}."
     terminalreporter.write_line(line)
 
 
