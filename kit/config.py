@@ -30,14 +30,14 @@ class DataConfig:
         path: A folder of class folders, a folder with train/ and val/ (and test/), a table (.csv, .parquet), an archive
             (.zip, .tar, .tar.gz), or the name `flowers`.
         image_size: Side of the square the model sees, in pixels; 32 to 1024.
-        resize: `crop` (shorter side to image_size, then the middle), `stretch` (both sides, changing the proportions) or
-            `pad` (longer side to image_size, the rest background).
+        resize: `crop` (shorter side to image_size, then the middle), `stretch` (both sides, changing the proportions)
+            or `pad` (longer side to image_size, the rest background).
         background: What shows through transparent pixels and fills padding: red, green, blue, each 0 to 255.
         near_duplicate_bits: Two photos whose 64-bit perceptual hashes differ in at most this many bits are near
             duplicates and stay in one split; 0 to 16.
         conflicts: The same bytes under two labels: `refuse` to train, or `drop` every copy.
-        leaks: The same bytes in two given splits: `refuse` to train, or `drop` the copies in the split that is trained on
-            (train before validation before test), so that what is measured stays whole.
+        leaks: The same bytes in two given splits: `refuse` to train, or `drop` the copies in the split that is trained
+            on (train before validation before test), so that what is measured stays whole.
         strict: Refuse to train when any image cannot be read, instead of leaving it out.
     """
 
@@ -83,9 +83,8 @@ class SplitConfig:
         if self.train == 0:
             raise ConfigError("split.train must be more than 0: there is nothing to train on.")
         if abs(self.train + self.validation + self.test - 1) > 1e-6:
-            raise ConfigError(
-                f"split.train + split.validation + split.test must be 1, not {self.train + self.validation + self.test:g}."
-            )
+            total = self.train + self.validation + self.test
+            raise ConfigError(f"split.train + split.validation + split.test must be 1, not {total:g}.")
 
 
 @dataclass(frozen=True)
@@ -156,8 +155,8 @@ class TrainingConfig:
         class_weights: `none`, or `balanced` (each class weighs the same in the loss, however many photos it has).
         monitor: What picks the epoch that is kept: `val_accuracy` (ties: lower val_loss) or `val_loss`.
         store_dtype: Type of stored activations: `float16` or `float32`.
-        store_limit_gib: Disk the trunk's stored activations may take, in GiB. Where a cut point would need more, the trunk
-            is run again every epoch instead.
+        store_limit_gib: Disk that a run's stored activations may take, in GiB. Where a cut point would need more, the
+            frozen layers below it run again in every epoch instead.
     """
 
     batch_size: int = 32
@@ -186,7 +185,8 @@ class PhaseConfig:
         name: What curves and tables call it.
         epochs: Passes over the training photos, at most.
         unfreeze_depth: Blocks of the backbone trained, counted from the top: 0 the head alone, 1 adds Conv_1, 2 adds
-            block 16, ... 19 all. -1 also means all. Batch normalisation is never trained.
+            block 16, ... 19 all. -1 also means all. Batch normalisation is never trained. 0 in a later phase leaves
+            that phase out: there is nothing new to train.
         learning_rate: Step size at its highest.
         schedule: `constant`, or `cosine` (falls to 0 over the phase).
         warmup_epochs: Epochs over which the learning rate rises from 0 first; fractions are fine.

@@ -1,7 +1,7 @@
 """train(config) -> RunFolder: the one place that composes all of kit.
 
-images → pixels → frozen features → phases → scores → run folder. Everything before the phases is kept in content-keyed stores and
-every epoch leaves a checkpoint, so resuming a run is doing the same again.
+images → pixels → frozen features → phases → scores → run folder. Everything before the phases is kept in content-keyed
+stores and every epoch leaves a checkpoint, so resuming a run is doing the same again.
 
 Importing this module imports no backend: `train` starts one first, and only then what needs keras.
 """
@@ -9,24 +9,28 @@ Importing this module imports no backend: `train` starts one first, and only the
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kit import backend
+from kit import backend, progress
 from kit.config import RunConfig
+from kit.data.audit import audit, settle
 from kit.data.dataset import Dataset, load_dataset
-from kit.data.sources import SPLITS
+from kit.data.images import ImageProblem
+from kit.data.sources import SPLITS, load_samples
 from kit.errors import ConfigError, DataError, StorageError
 from kit.evaluation import fit_temperature, mcnemar, score
 from kit.files import atomic_path, write_json
 from kit.model.weights import Weights, resolve
+from kit.predict import Predictor, load_classifier, require_finished
 from kit.records import RunFolder, StageClock, default_run_path, make_table
 from kit.training.history import History
 
 if TYPE_CHECKING:
+    from kit.training.estimate import Stage
     from kit.training.session import Session
 
 Listener = Callable[[History], None]
@@ -59,6 +63,7 @@ def train(config: RunConfig, out: Path | None = None, *, on_epoch: Listener | No
             warnings=list(dataset.warnings),
             environment=backend.describe(),
         )
+        progress.say(f"Recording into {run.path}")
         _finish(run, dataset, session, clock, on_epoch)
     return run
 
@@ -95,6 +100,120 @@ def resume(path: Path, *, on_epoch: Listener | None = None) -> RunFolder:
     return run
 
 
+def train_seeds(config: RunConfig, seeds: int, out: Path | None = None) -> tuple[Path, dict[str, Any]]:
+    """Repeats a run with several seeds: `seed` and `split.seed` both count up from what the configuration says.
+
+    Calling it again on the same folder goes on: finished runs are kept, an interrupted one is resumed.
+
+    Args:
+        config: Of the first run.
+        seeds: How many runs.
+        out: Folder that will hold `seed-0`, `seed-1`, ... and `seeds.json`; default `runs/<data>-<time>`.
+
+    Returns:
+        The folder, and mean, spread and range of each score over the runs.
+    """
+    import keras
+
+    from kit.evaluation import summarise_seeds
+
+    folder = out or default_run_path(Path(config.data.path).stem)
+    metrics = []
+    for i in range(seeds):
+        part = folder / f"seed-{i}"
+        one = replace(config, seed=config.seed + i, split=replace(config.split, seed=config.split.seed + i))
+        run = resume(part) if (part / "manifest.json").exists() else train(one, part)
+        metrics.append(run.metrics)
+        keras.backend.clear_session()
+    summary = {"schema_version": 1, "kind": "seeds", "runs": seeds, "scores": summarise_seeds(metrics)}
+    write_json(folder / "seeds.json", summary)
+    return folder, summary
+
+
+def evaluate(run: RunFolder, data: str | None = None, *, backend_name: str = "auto") -> dict[str, Any]:
+    """Scores a finished run's model again.
+
+    Args:
+        run: A finished run.
+        data: Other photos, in any form that training takes; None scores the run's own, the very way the run did.
+        backend_name: `auto`, `jax` or `tensorflow`.
+
+    Returns:
+        Scores by split for the run's own photos; scores under `all` for others.
+
+    Raises:
+        UserError: If the run is not finished, or the photos cannot be scored.
+    """
+    require_finished(run)
+    config = run.config
+    if backend_name != "auto" or config.backend not in backend.installed_backends():
+        config = replace(config, backend=backend_name)
+    backend.start(config.backend, config.threads, config.seed)
+    temperature = run.metrics["temperature"]
+    if data is not None:
+        return {"all": _score_others(run, replace(config, data=replace(config.data, path=data)), temperature)}
+    from kit.training.session import Session
+
+    dataset = load_dataset(config)
+    if dataset.fingerprint != run.manifest["data"]["fingerprint"]:
+        raise DataError(
+            f"The photos in {config.data.path} are no longer those of {run.path}.",
+            f"Score them as other data: `transferkit evaluate {run.path} {config.data.path}`.",
+        )
+    session = Session(config, load_classifier(run))
+    probabilities = session.score_saved(session.extract(dataset, to_train=False))
+    return scores_by_split(dataset, probabilities, temperature)
+
+
+def _score_others(run: RunFolder, config: RunConfig, temperature: float) -> dict[str, Any]:
+    """Scores of photos that the run has not seen, all in one; their labels must be among the model's classes."""
+    found = load_samples(config.data.path)
+    usable = settle(found, audit(found, config.data, config.threads), config.data)
+    classes = run.manifest["classes"]
+    if strange := sorted(set(found.classes) - set(classes)):
+        raise DataError(
+            f"The model knows {', '.join(classes)}; {config.data.path} also has {', '.join(strange[:5])}.",
+            "Remove or rename those classes.",
+        )
+    predictor = Predictor.of(run)
+    rows = [row for _, row in predictor.probabilities([sample.file for sample in usable.samples])]
+    probabilities = [row for row in rows if not isinstance(row, ImageProblem)]
+    if len(probabilities) < len(rows):
+        raise DataError(f"Photos of {config.data.path} changed while they were scored.", "Run the command again.")
+    labels = np.array([classes.index(sample.label) for sample in usable.samples])
+    return score(np.stack(probabilities), labels, classes, temperature).to_dict()
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What a run would do and cost.
+
+    Attributes:
+        name: Of the data.
+        classes: Class names.
+        photos: Photos in each split.
+        stages: With estimated seconds and bytes.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    photos: dict[str, int]
+    stages: "tuple[Stage, ...]"
+
+
+def rehearse(config: RunConfig) -> Rehearsal:
+    """Works out what a run would do, writes no run folder and trains nothing that is kept.
+
+    Raises:
+        UserError: Whatever would keep the run from starting.
+    """
+    config = replace(config, backend=backend.start(config.backend, config.threads, config.seed))
+    dataset, session, _ = _prepare(config, StageClock())
+    from kit.training.estimate import estimate
+
+    return Rehearsal(dataset.name, dataset.classes, dataset.counts(), tuple(estimate(session, dataset)))
+
+
 def _prepare(config: RunConfig, clock: StageClock) -> "tuple[Dataset, Session, Weights]":
     """Everything that can fail because of what the user gave, before a run folder is made."""
     from kit.training.session import Session, build_classifier
@@ -102,6 +221,10 @@ def _prepare(config: RunConfig, clock: StageClock) -> "tuple[Dataset, Session, W
     weights = resolve(config.model.weights, config.model.alpha, config.data.image_size)
     with clock.stage("audit"):
         dataset = load_dataset(config)
+    for warning in dataset.warnings:
+        progress.say(f"warning: {warning}")
+    if dataset.dropped:
+        progress.say(f"{len(dataset.dropped)} files are left out; `transferkit inspect {config.data.path}` lists them.")
     return dataset, Session(config, build_classifier(config, len(dataset.classes), weights)), weights
 
 
@@ -129,6 +252,9 @@ def _finish(run: RunFolder, dataset: Dataset, session: "Session", clock: StageCl
         shutil.rmtree(run.checkpoints, ignore_errors=True)
     except BaseException as error:
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        progress.say(
+            f"The run is {status}; go on from its last finished epoch with `transferkit train --resume {run.path}`."
+        )
         with suppress(StorageError, OSError):  # a full disk must not hide the first error
             run.update_manifest(status=status, stages=clock.stages, error=f"{type(error).__name__}: {error}")
         raise

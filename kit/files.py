@@ -18,9 +18,9 @@ from kit.errors import StorageError
 def atomic_path(path: Path) -> Iterator[Path]:
     """Gives a temporary path beside `path`; renames it into place if the body succeeds.
 
-    The temporary file is synced before the rename, and the folder after it, so that a crash leaves the old file, the new
-    file, or none: never half of one. The temporary name keeps the suffix (`model.keras` -> `.tmp-….model.keras`), because
-    Keras chooses the format by it.
+    The temporary file is synced before the rename, and the folder after it, so that a crash leaves the old file, the
+    new file, or none: never half of one. The temporary name keeps the suffix (`.tmp-….model.keras`), because Keras
+    chooses the format by it.
 
     Args:
         path: The file to be. Its folder is created.

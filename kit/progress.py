@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 _quiet = False
+_live = False  # two bars at once would overwrite each other: the outer one is shown
 
 
 def set_quiet(quiet: bool) -> None:
@@ -36,7 +37,8 @@ def track(label: str, total: int, unit: str = "images") -> Iterator[Callable[[in
     Yields:
         `advance(n)`, to be called after every n done.
     """
-    if not shown() or total == 0:
+    global _live
+    if not shown() or _live or total == 0:
         yield lambda n: None
         return
     from rich.console import Console
@@ -59,4 +61,8 @@ def track(label: str, total: int, unit: str = "images") -> Iterator[Callable[[in
             if speed:
                 bar.update(task, rate=f"{speed:,.0f}/s")
 
-        yield advance
+        _live = True
+        try:
+            yield advance
+        finally:
+            _live = False

@@ -1,7 +1,8 @@
 """MobileNetV2 as a backbone: weights in, legal cut points out.
 
-A cut point is a place where one tensor carries everything: the input of a block, after the residual addition. Cut points are
-numbered by unfreeze depth, counted from the top: depth 1 cuts before Conv_1, depth 2 before block 16, and so on down to the stem.
+A cut point is a place where one tensor carries everything: the input of a block, after the residual addition. Cut
+points are numbered by unfreeze depth, counted from the top: depth 1 cuts before Conv_1, depth 2 before block 16, and so
+on down to the stem.
 """
 
 from dataclasses import dataclass
@@ -21,8 +22,8 @@ class Cut:
     Attributes:
         depth: Unfreeze depth: how many blocks, from the top, lie above the cut.
         name: The first block above the cut, as Keras names it: `Conv_1`, `block_16`, ...; `pooled` at depth 0.
-        layer: The layer whose output the cut is; empty at the stem, where it is the pixels, and at depth 0, where it is the
-            backbone's output after pooling.
+        layer: The layer whose output the cut is; empty at the stem, where it is the pixels, and at depth 0, where it is
+            the backbone's output after pooling.
     """
 
     depth: int
@@ -51,8 +52,9 @@ class Backbone:
             ConfigError: If the network has no such depth.
         """
         if not -1 <= depth < len(self.cuts):
+            deepest = len(self.cuts) - 1
             raise ConfigError(
-                f"unfreeze_depth must be from 0 (the head alone) to {len(self.cuts) - 1} (all), or -1 for all, not {depth}."
+                f"unfreeze_depth must be from 0 (the head alone) to {deepest} (all), or -1 for all, not {depth}."
             )
         return self.cuts[depth]
 

@@ -28,7 +28,11 @@ class Classifier:
     kernels: str
 
     def full(self) -> keras.Model:
-        """The whole network in plain Keras layers: uint8 (batch, size, size, 3), 0-255, to probabilities (batch, classes)."""
+        """The whole network in plain Keras layers.
+
+        Returns:
+            A model from uint8 (batch, size, size, 3), 0-255, to probabilities float32 (batch, classes).
+        """
         pixels = self._pixels()
         features = self.backbone.model(self.backbone.preprocessing(pixels))
         pooled = keras.layers.GlobalAveragePooling2D(name="pooling")(features)
@@ -57,10 +61,10 @@ class Classifier:
         return keras.Model(inputs, self.head(keras.layers.GlobalAveragePooling2D()(features)))
 
     def unfreeze(self, cut: Cut) -> None:
-        """Makes the head and every backbone layer above `cut` trainable, and nothing else; batch normalisation never is."""
-        above = (
-            {layer.name for layer in self._stock_segment(cut, (self.backbone.cut(0),)).layers} if cut.depth else set()
-        )
+        """Makes the head and the backbone's layers above `cut` trainable, but never batch normalisation."""
+        above = set()
+        if cut.depth:
+            above = {layer.name for layer in self._stock_segment(cut, (self.backbone.cut(0),)).layers}
         for layer in self.backbone.model.layers:
             layer.trainable = layer.name in above and not isinstance(layer, keras.layers.BatchNormalization)
 

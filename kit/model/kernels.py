@@ -1,12 +1,13 @@
 """The network's convolutions as each backend runs them best: same weights, same results.
 
-`accelerate` rebuilds a functional model with its slow convolutions replaced by layers that wrap them. A wrapper holds the stock
-layer itself, so both share their variables: training one trains the other, and what is saved is always the stock model.
+`accelerate` rebuilds a functional model with its slow convolutions replaced by layers that wrap them. A wrapper holds
+the stock layer itself, so both share their variables: training one trains the other, and what is saved is always the
+stock model.
 
-Why (measured on a CPU; see docs/performance.md): XLA runs a depthwise convolution as a grouped convolution, many times slower
-than the same thing written as nine shifted multiply-adds; it trains a 1x1 convolution faster as a matrix product; and it fuses
-the reduction that the depthwise kernel's gradient needs into the loops before it, which undoes their vectorisation: summed image
-by image in a scan, it is fast. TensorFlow's own layers are faster than all of these, so there the stock layers stay.
+Why: on a CPU, XLA runs a depthwise convolution as a grouped convolution, many times slower than the same thing written
+as nine shifted multiply-adds; it trains a 1x1 convolution faster as a matrix product; and it fuses the reduction that
+the depthwise kernel's gradient needs into the loops before it, which undoes their vectorisation: summed image by image
+in a scan, it is fast. TensorFlow's own layers are faster than all of these, so there the stock layers stay.
 """
 
 import functools
@@ -16,7 +17,7 @@ from keras import layers, ops
 
 STOCK = "stock"
 OWN = "own"
-# By backend and device. Backed by benchmarks/fine_tuning.py; anything not listed keeps Keras's own layers.
+# By backend and device; anything not listed keeps Keras's own layers.
 FASTEST = {("jax", "cpu"): OWN}
 KERNELS_VERSION = 1  # part of every store's key: raise it when a kernel's arithmetic changes
 

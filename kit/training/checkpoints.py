@@ -1,7 +1,7 @@
 """What a killed run goes on from: everything a phase carries from one epoch to the next, in one file.
 
-`checkpoints/state.npz` is replaced whole at the end of every epoch; `checkpoints/phase-N.npz` holds the weights that phase N
-ended with. Arrays are stored as they are: a resumed run continues to the bit.
+`checkpoints/state.npz` is replaced whole at the end of every epoch; `checkpoints/phase-N.npz` holds the weights that
+phase N ended with. Arrays are stored as they are: a resumed run continues to the bit.
 """
 
 import json
@@ -26,7 +26,7 @@ class Progress:
         phase: Number of the phase, from 0.
         epochs_total: Finished epochs of the run, earlier phases included.
         epochs_done: Finished epochs of this phase.
-        best_epoch: The epoch within the phase, from 1, with the best score so far.
+        best_epoch: The epoch within the phase, from 1, with the best score so far; 0 where none beat the start.
         best_score: Its score, greater is better, compared element by element.
     """
 

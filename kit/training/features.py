@@ -1,7 +1,8 @@
 """The frozen trunk's output, computed once and kept in stores.
 
-All activations a run needs come from one place, its deepest cut point: that one is computed from pixels and stored, and every cut
-nearer the top is computed from the stored rows. So what a run reads never depends on what other runs left in the cache.
+All activations a run needs come from one place, its deepest cut point: that one is computed from pixels and stored, and
+every cut nearer the top is computed from the stored rows. So what a run reads never depends on what other runs left in
+the cache.
 """
 
 from collections.abc import Iterator, Sequence
@@ -122,7 +123,7 @@ class Features:
             position = {key: i for i, key in enumerate(photos.keys)}
 
             def produce(keys: list[str]) -> Iterator[tuple[Sequence[str], list[np.ndarray]]]:
-                run = self._runner(self.base, cuts)
+                run = self.runner(self.base, cuts)
                 with progress.track(f"upper trunk, view {view}", len(keys)) as advance:
                     for start in range(0, len(keys), BLOCK):
                         block = keys[start : start + BLOCK]
@@ -139,9 +140,10 @@ class Features:
         where = dict(zip(photos.keys, photos.files, strict=True))
 
         def produce(keys: list[str]) -> Iterator[tuple[Sequence[str], list[np.ndarray]]]:
-            run = self._runner(self.classifier.backbone.cut(-1), (self.base,))
+            run = self.runner(self.classifier.backbone.cut(-1), (self.base,))
+            blocks = self._pixels([where[key] for key in keys], keys, views)
             with progress.track("trunk", len(keys) * len(views)) as advance:
-                for block_keys, pixels in self._pixels([where[key] for key in keys], keys, views):
+                for block_keys, pixels in blocks:
                     yield block_keys, [run(one)[0] for one in pixels]
                     advance(len(block_keys) * len(views))
 
@@ -152,14 +154,13 @@ class Features:
         self, files: list, keys: list[str], views: tuple[int, ...]
     ) -> Iterator[tuple[list[str], list[np.ndarray]]]:
         """uint8 pixels of each view, in blocks."""
-        if views == (0,):
-            (rows,) = ensure_pixels(files, keys, views, self.data, self.views, self.seed, self.threads)
-            for start in range(0, len(keys), BLOCK):
-                yield keys[start : start + BLOCK], [rows[start : start + BLOCK]]
-        else:
-            yield from decode_views(files, keys, views, self.data, self.views, self.seed, self.threads, block=BLOCK)
+        if views != (0,):
+            return decode_views(files, keys, views, self.data, self.views, self.seed, self.threads, block=BLOCK)
+        (rows,) = ensure_pixels(files, keys, views, self.data, self.views, self.seed, self.threads)
+        starts = range(0, len(keys), BLOCK)
+        return ((keys[start : start + BLOCK], [rows[start : start + BLOCK]]) for start in starts)
 
-    def _runner(self, start: Cut, ends: tuple[Cut, ...]):
+    def runner(self, start: Cut, ends: tuple[Cut, ...]):
         """A function from a block of stored rows to the activations at `ends`, in the stored type."""
         key = (start, ends)
         if key not in self._runners:

@@ -20,7 +20,7 @@ class EpochRecord:
         phase: Name of the phase, as in `phases.N.name`.
         seconds: Wall time of the epoch, validation included; 0 or more.
         learning_rate: Step size at the end of the epoch; 0 or more (a cosine falls to 0).
-        loss: Mean of the loss that was minimised, over the epoch's batches.
+        loss: Mean cross-entropy over the epoch's photos as they were trained on, without smoothing or class weights.
         accuracy: Share of training photos classified correctly while training, 0 to 1.
         val_loss: Mean loss on validation after the epoch; None where there is no validation split.
         val_accuracy: Accuracy on validation after the epoch, 0 to 1; None where there is no validation split.

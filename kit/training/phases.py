@@ -1,4 +1,4 @@
-"""Runs one phase of a schedule: epochs, early stopping, a checkpoint after each, the best epoch's weights at the end."""
+"""Runs one phase of a schedule: epochs, a checkpoint after each, early stopping, the best epoch's weights kept."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -46,6 +46,8 @@ def run_phase(
     on_epoch: Callable[[History], None],
 ) -> History:
     """Trains `model` in place, and leaves it with the weights of its best epoch.
+
+    Where there is a validation split, a later phase that never beats the weights it started with ends with those.
 
     Args:
         phase: What to do.
@@ -109,6 +111,10 @@ class _Runner:
             phase.index, epochs_total=epochs_before, epochs_done=0, best_epoch=0, best_score=(-math.inf,)
         )
         self.best: tuple[np.ndarray, ...] = ()
+        if phase.index and len(validation.labels):
+            # fine-tuning that helps nowhere must not make the model worse: where it starts from is a candidate as well
+            self.best = arrays(model.variables)
+            self.state = replace(self.state, best_score=_score(settings.monitor, *self._validate(), 0))
 
     @property
     def finished(self) -> bool:

@@ -32,7 +32,7 @@ class Phase:
     def learning_rate(self, step: int, steps_per_epoch: int) -> float:
         """The learning rate of one step, counted from 0 within the phase.
 
-        Linear warm-up to the phase's rate η over w steps, then η, or for `cosine` η · (1 + cos(π (s - w) / (n - w))) / 2
+        Linear warm-up to the phase's rate η over w steps, then η, or for `cosine` η (1 + cos(π (s - w) / (n - w))) / 2
         [Loshchilov & Hutter 2017, arXiv:1608.03983, without restarts].
         """
         highest = self.settings.learning_rate
@@ -46,14 +46,14 @@ class Phase:
 
 
 def plan(settings: Sequence[PhaseConfig], depths: Sequence[int]) -> tuple[Phase, ...]:
-    """The schedule.
+    """The schedule; phases after the first that unfreeze nothing are left out.
 
     Args:
         settings: One for each phase.
         depths: Its unfreeze depth, with -1 resolved.
     """
-    starts = [max(depths[: index + 1]) for index in range(len(depths))]
+    kept = [(one, depth) for i, (one, depth) in enumerate(zip(settings, depths, strict=True)) if depth or not i]
+    starts = [max(depth for _, depth in kept[: index + 1]) for index in range(len(kept))]
     return tuple(
-        Phase(index, one, depth, start)
-        for index, (one, depth, start) in enumerate(zip(settings, depths, starts, strict=True))
+        Phase(index, one, depth, start) for index, ((one, depth), start) in enumerate(zip(kept, starts, strict=True))
     )

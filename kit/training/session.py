@@ -1,4 +1,4 @@
-"""One network through one schedule: build, extract, fit, predict. The only caller of everything else in this package."""
+"""One network through one schedule: build, extract, fit, predict. It composes all else in this package."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -60,20 +60,31 @@ class Session:
         depths = [self.classifier.backbone.cut(phase.unfreeze_depth).depth for phase in self.config.phases]
         self.phases = plan(self.config.phases, depths)
 
-    def extract(self, dataset: Dataset) -> "Activations":
-        """Everything the phases and the scores read, from stores or computed into them."""
-        photos = Photos(dataset.files, dataset.keys)
-        views = self.config.views.count
-        features = Features(
+    def features(self, dataset: Dataset) -> Features:
+        """Where activations come from."""
+        return Features(
             self.classifier,
-            self._base(len(dataset.keys), len(dataset.indices("train")), views),
+            self._base(len(dataset.keys), len(dataset.indices("train"))),
             self.config.data,
             self.config.views,
             self.config.seed,
             self.config.training.store_dtype,
             self.config.threads,
         )
-        starts = {depth: self._start(depth, features.base) for depth in {phase.start_depth for phase in self.phases}}
+
+    def extract(self, dataset: Dataset, *, to_train: bool = True) -> "Activations":
+        """Everything the phases and the scores read, from stores or computed into them.
+
+        Args:
+            dataset: The photos.
+            to_train: False leaves out what only training reads: augmented views, and every phase but the last.
+        """
+        photos = Photos(dataset.files, dataset.keys)
+        views = self.config.views.count if to_train else 1
+        features = self.features(dataset)
+        starts = {phase.start_depth: self.start(phase.start_depth, features.base) for phase in self.phases}
+        if not to_train:
+            starts = {self.phases[-1].start_depth: starts[self.phases[-1].start_depth]}
         cuts = tuple({cut.depth: cut for cut in starts.values()}.values())
         plain = features.rows(photos, [0], cuts)
         train = dataset.indices("train")
@@ -135,8 +146,8 @@ class Session:
             splits: Which photos to score; the others are not read.
 
         Returns:
-            For each phase: probabilities float32 (n, classes), NaN for photos of other splits. The classifier is left with
-            the weights of the last phase.
+            For each phase: probabilities float32 (n, classes), NaN for photos of other splits. The classifier is left
+            with the weights of the last phase.
         """
         wanted = np.flatnonzero(np.isin(activations.dataset.splits, splits))
         results = []
@@ -175,11 +186,11 @@ class Session:
         self.classifier.unfreeze(self.classifier.backbone.cut(phase.depth))
         return self.classifier.tail(self.classifier.backbone.cut(activations.starts[phase.start_depth]))
 
-    def _base(self, photos: int, trained: int, views: int) -> Cut:
+    def _base(self, photos: int, trained: int) -> Cut:
         """The deepest cut point of the schedule, or the pixels where its activations would not fit the disk budget."""
         cut = self.classifier.backbone.cut(max(phase.start_depth for phase in self.phases))
         pixels = self.classifier.backbone.cut(-1)
-        rows = photos + trained * (views - 1)
+        rows = photos + trained * (self.config.views.count - 1)
         size = int(np.prod(self.classifier.shape(cut))) * np.dtype(self.config.training.store_dtype).itemsize * rows
         limit = self.config.training.store_limit_gib * 2**30
         if cut == pixels or size <= limit:
@@ -190,7 +201,7 @@ class Session:
         )
         return pixels
 
-    def _start(self, depth: int, base: Cut) -> Cut:
+    def start(self, depth: int, base: Cut) -> Cut:
         """Where a phase starts: its own cut, unless that is the deepest one and did not fit."""
         deepest = max(phase.start_depth for phase in self.phases)
         return base if depth == deepest else self.classifier.backbone.cut(depth)

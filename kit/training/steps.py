@@ -1,7 +1,8 @@
 """One training step and one prediction, compiled by the backend: the only code here that knows which backend runs.
 
-Keras's own `fit` is not used, for three reasons: its state cannot be stopped and resumed to the bit, it compiles again for the
-last partial batch, and its reported training loss is the smoothed and weighted one. Optimisers, losses and layers are Keras's.
+Keras's own `fit` is not used, for three reasons: its state cannot be stopped and resumed to the bit, it compiles again
+for the last partial batch, and the training loss it reports is the smoothed and weighted one. Optimisers, losses and
+layers are Keras's.
 """
 
 from collections.abc import Callable
@@ -50,8 +51,9 @@ def build_optimizer(name: str, weight_decay: float) -> keras.optimizers.Optimize
 def build_steps(model: keras.Model, optimizer: keras.optimizers.Optimizer, label_smoothing: float) -> Steps:
     """The steps of this process's backend."""
     optimizer.build(model.trainable_variables)
-    kind = {"jax": _JaxSteps, "tensorflow": _TensorFlowSteps}[keras.backend.backend()]
-    return kind(model, optimizer, label_smoothing)
+    kinds: dict[str, Callable[[keras.Model, keras.optimizers.Optimizer, float], Steps]]
+    kinds = {"jax": _JaxSteps, "tensorflow": _TensorFlowSteps}
+    return kinds[keras.backend.backend()](model, optimizer, label_smoothing)
 
 
 def _loss(probabilities, labels, weights, mask, smoothing: float):
@@ -98,6 +100,9 @@ class _JaxSteps:
             return model.stateless_call(trainable, other, x, training=False)[0]
 
         self._train, self._predict = jax.jit(train), jax.jit(predict)
+        self._trainable: list[Any]
+        self._other: list[Any]
+        self._state: list[Any]
         self.reload()
 
     def train(self, x, labels, weights, mask, learning_rate):

@@ -1,0 +1,35 @@
+"""`transferkit evaluate`: score a run's model again, or on other photos."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A finished run folder.", show_default=False)],
+    data: Annotated[
+        str | None, typer.Argument(help="Other photos; the run's own if left out.", show_default=False)
+    ] = None,
+    backend: Annotated[str, typer.Option(help="jax or tensorflow; the run's own by default.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> None:
+    """Scores a run's model again on its own photos, or on others."""
+    from kit import progress
+    from kit.commands.training import score_lines
+    from kit.experiment import evaluate as score_run
+    from kit.records import RunFolder
+
+    progress.set_quiet(quiet or as_json)
+    folder = RunFolder.open(run)
+    metrics = score_run(folder, data, backend_name=backend)
+    recorded = folder.metrics
+    same = None if data is not None else all(metrics[split] == recorded[split] for split in metrics)
+    if as_json:
+        print(json.dumps({"run": str(run), "data": data, "metrics": metrics, "as_recorded": same}))
+        return
+    print("\n".join(score_lines(metrics)))
+    if same is not None:
+        print("These are the figures of the run." if same else "These differ from the figures the run recorded.")

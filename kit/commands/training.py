@@ -1,0 +1,197 @@
+"""`transferkit train`: a folder of photos in, a scored classifier out."""
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from kit.config import RunConfig
+    from kit.records import RunFolder
+
+_DATA = "A folder of class folders, split folders, a table, an archive, or `flowers`."
+
+
+def _setting(key: str, text: str) -> Any:
+    """An option that is a shorthand for one setting; its default is the configuration's."""
+    return typer.Option(help=f"{text} [{key}]", show_default=False)
+
+
+# Option -> setting. Whatever has no option has `--set`.
+SHORTHANDS = {
+    "weights": "model.weights",
+    "backend": "backend",
+    "seed": "seed",
+    "split_seed": "split.seed",
+    "threads": "threads",
+    "image_size": "data.image_size",
+    "resize": "data.resize",
+    "alpha": "model.alpha",
+    "views": "views.count",
+    "head_units": "model.head_units",
+    "dropout": "model.dropout",
+    "batch_size": "training.batch_size",
+    "optimizer": "training.optimizer",
+    "label_smoothing": "training.label_smoothing",
+    "class_weights": "training.class_weights",
+    "head_epochs": "phases.0.epochs",
+    "head_learning_rate": "phases.0.learning_rate",
+    "fine_tune_epochs": "phases.1.epochs",
+    "learning_rate": "phases.1.learning_rate",
+    "unfreeze_depth": "phases.1.unfreeze_depth",
+    "conflicts": "data.conflicts",
+    "leaks": "data.leaks",
+}
+
+
+def train(
+    data: Annotated[str | None, typer.Argument(help=_DATA, show_default=False)] = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder to be.", show_default="runs/NAME-TIME")] = None,
+    config: Annotated[Path | None, typer.Option(help="Settings in TOML.", show_default=False)] = None,
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting; may be repeated.")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Go on with an interrupted run.", show_default=False)
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Repeat with this many seeds; report mean and spread.")] = 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and what it would cost.")] = False,
+    weights: Annotated[str | None, _setting("model.weights", "imagenet, none, or a weights file.")] = None,
+    backend: Annotated[str | None, _setting("backend", "jax or tensorflow.")] = None,
+    seed: Annotated[int | None, _setting("seed", "Of weights, views and order.")] = None,
+    split_seed: Annotated[int | None, _setting("split.seed", "Of the split.")] = None,
+    threads: Annotated[int | None, _setting("threads", "CPU threads; 0 means all.")] = None,
+    image_size: Annotated[int | None, _setting("data.image_size", "Side in pixels.")] = None,
+    resize: Annotated[str | None, _setting("data.resize", "crop, stretch or pad.")] = None,
+    alpha: Annotated[float | None, _setting("model.alpha", "Width of the network.")] = None,
+    views: Annotated[int | None, _setting("views.count", "Views of each photo; 1 is no augmentation.")] = None,
+    head_units: Annotated[int | None, _setting("model.head_units", "Width of the dense layer.")] = None,
+    dropout: Annotated[float | None, _setting("model.dropout", "After the dense layer.")] = None,
+    batch_size: Annotated[int | None, _setting("training.batch_size", "Photos a step.")] = None,
+    optimizer: Annotated[str | None, _setting("training.optimizer", "adam, adamw, sgd or rmsprop.")] = None,
+    label_smoothing: Annotated[float | None, _setting("training.label_smoothing", "0 to 0.5.")] = None,
+    class_weights: Annotated[str | None, _setting("training.class_weights", "none or balanced.")] = None,
+    head_epochs: Annotated[int | None, _setting("phases.0.epochs", "Of the first phase.")] = None,
+    head_learning_rate: Annotated[float | None, _setting("phases.0.learning_rate", "Of the first phase.")] = None,
+    fine_tune_epochs: Annotated[int | None, _setting("phases.1.epochs", "Of the second phase.")] = None,
+    learning_rate: Annotated[float | None, _setting("phases.1.learning_rate", "Of the second phase.")] = None,
+    unfreeze_depth: Annotated[int | None, _setting("phases.1.unfreeze_depth", "Blocks fine-tuned; -1 is all.")] = None,
+    conflicts: Annotated[str | None, _setting("data.conflicts", "Same photo, two labels: refuse or drop.")] = None,
+    leaks: Annotated[str | None, _setting("data.leaks", "Same photo, two given splits: refuse or drop.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse unreadable files. [data.strict]")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> None:
+    """Trains a classifier on a folder of photos and scores it.
+
+    A flag or --set goes over TRANSFERKIT_<KEY> in the environment, that over --config, that over the default.
+    """
+    given = {SHORTHANDS[name]: value for name, value in locals().items() if name in SHORTHANDS and value is not None}
+    from kit import progress
+    from kit.errors import ConfigError
+    from kit.settings import load_config
+
+    progress.set_quiet(quiet or as_json)
+    if data is not None:
+        given["data.path"] = data
+    if strict:
+        given["data.strict"] = True
+    if resume is not None:
+        if given or sets or config or out or dry_run or seeds > 1:
+            raise ConfigError(
+                "--resume goes on with a run as it was started; no setting can be given with it.",
+                "Leave the other options out, or start a new run.",
+            )
+        _show(_resumed(resume), as_json)
+        return
+    chosen = load_config(flags=given, sets=sets or [], environ=os.environ, file=config)
+    if dry_run:
+        _show_plan(chosen, as_json)
+    elif seeds > 1:
+        _show_seeds(chosen, seeds, out, as_json)
+    else:
+        from kit.experiment import train as train_one
+
+        _show(train_one(chosen, out), as_json)
+
+
+def _resumed(path: Path) -> "RunFolder":
+    from kit.experiment import resume
+
+    return resume(path)
+
+
+def _show(run: "RunFolder", as_json: bool) -> None:
+    metrics = run.metrics
+    if as_json:
+        print(json.dumps({"run": str(run.path), "status": run.manifest["status"], "metrics": metrics}))
+        return
+    print("\n".join([*score_lines(metrics), *_phase_lines(metrics), f"Run folder: {run.path}"]))
+
+
+def score_lines(metrics: dict[str, Any]) -> list[str]:
+    """One line for each set of photos that was scored."""
+    lines = []
+    for split, scores in metrics.items():
+        if isinstance(scores, dict) and scores.get("n"):
+            low, high = scores["accuracy_interval"]
+            lines.append(
+                f"{split:<11} accuracy {scores['accuracy']:.3f} [{low:.3f}, {high:.3f}]  "
+                f"macro F1 {scores['macro_f1']:.3f}  log loss {scores['log_loss']:.3f}  "
+                f"calibration error {scores['calibration_error']:.3f}  n = {scores['n']:,}"
+            )
+    return lines
+
+
+def _phase_lines(metrics: dict[str, Any]) -> list[str]:
+    test = [(phase["name"], phase["test"]["accuracy"]) for phase in metrics["phases"] if phase["test"]["n"]]
+    if len(test) < 2:
+        return []
+    paired = metrics["mcnemar"]
+    return [
+        f"On test: {', '.join(f'{name} {accuracy:.3f}' for name, accuracy in test)}; only {paired['first']} right "
+        f"{paired['only_a']}, only {paired['second']} right {paired['only_b']} (McNemar p = {paired['p_value']:.3f})"
+    ]
+
+
+def _show_seeds(config: "RunConfig", seeds: int, out: Path | None, as_json: bool) -> None:
+    from kit.experiment import train_seeds
+
+    folder, summary = train_seeds(config, seeds, out)
+    if as_json:
+        print(json.dumps({"folder": str(folder), **summary}))
+        return
+    for name, score in summary["scores"].items():
+        if name.endswith(("accuracy", "log_loss")) and score["mean"] is not None:
+            spread = "" if score["standard_deviation"] is None else f" ± {score['standard_deviation']:.3f}"
+            print(f"{name:<24} {score['mean']:.3f}{spread}  ({score['low']:.3f} to {score['high']:.3f})")
+    print(f"Runs of {seeds} seeds: {folder}")
+
+
+def _show_plan(config: "RunConfig", as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from kit import experiment
+    from kit.files import cache_folder, free_bytes
+
+    plan = experiment.rehearse(config)
+    free = free_bytes(cache_folder())
+    if as_json:
+        stages = [asdict(stage) for stage in plan.stages]
+        print(json.dumps({"photos": plan.photos, "classes": plan.classes, "stages": stages, "free_bytes": free}))
+        return
+    counts = ", ".join(f"{count:,} {split}" for split, count in plan.photos.items())
+    print(f"{plan.name}: {counts}; classes: {', '.join(plan.classes)}")
+    for stage in plan.stages:
+        print(
+            f"{stage.name:<24} {stage.work}: about {_duration(stage.seconds)}, {stage.bytes / 2**20:,.0f} MiB of disk"
+        )
+    seconds, size = sum(stage.seconds for stage in plan.stages), sum(stage.bytes for stage in plan.stages)
+    print(f"In all about {_duration(seconds)} and {size / 2**20:,.0f} MiB; {free / 2**20:,.0f} MiB are free.")
+    print("Nothing was trained or recorded.")
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

@@ -1,0 +1,153 @@
+"""Class and probabilities for photos, with the model and the pixels of a finished run.
+
+Importing this module imports no backend; start one first.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kit import progress
+from kit.config import DataConfig
+from kit.data.images import ImageProblem, decode
+from kit.errors import DataError, StorageError
+from kit.evaluation import apply_temperature
+from kit.records import RunFolder
+
+if TYPE_CHECKING:
+    from kit.model.classifier import Classifier
+
+BLOCK = 32
+PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".webp", ".avif", ".bmp", ".tif", ".tiff"}
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of one photo.
+
+    Attributes:
+        path: The file, as it was given or found.
+        label: The most probable class; empty where the file could not be read.
+        confidence: Its probability, 0 to 1.
+        probabilities: Of every class, in the model's order; temperature scaled, so that they can be believed.
+        problem: Why the file could not be read; empty where it could.
+    """
+
+    path: str
+    label: str
+    confidence: float
+    probabilities: tuple[float, ...]
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A finished run's model, ready for photos.
+
+    Attributes:
+        classes: Class names, in the model's order.
+        data: How photos become pixels, as in training.
+        temperature: Fitted on validation.
+        forward: uint8 (BLOCK, S, S, 3), 0-255, to probabilities (BLOCK, classes).
+    """
+
+    classes: tuple[str, ...]
+    data: DataConfig
+    temperature: float
+    forward: Callable[[np.ndarray], np.ndarray]
+
+    @classmethod
+    def of(cls, run: RunFolder) -> "Predictor":
+        """Loads the model of a finished run."""
+        from kit.training.features import compile_forward
+
+        require_finished(run)
+        classifier = load_classifier(run)
+        forward = compile_forward(classifier.tail(classifier.backbone.cut(-1)))
+        return cls(
+            tuple(run.manifest["classes"]), run.config.data, run.metrics["temperature"], lambda block: forward(block)[0]
+        )
+
+    def probabilities(self, files: Sequence[Path]) -> Iterator[tuple[Path, np.ndarray | ImageProblem]]:
+        """For each file: the model's own probabilities (classes,), or why it could not be read."""
+        size = self.data.image_size
+        with progress.track("predicting", len(files)) as advance:
+            for start in range(0, len(files), BLOCK):
+                chunk = files[start : start + BLOCK]
+                pixels = np.zeros((BLOCK, size, size, 3), np.uint8)
+                problems = {i: fault for i, file in enumerate(chunk) if (fault := self._decode(file, pixels[i]))}
+                rows = self.forward(pixels)
+                for i, file in enumerate(chunk):
+                    yield file, problems.get(i, rows[i])
+                advance(len(chunk))
+
+    def predict(self, files: Sequence[Path]) -> Iterator[Prediction]:
+        """Predictions in the order of `files`; one that cannot be read says why."""
+        for file, row in self.probabilities(files):
+            if isinstance(row, ImageProblem):
+                yield Prediction(str(file), "", 0.0, (), f"{row.kind}: {row.detail}")
+                continue
+            scaled = apply_temperature(row[None], self.temperature)[0]
+            best = int(scaled.argmax())
+            yield Prediction(str(file), self.classes[best], float(scaled[best]), tuple(map(float, scaled)))
+
+    def _decode(self, file: Path, out: np.ndarray) -> ImageProblem | None:
+        try:
+            out[:] = decode(file, self.data)
+        except ImageProblem as problem:
+            return problem
+        return None
+
+
+def require_finished(run: RunFolder) -> None:
+    """Raises StorageError if a run has no model yet."""
+    if run.manifest["status"] != "finished" or not run.model_path.exists():
+        raise StorageError(
+            f"{run.path} is not finished: it has no model yet.",
+            f"Finish it with `transferkit train --resume {run.path}`.",
+        )
+
+
+def load_classifier(run: RunFolder) -> "Classifier":
+    """The network of a finished run, with the weights of its `model.keras`."""
+    import keras
+
+    from kit.model.weights import Weights
+    from kit.training.session import build_classifier
+
+    try:
+        saved = keras.saving.load_model(run.model_path, compile=False)
+    except Exception as error:  # a damaged archive fails in many ways
+        raise StorageError(f"{run.model_path} cannot be loaded: {error}.", "Train the run again.") from error
+    classifier = build_classifier(run.config, len(run.manifest["classes"]), Weights("none", None, ""))
+    for part in (classifier.backbone.model, classifier.head):
+        part.set_weights(saved.get_layer(part.name).get_weights())
+    return classifier
+
+
+def find_photos(paths: Sequence[str]) -> list[Path]:
+    """Files, folders (searched through, photos only) and globs, in order, each file once.
+
+    Raises:
+        DataError: If one names nothing.
+    """
+    found: dict[Path, None] = {}
+    for text in paths:
+        path = Path(text)
+        if path.is_dir():
+            matches = sorted(
+                file for file in path.rglob("*") if file.suffix.lower() in PHOTO_SUFFIXES and file.is_file()
+            )
+        elif path.exists():
+            matches = [path]
+        else:
+            import glob
+
+            matches = sorted(Path(match) for match in glob.glob(text, recursive=True) if Path(match).is_file())
+        if not matches:
+            raise DataError(f"There is no photo at {text!r}.", "Name files, folders or globs such as 'photos/*.jpg'.")
+        found |= dict.fromkeys(matches)
+    return list(found)
