@@ -1,0 +1,194 @@
+"""What every benchmark shares: the recipe, child processes, alternate timing, a table on the screen, a record in JSON.
+
+Each run that is measured has a process of its own, because a process has one backend, keeps what it has compiled, and
+never gives back all its memory.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import fmean
+from typing import Annotated, Any
+
+import typer
+
+from kit import settings
+from kit.config import RunConfig
+from kit.errors import UserError
+from kit.files import read_json, write_json, write_text
+
+HERE = Path(__file__).resolve().parent
+NOTEBOOK = HERE.parent / "examples" / "notebook.toml"
+
+Data = Annotated[
+    str, typer.Argument(metavar="DATA", help="The photos: a folder of class folders, or what train takes.")
+]
+WeightsOption = Annotated[str, typer.Option("--weights", help="`imagenet`, a weights file, or `none`.")]
+Recipe = Annotated[str, typer.Option(help="A TOML file of settings, or `default` for the kit's defaults.")]
+Sets = Annotated[list[str] | None, typer.Option("--set", help="A setting of the run, key=value; may be repeated.")]
+Results = Annotated[Path, typer.Option(help="Folder for the JSON record.")]
+RESULTS = HERE / "results"
+
+
+def start(command: Callable[..., None]) -> None:
+    """Runs a script's one command; what the user can put right is a line or two and status 2."""
+    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    app.command()(command)
+    try:
+        app()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def load_recipe(recipe: str, sets: Sequence[str] | None, flags: Mapping[str, object]) -> RunConfig:
+    """The configuration that a recipe and the command line give.
+
+    TRANSFERKIT_* settings of the environment are left aside, so that the command alone says what was measured.
+
+    Args:
+        recipe: A TOML file, or `default`.
+        sets: Texts of `--set`.
+        flags: Dotted key -> value.
+
+    Raises:
+        ConfigError: If they do not make a configuration.
+    """
+    file = None if recipe == "default" else Path(recipe)
+    return settings.load_config(flags=flags, sets=sets or (), file=file)
+
+
+def train_in_child(
+    config: RunConfig, out: Path | None = None, environ: Mapping[str, str] | None = None, watch: "Watch | None" = None
+) -> dict[str, Any]:
+    """Trains once in a process of its own; `one_run.py` lists the facts that come back.
+
+    Args:
+        config: The run's configuration.
+        out: The run folder to be; None keeps none.
+        environ: Added to the environment.
+        watch: As for `child`.
+    """
+    with tempfile.TemporaryDirectory(prefix="transferkit-benchmark-") as folder:
+        recipe = Path(folder) / "recipe.toml"
+        write_text(recipe, settings.to_toml(config))
+        return child("one_run.py", [str(recipe), str(out or Path(folder) / "run")], environ, watch)
+
+
+Watch = Callable[["subprocess.Popen[bytes]"], None]
+
+
+def child(
+    script: str,
+    arguments: Sequence[str],
+    environ: Mapping[str, str] | None = None,
+    watch: Watch | None = None,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Runs a script of this folder in a process of its own, and returns the facts that it wrote.
+
+    Args:
+        script: Its file name; it takes `--facts FILE` and writes a JSON object there.
+        arguments: Its other arguments.
+        environ: Added to the environment.
+        watch: Called while the child runs, and returns once it has ended.
+        quiet: Show what it says on standard error only if it fails.
+
+    Raises:
+        UserError: If it fails; its own message stands on standard error.
+    """
+    with tempfile.TemporaryDirectory(prefix="transferkit-benchmark-") as folder:
+        facts = Path(folder) / "facts.json"
+        command = [sys.executable, str(HERE / script), *arguments, "--facts", str(facts)]
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **(environ or {})}
+        log = Path(folder) / "stderr.txt"
+        with log.open("wb") as said:
+            stderr = said if quiet else None
+            with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=stderr) as process:
+                try:
+                    if watch is not None:
+                        watch(process)
+                    process.wait()
+                except BaseException:
+                    process.kill()
+                    raise
+        if process.returncode:
+            print(log.read_text(errors="replace"), end="", file=sys.stderr)
+            raise UserError(f"{script} ended with status {process.returncode}.", "Its own message stands above.")
+        return read_json(facts)
+
+
+def alternate(things: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[Any]]:
+    """Calls each thing once a round, and turns the order round by round, so that a machine that slows down hits all.
+
+    Args:
+        things: Name -> what to call.
+        rounds: 1 or more.
+
+    Returns:
+        Name -> what each call returned, by round.
+    """
+    results: dict[str, list[Any]] = {name: [] for name in things}
+    for number in range(rounds):
+        for name in list(things) if number % 2 == 0 else reversed(list(things)):
+            results[name].append(things[name]())
+    return results
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """95% interval of a mean: m ± t · s / √n, with Student's t of n - 1 degrees; None for fewer than two values.
+
+    Student, The probable error of a mean, Biometrika 6 (1908) 1-25.
+    """
+    n = len(values)
+    if n < 2:
+        return None
+    from scipy.special import stdtrit  # type: ignore[import-untyped]  # its stubs are a package of their own
+
+    mean = fmean(values)
+    spread = (sum((value - mean) ** 2 for value in values) / (n - 1)) ** 0.5
+    half = float(stdtrit(n - 1, 0.975)) * spread / n**0.5
+    return mean - half, mean + half
+
+
+def show(rows: Sequence[Sequence[object]], header: Sequence[str]) -> None:
+    """Prints a table: the first column to the left, the others to the right, None as a dash."""
+    cells = [list(header), *[["-" if cell is None else str(cell) for cell in row] for row in rows]]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    for number, row in enumerate(cells):
+        rest = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        print("  ".join([row[0].ljust(widths[0]), *rest]).rstrip())
+        if number == 0:
+            print("  ".join("-" * width for width in widths))
+
+
+def record(results: Path, name: str, environment: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Writes `results/NAME.json`: when, with which command, on what machine, and the facts.
+
+    Args:
+        results: The folder.
+        name: What was measured.
+        environment: What `kit.backend.describe` said in the process that was measured.
+        facts: Ready for JSON.
+    """
+    path = Path(results) / f"{name}.json"
+    content = {
+        "benchmark": name,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "arguments": sys.argv[1:],
+        "machine": {**environment, "cpus": os.cpu_count(), "memory_bytes": _memory()},
+    }
+    write_json(path, {**content, **facts})
+    print(f"\nWritten to {path}")
+
+
+def _memory() -> int | None:
+    """Bytes of memory that the machine has; None where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
