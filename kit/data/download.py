@@ -84,11 +84,11 @@ def flowers() -> Path:
     Raises:
         DownloadError: If the archive cannot be had.
     """
-    from kit.data.sources import _unpacked
+    from kit.data.sources import extract_archive
 
     archive = cache_folder() / "downloads" / "flower_photos.tgz"
     fetch(FLOWERS_URL, archive, size=FLOWERS_SIZE, sha256=FLOWERS_SHA256, label="TF flowers")
-    return _unpacked(archive)
+    return extract_archive(archive)
 
 
 @dataclass(frozen=True)

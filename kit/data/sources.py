@@ -112,7 +112,7 @@ def _from_any(source: Path) -> SampleSet:
     if lower.endswith((".csv", ".parquet")):
         return _from_table(source)
     if suffix := next((suffix for suffix in ARCHIVES if lower.endswith(suffix)), None):
-        inside = _step_in(_unpacked(source))
+        inside = _step_in(extract_archive(source))
         unpacked = _from_folder(inside, source.name[: -len(suffix)])
         return SampleSet(unpacked.name, "archive", inside, unpacked.samples)
     raise DataError(
@@ -327,7 +327,7 @@ def _parquet_rows(table: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
 # === Archives ===
 
 
-def _unpacked(archive: Path) -> Path:
+def extract_archive(archive: Path) -> Path:
     """The folder the archive is unpacked into: once, beside its final name, then renamed."""
     from filelock import FileLock
 

@@ -1,0 +1,56 @@
+"""The docs say what the code does."""
+
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from kit import cli
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks" / "README.md"]
+
+
+def test_the_settings_page_is_what_the_dataclasses_say():
+    spec = importlib.util.spec_from_file_location("make_configuration", ROOT / "docs" / "make_configuration.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8") == module.render()
+
+
+def commands_shown() -> list:
+    """Every `transferkit ...` line in a code block of the docs."""
+    found = []
+    for page in PAGES:
+        for block in re.findall(r"```(?:sh|bash|console)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+            lines = block.replace("\\\n", " ").splitlines()
+            found += [pytest.param(line, id=line[:60]) for line in lines if re.search(r"\btransferkit ", line)]
+    return found
+
+
+@pytest.mark.parametrize("line", commands_shown())
+def test_a_command_shown_in_the_docs_has_the_options_it_is_shown_with(line):
+    words = shlex.split(line.split("&&")[-1].split("|")[0], comments=True)
+    words = words[words.index("transferkit") + 1 :]
+    command = typer.main.get_command(cli.app)
+    with command.make_context("transferkit", [words[0]] if words[0].startswith("-") else list(words)) as context:
+        if words[0].startswith("-"):
+            return
+        name, subcommand, rest = command.resolve_command(context, words)
+        # parses: unknown options, missing arguments and values of the wrong type raise UsageError
+        subcommand.make_context(name, rest, parent=context, resilient_parsing=False)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_between_files_lead_somewhere(page):
+    targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8"))
+    missing = [target for target in targets if not (page.parent / target).exists()]
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_figure_is_left_to_be_filled_in(page):
+    assert "TODO" not in page.read_text(encoding="utf-8")
