@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 SAMPLE_COLUMNS = ("path", "label", "split", "group", "finding")
 PREDICTION_COLUMNS = ("path", "split", "label", "predicted", "predicted_phase1", "confidence")
-TEXT_COLUMNS = frozenset({*SAMPLE_COLUMNS, "predicted", "predicted_phase1", "phase"})
+# `format`, `mode` and `sha256` are in what `transferkit inspect` records.
+TEXT_COLUMNS = frozenset({*SAMPLE_COLUMNS, "predicted", "predicted_phase1", "phase", "format", "mode", "sha256"})
 _UNSAFE = ("=", "+", "-", "@", "'", "\t", "\r", "\n")
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _LOCK = ".lock"

@@ -1,16 +1,28 @@
-"""What a run would cost, before it is run: disk from the stores, time from a few steps measured here and now."""
+"""What a run would cost, before it is run.
 
+Disk is counted from what the stores lack. Time is measured here and now: a few photos are decoded, and each network of
+the run is compiled and called a few times; what is measured is then multiplied out. Compiling counts, because on small
+data it is most of a run.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter
 
+import keras
 import numpy as np
 
 from kit.data.dataset import Dataset
-from kit.training.features import BLOCK
+from kit.data.pixels import decode_views, pixel_store
+from kit.model.backbones import Cut
+from kit.training.features import BLOCK, Features, compile_forward
+from kit.training.schedule import Phase
 from kit.training.session import Session
 from kit.training.steps import build_optimizer, build_steps
 
-REPEATS = 2  # timed steps, after one that compiles
+REPEATS = 3  # timed calls, after the one that compiles
+DECODED = 32  # photos decoded to see how long one takes
 
 
 @dataclass(frozen=True)
@@ -20,8 +32,8 @@ class Stage:
     Attributes:
         name: What is done.
         work: How much of it, in words.
-        seconds: Estimated wall time.
-        bytes: Disk that it will write.
+        seconds: Estimated wall time, compiling included.
+        bytes: Disk that it will write and keep.
     """
 
     name: str
@@ -30,62 +42,156 @@ class Stage:
     bytes: int
 
 
+@dataclass(frozen=True)
+class _Cost:
+    """Of something compiled: seconds of compiling, and of each call after it."""
+
+    compiling: float
+    call: float
+
+    def of(self, calls: float) -> float:
+        """Seconds of so many calls; none at all compiles nothing."""
+        return self.compiling + calls * self.call if calls else 0.0
+
+
 def estimate(session: Session, dataset: Dataset) -> list[Stage]:
-    """The stages of a run that has not begun, with what the stores already hold taken off.
+    """The stages of a run that has not begun; what the stores hold already is left out.
 
     Args:
-        session: A fresh one: its weights are changed by the steps that are timed.
+        session: A fresh one: which layers are trainable changes, the weights do not.
         dataset: The photos.
     """
-    return [_extraction(session, dataset), *_phases(session, dataset)]
+    lacking = _Lacking(session.features(dataset), dataset)
+    stages = [*lacking.stages(session), *(_phase(session, lacking.features, dataset, one) for one in session.phases)]
+    return [*stages, _scores(session, lacking.features, dataset)]
 
 
-def _extraction(session: Session, dataset: Dataset) -> Stage:
-    features, config = session.features(dataset), session.config
-    train = [dataset.keys[i] for i in dataset.indices("train")]
-    rows = size = 0
-    for view in range(config.views.count):
-        store = features.store(features.base, view)
-        missing = len(store.missing(train if view else dataset.keys))
-        rows += missing
-        size += missing * store.row_bytes
-    seconds = 0.0
-    if rows and features.base != session.classifier.backbone.cut(-1):
-        pixels = np.zeros((BLOCK, config.data.image_size, config.data.image_size, 3), np.uint8)
-        run = features.runner(session.classifier.backbone.cut(-1), (features.base,))
-        seconds = _seconds(lambda: run(pixels)) * rows / BLOCK
-    return Stage(f"trunk to {features.base.name}", f"{rows:,} views of photos not stored yet", seconds, size)
+class _Lacking:
+    """What the stores lack of the activations that a run reads; it follows `Features.rows`."""
+
+    def __init__(self, features: Features, dataset: Dataset):
+        self.features, self.dataset = features, dataset
+        self.pixels = features.classifier.backbone.cut(-1)
+        train = [dataset.keys[i] for i in dataset.indices("train")]
+        augmented = range(1, features.views.count)
+        # Photos are passed through the trunk for all augmented views of those that any of these views lacks.
+        self.groups = [(views, keys) for views, keys in (((0,), dataset.keys), (tuple(augmented), train)) if views]
+
+    def stages(self, session: Session) -> Iterator[Stage]:
+        """Decoding and both parts of the trunk, as far as there is work."""
+        base = self.features.base
+        asked = [(views, self._missing(keys, views, (base,))) for views, keys in self.groups]
+        rows = sum(len(views) * len(keys) for views, keys in asked)
+        if rows:
+            yield self._decoding(asked)
+        if rows and base != self.pixels:
+            cost = self._trunk_cost(self.pixels, (base,))
+            size = sum(self._size(keys, views, (base,)) for views, keys in self.groups)
+            yield Stage(f"trunk to {base.name}", f"{rows:,} views of photos", cost.of(-(-rows // BLOCK)), size)
+        starts = {session.start(phase.start_depth, base) for phase in session.phases}
+        above = tuple(sorted(starts - {base}, key=lambda cut: cut.depth))
+        if above:
+            yield from self._upper(above)
+
+    def _decoding(self, asked: Sequence[tuple[tuple[int, ...], list[str]]]) -> Stage:
+        features = self.features
+        seconds, views_decoded, size = 0.0, 0, 0
+        for views, keys in asked:
+            kept = views if features.base == self.pixels or views == (0,) else ()
+            stores = [pixel_store(view, features.data, features.views, features.seed) for view in kept]
+            lacking = [len(store.missing(keys)) for store in stores]
+            size += sum(count * store.row_bytes for count, store in zip(lacking, stores, strict=True))
+            photos = keys if not stores else list(dict.fromkeys(key for one in stores for key in one.missing(keys)))
+            views_decoded += len(views) * len(photos)
+            seconds += self._decoding_cost(photos, views) * len(photos)
+        return Stage("decoding", f"{views_decoded:,} views of photos", seconds, size)
+
+    def _decoding_cost(self, keys: Sequence[str], views: tuple[int, ...]) -> float:
+        """Seconds a photo."""
+        if not keys:
+            return 0.0
+        where: dict[str, Path] = dict(zip(self.dataset.keys, self.dataset.files, strict=True))
+        chosen = keys[:: -(-len(keys) // DECODED)]  # spread over all classes
+        features, files = self.features, [where[key] for key in chosen]
+        start = perf_counter()
+        for _ in decode_views(files, chosen, views, features.data, features.views, features.seed, features.threads):
+            pass
+        return (perf_counter() - start) / len(chosen)
+
+    def _upper(self, above: tuple[Cut, ...]) -> Iterator[Stage]:
+        rows = [len(self._missing(keys, (view,), above)) for views, keys in self.groups for view in views]
+        if any(rows):
+            cost = self._trunk_cost(self.features.base, above)
+            size = sum(self._size(keys, views, above) for views, keys in self.groups)
+            names = ", ".join(cut.name for cut in above)
+            blocks = sum(-(-count // BLOCK) for count in rows)
+            yield Stage(f"upper trunk to {names}", f"{sum(rows):,} views of photos", cost.of(blocks), size)
+
+    def _missing(self, keys: Sequence[str], views: Sequence[int], cuts: Sequence[Cut]) -> list[str]:
+        """Keys that any of these stores lacks."""
+        stores = [self.features.store(cut, view) for view in views for cut in cuts]
+        return list(dict.fromkeys(key for store in stores for key in store.missing(keys)))
+
+    def _size(self, keys: Sequence[str], views: Sequence[int], cuts: Sequence[Cut]) -> int:
+        stores = [self.features.store(cut, view) for view in views for cut in cuts]
+        return sum(len(store.missing(keys)) * store.row_bytes for store in stores)
+
+    def _trunk_cost(self, start: Cut, ends: tuple[Cut, ...]) -> _Cost:
+        shape, dtype = self.features.classifier.shape(start), np.uint8 if start == self.pixels else self.features.dtype
+        block, run = _noise((BLOCK, *shape), dtype), self.features.runner(start, ends)
+        return _timed(lambda: run(block))
 
 
-def _phases(session: Session, dataset: Dataset) -> list[Stage]:
-    batch, trained = session.config.training.batch_size, len(dataset.indices("train"))
-    base = session.features(dataset).base
-    stages = []
+def _phase(session: Session, features: Features, dataset: Dataset, phase: Phase) -> Stage:
+    settings, batch = session.config.training, session.config.training.batch_size
+    trained, validated = len(dataset.indices("train")), len(dataset.indices("validation"))
+    cut, tail = _tail(session, features, phase)
+    steps = build_steps(tail, build_optimizer(settings.optimizer, phase.settings.weight_decay), settings.label_smoothing)
+    x = _batch(session, features, tail)
+    ones, labels = np.ones(batch, np.float32), np.zeros(batch, np.int32)
+    # a learning rate of 0 moves nothing; reading the loss waits for the step to end
+    step = _timed(lambda: float(steps.train(x, labels, ones, ones, 0.0)[0]))
+    forward = _timed(lambda: steps.predict(x))
+    epochs = phase.settings.epochs
+    seconds = step.of(epochs * -(-trained // batch)) + forward.of(epochs * -(-validated // batch))
+    work = f"at most {epochs} epochs of {trained:,} photos, from {cut.name} on"
+    return Stage(f"phase {phase.index + 1}: {phase.name}", work, seconds, 0)
+
+
+def _scores(session: Session, features: Features, dataset: Dataset) -> Stage:
+    photos, seconds = len(dataset.keys), 0.0
     for phase in session.phases:
-        session.classifier.unfreeze(session.classifier.backbone.cut(phase.depth))
-        cut = session.start(phase.start_depth, base)
-        tail = session.classifier.tail(cut)
-        optimizer = build_optimizer(session.config.training.optimizer, phase.settings.weight_decay)
-        steps = build_steps(tail, optimizer, session.config.training.label_smoothing)
-        x = np.zeros((batch, *tail.input.shape[1:]), tail.input.dtype)
-        ones, labels = np.ones(batch, np.float32), np.zeros(batch, np.int32)
-
-        def step(steps=steps, x=x, labels=labels, ones=ones):
-            float(steps.train(x, labels, ones, ones, 0.0)[0])
-
-        seconds = _seconds(step) * -(-trained // batch) + _seconds(lambda steps=steps, x=x: steps.predict(x)) * (
-            len(dataset.indices("validation")) / batch
-        )
-        epochs = phase.settings.epochs
-        work = f"{epochs} epochs of {trained:,} photos at most, from {cut.name} on"
-        stages.append(Stage(f"phase {phase.index + 1}: {phase.name}", work, seconds * epochs, 0))
-    return stages
+        _, tail = _tail(session, features, phase)
+        forward, x = compile_forward(tail), _batch(session, features, tail)
+        calls = -(-photos // session.config.training.batch_size)
+        seconds += _timed(lambda forward=forward, x=x: forward(x)).of(calls)  # type: ignore[misc]  # bound in a loop
+    size = sum(weight.size for weight in map(keras.ops.convert_to_numpy, session.classifier.full().weights)) * 4
+    return Stage("scores and model", f"{photos:,} photos, {len(session.phases)} phases", seconds, size)
 
 
-def _seconds(step) -> float:
-    """Seconds one call takes, once compiled."""
-    step()
-    start = perf_counter()
-    for _ in range(REPEATS):
-        step()
-    return (perf_counter() - start) / REPEATS
+def _tail(session: Session, features: Features, phase: Phase) -> tuple[Cut, keras.Model]:
+    session.classifier.unfreeze(session.classifier.backbone.cut(phase.depth))
+    cut = session.start(phase.start_depth, features.base)
+    return cut, session.classifier.tail(cut)
+
+
+def _batch(session: Session, features: Features, tail: keras.Model) -> np.ndarray:
+    dtype = np.uint8 if tail.input.dtype == "uint8" else features.dtype
+    return _noise((session.config.training.batch_size, *tail.input.shape[1:]), dtype)
+
+
+def _noise(shape: tuple[int, ...], dtype) -> np.ndarray:
+    """Any values will do, but zeros can be faster than what a run computes with."""
+    random = np.random.default_rng(0)
+    return random.integers(0, 256, shape, np.uint8) if dtype == np.uint8 else random.random(shape).astype(dtype)
+
+
+def _timed(call: Callable[[], object]) -> _Cost:
+    """Compiles by a first call, then times some more."""
+    seconds = []
+    for _ in range(1 + REPEATS):
+        start = perf_counter()
+        call()
+        seconds.append(perf_counter() - start)
+    usual = float(np.median(seconds[1:]))
+    return _Cost(max(seconds[0] - usual, 0.0), usual)
