@@ -1,0 +1,170 @@
+"""The benchmarks run, and write what they say: tiny settings, for their plumbing alone."""
+
+import json
+import math
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from kit.backend import Choice
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+TINY = """
+[data]
+image_size = 32
+[views]
+count = 1
+[model]
+alpha = 0.35
+weights = "none"
+[training]
+label_smoothing = 0.0
+[[phases]]
+name = "top"
+epochs = 2
+unfreeze_depth = 1
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path) -> Path:
+    """One short phase of a small network."""
+    path = tmp_path / "tiny.toml"
+    path.write_text(TINY)
+    return path
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory) -> dict[str, str]:
+    """Environment in which JAX compiles fast rather than well, and once for all processes: only plumbing is tested."""
+    return {
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+
+
+@pytest.fixture
+def benchmark(run_python, tmp_path, quick):
+    """Runs a benchmark; returns what it printed and what it recorded."""
+
+    def run(script: str, *arguments: object, name: str) -> tuple[str, dict]:
+        done = run_python(BENCHMARKS / script, *arguments, "--results", tmp_path, env=quick)
+        assert done.returncode == 0, done.stderr
+        return done.stdout, json.loads((tmp_path / f"{name}.json").read_text())
+
+    return run
+
+
+@pytest.fixture
+def modules(monkeypatch):
+    """Imports a benchmark's module by name."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    return __import__
+
+
+@pytest.fixture(scope="session")
+def backend() -> str:
+    import keras
+
+    return keras.backend.backend()
+
+
+def test_accuracy_scores_a_split(benchmark, photos, recipe, backend):
+    arguments = (photos, "--weights", "none", "--seeds", 1, "--recipe", recipe, "--set", "phases.0.epochs=1")
+    printed, facts = benchmark("accuracy.py", *arguments, name=f"accuracy-tiny-{backend}")
+    (run,) = facts["runs"][backend]
+    assert run["split_seed"] == 0
+    assert run["epochs"] == 1
+    assert sum(run["photos"].values()) == 72
+    assert facts["means"][backend]["test"] == run["accuracy"]["test"]
+    assert facts["machine"]["backend"] == backend
+    assert f"{run['accuracy']['test']:.4f}" in printed
+
+
+def test_accuracy_changes_the_split_alone(modules, monkeypatch, tmp_path, capsys):
+    trained = []
+
+    def train_in_child(config, out=None):
+        trained.append(config)
+        accuracy = 0.8 + 0.05 * config.split.seed
+        return {
+            "accuracy": {"train": 1.0, "validation": None, "test": accuracy},
+            "accuracy_interval": [0.7, 0.95],
+            "phase_accuracy": [0.75, accuracy],
+            "seconds": 2.0 + config.split.seed,
+            "environment": {"backend": config.backend},
+        }
+
+    accuracy = modules("accuracy")
+    monkeypatch.setattr(accuracy.common, "train_in_child", train_in_child)
+    monkeypatch.setattr(accuracy, "explain_choice", lambda name: Choice(name, "tested"))
+    accuracy.accuracy("photos", backend="both", results=tmp_path)
+    seeds = [(config.backend, config.seed, config.split.seed) for config in trained]
+    assert seeds == [(name, 0, seed) for name in ("jax", "tensorflow") for seed in (0, 1, 2)]
+    facts = json.loads((tmp_path / "accuracy-notebook-both.json").read_text())
+    assert facts["means"]["jax"]["test"] == pytest.approx(0.85)
+    assert facts["means"]["jax"]["phase_1"] == 0.75
+    assert facts["means"]["jax"]["seconds"] == 3.0
+    assert facts["difference"] == 0.0
+    assert "jax less tensorflow: +0.0000" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(find_spec("tensorflow") is None, reason="image_dataset_from_directory reads through TensorFlow")
+def test_run_times_both_sides_on_the_same_photos(benchmark, photos, recipe, backend):
+    arguments = (photos, "--weights", "none", "--epochs-timed", 1, "--recipe", recipe)
+    printed, facts = benchmark("run.py", *arguments, name=f"run-{backend}")
+    (kit,), (plain,) = facts["rounds"]["kit"], facts["rounds"]["straightforward"]
+    assert kit["photos"] == plain["photos"]
+    assert sum(kit["photos"].values()) == 72
+    (phase,) = plain["phases"].values()
+    (epoch,) = phase["epoch_seconds"]
+    assert phase["seconds"] == pytest.approx(phase["warm_up_seconds"] + 2 * epoch)
+    assert facts["ratio"] == pytest.approx(plain["seconds"] / kit["seconds"])
+    assert facts["extrapolated"]
+    assert "extrapolated" in printed
+    assert facts["accuracy"]["straightforward"] is None
+    assert 0 <= facts["accuracy"]["kit"] <= 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads RssAnon in /proc")
+def test_memory_watches_two_runs(benchmark, backend):
+    arguments = ("--small", 40, "--large", 60, "--size", 32, "--set", "phases.1.unfreeze_depth=1")
+    printed, facts = benchmark("memory.py", *arguments, name=f"memory-{backend}")
+    small, large = facts["runs"]
+    assert (small["photos"], large["photos"]) == (40, 60)
+    # a Python process with a backend takes more than 50 MiB
+    assert all(run["peak_bytes"] >= run["median_bytes"] > 50 * 2**20 for run in facts["runs"])
+    assert facts["peak_growth_bytes"] == large["peak_bytes"] - small["peak_bytes"]
+    assert facts["their_pixels_bytes"] == 20 * 3 * 32 * 32
+    assert "20 further photos" in printed
+
+
+@pytest.mark.parametrize("script", ["accuracy.py", "run.py", "memory.py"])
+def test_help_says_which_question_is_answered(run_python, script):
+    done = run_python(BENCHMARKS / script, "--help")
+    assert done.returncode == 0
+    assert "?" in done.stdout.partition("Options")[0]
+
+
+def test_a_recipe_that_the_plain_way_lacks_is_refused(run_python, photos, tmp_path):
+    done = run_python(BENCHMARKS / "run.py", photos, "--weights", "none", "--set", "views.count=3", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: views.count must be 1 to compare with the straightforward way, not 3.\n")
+
+
+def test_the_interval_of_a_mean_is_students(modules):
+    low, high = modules("common").mean_interval([0.90, 0.91, 0.92])
+    # t(0.975; 2) = 4.3027 (tables of Student's t), s = 0.01
+    assert low == pytest.approx(0.91 - 4.3027 * 0.01 / math.sqrt(3), abs=1e-6)
+    assert high == pytest.approx(0.91 + 4.3027 * 0.01 / math.sqrt(3), abs=1e-6)
+    assert modules("common").mean_interval([0.9]) is None
+
+
+def test_timing_alternates_and_turns_the_order(modules):
+    calls: list[str] = []
+    things = {name: lambda name=name: calls.append(name) or len(calls) for name in ("a", "b")}
+    assert modules("common").alternate(things, 3) == {"a": [1, 4, 5], "b": [2, 3, 6]}
+    assert calls == ["a", "b", "b", "a", "a", "b"]
