@@ -7,12 +7,14 @@ data it is most of a run.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
 import keras
 import numpy as np
 
+from kit import progress
 from kit.data.dataset import Dataset
 from kit.data.pixels import decode_views, pixel_store
 from kit.model.backbones import Cut
@@ -61,9 +63,20 @@ def estimate(session: Session, dataset: Dataset) -> list[Stage]:
         session: A fresh one: which layers are trainable changes, the weights do not.
         dataset: The photos.
     """
-    lacking = _Lacking(session.features(dataset), dataset)
-    stages = [*lacking.stages(session), *(_phase(session, lacking.features, dataset, one) for one in session.phases)]
-    return [*stages, _scores(session, lacking.features, dataset)]
+    features = session.features(dataset)
+
+    def measured() -> Iterator[Stage]:
+        yield from _Lacking(features, dataset).stages(session)
+        for phase in session.phases:
+            yield _phase(session, features, dataset, phase)
+        yield _scores(session, features, dataset)
+
+    stages = []
+    with progress.track("measuring", 4 + len(session.phases), "stages") as advance:
+        for stage in measured():
+            stages.append(stage)
+            advance(1)
+    return stages
 
 
 class _Lacking:
@@ -146,7 +159,9 @@ def _phase(session: Session, features: Features, dataset: Dataset, phase: Phase)
     settings, batch = session.config.training, session.config.training.batch_size
     trained, validated = len(dataset.indices("train")), len(dataset.indices("validation"))
     cut, tail = _tail(session, features, phase)
-    steps = build_steps(tail, build_optimizer(settings.optimizer, phase.settings.weight_decay), settings.label_smoothing)
+    steps = build_steps(
+        tail, build_optimizer(settings.optimizer, phase.settings.weight_decay), settings.label_smoothing
+    )
     x = _batch(session, features, tail)
     ones, labels = np.ones(batch, np.float32), np.zeros(batch, np.int32)
     # a learning rate of 0 moves nothing; reading the loss waits for the step to end
@@ -162,9 +177,8 @@ def _scores(session: Session, features: Features, dataset: Dataset) -> Stage:
     photos, seconds = len(dataset.keys), 0.0
     for phase in session.phases:
         _, tail = _tail(session, features, phase)
-        forward, x = compile_forward(tail), _batch(session, features, tail)
         calls = -(-photos // session.config.training.batch_size)
-        seconds += _timed(lambda forward=forward, x=x: forward(x)).of(calls)  # type: ignore[misc]  # bound in a loop
+        seconds += _timed(partial(compile_forward(tail), _batch(session, features, tail))).of(calls)
     size = sum(weight.size for weight in map(keras.ops.convert_to_numpy, session.classifier.full().weights)) * 4
     return Stage("scores and model", f"{photos:,} photos, {len(session.phases)} phases", seconds, size)
 
