@@ -52,7 +52,11 @@ def track(label: str, total: int, unit: str = "images") -> Iterator[Callable[[in
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    _live = True
+    try:
+        # started in here: Ctrl-C while it starts would else leave the cursor hidden and standard error redirected
+        bar.start()
         task = bar.add_task(label, total=total, unit=unit, rate="")
 
         def advance(n: int) -> None:
@@ -61,8 +65,11 @@ def track(label: str, total: int, unit: str = "images") -> Iterator[Callable[[in
             if speed:
                 bar.update(task, rate=f"{speed:,.0f}/s")
 
-        _live = True
+        yield advance
+    finally:
+        _live = False
         try:
-            yield advance
-        finally:
-            _live = False
+            bar.stop()
+        except KeyboardInterrupt:
+            bar.stop()
+            raise
