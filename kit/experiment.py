@@ -6,6 +6,7 @@ stores and every epoch leaves a checkpoint, so resuming a run is doing the same 
 Importing this module imports no backend: `train` starts one first, and only then what needs keras.
 """
 
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -18,7 +19,7 @@ import numpy as np
 from kit import backend, progress
 from kit.config import RunConfig
 from kit.data.audit import audit, settle
-from kit.data.dataset import Dataset, load_dataset
+from kit.data.dataset import Dataset, build_dataset, load_dataset
 from kit.data.images import ImageProblem
 from kit.data.sources import SPLITS, load_samples
 from kit.errors import ConfigError, DataError, StorageError
@@ -51,18 +52,13 @@ def train(config: RunConfig, out: Path | None = None, *, on_epoch: Listener | No
         UserError: If the configuration, backend, photos, weights or disk do not allow it; the message says what to do.
     """
     config = _anchored(replace(config, backend=backend.start(config.backend, config.threads, config.seed)))
+    if out is not None:
+        RunFolder(out).require_vacant()  # before the work that comes first
     clock = StageClock()
     dataset, session, weights = _prepare(config, clock)
     run = RunFolder.create(out or default_run_path(dataset.name), config)
     with run.lock():
-        run.update_manifest(
-            data={"name": dataset.name, "fingerprint": dataset.fingerprint, "photos": dataset.counts()},
-            classes=list(dataset.classes),
-            weights={"name": weights.name, "sha256": weights.sha256},
-            seeds={"run": config.seed, "split": config.split.seed},
-            warnings=list(dataset.warnings),
-            environment=backend.describe(),
-        )
+        run.update_manifest(**_origin(config, dataset, weights))
         progress.say(f"Recording into {run.path}")
         _finish(run, dataset, session, clock, on_epoch)
     return run
@@ -83,11 +79,12 @@ def resume(path: Path, *, on_epoch: Listener | None = None) -> RunFolder:
         manifest = run.manifest
         if manifest["status"] == "finished":
             return run
-        if "environment" not in manifest:
-            raise StorageError(f"{path} was stopped before anything was computed.", "Start a new run.")
+        if not (path / "config.toml").exists():
+            raise StorageError(f"{path} was stopped before its settings were recorded.", "Start a new run.")
         config, clock = run.config, StageClock()
         backend.start(config.backend, config.threads, config.seed)
         dataset, session, weights = _prepare(config, clock)
+        manifest = _origin(config, dataset, weights) | manifest  # a kill may have come before it was recorded
         if dataset.fingerprint != manifest["data"]["fingerprint"]:
             raise DataError(
                 f"The photos in {config.data.path} are no longer those that {path} was started on.",
@@ -95,9 +92,21 @@ def resume(path: Path, *, on_epoch: Listener | None = None) -> RunFolder:
             )
         if weights.sha256 != manifest["weights"]["sha256"]:
             raise ConfigError(f"The weights {config.model.weights} are no longer those of {path}.", "Start a new run.")
-        run.update_manifest(status="running")
+        run.update_manifest(**(manifest | {"status": "running"}))
         _finish(run, dataset, session, clock, on_epoch)
     return run
+
+
+def _origin(config: RunConfig, dataset: Dataset, weights: Weights) -> dict[str, Any]:
+    """What a run starts from, for the manifest."""
+    return {
+        "data": {"name": dataset.name, "fingerprint": dataset.fingerprint, "photos": dataset.counts()},
+        "classes": list(dataset.classes),
+        "weights": {"name": weights.name, "sha256": weights.sha256},
+        "seeds": {"run": config.seed, "split": config.split.seed},
+        "warnings": list(dataset.warnings),
+        "environment": backend.describe(),
+    }
 
 
 def train_seeds(config: RunConfig, seeds: int, out: Path | None = None) -> tuple[Path, dict[str, Any]]:
@@ -112,22 +121,35 @@ def train_seeds(config: RunConfig, seeds: int, out: Path | None = None) -> tuple
 
     Returns:
         The folder, and mean, spread and range of each score over the runs.
+
+    Raises:
+        UserError: As `train`, and if the folder holds runs of other settings.
     """
-    import keras
+    config = _anchored(replace(config, backend=backend.start(config.backend, config.threads, config.seed)))
+    import keras  # only now: it reads the choice of a backend when it is imported
 
     from kit.evaluation import summarise_seeds
 
-    folder = out or default_run_path(Path(config.data.path).stem)
-    metrics = []
-    for i in range(seeds):
-        part = folder / f"seed-{i}"
-        one = replace(config, seed=config.seed + i, split=replace(config.split, seed=config.split.seed + i))
-        run = resume(part) if (part / "manifest.json").exists() else train(one, part)
+    folder = out or default_run_path(load_samples(config.data.path).name)
+    parts = [_of_seed(config, folder, i) for i in range(seeds)]
+    metrics: list[dict[str, Any]] = []
+    for one, part in parts:
+        progress.say(f"Seed {len(metrics) + 1} of {seeds}; the same command with --out {folder} goes on if it stops.")
+        run = resume(part) if (part / "config.toml").exists() else train(one, part)
         metrics.append(run.metrics)
         keras.backend.clear_session()
     summary = {"schema_version": 1, "kind": "seeds", "runs": seeds, "scores": summarise_seeds(metrics)}
     write_json(folder / "seeds.json", summary)
     return folder, summary
+
+
+def _of_seed(config: RunConfig, folder: Path, i: int) -> tuple[RunConfig, Path]:
+    """Settings and folder of one of several runs; what the folder holds already must be of the same settings."""
+    one = replace(config, seed=config.seed + i, split=replace(config.split, seed=config.split.seed + i))
+    part = folder / f"seed-{i}"
+    if (part / "config.toml").exists() and RunFolder.open(part).config != one:
+        raise ConfigError(f"{part} holds a run of other settings.", "Give the settings it has, or --out another.")
+    return one, part
 
 
 def evaluate(run: RunFolder, data: str | None = None, *, backend_name: str = "auto") -> dict[str, Any]:
@@ -208,19 +230,22 @@ def rehearse(config: RunConfig) -> Rehearsal:
         UserError: Whatever would keep the run from starting.
     """
     config = replace(config, backend=backend.start(config.backend, config.threads, config.seed))
-    dataset, session, _ = _prepare(config, StageClock())
-    from kit.training.estimate import estimate
+    clock = StageClock()
+    dataset, session, _ = _prepare(config, clock)
+    from kit.training.estimate import Stage, estimate
 
-    return Rehearsal(dataset.name, dataset.classes, dataset.counts(), tuple(estimate(session, dataset)))
+    audited = Stage("audit", f"{len(dataset.findings):,} findings", clock.stages["audit"]["seconds"], 0)
+    return Rehearsal(dataset.name, dataset.classes, dataset.counts(), (audited, *estimate(session, dataset)))
 
 
 def _prepare(config: RunConfig, clock: StageClock) -> "tuple[Dataset, Session, Weights]":
     """Everything that can fail because of what the user gave, before a run folder is made."""
     from kit.training.session import Session, build_classifier
 
+    found = load_samples(config.data.path)  # a wrong path is told before weights are fetched
     weights = resolve(config.model.weights, config.model.alpha, config.data.image_size)
     with clock.stage("audit"):
-        dataset = load_dataset(config)
+        dataset = build_dataset(found, audit(found, config.data, config.threads), config)
     for warning in dataset.warnings:
         progress.say(f"warning: {warning}")
     if dataset.dropped:
@@ -318,7 +343,7 @@ def _anchored(config: RunConfig) -> RunConfig:
     """The configuration with paths that hold from any folder, so that config.toml repeats the run."""
     data, weights = Path(config.data.path), Path(config.model.weights)
     if config.data.path and data.exists():
-        config = replace(config, data=replace(config.data, path=str(data.absolute())))
+        config = replace(config, data=replace(config.data, path=os.path.abspath(data)))
     if config.model.weights not in ("imagenet", "none") and weights.exists():
-        config = replace(config, model=replace(config.model, weights=str(weights.absolute())))
+        config = replace(config, model=replace(config.model, weights=os.path.abspath(weights)))
     return config

@@ -75,7 +75,7 @@ class RunFolder:
                 f"{run.path} cannot be a folder: a file is in its place.", "Give --out another."
             ) from None
         with run.lock():
-            run._refuse_content()
+            run.require_vacant()
             # the manifest makes it a run folder: a kill between the two leaves one that `create` takes over
             created = datetime.now(UTC).isoformat(timespec="seconds")
             manifest = {"schema_version": SCHEMA_VERSION, "kind": "run", "status": "running", "created": created}
@@ -107,7 +107,12 @@ class RunFolder:
             )
         return run
 
-    def _refuse_content(self) -> None:
+    def require_vacant(self) -> None:
+        """Raises StorageError if something is in the run's place already; `create` asks again, under the lock."""
+        if not self.path.is_dir():
+            if self.path.exists():
+                raise StorageError(f"{self.path} cannot be a folder: a file is in its place.", "Give --out another.")
+            return
         content = {entry.name for entry in self.path.iterdir() if not entry.name.startswith(".tmp-")} - {_LOCK}
         if content == {"manifest.json"} and self.manifest.get("kind") == "run":
             return
