@@ -3,6 +3,7 @@
 Importing this module imports no backend; start one first.
 """
 
+import glob
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from kit.model.classifier import Classifier
 
 BLOCK = 32
+_PATHS_HINT = "Name files, folders or globs such as 'photos/*.jpg'."
 PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".webp", ".avif", ".bmp", ".tif", ".tiff"}
 
 
@@ -136,18 +138,26 @@ def find_photos(paths: Sequence[str]) -> list[Path]:
     """
     found: dict[Path, None] = {}
     for text in paths:
-        path = Path(text)
-        if path.is_dir():
-            matches = sorted(
-                file for file in path.rglob("*") if file.suffix.lower() in PHOTO_SUFFIXES and file.is_file()
-            )
-        elif path.exists():
-            matches = [path]
-        else:
-            import glob
-
-            matches = sorted(Path(match) for match in glob.glob(text, recursive=True) if Path(match).is_file())
+        try:
+            matches = _photos_at(text)
+        except OSError as error:  # a name too long, a folder that may not be entered
+            raise DataError(f"{text!r} cannot be looked at: {error.strerror}.", _PATHS_HINT) from None
         if not matches:
-            raise DataError(f"There is no photo at {text!r}.", "Name files, folders or globs such as 'photos/*.jpg'.")
+            raise DataError(f"There is no photo at {text!r}.", _PATHS_HINT)
         found |= dict.fromkeys(matches)
     return list(found)
+
+
+def _photos_at(text: str) -> list[Path]:
+    path = Path(text)
+    if path.is_dir():
+        inside = (file for file in path.rglob("*") if not _hidden(file.relative_to(path)))
+        return sorted(file for file in inside if file.suffix.lower() in PHOTO_SUFFIXES and file.is_file())
+    if path.exists():  # before globbing: names may hold brackets
+        return [path]
+    return sorted(match for match in map(Path, glob.glob(text, recursive=True)) if match.is_file())
+
+
+def _hidden(path: Path) -> bool:
+    """As in a source of training photos: `._photo.jpg` of macOS is none."""
+    return any(part.startswith(".") or part.lower() == "__macosx" for part in path.parts)

@@ -2,15 +2,16 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="A finished run folder.", show_default=False)],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run folder.", show_default=False)],
     data: Annotated[
-        str | None, typer.Argument(help="Other photos; the run's own if left out.", show_default=False)
+        str | None,
+        typer.Argument(metavar="[DATA]", help="Other photos; the run's own if left out.", show_default=False),
     ] = None,
     backend: Annotated[str, typer.Option(help="jax or tensorflow; the run's own by default.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
@@ -32,4 +33,15 @@ def evaluate(
         return
     print("\n".join(score_lines(metrics)))
     if same is not None:
-        print("These are the figures of the run." if same else "These differ from the figures the run recorded.")
+        print("These are the figures of the run." if same else _why_not(folder.manifest["environment"]))
+
+
+def _why_not(recorded: dict[str, Any]) -> str:
+    """Figures are the same to the last digit only where what computes them is."""
+    from kit.backend import describe
+
+    now = describe()
+    changed = [f"{name} {now.get(name)} (the run: {was})" for name, was in recorded.items() if now.get(name) != was]
+    if not changed:
+        return "These differ from the figures the run recorded, though nothing it recorded of its environment changed."
+    return f"These differ from the figures the run recorded, in the last digits if all is well: {', '.join(changed)}."

@@ -11,11 +11,15 @@ if TYPE_CHECKING:
     from kit.predict import Prediction, Predictor
 
 SHOWN = 3  # classes beside the first in the table
+NAMED = 5  # unreadable files in the message at the end
+WIDEST = 60  # a longer name shifts its own line only
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(help="A finished run folder.", show_default=False)],
-    paths: Annotated[list[str], typer.Argument(help="Photos, folders or globs.", show_default=False)],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run folder.", show_default=False)],
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH...", help="Photos, folders or globs.", show_default=False)
+    ],
     backend: Annotated[str, typer.Option(help="jax or tensorflow.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="One row for each photo on standard output.")] = False,
@@ -24,14 +28,17 @@ def predict(
     """Says what a run's model sees in photos. Files that cannot be read are named, and the exit status is then 2."""
     from kit import progress
     from kit.backend import start
+    from kit.commands.inspecting import printable
     from kit.errors import ConfigError, DataError
-    from kit.predict import Predictor, find_photos
+    from kit.predict import Predictor, find_photos, require_finished
     from kit.records import RunFolder
 
     if as_json and as_csv:
         raise ConfigError("--json and --csv exclude each other.", "Choose one.")
     progress.set_quiet(quiet or as_json or as_csv)
-    files, folder = find_photos(paths), RunFolder.open(run)
+    folder = RunFolder.open(run)
+    require_finished(folder)  # before the seconds that a backend takes to start
+    files = find_photos(paths)
     start(backend, folder.config.threads)
     predictor = Predictor.of(folder)
     predictions = list(predictor.predict(files))
@@ -40,12 +47,15 @@ def predict(
     elif as_csv:
         _print_csv(predictions, predictor)
     else:
-        for one in predictions:
-            print(f"{one.path}  {_in_words(one, predictor)}")
+        print("\n".join(_table(predictions, predictor)))
     unreadable = [one for one in predictions if one.problem]
     if unreadable:
-        named = "; ".join(f"{one.path} ({one.problem})" for one in unreadable[:5])
-        raise DataError(f"{len(unreadable)} of {len(predictions)} files could not be read: {named}.")
+        named = "; ".join(printable(f"{one.path} ({one.problem})") for one in unreadable[:NAMED])
+        more = f"; and {len(unreadable) - NAMED} more" if len(unreadable) > NAMED else ""
+        raise DataError(
+            f"{len(unreadable)} of {len(predictions)} files could not be read: {named}{more}.",
+            "Leave them out, or put readable photos in their place; the others are predicted all the same.",
+        )
 
 
 def _as_dict(one: "Prediction", predictor: "Predictor") -> dict[str, object]:
@@ -55,12 +65,23 @@ def _as_dict(one: "Prediction", predictor: "Predictor") -> dict[str, object]:
     return {"path": one.path, "label": one.label, "confidence": one.confidence, "probabilities": probabilities}
 
 
+def _table(predictions: "list[Prediction]", predictor: "Predictor") -> list[str]:
+    """A line for each photo; what could steer a terminal is not printed."""
+    from kit.commands.inspecting import printable
+
+    names = [printable(one.path) for one in predictions]
+    width = min(max(map(len, names)), WIDEST)
+    return [f"{name:<{width}}  {_in_words(one, predictor)}" for name, one in zip(names, predictions, strict=True)]
+
+
 def _in_words(one: "Prediction", predictor: "Predictor") -> str:
+    from kit.commands.inspecting import printable
+
     if one.problem:
-        return one.problem
+        return printable(one.problem)
     ranked = sorted(zip(one.probabilities, predictor.classes, strict=True), reverse=True)[1 : 1 + SHOWN]
-    others = ", ".join(f"{name} {probability:.3f}" for probability, name in ranked)
-    return f"{one.label} {one.confidence:.3f}  ({others})"
+    others = ", ".join(f"{printable(name)} {probability:.3f}" for probability, name in ranked)
+    return f"{printable(one.label)} {one.confidence:.3f}  ({others})"
 
 
 def _print_csv(predictions: "list[Prediction]", predictor: "Predictor") -> None:

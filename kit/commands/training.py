@@ -47,7 +47,7 @@ SHORTHANDS = {
 
 
 def train(
-    data: Annotated[str | None, typer.Argument(help=_DATA, show_default=False)] = None,
+    data: Annotated[str | None, typer.Argument(metavar="[DATA]", help=_DATA, show_default=False)] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder to be.", show_default="runs/NAME-TIME")] = None,
     config: Annotated[Path | None, typer.Option(help="Settings in TOML.", show_default=False)] = None,
     sets: Annotated[
@@ -108,7 +108,7 @@ def train(
         return
     chosen = load_config(flags=given, sets=sets or [], environ=os.environ, file=config)
     if dry_run:
-        _show_plan(chosen, as_json)
+        _show_plan(chosen, seeds, out, as_json)
     elif seeds > 1:
         _show_seeds(chosen, seeds, out, as_json)
     else:
@@ -163,35 +163,56 @@ def _show_seeds(config: "RunConfig", seeds: int, out: Path | None, as_json: bool
     if as_json:
         print(json.dumps({"folder": str(folder), **summary}))
         return
-    for name, score in summary["scores"].items():
-        if name.endswith(("accuracy", "log_loss")) and score["mean"] is not None:
-            spread = "" if score["standard_deviation"] is None else f" ± {score['standard_deviation']:.3f}"
-            print(f"{name:<24} {score['mean']:.3f}{spread}  ({score['low']:.3f} to {score['high']:.3f})")
-    print(f"Runs of {seeds} seeds: {folder}")
+    print("\n".join([*seed_lines(summary["scores"]), f"Runs of {seeds} seeds: {folder}"]))
 
 
-def _show_plan(config: "RunConfig", as_json: bool) -> None:
+def seed_lines(scores: dict[str, Any]) -> list[str]:
+    """One line for each set of photos: mean, sample standard deviation and range over the runs."""
+    lines = []
+    for split in ("train", "validation", "test"):
+        shown = {"accuracy": "accuracy", "macro F1": "macro_f1", "log loss": "log_loss"}
+        figures = [f"{name} {_spread(scores[split][key])}" for name, key in shown.items() if key in scores[split]]
+        if figures:
+            lines.append(f"{split:<11} {'  '.join(figures)}")
+    return lines
+
+
+def _spread(score: dict[str, Any]) -> str:
+    deviation = "" if score["standard_deviation"] is None else f" ± {score['standard_deviation']:.3f}"
+    return f"{score['mean']:.3f}{deviation} ({score['low']:.3f} to {score['high']:.3f})"
+
+
+def _show_plan(config: "RunConfig", seeds: int, out: Path | None, as_json: bool) -> None:
     from dataclasses import asdict
 
     from kit import experiment
+    from kit.commands.inspecting import printable
     from kit.files import cache_folder, free_bytes
+    from kit.records import RunFolder
 
+    if out is not None and seeds == 1:
+        RunFolder(out).require_vacant()
     plan = experiment.rehearse(config)
     free = free_bytes(cache_folder())
+    seconds, size = sum(stage.seconds for stage in plan.stages), sum(stage.bytes for stage in plan.stages)
     if as_json:
-        stages = [asdict(stage) for stage in plan.stages]
-        print(json.dumps({"photos": plan.photos, "classes": plan.classes, "stages": stages, "free_bytes": free}))
+        content = {"photos": plan.photos, "classes": plan.classes, "stages": [asdict(stage) for stage in plan.stages]}
+        print(json.dumps(content | {"seconds": seconds, "bytes": size, "free_bytes": free, "seeds": seeds}))
         return
     counts = ", ".join(f"{count:,} {split}" for split, count in plan.photos.items())
-    print(f"{plan.name}: {counts}; classes: {', '.join(plan.classes)}")
+    print(f"{printable(plan.name)}: {counts}; classes: {printable(', '.join(plan.classes))}")
+    width = max(len(stage.name) for stage in plan.stages)
     for stage in plan.stages:
-        print(
-            f"{stage.name:<24} {stage.work}: about {_duration(stage.seconds)}, {stage.bytes / 2**20:,.0f} MiB of disk"
-        )
-    seconds, size = sum(stage.seconds for stage in plan.stages), sum(stage.bytes for stage in plan.stages)
-    print(f"In all about {_duration(seconds)} and {size / 2**20:,.0f} MiB; {free / 2**20:,.0f} MiB are free.")
+        print(f"{stage.name:<{width}}  {_duration(stage.seconds):>7}  {_size(stage.bytes):>9}  {stage.work}")
+    print(f"In all about {_duration(seconds)} and {_size(size)} of disk; {_size(free)} are free.")
+    if seeds > 1:
+        print(f"That is one run; each of the {seeds} seeds draws its own split and views, and costs about as much.")
     print("Nothing was trained or recorded.")
 
 
+def _size(count: int) -> str:
+    return f"{count / 2**20:,.1f} MiB" if count else "-"
+
+
 def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:,.0f} min"
