@@ -1,0 +1,35 @@
+"""Fixtures of the tests of whole runs."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from small import Outcome, run_config, save_lively_weights
+
+from kit.config import RunConfig
+from kit.experiment import train
+
+
+@pytest.fixture(scope="session")
+def lively_weights(tmp_path_factory) -> Path:
+    """Weights of a random MobileNetV2 0.35 that tells photos apart."""
+    return save_lively_weights(tmp_path_factory.mktemp("weights") / "lively.weights.h5")
+
+
+@pytest.fixture(scope="session")
+def train_apart(tmp_path_factory) -> Callable[[RunConfig], Outcome]:
+    """Trains in this process, with a cache of its own."""
+
+    def train_in_new_cache(config: RunConfig) -> Outcome:
+        folder = tmp_path_factory.mktemp("apart")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("TRANSFERKIT_CACHE", str(folder / "cache"))
+            return Outcome.of(train(config, folder / "run"))
+
+    return train_in_new_cache
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(photos, lively_weights, train_apart) -> Outcome:
+    """A run that nothing disturbs."""
+    return train_apart(run_config(photos, lively_weights))
