@@ -1,0 +1,174 @@
+"""`transferkit predict`: which files it takes, what it says of them, in three forms."""
+
+import csv
+import io
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kit.data.pixels import ensure_pixels
+from kit.errors import DataError
+from kit.evaluation import apply_temperature
+from kit.predict import Predictor, find_photos
+from kit.records import unescape_cell
+
+
+@pytest.fixture
+def folder(photos, tmp_path) -> Path:
+    """Photos as people name them, and what is none."""
+    folder = tmp_path / "mine"
+    (folder / "deep").mkdir(parents=True)
+    for place in ("a.jpg", "deep/b.JPEG", "=1+1.jpg", 'with, "quotes".jpg', "[1].jpg", ".hidden.jpg"):
+        shutil.copy(photos / "red/0000.jpg", folder / place)
+    (folder / "notes.txt").write_text("no photo")
+    return folder
+
+
+# === What it says ===
+
+
+def test_json_agrees_with_what_the_run_recorded(run, photos, command):
+    done = command("predict", run.path, photos, "--json")
+    assert (done.status, done.err) == (0, "")
+    said = json.loads(done.out)
+    assert said["run"] == str(run.path)
+    recorded = run.predictions.set_index("path")
+    columns = [name for name in recorded.columns if name.startswith("p_")]
+    classes = [name.removeprefix("p_") for name in columns]
+    assert len(said["predictions"]) == 72
+    for one in said["predictions"]:
+        assert list(one["probabilities"]) == classes
+        found = np.array(list(one["probabilities"].values()))
+        row = recorded.loc[Path(one["path"]).relative_to(photos).as_posix(), columns].to_numpy(np.float64)
+        # the run read float16 activations from its stores; predict passes whole photos through the network
+        np.testing.assert_allclose(found, apply_temperature(row[None], run.metrics["temperature"])[0], atol=0.01)
+        assert found.sum() == pytest.approx(1)
+        assert one["confidence"] == found.max()
+        assert one["label"] == classes[int(found.argmax())]
+
+
+def test_the_pixels_are_those_of_training(run, photos):
+    files = sorted(photos.rglob("*.jpg"))[::9]
+    from kit.files import sha256_file
+
+    keys = [sha256_file(file) for file in files]
+    config = run.config
+    (trained,) = ensure_pixels(files, keys, (0,), config.data, config.views, config.seed)
+    seen = []
+
+    def forward(block):
+        seen.append(block.copy())
+        return np.full((len(block), 3), 1 / 3, np.float32)
+
+    predictor = Predictor(("blue", "green", "red"), config.data, 1.0, forward)
+    assert len(list(predictor.predict(files))) == len(files)
+    np.testing.assert_array_equal(seen[0][: len(files)], trained[:])
+
+
+def test_the_table_names_the_class_and_the_next(run, photos, command):
+    one = json.loads(command("predict", run.path, photos / "red/0000.jpg", "--json").out)["predictions"][0]
+    done = command("predict", run.path, photos / "red/0000.jpg")
+    assert (done.status, done.err) == (0, "")
+    second, third = sorted(set(one["probabilities"]) - {one["label"]}, key=lambda name: -one["probabilities"][name])
+    assert done.out == (
+        f"{photos / 'red/0000.jpg'}  {one['label']} {one['confidence']:.3f}  "
+        f"({second} {one['probabilities'][second]:.3f}, {third} {one['probabilities'][third]:.3f})\n"
+    )
+
+
+def test_csv_has_a_row_a_file_and_spreadsheets_run_nothing(run, folder, command, monkeypatch):
+    monkeypatch.chdir(folder)
+    done = command("predict", run.path, ".", "--csv")
+    assert (done.status, done.err) == (0, "")
+    rows = list(csv.DictReader(io.StringIO(done.out)))
+    assert [unescape_cell(row["path"]) for row in rows] == [
+        "=1+1.jpg",
+        "[1].jpg",
+        "a.jpg",
+        "deep/b.JPEG",
+        'with, "quotes".jpg',
+    ]
+    assert rows[0]["path"] == "'=1+1.jpg"
+    assert len({row["confidence"] for row in rows}) == 1  # the same photo under all names
+    for row in rows:
+        probabilities = {name: float(row[f"p_{name}"]) for name in ("blue", "green", "red")}
+        assert float(row["confidence"]) == max(probabilities.values()) == probabilities[row["predicted"]]
+        assert row["problem"] == ""
+
+
+@pytest.mark.parametrize("form", [(), ("--json",), ("--csv",)])
+def test_unreadable_files_are_named_and_the_others_are_predicted(run, folder, command, form):
+    (folder / "torn.jpg").write_bytes((folder / "a.jpg").read_bytes()[:400])
+    (folder / "empty.png").touch()
+    done = command("predict", run.path, folder, *form)
+    assert done.status == 2
+    assert "error: 2 of 7 files could not be read: " in done.err
+    assert str(folder / "torn.jpg") in done.err
+    assert str(folder / "empty.png") in done.err
+    assert "notes.txt" not in done.out + done.err
+    if form == ("--json",):
+        said = json.loads(done.out)["predictions"]
+        assert [Path(one["path"]).name for one in said if "problem" in one] == ["empty.png", "torn.jpg"]
+        assert sum("label" in one for one in said) == 5
+    elif form == ("--csv",):
+        rows = list(csv.DictReader(io.StringIO(done.out)))
+        assert [bool(row["problem"]) for row in rows].count(True) == 2
+        assert all(bool(row["problem"]) != bool(row["predicted"]) for row in rows)
+    else:
+        assert len(done.out.splitlines()) == 7
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+def test_names_cannot_steer_the_terminal(run, folder, command):
+    hostile = os.fsdecode(b"\x1b[31mred\nline\xff.jpg")
+    shutil.copy(folder / "a.jpg", folder / hostile)
+    shown = command("predict", run.path, folder / hostile)
+    assert shown.status == 0
+    assert "\x1b" not in shown.out
+    assert len(shown.out.splitlines()) == 1
+    said = json.loads(command("predict", run.path, folder / hostile, "--json").out)
+    assert said["predictions"][0]["path"] == str(folder / hostile)  # for machines, the name itself
+
+
+# === What it takes ===
+
+
+def test_files_folders_and_globs_each_once(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    found = find_photos(["a.jpg", "deep", "*.jpg", "**/*.JPEG", "[1].jpg"])
+    assert [str(file) for file in found] == [
+        *("a.jpg", "deep/b.JPEG", "=1+1.jpg", "[1].jpg", 'with, "quotes".jpg'),
+    ]
+    assert find_photos(["notes.txt"]) == [Path("notes.txt")]  # named, so it is looked at and found to be none
+    assert find_photos([".hidden.jpg"]) == [Path(".hidden.jpg")]
+
+
+@pytest.mark.parametrize("path", ["nowhere.jpg", "*.gif", "", "x" * 5000])
+def test_what_names_nothing_is_refused(folder, monkeypatch, path):
+    monkeypatch.chdir(folder / "deep")
+    (folder / "deep/b.JPEG").unlink()
+    with pytest.raises(DataError, match=r"There is no photo at|cannot be looked at"):
+        find_photos([path])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such pipes")
+def test_a_pipe_does_not_block(run, folder, command):
+    os.mkfifo(folder / "pipe.jpg")
+    done = command("predict", run.path, folder / "pipe.jpg", folder / "a.jpg")
+    assert done.status == 2
+    assert "not a regular file" in done.err
+    assert "a.jpg" in done.out
+
+
+def test_what_is_refused(run, refused, command, folder, tmp_path):
+    assert "There is no photo at" in refused("predict", run.path, "nowhere.jpg")
+    assert "exclude each other" in refused("predict", run.path, folder, "--json", "--csv")
+    assert "is not a run folder" in refused("predict", folder, folder)
+    assert command("predict", run.path).status == 2
+    half = Path(shutil.copytree(run.path, tmp_path / "half"))
+    (half / "model.keras").unlink()
+    assert "it has no model yet" in refused("predict", half, folder)

@@ -1,0 +1,80 @@
+"""kit.data.dataset: photos read, audited, settled and split, as training gets them."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from kit.config import DataConfig, RunConfig, SplitConfig
+from kit.data.dataset import load_dataset
+from kit.errors import DataError
+from kit.files import sha256_file
+from photos import make_photos
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return make_photos(tmp_path / "garden", ("daisy", "rose"), 20)
+
+
+def config(folder, **split) -> RunConfig:
+    return RunConfig(data=DataConfig(path=str(folder)), split=SplitConfig(**split))
+
+
+def test_rows_belong_together(folder):
+    dataset = load_dataset(config(folder))
+    assert (dataset.name, dataset.classes) == ("garden", ("daisy", "rose"))
+    assert len(dataset.paths) == 40
+    assert sum(dataset.counts().values()) == 40
+    for path, file, key, label in zip(dataset.paths, dataset.files, dataset.keys, dataset.labels, strict=True):
+        assert folder / path == file
+        assert sha256_file(file) == key
+        assert path.startswith(dataset.classes[label] + "/")
+    everything = np.concatenate([dataset.indices(split) for split in ("train", "validation", "test")])
+    assert sorted(everything) == list(range(40))
+
+
+def test_a_photo_keeps_its_split_when_others_come_and_another_seed_gives_another(folder):
+    before = load_dataset(config(folder))
+    again = load_dataset(config(folder, seed=1))
+    assert again.fingerprint == before.fingerprint
+    assert (again.splits != before.splits).any()
+    make_photos(folder, ("aster", "bluebell"), 20, seed=5)
+    after = load_dataset(config(folder))
+    where = dict(zip(after.paths, after.splits, strict=True))
+    assert [where[path] for path in before.paths] == list(before.splits)
+    assert after.fingerprint != before.fingerprint
+    assert after.classes == ("aster", "bluebell", "daisy", "rose")
+
+
+def test_what_cannot_be_used_is_dropped_and_named(folder):
+    (folder / "rose/torn.jpg").write_bytes((folder / "rose/0000.jpg").read_bytes()[:300])
+    shutil.copy(folder / "rose/0001.jpg", folder / "daisy/copy.jpg")
+    chosen = config(folder)
+    with pytest.raises(DataError, match=r"two labels|conflict"):
+        load_dataset(chosen)
+    dataset = load_dataset(replace(chosen, data=replace(chosen.data, conflicts="drop")))
+    assert {row[0] for row in dataset.dropped} == {"rose/torn.jpg", "rose/0001.jpg", "daisy/copy.jpg"}
+    assert len(dataset.paths) == 39
+    assert not {row[0] for row in dataset.dropped} & set(dataset.paths)
+
+
+def test_copies_of_one_photo_share_a_split(folder):
+    for number in range(6):
+        shutil.copy(folder / "rose/0002.jpg", folder / f"rose/copy{number}.jpg")
+    dataset = load_dataset(config(folder))
+    copies = [i for i, path in enumerate(dataset.paths) if "copy" in path or path == "rose/0002.jpg"]
+    assert len(copies) == 7
+    assert len({str(dataset.splits[i]) for i in copies}) == len({dataset.groups[i] for i in copies}) == 1
+
+
+def test_a_class_without_a_split_is_warned_about(folder):
+    assert load_dataset(config(folder)).warnings == ()
+    (warning, *_) = load_dataset(config(folder, train=0.98, validation=0.01, test=0.01)).warnings
+    assert "daisy" in warning or "rose" in warning
+
+
+def test_no_photos_named():
+    with pytest.raises(DataError, match="No photos were named"):
+        load_dataset(RunConfig())
