@@ -1,6 +1,7 @@
 """What holds between the backends: trained on one, loaded on the other; the same pixels, the same features.
 
-Each backend runs in a child process, for a process has one backend. The process that loads a model knows nothing of the kit.
+Each backend runs in a child process, for a process has one backend. The process that loads a model knows nothing of the
+kit.
 """
 
 import json
