@@ -8,6 +8,7 @@ Importing this module imports no backend: `train` starts one first, and only the
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -93,6 +94,7 @@ def resume(path: Path, *, on_epoch: Listener | None = None) -> RunFolder:
         if weights.sha256 != manifest["weights"]["sha256"]:
             raise ConfigError(f"The weights {config.model.weights} are no longer those of {path}.", "Start a new run.")
         run.update_manifest(**(manifest | {"status": "running"}))
+        clock.add(manifest.get("stages", {}))
         _finish(run, dataset, session, clock, on_epoch)
     return run
 
@@ -246,10 +248,16 @@ def _prepare(config: RunConfig, clock: StageClock) -> "tuple[Dataset, Session, W
     weights = resolve(config.model.weights, config.model.alpha, config.data.image_size)
     with clock.stage("audit"):
         dataset = build_dataset(found, audit(found, config.data, config.threads), config)
-    for warning in dataset.warnings:
+    warnings = Counter(finding.kind for finding in dataset.findings if finding.severity == "warning")
+    for warning in (
+        *dataset.warnings,
+        *(f"{count:,} findings of the kind {kind}." for kind, count in warnings.items()),
+    ):
         progress.say(f"warning: {warning}")
     if dataset.dropped:
-        progress.say(f"{len(dataset.dropped)} files are left out; `transferkit inspect {config.data.path}` lists them.")
+        progress.say(f"warning: {len(dataset.dropped):,} files are left out.")
+    if warnings or dataset.dropped:
+        progress.say(f"`transferkit inspect {config.data.path}` names the files.")
     return dataset, Session(config, build_classifier(config, len(dataset.classes), weights)), weights
 
 
@@ -273,12 +281,13 @@ def _finish(run: RunFolder, dataset: Dataset, session: "Session", clock: StageCl
             _write_scores(run, dataset, by_phase, [phase.name for phase in session.phases])
         with clock.stage("saving"), atomic_path(run.model_path) as temporary:
             session.classifier.full().save(temporary)
-        run.update_manifest(status="finished", stages=clock.stages, network=session.describe())
+        run.update_manifest(status="finished", error=None, stages=clock.stages, network=session.describe())
         shutil.rmtree(run.checkpoints, ignore_errors=True)
     except BaseException as error:
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        outcome = "was interrupted" if status == "interrupted" else "has failed"
         progress.say(
-            f"The run is {status}; go on from its last finished epoch with `transferkit train --resume {run.path}`."
+            f"The run {outcome}; `transferkit train --resume {run.path}` goes on from its last finished epoch."
         )
         with suppress(StorageError, OSError):  # a full disk must not hide the first error
             run.update_manifest(status=status, stages=clock.stages, error=f"{type(error).__name__}: {error}")

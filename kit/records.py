@@ -273,6 +273,12 @@ class StageClock:
     def __init__(self):
         self.stages: dict[str, dict[str, Any]] = {}
 
+    def add(self, stages: Mapping[str, Mapping[str, Any]]) -> None:
+        """Adds what an earlier process measured, of a run that is resumed."""
+        for name, measured in stages.items():
+            seconds = self.stages.get(name, {"seconds": 0.0})["seconds"] + measured["seconds"]
+            self.stages[name] = {**measured, "seconds": seconds}
+
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Measures its body, also when that raises."""
