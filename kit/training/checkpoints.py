@@ -5,6 +5,7 @@ phase N ended with. Arrays are stored as they are: a resumed run continues to th
 """
 
 import json
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,13 +103,14 @@ def _save(path: Path, groups: dict[str, Arrays], note: dict[str, Any]) -> None:
 
 def _load(path: Path, names: Sequence[str]) -> tuple[dict[str, Arrays], dict[str, Any]]:
     try:
-        with np.load(path, allow_pickle=False) as content:
+        # opened here: numpy leaves the file open where it turns out not to be a whole archive
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as content:
             groups = {
                 name: tuple(content[key] for key in sorted(content.files) if key.startswith(f"{name}-"))
                 for name in names
             }
             return groups, json.loads(str(content["note"]))
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise StorageError(
             f"{path} cannot be read: {error}.", "Remove the run's checkpoints folder and resume: training starts anew."
         ) from error
