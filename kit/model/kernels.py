@@ -1,13 +1,18 @@
 """The network's convolutions as each backend runs them best: same weights, same results.
 
-`accelerate` rebuilds a functional model with its slow convolutions replaced by layers that wrap them. A wrapper holds
-the stock layer itself, so both share their variables: training one trains the other, and what is saved is always the
-stock model.
+`accelerate` rebuilds a functional model with its convolutions replaced by layers that wrap them. A wrapper holds the
+stock layer itself, so both share their variables: training one trains the other, and what is saved is always the stock
+model.
 
-Why: on a CPU, XLA runs a depthwise convolution as a grouped convolution, many times slower than the same thing written
-as nine shifted multiply-adds; it trains a 1x1 convolution faster as a matrix product; and it fuses the reduction that
-the depthwise kernel's gradient needs into the loops before it, which undoes their vectorisation: summed image by image
-in a scan, it is fast. TensorFlow's own layers are faster than all of these, so there the stock layers stay.
+On TensorFlow its own convolutions stay, and batch normalisation goes: it is frozen everywhere, so it is an affine map
+of each channel, and is folded into the convolution before it: a (W * x) + b = (a W) * x + b. The gradient of W follows
+by the chain rule; nothing else changes. TensorFlow then fuses convolution, offset and activation into one kernel.
+
+On JAX and a CPU the convolutions are written anew. XLA runs a depthwise one as a grouped convolution, many times slower
+than the same thing written as nine shifted multiply-adds; it trains a 1x1 convolution faster as a matrix product; and
+it fuses the reduction that the depthwise kernel's gradient needs into the loops before it, which undoes their
+vectorisation: summed image by image in a scan, it is fast. Batch normalisation stays: XLA fuses it into its neighbours
+by itself, and folding it was measured to be slower.
 """
 
 import functools
@@ -18,8 +23,8 @@ from keras import layers, ops
 STOCK = "stock"
 OWN = "own"
 # By backend and device; anything not listed keeps Keras's own layers.
-FASTEST = {("jax", "cpu"): OWN}
-KERNELS_VERSION = 1  # part of every store's key: raise it when a kernel's arithmetic changes
+FASTEST = {("jax", "cpu"): OWN, ("tensorflow", "cpu"): OWN}
+KERNELS_VERSION = 2  # part of every store's key: raise it when a kernel's arithmetic changes
 
 
 def choose(requested: str, backend: str, device: str) -> str:
@@ -31,22 +36,56 @@ def accelerate(model: keras.Model, kernels: str) -> keras.Model:
     """The same functional model with its convolutions replaced.
 
     Args:
-        model: A functional model. Its layers are shared, not copied.
+        model: A functional model whose batch normalisation is frozen. Its layers are shared, not copied.
         kernels: `stock` returns the model itself; `own` replaces what this module has something better for.
     """
     if kernels == STOCK:
         return model
+    folded = _folded(model) if _is_native() else {}
+    absorbed = set(folded.values())
+
+    def replace(layer: layers.Layer) -> layers.Layer:
+        if layer in absorbed:
+            return _Absorbed(name=f"{layer.name}_absorbed")
+        kind = _kind(layer)
+        return layer if kind is None else kind(layer, folded.get(layer))
+
     return keras.models.clone_model(
-        model, clone_function=_replacement, call_function=lambda layer, *args, **kwargs: layer(*args, **kwargs)
+        model, clone_function=replace, call_function=lambda layer, *args, **kwargs: layer(*args, **kwargs)
     )
 
 
-def _replacement(layer: layers.Layer) -> layers.Layer:
-    if isinstance(layer, layers.DepthwiseConv2D) and _is_shiftable(layer):
-        return ShiftedDepthwise(layer)
-    if type(layer) is layers.Conv2D and _is_pointwise(layer):
-        return Pointwise(layer)
-    return layer
+def _folded(model: keras.Model) -> dict[layers.Layer, layers.BatchNormalization]:
+    """Convolution -> the batch normalisation that alone reads it, in this model."""
+    readers: dict[layers.Layer, list[layers.Layer]] = {}
+    for layer in model.layers:
+        if not isinstance(layer, layers.InputLayer):
+            for tensor in keras.tree.flatten(layer.input):
+                readers.setdefault(tensor._keras_history.operation, []).append(layer)
+    return {
+        layer: readers[layer][0]
+        for layer in model.layers
+        if _kind(layer) is not None
+        and len(readers.get(layer, [])) == 1
+        and isinstance(readers[layer][0], layers.BatchNormalization)
+        and layer.activation is keras.activations.linear
+    }
+
+
+def _kind(layer: layers.Layer) -> "type[_Convolution] | None":
+    """What replaces a layer; None leaves it as it is."""
+    if getattr(layer, "data_format", None) != "channels_last":
+        return None
+    if isinstance(layer, layers.DepthwiseConv2D):
+        return NativeDepthwise if _is_native() else ShiftedDepthwise if _is_shiftable(layer) else None
+    if type(layer) is layers.Conv2D and layer.groups == 1:
+        return Native if _is_native() else Pointwise if _is_pointwise(layer) else None
+    return None
+
+
+def _is_native() -> bool:
+    """True where the backend's own convolutions are the fastest there are."""
+    return keras.backend.backend() != "jax"
 
 
 def _is_shiftable(layer: layers.DepthwiseConv2D) -> bool:
@@ -55,56 +94,96 @@ def _is_shiftable(layer: layers.DepthwiseConv2D) -> bool:
     return (
         tuple(layer.dilation_rate) == (1, 1)
         and layer.depth_multiplier == 1
-        and layer.data_format == "channels_last"
         and (layer.padding == "valid" or (stride_one and odd))
     )
 
 
 def _is_pointwise(layer: layers.Conv2D) -> bool:
-    return (
-        tuple(layer.kernel_size) == (1, 1)
-        and tuple(layer.strides) == (1, 1)
-        and layer.groups == 1
-        and layer.data_format == "channels_last"
-    )
+    return tuple(layer.kernel_size) == (1, 1) and tuple(layer.strides) == (1, 1)
 
 
-class _Wrapper(layers.Layer):
-    """A layer that computes what `stock` does, with the variables of `stock`."""
+class _Convolution(layers.Layer):
+    """A convolution with the variables of `stock`, the frozen batch normalisation after it folded in."""
 
-    def __init__(self, stock: layers.Layer):
+    def __init__(self, stock: layers.Layer, normalisation: layers.BatchNormalization | None):
         super().__init__(name=f"{stock.name}_{type(self).__name__.lower()}")
         self.stock = stock
+        self.normalisation = normalisation
         self.built = True
 
-    def finish(self, outputs):
-        """Adds the bias and the activation of the stock layer."""
-        if self.stock.use_bias:
-            outputs = outputs + ops.convert_to_tensor(self.stock.bias)
-        return self.stock.activation(outputs)
+    def call(self, inputs):
+        kernel = ops.convert_to_tensor(self.stock.kernel)
+        shift = ops.convert_to_tensor(self.stock.bias) if self.stock.use_bias else None
+        if self.normalisation is not None:
+            scale, offset = _affine(self.normalisation)
+            # a depthwise kernel ends in (channels, multiplier), any other in (channels read, channels written)
+            kernel = kernel * (ops.reshape(scale, kernel.shape[-2:]) if self.is_depthwise else scale)
+            shift = offset if shift is None else offset + shift * scale
+        outputs = self.convolve(inputs, kernel)
+        return self.stock.activation(outputs if shift is None else outputs + shift)
+
+    is_depthwise = False
+
+    def convolve(self, inputs, kernel):
+        """The convolution alone."""
+        raise NotImplementedError
 
     def compute_output_shape(self, input_shape):
         return self.stock.compute_output_shape(input_shape)
 
 
-class Pointwise(_Wrapper):
-    """A 1x1 convolution as a matrix product: (batch, height, width, c) times (c, d)."""
+class _Absorbed(layers.Layer):
+    """Stands where a batch normalisation was that a convolution has folded in."""
 
-    def call(self, inputs):
-        return self.finish(ops.matmul(inputs, ops.convert_to_tensor(self.stock.kernel)[0, 0]))
+    def call(self, inputs, training=None, mask=None):
+        return inputs
 
 
-class ShiftedDepthwise(_Wrapper):
-    """A depthwise convolution as one shifted multiply-add for each element of its kernel."""
+def _affine(normalisation: layers.BatchNormalization):
+    """Batch normalisation in inference mode as x * scale + offset, each (channels,)."""
+    scale = ops.rsqrt(ops.convert_to_tensor(normalisation.moving_variance) + normalisation.epsilon)
+    if normalisation.scale:
+        scale = scale * ops.convert_to_tensor(normalisation.gamma)
+    offset = -ops.convert_to_tensor(normalisation.moving_mean) * scale
+    return scale, offset + ops.convert_to_tensor(normalisation.beta) if normalisation.center else offset
 
-    def call(self, inputs):
+
+class Native(_Convolution):
+    """The backend's own convolution."""
+
+    def convolve(self, inputs, kernel):
+        stock = self.stock
+        return ops.conv(inputs, kernel, stock.strides, stock.padding, stock.data_format, stock.dilation_rate)
+
+
+class NativeDepthwise(_Convolution):
+    """The backend's own depthwise convolution."""
+
+    is_depthwise = True
+
+    def convolve(self, inputs, kernel):
+        stock = self.stock
+        return ops.depthwise_conv(inputs, kernel, stock.strides, stock.padding, stock.data_format, stock.dilation_rate)
+
+
+class Pointwise(_Convolution):
+    """A 1x1 convolution as a matrix product: (batch, height, width, c) times (c, d); on JAX."""
+
+    def convolve(self, inputs, kernel):
+        return _jax_pointwise()(inputs, kernel[0, 0])
+
+
+class ShiftedDepthwise(_Convolution):
+    """A depthwise convolution as one shifted multiply-add for each element of its kernel; on JAX."""
+
+    is_depthwise = True
+
+    def convolve(self, inputs, kernel):
         height, width = self.stock.kernel_size
         if self.stock.padding == "same":
             rows, columns = height // 2, width // 2
             inputs = ops.pad(inputs, [[0, 0], [rows, rows], [columns, columns], [0, 0]])
-        kernel = ops.convert_to_tensor(self.stock.kernel)[..., 0]
-        convolve = _jax_depthwise() if keras.backend.backend() == "jax" else shifted_depthwise
-        return self.finish(convolve(inputs, kernel, tuple(self.stock.strides)))
+        return _jax_depthwise()(inputs, kernel[..., 0], tuple(self.stock.strides))
 
 
 def shifted_depthwise(inputs, kernel, strides: tuple[int, int]):
@@ -134,6 +213,27 @@ def _windows(inputs, kernel_size: tuple[int, int], strides: tuple[int, int]):
             last_row = row + (rows - 1) * strides[0] + 1
             last_column = column + (columns - 1) * strides[1] + 1
             yield row, column, inputs[:, row : last_row : strides[0], column : last_column : strides[1], :]
+
+
+@functools.cache
+def _jax_pointwise():
+    """A matrix product whose kernel gradient is one too: contracted over three axes at once, XLA is slower."""
+    import jax
+
+    @jax.custom_vjp
+    def multiply(inputs, kernel):
+        return inputs @ kernel
+
+    def forward(inputs, kernel):
+        return inputs @ kernel, (inputs, kernel)
+
+    def backward(residuals, gradient):
+        inputs, kernel = residuals
+        rows, row_gradients = (value.reshape(-1, value.shape[-1]) for value in (inputs, gradient))
+        return gradient @ kernel.T, rows.T @ row_gradients
+
+    multiply.defvjp(forward, backward)
+    return multiply
 
 
 @functools.cache
