@@ -70,7 +70,7 @@ def explain_choice(requested: str = "auto") -> Choice:
         return Choice(configured, str(keras_home() / "keras.json"))
     if not installed:
         raise BackendError("No Keras backend is installed: neither jax nor tensorflow was found.", _how_to_install())
-    # JAX first: on a CPU the kit's own kernels make it the faster of the two.
+    # JAX first: some order must be fixed, or the same command would tell two stories on two machines.
     return Choice(
         installed[0], "installed" if len(installed) == 1 else "installed, first of " + " and ".join(installed)
     )
