@@ -1,0 +1,176 @@
+"""Epochs: every photo once, every view as often as the others, and padding that nobody learns from."""
+
+from collections import Counter
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kit import backend
+from kit.data.batches import TrainingSet, padded
+from kit.model.head import build_head
+from kit.store import Rows, Store
+from kit.training.phases import arrays, assign, predict_rows
+from kit.training.steps import build_optimizer, build_steps
+
+
+class ArrayRows(Rows):
+    """Rows in memory, for what does not need a file."""
+
+    def __init__(self, values: np.ndarray):
+        self.values = values
+        self.row_shape, self.dtype = values.shape[1:], values.dtype
+
+    def __len__(self):
+        return len(self.values)
+
+    def gather(self, indices, out=None):
+        out[...] = self.values[indices]
+        return out
+
+
+def numbered(photos: int, views: int, seed: int = 0) -> TrainingSet:
+    """Each row holds its own number: view v of photo i is v * photos + i."""
+    rows = ArrayRows(np.arange(views * photos, dtype=np.float32)[:, None])
+    return TrainingSet(rows, np.arange(photos), np.linspace(1, 2, photos), views, seed)
+
+
+def seen(training: TrainingSet, phase: int, epoch: int, size: int) -> list[tuple[int, int]]:
+    """(photo, view) of an epoch, in order, padding left out."""
+    n = len(training)
+    found = []
+    for batch in training.epoch(phase, epoch, size):
+        rows = batch.x[: batch.size, 0].astype(int)
+        assert (rows % n == batch.labels[: batch.size]).all(), "a row came with another photo's label"
+        found += [(int(row % n), int(row // n)) for row in rows]
+    return found
+
+
+sizes = st.integers(1, 60)
+
+
+@given(sizes, st.integers(1, 4), sizes, st.integers(0, 5), st.integers(0, 2**32 - 1))
+def test_an_epoch_sees_every_photo_once(photos, views, size, epoch, seed):
+    found = seen(numbered(photos, views, seed), 0, epoch, size)
+    assert sorted(photo for photo, _ in found) == list(range(photos))
+
+
+@given(sizes, st.integers(1, 5), st.integers(0, 3), st.integers(0, 1000))
+def test_v_epochs_use_each_of_v_views_of_a_photo_once(photos, views, first, seed):
+    training = numbered(photos, views, seed)
+    found = Counter(pair for epoch in range(first, first + views) for pair in seen(training, 1, epoch, 16))
+    assert found == {(photo, view): 1 for photo in range(photos) for view in range(views)}
+
+
+def test_an_epoch_mixes_all_views():
+    views = Counter(view for _, view in seen(numbered(400, 4), 0, 0, 32))
+    assert set(views) == {0, 1, 2, 3}
+    assert max(views.values()) < 150  # of 100 expected
+
+
+@given(sizes, sizes)
+def test_batches_have_one_shape_and_padding_weighs_nothing(photos, size):
+    training = numbered(photos, 1)
+    batches = list(training.epoch(0, 0, size))
+    assert len(batches) == training.steps(size)
+    assert sum(batch.size for batch in batches) == photos
+    for batch in batches:
+        assert len(batch.x) == len(batch.labels) == len(batch.weights) == len(batch.mask) == size
+        np.testing.assert_array_equal(batch.mask, np.arange(size) < batch.size)
+        assert (batch.weights[batch.size :] == 0).all()
+        np.testing.assert_allclose(batch.weights[: batch.size], training.weights[batch.labels[: batch.size]], rtol=1e-6)
+
+
+def test_the_order_depends_on_seed_phase_and_epoch_alone():
+    first = seen(numbered(50, 2, seed=1), 0, 0, 8)
+    assert seen(numbered(50, 2, seed=1), 0, 0, 8) == first
+    assert seen(numbered(50, 2, seed=1), 0, 0, 16) == first  # the batch size cuts the same order elsewhere
+    others = [(2, 0, 0), (1, 1, 0), (1, 0, 1)]
+    orders = [[photo for photo, _ in seen(numbered(50, 2, seed), phase, epoch, 8)] for seed, phase, epoch in others]
+    assert all(order != [photo for photo, _ in first] for order in orders)
+
+
+def test_rows_of_a_store_are_gathered_in_the_order_asked_for():
+    store = Store("features", {"test": "batches"}, (3,), np.float16)
+    values = np.arange(30, dtype=np.float16).reshape(10, 3)
+    keys = [f"{number:064d}" for number in range(10)]
+    rows = store.ensure(keys, lambda missing: [(missing, values)])
+    batch = padded(rows, np.array([7, 2, 2]), 5)
+    np.testing.assert_array_equal(batch, np.concatenate([values[[7, 2, 2]], np.zeros((2, 3), np.float16)]))
+
+
+# === Padding teaches nothing ===
+
+
+@pytest.fixture(scope="module")
+def head() -> keras.Model:
+    backend.start()
+    return build_head(6, 3, 5, 0.0, 0)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_padding_changes_neither_loss_nor_update(head, smoothing):
+    """A batch of 5 padded to 8, with rubbish in the padding, against the same 5 alone."""
+    random = np.random.default_rng(0)
+    x, labels = random.standard_normal((8, 6)).astype(np.float32), random.integers(0, 3, 8).astype(np.int32)
+    weights = np.array([1, 2, 0.5, 1, 1, 0, 0, 0], np.float32)
+    mask = (np.arange(8) < 5).astype(np.float32)
+    start, results = arrays(head.variables), []
+    for count in (8, 5):
+        assign(head.variables, start)
+        steps = build_steps(head, build_optimizer("sgd", 0.0), smoothing)
+        sums = steps.train(x[:count], labels[:count], weights[:count], mask[:count], 0.1)
+        steps.synchronise()
+        results.append(([float(value) for value in sums], arrays(head.variables)))
+    assign(head.variables, start)
+    np.testing.assert_allclose(results[0][0], results[1][0], rtol=1e-6)
+    for with_padding, without, before in zip(results[0][1], results[1][1], start, strict=True):
+        np.testing.assert_allclose(with_padding, without, atol=1e-7)
+        assert not np.array_equal(with_padding, before)
+
+
+def test_the_loss_is_keras_own_with_weights_and_smoothing(head):
+    """One step of SGD without padding against `train_on_batch`, which divides the weighted sum by the batch too."""
+    random = np.random.default_rng(1)
+    x, labels = random.standard_normal((8, 6)).astype(np.float32), random.integers(0, 3, 8).astype(np.int32)
+    weights = random.uniform(0.5, 2, 8).astype(np.float32)
+    start = arrays(head.variables)
+    steps = build_steps(head, build_optimizer("sgd", 0.0), 0.1)
+    loss, correct = (float(value) for value in steps.train(x, labels, weights, np.ones(8, np.float32), 0.1))
+    steps.synchronise()
+    kit = arrays(head.variables)
+    assign(head.variables, start)
+    plain = keras.ops.convert_to_numpy(head(x))
+    assert loss == pytest.approx(-np.log(plain[np.arange(8), labels]).sum(), rel=1e-5)  # what the history shows: plain
+    assert correct == (plain.argmax(axis=1) == labels).sum()
+    head.compile(
+        optimizer=keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True),
+        loss=keras.losses.CategoricalCrossentropy(label_smoothing=0.1),
+    )
+    head.train_on_batch(x, keras.utils.to_categorical(labels, 3), sample_weight=weights)
+    for mine, reference in zip(kit, arrays(head.variables), strict=True):
+        np.testing.assert_allclose(mine, reference, atol=1e-6)
+    assign(head.variables, start)
+
+
+def test_predictions_of_a_padded_last_batch_are_those_of_each_row_alone(head):
+    rows = ArrayRows(np.random.default_rng(2).standard_normal((11, 6)).astype(np.float32))
+    steps = build_steps(head, build_optimizer("adam", 0.0), 0.0)
+    found = predict_rows(steps.predict, rows, 4)
+    assert found.shape == (11, 3)
+    np.testing.assert_allclose(found, keras.ops.convert_to_numpy(head(rows.values)), atol=1e-6)
+
+
+def test_weight_decay_spares_biases():
+    model = build_head(6, 3, 5, 0.0, 0)
+    for variable in model.variables:
+        variable.assign(np.ones(variable.shape, np.float32))
+    steps = build_steps(model, build_optimizer("adamw", 0.5), 0.0)
+    x = np.zeros((4, 6), np.float32)
+    steps.train(x, np.zeros(4, np.int32), np.zeros(4, np.float32), np.ones(4, np.float32), 0.1)
+    steps.synchronise()
+    for variable in model.variables:  # without any weight in the loss, decay alone moves anything
+        expected = 1.0 if variable.path.endswith("bias") else 0.95
+        np.testing.assert_allclose(keras.ops.convert_to_numpy(variable), expected, rtol=1e-5)

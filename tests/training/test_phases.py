@@ -1,0 +1,272 @@
+"""Phases: which epoch is kept, when training ends, and that any schedule trains what straightforward training would."""
+
+import math
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from small import fit, open_session, small_config, weights_of
+
+from kit import backend
+from kit.config import PhaseConfig, TrainingConfig
+from kit.data.batches import TrainingSet
+from kit.errors import UserError
+from kit.model.head import build_head
+from kit.store import Rows, Store
+from kit.training.features import Features, Photos
+from kit.training.history import History
+from kit.training.phases import Validation, arrays, run_phase
+from kit.training.schedule import Phase
+from kit.training.session import Activations, Session
+
+CLASSES = 3
+
+
+# === One phase of a head, on points ===
+
+
+def points(count: int, seed: int, spread: float = 1.0) -> tuple[Rows, np.ndarray]:
+    """Three clouds that overlap, float32 (count, 6), as rows of a store, and their labels."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, CLASSES, count)
+    values = np.eye(CLASSES, 6, dtype=np.float32)[labels] * 2
+    values += random.standard_normal(values.shape).astype(np.float32) * spread
+    store = Store("features", {"test": "phases", "count": count, "seed": seed, "spread": spread}, (6,), np.float32)
+    keys = [f"{number:064d}" for number in range(count)]
+    return store.ensure(keys, lambda missing: [(missing, values)]), labels
+
+
+@dataclass
+class Trained:
+    """What a phase did.
+
+    Attributes:
+        history: Its epochs.
+        model: Left with the weights of the best one.
+        weights: After each epoch.
+    """
+
+    history: History
+    model: keras.Model
+    weights: list[tuple[np.ndarray, ...]]
+
+
+def train_head(
+    folder: Path, validation_photos: int = 40, training: TrainingConfig | None = None, spread=1.0, **settings
+) -> Trained:
+    backend.start()
+    model = build_head(6, CLASSES, 8, 0.0, 0)
+    rows, labels = points(60, seed=1, spread=spread)
+    val_rows, val_labels = points(40, seed=2, spread=spread)
+    chosen = np.arange(validation_photos)
+    phase = Phase(0, PhaseConfig(**{"epochs": 8, "learning_rate": 0.1, **settings}), 0, 0)
+    weights: list[tuple[np.ndarray, ...]] = []
+    history = run_phase(
+        phase,
+        model,
+        TrainingSet(rows, labels, np.ones(60), 1, 0),
+        Validation(val_rows.take(chosen), val_labels[chosen]),
+        training or TrainingConfig(batch_size=16, label_smoothing=0.0),
+        folder,
+        History(),
+        0,
+        lambda history: weights.append(arrays(model.variables)),
+    )
+    return Trained(history, model, weights)
+
+
+def assert_weights(model: keras.Model, expected) -> None:
+    for found, wanted in zip(arrays(model.variables), expected, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("monitor", ["val_accuracy", "val_loss"])
+def test_the_best_epoch_is_kept_whichever_is_last(tmp_path, monitor):
+    training = TrainingConfig(batch_size=16, label_smoothing=0.0, monitor=monitor)
+    done = train_head(tmp_path, training=training, learning_rate=0.3, spread=2.0)
+    assert len(done.history) == 8
+    best = done.history.best(monitor)
+    assert best.epoch < 8, "the last epoch is the best: this test would show nothing"
+    assert_weights(done.model, done.weights[best.epoch - 1])
+
+
+def test_the_recorded_figures_are_those_of_the_epochs_weights(tmp_path):
+    done = train_head(tmp_path)
+    rows, labels = points(40, seed=2)
+    for record, weights in zip(done.history, done.weights, strict=True):
+        done.model.set_weights(weights)
+        probabilities = keras.ops.convert_to_numpy(done.model(rows[:]))
+        assert record.val_accuracy == pytest.approx((probabilities.argmax(axis=1) == labels).mean())
+        assert record.val_loss == pytest.approx(-np.log(probabilities[np.arange(40), labels]).mean(), rel=1e-4)
+
+
+@pytest.mark.parametrize("patience", [1, 3])
+def test_a_phase_ends_when_patience_does(tmp_path, patience):
+    training = TrainingConfig(batch_size=16, label_smoothing=0.0, monitor="val_loss")
+    done = train_head(tmp_path, training=training, epochs=50, patience=patience, learning_rate=0.3, spread=2.0)
+    best = done.history.best("val_loss")
+    assert len(done.history) == best.epoch + patience < 50
+    assert_weights(done.model, done.weights[best.epoch - 1])
+
+
+def test_without_validation_the_last_epoch_is_kept_and_none_is_waited_for(tmp_path):
+    done = train_head(tmp_path, validation_photos=0, patience=1)
+    assert len(done.history) == 8
+    assert all(record.val_loss is None for record in done.history)
+    assert_weights(done.model, done.weights[-1])
+
+
+def test_the_rate_that_is_recorded_is_the_one_that_was_used(tmp_path):
+    """A cosine ends near 0, so late epochs move less than early ones."""
+    done = train_head(
+        tmp_path, schedule="cosine", training=TrainingConfig(batch_size=16, optimizer="sgd"), learning_rate=0.05
+    )
+    steps = 4
+    expected = [0.05 * 0.5 * (1 + math.cos(math.pi * (epoch * steps - 1) / (8 * steps))) for epoch in range(1, 9)]
+    assert [record.learning_rate for record in done.history] == pytest.approx(expected)
+    kernels = [weights[0] for weights in done.weights]
+    moved = [float(np.linalg.norm(after - before)) for before, after in pairwise(kernels)]
+    assert moved[-1] < 0.2 * moved[0]
+
+
+def test_training_that_diverges_is_one_message(tmp_path):
+    with pytest.raises(UserError, match=r"Training diverged: .*\n.*learning rate"):
+        train_head(tmp_path, learning_rate=100.0, training=TrainingConfig(batch_size=16, optimizer="sgd"), spread=1e30)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "rmsprop"])
+def test_every_optimiser_learns(tmp_path, optimizer):
+    training = TrainingConfig(batch_size=16, label_smoothing=0.0, optimizer=optimizer)
+    done = train_head(tmp_path, training=training, learning_rate=0.02)
+    assert done.history.records[-1].loss < 0.7 * done.history.records[0].loss
+
+
+# === Whole schedules, against the straightforward way ===
+
+
+@pytest.fixture
+def compared(photos, tmp_path):
+    """Runs a schedule on stored activations, and the same schedule by hand on pixels; returns the worst difference."""
+
+    def compare(*phases: PhaseConfig, **changes) -> float:
+        split = {"train": 1.0, "validation": 0.0, "test": 0.0}
+        dataset, session = open_session(small_config(photos, *phases, split=split, **changes))
+        before = weights_of(session)
+        activations = session.extract(dataset)
+        fit(session, activations, tmp_path / "checkpoints")
+        after = weights_of(session)
+        session.classifier.full().set_weights(before)
+        model = train_by_hand(session, activations)
+        trained = {id(variable) for variable in session.classifier.full().trainable_variables}
+        assert trained
+        worst = 0.0
+        for variable, start, mine, reference in zip(model.weights, before, after, arrays(model.weights), strict=True):
+            moved = np.linalg.norm(reference - start)
+            if moved == 0:
+                np.testing.assert_array_equal(mine, reference, err_msg=variable.path)
+            else:
+                worst = max(worst, float(np.linalg.norm(mine - reference) / moved))
+        assert worst > 0 or any(not np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+        return worst
+
+    return compare
+
+
+def train_by_hand(session: Session, activations: Activations) -> keras.Model:
+    """Every phase by Keras's `train_on_batch`, on the whole network and pixels, freezing by hand."""
+    config, classifier = session.config, session.classifier
+    model, network = classifier.full(), classifier.backbone.model
+    names = [layer.name for layer in network.layers]
+    features = Features(classifier, classifier.backbone.cut(-1), config.data, config.views, config.seed, "float32")
+    photos = Photos(activations.dataset.files, activations.dataset.keys)
+    pixels = features.rows(photos, range(config.views.count), [classifier.backbone.cut(-1)])[19]
+    weights = session._class_weights(activations.dataset)
+    training = TrainingSet(pixels, activations.dataset.labels, weights, config.views.count, config.seed)
+    size = config.training.batch_size
+    for phase in session.phases:
+        first = classifier.backbone.cut(phase.depth).name
+        start = (
+            0
+            if phase.depth == 19
+            else next((i for i, name in enumerate(names) if name == first or name.startswith(f"{first}_")), len(names))
+        )
+        for i, layer in enumerate(network.layers):
+            layer.trainable = i >= start and not isinstance(layer, keras.layers.BatchNormalization)
+        # the whole network anew: Keras settles what is trained when a model is compiled
+        model.compile(
+            optimizer=keras.optimizers.Adam(phase.settings.learning_rate),
+            loss=keras.losses.CategoricalCrossentropy(label_smoothing=config.training.label_smoothing),
+        )
+        for epoch in range(phase.settings.epochs):
+            for batch in training.epoch(phase.index, epoch, size):
+                real = slice(batch.size)
+                model.train_on_batch(
+                    batch.x[real],
+                    keras.utils.to_categorical(batch.labels[real], len(activations.dataset.classes)),
+                    sample_weight=batch.weights[real],
+                )
+    return model
+
+
+def tuned(depth: int, epochs: int = 1) -> PhaseConfig:
+    return PhaseConfig(epochs=epochs, unfreeze_depth=depth, learning_rate=1e-4)
+
+
+def test_three_phases_of_which_the_last_is_shallower(compared):
+    """72 photos in batches of 8. The third phase trains block 16 and up, from the cut of the second, below block 14."""
+    assert compared(tuned(0), tuned(4), tuned(2)) <= 1e-5
+
+
+def test_the_head_alone(compared):
+    assert compared(tuned(0, epochs=3)) <= 1e-5
+
+
+def test_a_last_batch_that_is_not_full_with_smoothing_weights_and_views(compared):
+    """72 photos in batches of 20: 12 in the last one."""
+    training = {"batch_size": 20, "label_smoothing": 0.1, "class_weights": "balanced"}
+    views = {"count": 2}
+    # a batch of another shape is compiled to other roundings
+    assert compared(tuned(0, epochs=2), tuned(2, epochs=2), training=training, views=views) <= 1e-3
+
+
+def test_all_of_the_network(compared):
+    assert compared(tuned(19), data={"image_size": 32}, training={"batch_size": 24}) <= 1e-3
+
+
+# === Where the store would be too large ===
+
+
+def test_without_room_for_a_store_the_trunk_runs_again_and_trains_the_same(photos, tmp_path, capsys):
+    config = small_config(photos)
+    results = []
+    for limit in (50.0, 0.0):
+        dataset, session = open_session(replace(config, training=replace(config.training, store_limit_gib=limit)))
+        activations = session.extract(dataset)
+        starts = dict(activations.starts)
+        history = fit(session, activations, tmp_path / f"limit {limit}")
+        results.append((starts, history, weights_of(session)))
+    assert [starts for starts, _, _ in results] == [{0: 0, 2: 2}, {0: 0, 2: 19}]
+    assert "more than training.store_limit_gib = 0: the frozen layers below it run again" in capsys.readouterr().err
+    for stored, again in zip(results[0][1], results[1][1], strict=True):
+        assert stored.loss == pytest.approx(again.loss, rel=1e-5)
+        assert stored.val_accuracy == again.val_accuracy
+    for stored, again in zip(results[0][2], results[1][2], strict=True):
+        np.testing.assert_allclose(stored, again, atol=1e-6)
+
+
+# === Class weights ===
+
+
+def test_balanced_weights_give_each_class_the_same_weight(photos):
+    config = small_config(photos, training={"class_weights": "balanced"})
+    dataset, session = open_session(config)
+    weights = session._class_weights(dataset)
+    labels = dataset.labels[dataset.indices("train")]
+    totals = [weights[labels == k].sum() for k in range(CLASSES)]
+    assert totals == pytest.approx([len(labels) / CLASSES] * CLASSES)
+    assert len(set(np.bincount(labels))) > 1, "the classes are as large as each other: weights of 1 would pass too"
+    session = Session(replace(config, training=replace(config.training, class_weights="none")), session.classifier)
+    assert set(session._class_weights(dataset)) == {1.0}
