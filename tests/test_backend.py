@@ -1,13 +1,15 @@
 """The backend is chosen before keras is imported, in a stated order, and JAX never brings TensorFlow along."""
 
 import json
+import os
 
 import pytest
 
-from conftest import BACKEND
 from kit import backend
 from kit.backend import choose_backend, explain_choice
 from kit.errors import BackendError
+
+BACKEND = os.environ["KERAS_BACKEND"]  # conftest.py has settled it
 
 BOTH = ("jax", "tensorflow")
 

@@ -1,14 +1,16 @@
 """Doctor tells what a run would use, survives what is broken, and says what to do."""
 
 import json
+import os
 
 import pytest
 import typer
 
-from conftest import BACKEND
 from kit import backend
 from kit.commands import doctor as module
 from kit.commands.doctor import doctor, examine
+
+BACKEND = os.environ["KERAS_BACKEND"]  # conftest.py has settled it
 
 HEALTHY = 'print(\'{"device": "cpu", "device_name": "a processor", "threads": 2}\')'
 
