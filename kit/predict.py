@@ -14,6 +14,7 @@ import numpy as np
 from kit import progress
 from kit.config import DataConfig
 from kit.data.images import ImageProblem, decode
+from kit.data.sources import IMAGE_SUFFIXES
 from kit.errors import DataError, StorageError
 from kit.evaluation import apply_temperature
 from kit.records import RunFolder
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 BLOCK = 32
 _PATHS_HINT = "Name files, folders or globs such as 'photos/*.jpg'."
-PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".webp", ".avif", ".bmp", ".tif", ".tiff"}
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Predictor:
     @classmethod
     def of(cls, run: RunFolder) -> "Predictor":
         """Loads the model of a finished run."""
-        from kit.training.features import compile_forward
+        from kit.training.steps import compile_forward
 
         require_finished(run)
         classifier = load_classifier(run)
@@ -152,7 +152,7 @@ def _photos_at(text: str) -> list[Path]:
     path = Path(text)
     if path.is_dir():
         inside = (file for file in path.rglob("*") if not _hidden(file.relative_to(path)))
-        return sorted(file for file in inside if file.suffix.lower() in PHOTO_SUFFIXES and file.is_file())
+        return sorted(file for file in inside if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
     if path.exists():  # before globbing: names may hold brackets
         return [path]
     return sorted(match for match in map(Path, glob.glob(text, recursive=True)) if match.is_file())

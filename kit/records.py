@@ -274,7 +274,7 @@ class StageClock:
         self.stages: dict[str, dict[str, Any]] = {}
 
     def add(self, stages: Mapping[str, Mapping[str, Any]]) -> None:
-        """Adds what an earlier process measured, of a run that is resumed."""
+        """Adds what was measured, here or by an earlier process of a run that is resumed."""
         for name, measured in stages.items():
             seconds = self.stages.get(name, {"seconds": 0.0})["seconds"] + measured["seconds"]
             self.stages[name] = {**measured, "seconds": seconds}
@@ -286,8 +286,7 @@ class StageClock:
         try:
             yield
         finally:
-            before = self.stages.get(name, {"seconds": 0.0})["seconds"]
-            self.stages[name] = {"seconds": before + perf_counter() - start, "peak_memory_bytes": peak_memory()}
+            self.add({name: {"seconds": perf_counter() - start, "peak_memory_bytes": peak_memory()}})
 
 
 def peak_memory() -> int | None:

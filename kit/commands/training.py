@@ -104,7 +104,9 @@ def train(
                 "--resume goes on with a run as it was started; no setting can be given with it.",
                 "Leave the other options out, or start a new run.",
             )
-        _show(_resumed(resume), as_json)
+        from kit.experiment import resume as resume_one
+
+        _show(resume_one(resume), as_json)
         return
     chosen = load_config(flags=given, sets=sets or [], environ=os.environ, file=config)
     if dry_run:
@@ -115,12 +117,6 @@ def train(
         from kit.experiment import train as train_one
 
         _show(train_one(chosen, out), as_json)
-
-
-def _resumed(path: Path) -> "RunFolder":
-    from kit.experiment import resume
-
-    return resume(path)
 
 
 def _show(run: "RunFolder", as_json: bool) -> None:

@@ -5,7 +5,6 @@
 
 import hashlib
 import json
-import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ import numpy as np
 import PIL
 from PIL import Image
 
+from kit.backend import available_threads
 from kit.config import DataConfig
 from kit.data.findings import Clusters, Finding, ImageFacts, find, look_alikes, same_bytes
 from kit.data.images import DECODER_VERSION, ImageProblem, read_file, read_photo
@@ -74,7 +74,7 @@ def audit(samples: SampleSet, config: DataConfig, threads: int = 0) -> Audit:
     Args:
         threads: CPU threads to use; 0 means all.
     """
-    facts = _all_facts(samples.samples, config, threads or _cores())
+    facts = _all_facts(samples.samples, config, threads or available_threads())
     exact = same_bytes(facts)
     alike = look_alikes(facts, config.near_duplicate_bits)
     findings = find(samples.samples, facts, exact, alike)
@@ -316,10 +316,6 @@ def _size(file: Path) -> int:
         return file.stat().st_size
     except (OSError, ValueError):
         return 0
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _count(number: int, noun: str) -> str:

@@ -1,7 +1,6 @@
 """Pixels of photos: each file opened and decoded once for all its views, several at a time, and kept in stores."""
 
 import hashlib
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from kit import progress
+from kit.backend import available_threads
 from kit.config import DataConfig, ViewsConfig
 from kit.data.images import ImageProblem, load_photo, read_file
 from kit.data.views import render_views, view_key
@@ -83,7 +83,7 @@ def decode_views(
     def render(file: Path, key: str) -> np.ndarray:
         return _render(file, key, wanted_views, data, views, seed)
 
-    with ThreadPoolExecutor(threads or _cores(), thread_name_prefix="decode") as pool:
+    with ThreadPoolExecutor(threads or available_threads(), thread_name_prefix="decode") as pool:
         ahead: deque[Future[np.ndarray]] = deque()
         try:
             for start in range(0, len(files), block):
@@ -115,9 +115,3 @@ def _render(
             f"{file} cannot be decoded ({problem.kind}): {problem.detail}.",
             "It could be read when the photos were inspected: check the disk, or take the photo out.",
         ) from problem
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # not on macOS or Windows; a container may give fewer cores than there are
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -35,7 +35,7 @@ _SPLIT_NAMES = {
     "test": "test",
 }
 _IGNORED = {"__macosx", "thumbs.db", "desktop.ini"}
-_IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".webp", ".avif", ".bmp", ".tif", ".tiff"}
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".webp", ".avif", ".bmp", ".tif", ".tiff"}
 _LAYOUT_HINT = "Name one folder a class (roses/, tulips/, ...), train/ and val/ holding those, a table or an archive."
 _TABLE_HINT = "The first row names the columns: path,label and, if you like, split,group; paths count from its folder."
 
@@ -166,7 +166,7 @@ def _folder_set(name: str, kind: str, root: Path, listed: list[Sample | str]) ->
 def _class_folders(root: Path, parent: Path, split: str | None) -> Iterator[Sample | str]:
     """Yields a sample for each file of each class folder in `parent`; the bare label where a class folder is empty."""
     folders, files = _visible(parent)
-    loose = [file for file in files if file.suffix.lower() in _IMAGE_SUFFIXES]
+    loose = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
     if loose and not folders:
         raise DataError(
             f"{parent} holds photos ({loose[0].name}, ...) but no class folders.",

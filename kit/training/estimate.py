@@ -18,10 +18,10 @@ from kit import progress
 from kit.data.dataset import Dataset
 from kit.data.pixels import decode_views, pixel_store
 from kit.model.backbones import Cut
-from kit.training.features import BLOCK, Features, compile_forward
+from kit.training.features import BLOCK, Features
 from kit.training.schedule import Phase
 from kit.training.session import Session
-from kit.training.steps import build_optimizer, build_steps
+from kit.training.steps import build_optimizer, build_steps, compile_forward
 
 REPEATS = 3  # timed calls, after the one that compiles
 DECODED = 32  # photos decoded to see how long one takes

@@ -20,6 +20,7 @@ from kit.model.backbones import Cut
 from kit.model.classifier import Classifier
 from kit.model.kernels import KERNELS_VERSION
 from kit.store import Rows, Store, ensure_all
+from kit.training.steps import compile_forward
 
 BLOCK = 32  # photos a trunk pass: more is no faster on a CPU, and takes more memory
 
@@ -173,25 +174,6 @@ class Features:
             return [_stored(part[: len(block)], self.dtype) for part in forward(filled)]
 
         return run
-
-
-def compile_forward(model: keras.Model):
-    """Inference of a model with several outputs, compiled by this process's backend: numpy in, list of numpy out."""
-    if keras.backend.backend() == "jax":
-        import jax
-
-        trainable = [variable.value for variable in model.trainable_variables]
-        other = [variable.value for variable in model.non_trainable_variables]
-        compiled = jax.jit(lambda t, o, x: model.stateless_call(t, o, x, training=False)[0])
-        return lambda x: [np.asarray(part) for part in _as_list(compiled(trainable, other, x))]
-    import tensorflow as tf
-
-    traced = tf.function(lambda x: model(x, training=False), autograph=False)
-    return lambda x: [part.numpy() for part in _as_list(traced(tf.constant(x)))]
-
-
-def _as_list(outputs) -> list:
-    return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
 
 
 def _stored(values: np.ndarray, dtype: str) -> np.ndarray:

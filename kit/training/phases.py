@@ -67,6 +67,8 @@ def run_phase(
     state = Checkpoint.load(checkpoints)
     if state is not None and state.progress.phase == phase.index:
         runner.restore(state)
+    else:
+        runner.begin()
     # an epoch that was recorded but whose checkpoint was not written is trained again
     history = History(history.records[: runner.state.epochs_total])
     while not runner.finished:
@@ -98,23 +100,14 @@ class _Runner:
         settings: TrainingConfig,
         epochs_before: int,
     ):
-        self.phase, self.model, self.training, self.validation, self.settings = (
-            phase,
-            model,
-            training,
-            validation,
-            settings,
-        )
+        self.phase, self.model, self.settings = phase, model, settings
+        self.training, self.validation = training, validation
         self.optimizer = build_optimizer(settings.optimizer, phase.settings.weight_decay)
         self.steps: Steps = build_steps(model, self.optimizer, settings.label_smoothing)
         self.state = Progress(
             phase.index, epochs_total=epochs_before, epochs_done=0, best_epoch=0, best_score=(-math.inf,)
         )
         self.best: tuple[np.ndarray, ...] = ()
-        if phase.index and len(validation.labels):
-            # fine-tuning that helps nowhere must not make the model worse: where it starts from is a candidate as well
-            self.best = arrays(model.variables)
-            self.state = replace(self.state, best_score=_score(settings.monitor, *self._validate(), 0))
 
     @property
     def finished(self) -> bool:
@@ -153,6 +146,12 @@ class _Runner:
     def checkpoint(self) -> Checkpoint:
         """Everything the next epoch needs."""
         return Checkpoint(self.state, arrays(self.model.variables), arrays(self.optimizer.variables), self.best)
+
+    def begin(self) -> None:
+        """Makes where a later phase starts from a candidate: fine-tuning that helps nowhere must not harm the model."""
+        if self.phase.index and len(self.validation.labels):
+            self.best = arrays(self.model.variables)
+            self.state = replace(self.state, best_score=_score(self.settings.monitor, *self._validate(), 0))
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Continues where a checkpoint stands."""

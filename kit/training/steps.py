@@ -1,4 +1,4 @@
-"""One training step and one prediction, compiled by the backend: the only code here that knows which backend runs.
+"""Training steps and predictions, compiled by the backend: the only code here that knows which backend runs.
 
 Keras's own `fit` is not used, for three reasons: its state cannot be stopped and resumed to the bit, it compiles again
 for the last partial batch, and the training loss it reports is the smoothed and weighted one. Optimisers, losses and
@@ -54,6 +54,21 @@ def build_steps(model: keras.Model, optimizer: keras.optimizers.Optimizer, label
     kinds: dict[str, Callable[[keras.Model, keras.optimizers.Optimizer, float], Steps]]
     kinds = {"jax": _JaxSteps, "tensorflow": _TensorFlowSteps}
     return kinds[keras.backend.backend()](model, optimizer, label_smoothing)
+
+
+def compile_forward(model: keras.Model):
+    """Inference of a model with several outputs, compiled by this process's backend: numpy in, list of numpy out."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        trainable = [variable.value for variable in model.trainable_variables]
+        other = [variable.value for variable in model.non_trainable_variables]
+        compiled = jax.jit(lambda t, o, x: model.stateless_call(t, o, x, training=False)[0])
+        return lambda x: [np.asarray(part) for part in _as_list(compiled(trainable, other, x))]
+    import tensorflow as tf
+
+    traced = tf.function(lambda x: model(x, training=False), autograph=False)
+    return lambda x: [part.numpy() for part in _as_list(traced(_constant(x)))]
 
 
 def _loss(probabilities, labels, weights, mask, smoothing: float):
@@ -165,3 +180,7 @@ def _constant(array: np.ndarray):
     import tensorflow as tf
 
     return tf.constant(array)
+
+
+def _as_list(outputs) -> list:
+    return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
