@@ -44,6 +44,14 @@ def photos(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def lively_weights(tmp_path_factory) -> Path:
+    """Weights of a random MobileNetV2 0.35 that tells photos apart."""
+    from networks import save_lively_weights
+
+    return save_lively_weights(tmp_path_factory.mktemp("weights") / "lively.weights.h5")
+
+
+@pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder that holds the real flowers/ and weights/."""
     if not REAL_DATA:

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from importlib.util import find_spec
 
 import pytest
 
@@ -54,17 +53,6 @@ def test_figures_that_differ_are_said_to_and_why(copied, command):
     assert "These differ from the figures the run recorded" in done.out
     assert f"threads {environment['threads']} (the run: 99)" in done.out
     assert json.loads(command("evaluate", copied.path, "--json").out)["as_recorded"] is False
-
-
-def test_on_the_other_backend_figures_are_close(run, run_cli, tmp_path):
-    here = run.config.backend
-    other = {"jax": "tensorflow", "tensorflow": "jax"}[here]
-    if find_spec(other) is None:
-        pytest.skip(f"{other} is not installed")
-    done = run_cli("evaluate", run.path, "--backend", other, env={"TRANSFERKIT_CACHE": tmp_path / "cache"})
-    assert (done.returncode, done.stderr) == (0, "")
-    assert f"backend {other} (the run: {here})" in done.stdout or "These are the figures of the run." in done.stdout
-    assert f"accuracy {run.metrics['train']['accuracy']:.3f}" in done.stdout
 
 
 def test_other_photos_are_scored_together(run, command, tmp_path):

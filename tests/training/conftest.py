@@ -1,19 +1,12 @@
 """Fixtures of the tests of whole runs."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-from small import Outcome, run_config, save_lively_weights
+from small import Outcome, run_config
 
 from kit.config import RunConfig
 from kit.experiment import train
-
-
-@pytest.fixture(scope="session")
-def lively_weights(tmp_path_factory) -> Path:
-    """Weights of a random MobileNetV2 0.35 that tells photos apart."""
-    return save_lively_weights(tmp_path_factory.mktemp("weights") / "lively.weights.h5")
 
 
 @pytest.fixture(scope="session")

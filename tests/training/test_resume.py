@@ -15,13 +15,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small import Outcome, run_config, save_lively_weights
+from small import Outcome, run_config
 
 from kit import settings
 from kit.errors import ConfigError, DataError, StorageError
 from kit.experiment import resume, train
 from kit.records import RunFolder
 from kit.training.checkpoints import Checkpoint, PhaseEnd, Progress
+from networks import save_lively_weights
 from photos import make_photos
 
 # Where each victim stops: what is patched, and at which of its calls. The run has 3 + 3 epochs and 72 photos, those
