@@ -19,6 +19,10 @@ from typing import Any
 
 from kit.config import BACKENDS
 from kit.errors import BackendError
+from kit.files import cache_folder, fingerprint
+
+COMPILED_BYTES = 2**30  # kept of JAX's compiled programs, the last used ones
+COMPILED_FROM_SECONDS = 0.1  # what compiles faster is not worth a file
 
 _started = False
 
@@ -133,6 +137,7 @@ def start(requested: str = "auto", threads: int = 0, seed: int = 0) -> str:
     _started = True
     if name == "jax":
         _keep_tensorflow_out()
+        _keep_compiled_programs()
     keras.config.set_floatx("float32")
     keras.config.set_image_data_format("channels_last")
     keras.utils.set_random_seed(seed)
@@ -304,6 +309,27 @@ def _keep_tensorflow_out() -> None:
         module_utils.tensorflow._available = False
 
 
+def _keep_compiled_programs() -> None:
+    """Keeps what XLA compiles in the cache folder, so that the next process starts at once.
+
+    JAX_COMPILATION_CACHE_DIR, or an empty one for none, is respected. The folder is named after the processor: XLA
+    compiles for its very instructions, and a home folder may be shared by several machines.
+    """
+    import jax
+
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ or jax.config.jax_compilation_cache_dir is not None:
+        return
+    processor = fingerprint([platform.machine(), _processor(), _processor_features()])[:12]
+    folder = cache_folder() / "compiled" / processor
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return  # whoever needs the cache says so; this is a convenience
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_compilation_cache_max_size", COMPILED_BYTES)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", COMPILED_FROM_SECONDS)
+
+
 def _device_name(name: str) -> str:
     if device() == "cpu":
         return _processor()
@@ -319,9 +345,18 @@ def _device_name(name: str) -> str:
 
 def _processor() -> str:
     """The processor's name: /proc/cpuinfo on Linux (platform.processor() is often empty there)."""
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def _processor_features() -> str:
+    """The instruction sets it has, where the system tells."""
+    return _cpuinfo("flags") or _cpuinfo("Features")
+
+
+def _cpuinfo(key: str) -> str:
+    """The first value of a key in /proc/cpuinfo; empty where there is none."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        lines = []
-    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(names, "") or platform.processor() or platform.machine()
+        return ""
+    return next((line.split(":", 1)[1].strip() for line in lines if line.partition(":")[0].strip() == key), "")

@@ -15,6 +15,9 @@ from hypothesis import settings
 HOME = tempfile.mkdtemp(prefix="transferkit-tests-")
 os.environ["KERAS_HOME"] = HOME
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+# Most tests compile the same few programs, in processes of their own: once is enough.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = os.path.join(HOME, "compiled")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 BACKEND = os.environ.setdefault("KERAS_BACKEND", "jax" if find_spec("jax") else "tensorflow")
 
 REAL_DATA = os.environ.get("TRANSFERKIT_REAL_DATA", "")

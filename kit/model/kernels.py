@@ -10,9 +10,9 @@ by the chain rule; nothing else changes. TensorFlow then fuses convolution, offs
 
 On JAX and a CPU the convolutions are written anew. XLA runs a depthwise one as a grouped convolution, many times slower
 than the same thing written as nine shifted multiply-adds; it trains a 1x1 convolution faster as a matrix product; and
-it fuses the reduction that the depthwise kernel's gradient needs into the loops before it, which undoes their
-vectorisation: summed image by image in a scan, it is fast. Batch normalisation stays: XLA fuses it into its neighbours
-by itself, and folding it was measured to be slower.
+it fuses a depthwise convolution's gradients with the loops around them, which repeats or undoes the vectorisation of
+both: apart from each other they are fast. Batch normalisation stays: XLA fuses it into its neighbours by itself, and
+folding it was measured to be slower.
 """
 
 import functools
@@ -91,8 +91,10 @@ def _is_native() -> bool:
 def _is_shiftable(layer: layers.DepthwiseConv2D) -> bool:
     stride_one = tuple(layer.strides) == (1, 1)
     odd = all(side % 2 == 1 for side in layer.kernel_size)
+    reached = all(stride <= side for stride, side in zip(layer.strides, layer.kernel_size, strict=True))
     return (
-        tuple(layer.dilation_rate) == (1, 1)
+        reached  # every input: `_input_gradient` counts on it
+        and tuple(layer.dilation_rate) == (1, 1)
         and layer.depth_multiplier == 1
         and (layer.padding == "valid" or (stride_one and odd))
     )
@@ -215,6 +217,43 @@ def _windows(inputs, kernel_size: tuple[int, int], strides: tuple[int, int]):
             yield row, column, inputs[:, row : last_row : strides[0], column : last_column : strides[1], :]
 
 
+def _input_gradient(gradient, kernel, strides: tuple[int, int], size: tuple[int, int]):
+    """What the inputs of `shifted_depthwise` receive from its outputs.
+
+    Input row s·i + a was multiplied by the kernel rows a, a + s, a + 2s, ... into the output rows i, i - 1, i - 2, ...:
+    so the rows of each phase a are themselves a shifted sum, without the zeros between outputs that a transposed
+    convolution adds. The phases are then interleaved; columns likewise.
+
+    Args:
+        gradient: float (batch, output height, output width, channels).
+        kernel: float (kernel height, kernel width, channels).
+        strides: Rows and columns between outputs.
+        size: Height and width of the inputs.
+
+    Returns:
+        float (batch, *size, channels).
+    """
+    counts = [-(-side // stride) for side, stride in zip(size, strides, strict=True)]
+    before = [(side - 1) // stride for side, stride in zip(kernel.shape[:2], strides, strict=True)]
+    after = [max(0, count - side) for count, side in zip(counts, gradient.shape[1:3], strict=True)]
+    padded = ops.pad(gradient, [[0, 0], *([b, a] for b, a in zip(before, after, strict=True)), [0, 0]])
+
+    def phase(row: int, column: int):
+        total = None
+        for i in range(row, kernel.shape[0], strides[0]):
+            for j in range(column, kernel.shape[1], strides[1]):
+                top, left = before[0] - i // strides[0], before[1] - j // strides[1]
+                product = padded[:, top : top + counts[0], left : left + counts[1], :] * kernel[i, j]
+                total = product if total is None else total + product
+        return total
+
+    rows = [ops.stack([phase(a, b) for b in range(strides[1])], axis=3) for a in range(strides[0])]
+    whole = ops.reshape(
+        ops.stack(rows, axis=2), (-1, *(c * s for c, s in zip(counts, strides, strict=True)), gradient.shape[-1])
+    )
+    return whole[:, : size[0], : size[1], :]
+
+
 @functools.cache
 def _jax_pointwise():
     """A matrix product whose kernel gradient is one too: contracted over three axes at once, XLA is slower."""
@@ -238,29 +277,39 @@ def _jax_pointwise():
 
 @functools.cache
 def _jax_depthwise():
-    """`shifted_depthwise` with the kernel's gradient summed image by image."""
+    """`shifted_depthwise` with gradients that XLA computes at the speed of memory.
+
+    Left to itself, XLA fuses the loops before and after a depthwise convolution into the loops of its gradients, and
+    repeats them there for every element of the kernel. Barriers keep them apart. The kernel's gradient is a sum over
+    (batch, height, width); accumulated image by image, and over height and width only at the end, it is vectorised.
+    """
     import jax
     import jax.numpy as jnp
+
+    alone = jax.lax.optimization_barrier
 
     @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
     def convolve(inputs, kernel, strides):
         return shifted_depthwise(inputs, kernel, strides)
 
     def forward(inputs, kernel, strides):
-        return shifted_depthwise(inputs, kernel, strides), (inputs, kernel)
+        inputs = alone(inputs)
+        return alone(shifted_depthwise(inputs, kernel, strides)), (inputs, kernel)
 
     def backward(strides, residuals, gradient):
         inputs, kernel = residuals
-        _, pull_back = jax.vjp(lambda value: shifted_depthwise(value, kernel, strides), inputs)
+        gradient = alone(gradient)
 
-        def add_image(total, image):
+        def add_image(totals, image):
             one_input, one_gradient = image
             windows = _windows(one_input[None], kernel.shape[:2], strides)
-            return total + jnp.stack([jnp.sum(window[0] * one_gradient, axis=(0, 1)) for _, _, window in windows]), None
+            return tuple(t + window[0] * one_gradient for t, (_, _, window) in zip(totals, windows, strict=True)), None
 
-        zeros = jnp.zeros((kernel.shape[0] * kernel.shape[1], kernel.shape[2]), gradient.dtype)
-        kernel_gradient, _ = jax.lax.scan(add_image, zeros, (inputs, gradient))
-        return *pull_back(gradient), kernel_gradient.reshape(kernel.shape)
+        zeros = (jnp.zeros(gradient.shape[1:], gradient.dtype),) * (kernel.shape[0] * kernel.shape[1])
+        totals, _ = jax.lax.scan(add_image, zeros, (inputs, gradient))
+        kernel_gradient = jnp.stack([jnp.sum(total, axis=(0, 1)) for total in totals])
+        input_gradient = _input_gradient(gradient, kernel, strides, inputs.shape[1:3])
+        return alone(input_gradient), kernel_gradient.reshape(kernel.shape)
 
     convolve.defvjp(forward, backward)
     return convolve

@@ -6,9 +6,11 @@ weights, on the pixels of the same batches. Weights would hide the difference: t
 
 Where kernels differ, rounding differs, and ten steps amplify it: on the real network, rounding every initial weight of
 the straightforward training otherwise (by 1e-7) changes its own updates by up to 0.05 from depth 5 down, whatever the
-learning rate. Such a repetition is the control of the test of own kernels.
+learning rate. Such a repetition is the control of the test of own kernels. In float64 rounding is out of the way, and
+what is left is the mathematics: there own kernels train the very same.
 """
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -20,13 +22,15 @@ import numpy as np
 import pytest
 from small import fit, open_session, small_config, weights_of
 
-from kit.config import PhaseConfig
+from kit.config import DataConfig, PhaseConfig
 from kit.data.batches import Batch
+from kit.data.images import decode
 from kit.store import Rows
 from kit.training.features import Features, Photos
 from kit.training.phases import arrays
 from kit.training.session import Activations, Session
 from kit.training.steps import build_steps
+from networks import ALPHA
 from photos import make_photos
 
 STEPS = 10
@@ -206,6 +210,27 @@ def test_own_kernels_train_what_stock_layers_train(eighty, depth):
     assert compare(case, Recipe("sgd", 1e-3)).max() <= 1e-3
 
 
+def float64_differences(
+    run_python, folder: Path, files: list[Path], size: int, weights: str, alpha: float
+) -> list[float]:
+    """What `float64_steps.py` finds on 80 photos at the deepest of the depths."""
+    pixels = np.stack([decode(file, DataConfig(image_size=size)) for file in files])
+    np.save(folder / "pixels.npy", np.random.default_rng(0).permutation(pixels))
+    script, result = Path(__file__).with_name("float64_steps.py"), folder / "result.json"
+    arguments = (folder / "pixels.npy", weights, alpha, max(DEPTHS), result)
+    done = run_python(script, *arguments, env={"JAX_ENABLE_X64": "1"}, timeout=900)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(result.read_text())
+    assert len(found["differences"]) == found["trained"], "a trained tensor did not move"
+    print(f"float64, depth {max(DEPTHS)}: worst {max(found['differences']):.1e} of {found['trained']} tensors")
+    return found["differences"]
+
+
+def test_in_float64_own_kernels_train_the_very_same(eighty, lively_weights, run_python, tmp_path):
+    files = sorted(eighty.rglob("*.jpg"))
+    assert max(float64_differences(run_python, tmp_path, files, 64, str(lively_weights), ALPHA)) <= 1e-10
+
+
 def test_the_measure_sees_a_learning_rate_that_is_a_tenth_too_small(eighty):
     case = prepare(eighty, 1)
     found = compare(case, Recipe("sgd", 1e-4), lambda one, recipe: train_tail(one, replace(recipe, learning_rate=9e-5)))
@@ -276,6 +301,12 @@ def test_own_kernels_train_the_real_network_as_stock_layers_do(flowers, pretrain
     show(f"depth {depth}", found)
     worst = max(found.values())
     assert worst <= 1e-3 or worst <= 3 * rounding_alone(case, model, before, recipe)
+
+
+@pytest.mark.real
+def test_in_float64_own_kernels_train_the_real_network_the_very_same(flowers, pretrained, run_python, tmp_path):
+    files = sorted(flowers.rglob("*.jpg"))[::2]
+    assert max(float64_differences(run_python, tmp_path, files, 224, pretrained, 1.0)) <= 1e-10
 
 
 @pytest.mark.real

@@ -1,0 +1,128 @@
+"""Measures the images a second of one network on one backend. The other scripts start it as a child."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated, Any
+
+import common
+import numpy as np
+import typer
+
+from kit import backend
+from kit.config import DataConfig, ModelConfig, RunConfig
+from kit.files import write_json
+
+CLASSES = 5
+MATRICES = ((1568, 960, 160), (6272, 96, 576), (1024, 1024, 1024))  # rows, inner, columns: two of the network's own
+
+
+def throughput(
+    what: Annotated[str, typer.Argument(help="`forward`: pixels to pooled features; `train`: steps from a cut point.")],
+    kernels: Annotated[str, typer.Option(help="`own` or `stock`.")] = "own",
+    depth: Annotated[int, typer.Option(help="train: unfreeze depth; -1 for all.")] = 5,
+    weights: Annotated[str, typer.Option(help="A weights file, or `none`.")] = "none",
+    image_size: Annotated[int, typer.Option(min=32)] = 224,
+    alpha: Annotated[float, typer.Option()] = 1.0,
+    batch_size: Annotated[int, typer.Option(min=1)] = 32,
+    seconds: Annotated[float, typer.Option(help="How long to measure, after compiling.")] = 5.0,
+    facts: Annotated[Path, typer.Option(help="Where to write what was measured, as JSON.")] = Path("facts.json"),
+) -> None:
+    """How many images a second pass through one network, forward or in training.
+
+    The facts: images_per_second (median over batches), first_seconds (the first batch: compiling), batches,
+    multiply_adds (an image, forward, of the part that is run), matrix_rate (floating-point operations a second of the
+    backend's own matrix product, the best of three sizes), environment.
+    """
+    backend.start()
+    from kit.model.weights import resolve
+    from kit.training.session import build_classifier
+
+    model = ModelConfig(alpha=alpha, weights=weights, kernels=kernels)
+    config = RunConfig(data=DataConfig(image_size=image_size), model=model)
+    classifier = build_classifier(config, CLASSES, resolve(weights, alpha, image_size))
+    run, multiply_adds = (_forward if what == "forward" else _training)(classifier, depth, batch_size)
+    first = _timed(run)
+    timings = [_timed(run)]
+    until = perf_counter() + seconds
+    while perf_counter() < until or len(timings) < 3:
+        timings.append(_timed(run))
+    write_json(
+        facts,
+        {
+            "images_per_second": batch_size / float(np.median(timings)),
+            "first_seconds": first,
+            "batches": len(timings),
+            "multiply_adds": multiply_adds,
+            "matrix_rate": max(_matrix_rate(*shape) for shape in MATRICES),
+            "environment": backend.describe(),
+        },
+    )
+
+
+def _forward(classifier: Any, depth: int, batch_size: int) -> tuple[Callable[[], object], int]:
+    from kit.model.cost import multiply_adds
+    from kit.training.steps import compile_forward
+
+    pixels, pooled = (classifier.backbone.cut(depth) for depth in (-1, 0))
+    forward = compile_forward(classifier.trunk(pixels, (pooled,)))
+    photos = np.random.default_rng(0).integers(0, 256, (batch_size, *classifier.shape(pixels)), np.uint8)
+    return lambda: forward(photos), multiply_adds(classifier.backbone.model)
+
+
+def _training(classifier: Any, depth: int, batch_size: int) -> tuple[Callable[[], object], int]:
+    import keras
+
+    from kit.model.cost import multiply_adds
+    from kit.model.kernels import STOCK
+    from kit.training.steps import build_optimizer, build_steps
+
+    cut = classifier.backbone.cut(depth)
+    classifier.unfreeze(cut)
+    tail = classifier.tail(cut)
+    steps = build_steps(tail, build_optimizer("adam", 0.0), 0.0)
+    random = np.random.default_rng(0)
+    if cut == classifier.backbone.cut(-1):
+        rows = random.integers(0, 256, (batch_size, *classifier.shape(cut)), np.uint8)
+    else:
+        rows = random.uniform(-1, 1, (batch_size, *classifier.shape(cut))).astype(np.float16)
+    labels = random.integers(0, CLASSES, batch_size).astype(np.int32)
+    ones = np.ones(batch_size, np.float32)
+
+    def run() -> float:
+        # reading the loss makes the host wait for the device
+        return float(keras.ops.convert_to_numpy(steps.train(rows, labels, ones, ones, 1e-6)[0]))
+
+    return run, multiply_adds(replace(classifier, kernels=STOCK).tail(cut))
+
+
+def _matrix_rate(rows: int, inner: int, columns: int) -> float:
+    """Floating-point operations a second (two for each multiply-add) of the backend's own matrix product."""
+    import keras
+
+    random = np.random.default_rng(0)
+    sides = [random.normal(size=shape).astype(np.float32) for shape in ((rows, inner), (inner, columns))]
+    one, other = (keras.ops.convert_to_tensor(side) for side in sides)
+    if keras.backend.backend() == "jax":
+        import jax
+
+        compiled = jax.jit(lambda a, b: a @ b)
+        multiply = lambda: compiled(one, other).block_until_ready()  # noqa: E731
+    else:
+        import tensorflow as tf
+
+        traced = tf.function(lambda a, b: a @ b)
+        multiply = lambda: traced(one, other).numpy()  # noqa: E731
+    multiply()
+    return 2 * rows * inner * columns / min(_timed(multiply) for _ in range(20))
+
+
+def _timed(call: Callable[[], object]) -> float:
+    start = perf_counter()
+    call()
+    return perf_counter() - start
+
+
+if __name__ == "__main__":
+    common.start(throughput)
