@@ -11,7 +11,8 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
+from time import perf_counter
 from typing import Annotated, Any
 
 import typer
@@ -20,6 +21,7 @@ from kit import settings
 from kit.config import RunConfig
 from kit.errors import UserError
 from kit.files import read_json, write_json, write_text
+from kit.model.weights import Weights
 
 HERE = Path(__file__).resolve().parent
 NOTEBOOK = HERE.parent / "examples" / "notebook.toml"
@@ -104,11 +106,12 @@ def child(
     with tempfile.TemporaryDirectory(prefix="transferkit-benchmark-") as folder:
         facts = Path(folder) / "facts.json"
         command = [sys.executable, str(HERE / script), *arguments, "--facts", str(facts)]
-        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **(environ or {})}
         log = Path(folder) / "stderr.txt"
         with log.open("wb") as said:
             stderr = said if quiet else None
-            with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=stderr) as process:
+            with subprocess.Popen(
+                command, env=environment(environ), stdout=subprocess.DEVNULL, stderr=stderr
+            ) as process:
                 try:
                     if watch is not None:
                         watch(process)
@@ -120,6 +123,11 @@ def child(
             print(log.read_text(errors="replace"), end="", file=sys.stderr)
             raise UserError(f"{script} ended with status {process.returncode}.", "Its own message stands above.")
         return read_json(facts)
+
+
+def environment(added: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of a process that is measured."""
+    return {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **(added or {})}
 
 
 def alternate(things: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[Any]]:
@@ -137,6 +145,65 @@ def alternate(things: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str,
         for name in list(things) if number % 2 == 0 else reversed(list(things)):
             results[name].append(things[name]())
     return results
+
+
+def throughput_arguments(weights: Weights, image_size: int, alpha: float, batch_size: int, seconds: float) -> list[str]:
+    """The command line of `throughput.py` that all measurements of one benchmark share."""
+    file = str(weights.path.absolute()) if weights.path else "none"
+    arguments = ["--weights", file, "--image-size", str(image_size), "--alpha", str(alpha)]
+    return [*arguments, "--batch-size", str(batch_size), "--seconds", str(seconds)]
+
+
+def throughput(backend: str, arguments: Sequence[str]) -> Callable[[], dict[str, Any]]:
+    """What measures one network on one backend, for `alternate`."""
+    return lambda: child("throughput.py", arguments, {"KERAS_BACKEND": backend}, quiet=True)
+
+
+def rates(sides: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    """What rounds of `throughput.py` come to, by what was measured.
+
+    The floor is what the matrix products alone would take: two floating-point operations for each multiply-add, three
+    times over in training (forward, and the gradients of inputs and of kernels), at the best rate that the same
+    process reached in a matrix product.
+    """
+    return {
+        "measured": {
+            name: {
+                "images_per_second": median(one["images_per_second"] for one in rounds),
+                "images_per_second_rounds": [one["images_per_second"] for one in rounds],
+                "first_batch_seconds": median(one["first_seconds"] for one in rounds),
+                "floor_images_per_second": median(one["floor_images_per_second"] for one in rounds),
+            }
+            for name, rounds in sides.items()
+        }
+    }
+
+
+def show_rates(facts: Mapping[str, Any]) -> None:
+    """Prints what `rates` found, and each as a multiple of the first."""
+    measured = facts["measured"]
+    first = next(iter(measured.values()))["images_per_second"]
+    show(
+        [
+            [
+                name,
+                f"{one['images_per_second']:.0f}",
+                f"{one['images_per_second'] / first:.2f}",
+                f"{one['floor_images_per_second']:.0f}",
+                f"{one['images_per_second'] / one['floor_images_per_second']:.0%}",
+                f"{one['first_batch_seconds']:.1f}",
+            ]
+            for name, one in measured.items()
+        ],
+        ("images/s", "median", "to the first", "floor", "of the floor", "first batch, s"),
+    )
+
+
+def timed(call: Callable[[], object]) -> float:
+    """Seconds that a call takes."""
+    start = perf_counter()
+    call()
+    return perf_counter() - start
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:

@@ -33,7 +33,8 @@ def throughput(
 
     The facts: images_per_second (median over batches), first_seconds (the first batch: compiling), batches,
     multiply_adds (an image, forward, of the part that is run), matrix_rate (floating-point operations a second of the
-    backend's own matrix product, the best of three sizes), environment.
+    backend's own matrix product, the best of three sizes), floor_images_per_second (what that rate alone would allow),
+    environment.
     """
     backend.start()
     from kit.model.weights import resolve
@@ -43,11 +44,13 @@ def throughput(
     config = RunConfig(data=DataConfig(image_size=image_size), model=model)
     classifier = build_classifier(config, CLASSES, resolve(weights, alpha, image_size))
     run, multiply_adds = (_forward if what == "forward" else _training)(classifier, depth, batch_size)
-    first = _timed(run)
-    timings = [_timed(run)]
+    first = common.timed(run)
+    timings = [common.timed(run)]
     until = perf_counter() + seconds
     while perf_counter() < until or len(timings) < 3:
-        timings.append(_timed(run))
+        timings.append(common.timed(run))
+    matrix_rate = max(_matrix_rate(*shape) for shape in MATRICES)
+    passes = 1 if what == "forward" else 3  # training: forward, gradients of the inputs, gradients of the kernels
     write_json(
         facts,
         {
@@ -55,18 +58,23 @@ def throughput(
             "first_seconds": first,
             "batches": len(timings),
             "multiply_adds": multiply_adds,
-            "matrix_rate": max(_matrix_rate(*shape) for shape in MATRICES),
+            "matrix_rate": matrix_rate,
+            "floor_images_per_second": matrix_rate / (2 * multiply_adds * passes),
             "environment": backend.describe(),
         },
     )
 
 
 def _forward(classifier: Any, depth: int, batch_size: int) -> tuple[Callable[[], object], int]:
+    import keras
+
     from kit.model.cost import multiply_adds
-    from kit.training.steps import compile_forward
+    from kit.model.kernels import photos_a_pass
+    from kit.training.steps import compile_forward, in_passes
 
     pixels, pooled = (classifier.backbone.cut(depth) for depth in (-1, 0))
-    forward = compile_forward(classifier.trunk(pixels, (pooled,)))
+    at_once = photos_a_pass(classifier.kernels, keras.backend.backend(), backend.device())
+    forward = in_passes(compile_forward(classifier.trunk(pixels, (pooled,))), at_once)
     photos = np.random.default_rng(0).integers(0, 256, (batch_size, *classifier.shape(pixels)), np.uint8)
     return lambda: forward(photos), multiply_adds(classifier.backbone.model)
 
@@ -115,13 +123,7 @@ def _matrix_rate(rows: int, inner: int, columns: int) -> float:
         traced = tf.function(lambda a, b: a @ b)
         multiply = lambda: traced(one, other).numpy()  # noqa: E731
     multiply()
-    return 2 * rows * inner * columns / min(_timed(multiply) for _ in range(20))
-
-
-def _timed(call: Callable[[], object]) -> float:
-    start = perf_counter()
-    call()
-    return perf_counter() - start
+    return 2 * rows * inner * columns / min(common.timed(multiply) for _ in range(20))
 
 
 if __name__ == "__main__":

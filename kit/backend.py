@@ -317,7 +317,7 @@ def _keep_compiled_programs() -> None:
     """
     import jax
 
-    if "JAX_COMPILATION_CACHE_DIR" in os.environ or jax.config.jax_compilation_cache_dir is not None:
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ or getattr(jax.config, "jax_compilation_cache_dir", None) is not None:
         return
     processor = fingerprint([platform.machine(), _processor(), _processor_features()])[:12]
     folder = cache_folder() / "compiled" / processor

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kit import progress
+from kit import backend, progress
 from kit.config import DataConfig
 from kit.data.images import ImageProblem, decode
 from kit.data.sources import IMAGE_SUFFIXES
@@ -22,7 +22,7 @@ from kit.records import RunFolder
 if TYPE_CHECKING:
     from kit.model.classifier import Classifier
 
-BLOCK = 32
+BLOCK = 32  # photos decoded before they are passed through the network
 _PATHS_HINT = "Name files, folders or globs such as 'photos/*.jpg'."
 
 
@@ -53,7 +53,7 @@ class Predictor:
         classes: Class names, in the model's order.
         data: How photos become pixels, as in training.
         temperature: Fitted on validation.
-        forward: uint8 (BLOCK, S, S, 3), 0-255, to probabilities (BLOCK, classes).
+        forward: uint8 (n, S, S, 3), 0-255, to probabilities (n, classes).
     """
 
     classes: tuple[str, ...]
@@ -64,11 +64,15 @@ class Predictor:
     @classmethod
     def of(cls, run: RunFolder) -> "Predictor":
         """Loads the model of a finished run."""
-        from kit.training.steps import compile_forward
+        import keras
+
+        from kit.model.kernels import photos_a_pass
+        from kit.training.steps import compile_forward, in_passes
 
         require_finished(run)
         classifier = load_classifier(run)
-        forward = compile_forward(classifier.tail(classifier.backbone.cut(-1)))
+        at_once = photos_a_pass(classifier.kernels, keras.backend.backend(), backend.device())
+        forward = in_passes(compile_forward(classifier.tail(classifier.backbone.cut(-1))), at_once)
         return cls(
             tuple(run.manifest["classes"]), run.config.data, run.metrics["temperature"], lambda block: forward(block)[0]
         )
@@ -79,7 +83,7 @@ class Predictor:
         with progress.track("predicting", len(files)) as advance:
             for start in range(0, len(files), BLOCK):
                 chunk = files[start : start + BLOCK]
-                pixels = np.zeros((BLOCK, size, size, 3), np.uint8)
+                pixels = np.zeros((len(chunk), size, size, 3), np.uint8)
                 problems = {i: fault for i, file in enumerate(chunk) if (fault := self._decode(file, pixels[i]))}
                 rows = self.forward(pixels)
                 for i, file in enumerate(chunk):

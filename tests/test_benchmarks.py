@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kit.backend import Choice
+from kit.backend import Choice, installed_backends
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 TINY = """
@@ -142,7 +142,45 @@ def test_memory_watches_two_runs(benchmark, backend):
     assert "20 further photos" in printed
 
 
-@pytest.mark.parametrize("script", ["accuracy.py", "run.py", "memory.py"])
+SMALL = ("--image-size", 32, "--alpha", 0.35, "--batch-size", 4, "--seconds", 0, "--rounds", 1)
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "first"),
+    [("trunk.py", (), "own"), ("fine_tuning.py", ("--depth", 1, "--depth", -1), "own, depth 1")],
+)
+def test_rates_are_measured_on_every_installed_backend(benchmark, script, arguments, first):
+    printed, facts = benchmark(script, *arguments, *SMALL, name=script.removesuffix(".py"))
+    measured = facts["measured"]
+    assert f"{installed_backends()[0]} {first}" == next(iter(measured))
+    assert len(measured) == len(installed_backends()) * 2 * max(1, arguments.count("--depth"))
+    for one in measured.values():
+        assert 0 < one["images_per_second"] < one["floor_images_per_second"]
+    assert "of the floor" in printed
+
+
+@pytest.mark.skipif(find_spec("tensorflow") is None, reason="image_dataset_from_directory reads through TensorFlow")
+def test_data_reads_the_same_photos_on_both_sides(benchmark, photos):
+    _, facts = benchmark("data.py", photos, "--image-size", 32, "--rounds", 1, name="data")
+    assert facts["photos"] == 72
+    assert all(rate > 0 for side in facts["images_per_second"].values() for rate in side.values())
+
+
+def test_start_up_times_each_command(benchmark, photos, recipe, backend, run_cli, tmp_path):
+    run = tmp_path / "run"
+    done = run_cli("train", photos, "--config", recipe, "--set", "phases.0.epochs=1", "--out", run, "--quiet")
+    assert done.returncode == 0, done.stderr
+    photo = next(photos.rglob("*.jpg"))
+    _, facts = benchmark("start_up.py", run, photo, "--rounds", 1, name=f"start_up-{backend}")
+    seconds = facts["seconds"]
+    assert len(seconds) == 5
+    assert seconds["--help"]["median"] < seconds["predict, one photo"]["median"]
+
+
+SCRIPTS = ["accuracy.py", "run.py", "memory.py", "trunk.py", "fine_tuning.py", "data.py", "start_up.py"]
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
 def test_help_says_which_question_is_answered(run_python, script):
     done = run_python(BENCHMARKS / script, "--help")
     assert done.returncode == 0

@@ -18,11 +18,11 @@ from kit.data.pixels import decode_views, ensure_pixels, pixel_store
 from kit.data.views import view_key
 from kit.model.backbones import Cut
 from kit.model.classifier import Classifier
-from kit.model.kernels import KERNELS_VERSION
+from kit.model.kernels import KERNELS_VERSION, photos_a_pass
 from kit.store import Rows, Store, ensure_all
-from kit.training.steps import compile_forward
+from kit.training.steps import compile_forward, in_passes
 
-BLOCK = 32  # photos a trunk pass: more is no faster on a CPU, and takes more memory
+BLOCK = 32  # rows read, computed and written together
 
 
 @dataclass(frozen=True)
@@ -165,15 +165,12 @@ class Features:
         """A function from a block of stored rows to the activations at `ends`, in the stored type."""
         key = (start, ends)
         if key not in self._runners:
-            self._runners[key] = compile_forward(self.classifier.trunk(start, ends))
+            kernels = self.classifier.kernels
+            at_once = photos_a_pass(kernels, keras.backend.backend(), backend.device())
+            forward = compile_forward(self.classifier.trunk(start, ends))
+            self._runners[key] = in_passes(forward, at_once if self._is_pixels(start) else BLOCK)
         forward = self._runners[key]
-
-        def run(block: np.ndarray) -> list[np.ndarray]:
-            filled = np.zeros((BLOCK, *block.shape[1:]), block.dtype)  # one shape, so that it is compiled once
-            filled[: len(block)] = block
-            return [_stored(part[: len(block)], self.dtype) for part in forward(filled)]
-
-        return run
+        return lambda rows: [_stored(part, self.dtype) for part in forward(rows)]
 
 
 def _stored(values: np.ndarray, dtype: str) -> np.ndarray:

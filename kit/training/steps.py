@@ -71,6 +71,24 @@ def compile_forward(model: keras.Model):
     return lambda x: [part.numpy() for part in _as_list(traced(_constant(x)))]
 
 
+def in_passes(forward: Callable[[np.ndarray], list[np.ndarray]], rows: int) -> Callable[[np.ndarray], list[np.ndarray]]:
+    """Runs any number of rows, one or more, through `forward` by so many at once; what lacks at the end is padded.
+
+    One shape, so that it is compiled once.
+    """
+
+    def run(x: np.ndarray) -> list[np.ndarray]:
+        parts = []
+        for start in range(0, len(x), rows):
+            block = x[start : start + rows]
+            if len(block) < rows:
+                block = np.concatenate([block, np.zeros((rows - len(block), *x.shape[1:]), x.dtype)])
+            parts.append([part[: len(x) - start] for part in forward(block)])
+        return [np.concatenate(column) for column in zip(*parts, strict=True)]
+
+    return run
+
+
 def _loss(probabilities, labels, weights, mask, smoothing: float):
     """Mean weighted cross-entropy against smoothed labels, and the plain sums for the history.
 
