@@ -103,7 +103,11 @@ def value_of(config: RunConfig, key: str) -> Any:
     """The value of a dotted key; `KeyError` where the configuration has no such setting."""
     found: Any = dataclasses.asdict(config)
     for name in key.split("."):
-        found = found[int(name)] if isinstance(found, tuple) and name.isdecimal() and int(name) < len(found) else found[name]
+        found = (
+            found[int(name)]
+            if isinstance(found, tuple) and name.isdecimal() and int(name) < len(found)
+            else found[name]
+        )
     return found
 
 

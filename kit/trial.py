@@ -8,6 +8,8 @@ Importing this module imports no backend, like `kit.experiment`.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from statistics import median
+from time import perf_counter
 from typing import Any
 
 from kit import backend
@@ -82,6 +84,30 @@ class Trainer:
             shared_head=session.head_was_shared,
             **session.size(),
         )
+
+    def latency(self, config: RunConfig, repeats: int = 30) -> float:
+        """Median milliseconds that the network of a configuration takes for one photo, pixels to probabilities.
+
+        Its weights do not matter, and are not read; the layers are the plain ones of a saved model.
+        """
+        backend.start(config.backend, config.threads, config.seed)
+        import keras
+        import numpy as np
+
+        from kit.training.session import build_classifier
+        from kit.training.steps import compile_forward
+
+        keras.backend.clear_session()
+        random = Weights("none", None, "")
+        forward = compile_forward(build_classifier(config, len(self._dataset(config).classes), random).full())
+        photo = np.zeros((1, config.data.image_size, config.data.image_size, 3), np.uint8)
+        seconds = []
+        for number in range(5 + repeats):  # the first compile, and fill caches
+            start = perf_counter()
+            forward(photo)
+            if number >= 5:
+                seconds.append(perf_counter() - start)
+        return 1000 * median(seconds)
 
     def _dataset(self, config: RunConfig) -> Dataset:
         """The photos without the test split, so that nothing of it can be read."""

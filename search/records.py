@@ -11,7 +11,6 @@
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -286,8 +285,14 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 
 def _entry(trial: TrialRecord) -> dict[str, Any]:
-    content = asdict(trial) | {"params": dict(trial.params), "history": history_rows(trial.history)}
-    return {name: value for name, value in content.items() if value not in (None, (), {}, [], False) or name == "values"}
+    always = {"number": trial.number, "state": trial.state, "values": list(trial.values)}
+    content = asdict(trial) | {"params": dict(trial.params), "history": history_rows(trial.history)} | always
+    return {name: value for name, value in content.items() if name in always or _told(value)}
+
+
+def _told(value: Any) -> bool:
+    """Whether a value says anything; 0 does: a trial may be a retry of trial 0."""
+    return value is not None and value is not False and value != [] and value != {}
 
 
 def _trial(entry: Mapping[str, Any]) -> TrialRecord:

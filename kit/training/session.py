@@ -78,9 +78,7 @@ class Session:
             self.config.threads,
         )
 
-    def extract(
-        self, dataset: Dataset, *, to_train: bool = True, depths: Iterable[int] = ()
-    ) -> "Activations":
+    def extract(self, dataset: Dataset, *, to_train: bool = True, depths: Iterable[int] = ()) -> "Activations":
         """Everything the phases and the scores read, from stores or computed into them.
 
         Args:
