@@ -101,13 +101,11 @@ def override(config: RunConfig, values: Mapping[str, object], source: str) -> Ru
 
 def value_of(config: RunConfig, key: str) -> Any:
     """The value of a dotted key; `KeyError` where the configuration has no such setting."""
-    found: Any = dataclasses.asdict(config)
+    found: Any = dataclasses.asdict(config) | {"phases": dict(enumerate(map(dataclasses.asdict, config.phases)))}
     for name in key.split("."):
-        found = (
-            found[int(name)]
-            if isinstance(found, tuple) and name.isdecimal() and int(name) < len(found)
-            else found[name]
-        )
+        if not isinstance(found, dict):
+            raise KeyError(key)
+        found = found[int(name) if name.isdecimal() else name]
     return found
 
 

@@ -1,7 +1,7 @@
 """One trial of a search: train on the training photos, score on validation, keep no model, never look at test.
 
-A trial is a run (`kit.experiment.train`) without what a run leaves: it has the same photos, weights, seed and phases, and so
-the same history to the bit. Photos are audited, and weights read, once for all trials of a process.
+A trial is a run (`kit.experiment.train`) without what a run leaves: it has the same photos, weights, seed and phases,
+and so the same history to the bit. Photos are audited, and weights read, once for all trials of a process.
 
 Importing this module imports no backend, like `kit.experiment`.
 """

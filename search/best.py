@@ -62,8 +62,8 @@ def pick(record: StudyRecord, how: str) -> int | None:
 
     Args:
         record: The study.
-        how: `accuracy` (the best in the first objective), `within:X` (the cheapest of those at most X worse in the first
-            objective than the best), or a trial's number.
+        how: `accuracy` (the best in the first objective), `within:X` (the cheapest of those at most X worse in it
+            than the best), or a trial's number.
 
     Raises:
         ConfigError: If `how` is none of these, or the trial is not complete.
@@ -106,7 +106,7 @@ def keep_best(study: Study, number: int, refit: str = "train") -> Best | None:
     from kit.experiment import resume, train
 
     record, path = study.record, study.record.path / "best"
-    trial, kept = record.trial(number), record.trial(number).kept(record.monitor)
+    trial = record.trial(number)
     note = {"name": record.name, "trial": number, "refit": refit}
     if not _ours(study, note):
         return None
@@ -117,19 +117,35 @@ def keep_best(study: Study, number: int, refit: str = "train") -> Best | None:
         run = train(_configuration(record, study, trial, refit), path, note=note)
     elif run.manifest["status"] != "finished":
         run = resume(path)
-    test = run.metrics["test"]
-    reproduced = run.history.equal_curves(trial.history) if refit == "train" else None
-    if reproduced is False:
+    best = _read(record, run)
+    if best.reproduced is False:
         progress.say(
             f"warning: trained again, trial {number} took another course: it ran on another machine or other versions."
         )
+    return best
+
+
+def read_best(record: StudyRecord) -> Best | None:
+    """The model that a study keeps; None before it has been trained."""
+    path = record.path / "best"
+    if not (path / "metrics.json").exists():
+        return None
+    run = RunFolder.open(path)
+    known = run.manifest.get("study", {}).get("trial") == record.best and run.manifest["status"] == "finished"
+    return _read(record, run) if known else None
+
+
+def _read(record: StudyRecord, run: RunFolder) -> Best:
+    note, test = run.manifest["study"], run.metrics["test"]
+    trial = record.trial(note["trial"])
+    kept = trial.kept(record.monitor)
     return Best(
-        trial=number,
+        trial=trial.number,
         run=run,
         validation=float(kept.val_accuracy or 0.0) if kept is not None else 0.0,
         test=test["accuracy"] if test["n"] else None,
         interval=tuple(test["accuracy_interval"]) if test["n"] else None,
-        reproduced=reproduced,
+        reproduced=run.history.equal_curves(trial.history) if note["refit"] == "train" else None,
     )
 
 
@@ -141,7 +157,7 @@ def _ours(study: Study, note: dict[str, Any]) -> bool:
         if taken and taken["note"] == note and taken["host"] != platform.node():
             progress.say(
                 f"Trial {note['trial']} is the best; {taken['host']} trains it again, and has it in its folder. "
-                f"If that machine is gone: `--refit` with the other choice, or `--pick {note['trial']}`, trains it here."
+                "If that machine is gone, take its configuration from `study show` and `train --config`."
             )
             return False
         study.optuna.set_user_attr("best", {"note": note, "host": platform.node()})

@@ -1,8 +1,8 @@
 """Who runs which trial: exact counts, whoever else is at work, and whoever dies.
 
-Optuna asks and tells; it does not count. Here a trial is claimed under a lock that all workers of a study share, and only
-while fewer than the asked-for number are finished or running. So the count is exact, and a killed worker costs nothing
-but its own trial: whoever claims next finds that trial without an owner and puts it in the queue again, as a recorded
+Optuna asks and tells, and does not count. Here a trial is claimed under a lock that all workers share, and only while
+fewer than the asked-for number are finished or running. So the count is exact, and a killed worker costs nothing but
+its own trial: whoever claims next finds that trial without an owner and puts it in the queue again, as a recorded
 retry.
 """
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -54,8 +55,10 @@ def run(
     from kit import progress
     from search.best import REFITS, keep_best
     from search.best import pick as pick_trial
+    from search.front import measure_latency
     from search.question import Asked, prepare
     from search.running import run_trials
+    from search.show import best_lines, table
 
     progress.set_quiet(quiet or as_json)
     seconds = None if timeout is None else parse_duration(timeout)
@@ -65,44 +68,38 @@ def run(
         flags=flags, sets=tuple(sets or ()), config=config, space=space, name=name, out=out, storage=storage,
         objectives=objectives, sampler=sampler, pruner=pruner, seed=sampler_seed,
     )  # fmt: skip
-    study = prepare(asked, os.environ)
-    progress.say(f"Recording into {study.record.path}")
-    try:
-        record = run_trials(study, trials, workers=workers, timeout=seconds, threads=study.record.config["threads"])
-    except KeyboardInterrupt:
-        counts = study.record.counts
-        progress.say(f"{counts.finished} trials are finished and kept; the same command goes on.")
-        raise
-    number = pick_trial(record, pick)
-    if number is None:
-        print("No trial was completed: there is no best.") if not as_json else print(json.dumps(summary(record, None)))
-        return
-    if pick != "accuracy":
-        study.note("picked", number)
+    with closing(prepare(asked, os.environ)) as study:
+        progress.say(f"Recording into {study.record.path}")
+        try:
+            record = run_trials(study, trials, workers=workers, timeout=seconds, threads=study.record.config["threads"])
+        except KeyboardInterrupt:
+            finished = study.record.counts.finished
+            progress.say(f"{finished} trials are finished and kept; the same command goes on.")
+            raise
+        number = pick_trial(record, pick)
+        study.note("picked", None if pick == "accuracy" else number)
+        best = None if number is None else keep_best(study, number, refit)
+        if len(record.objectives) > 1:
+            measure_latency(study)
         record = study.refresh()
-    best = keep_best(study, number, refit)
-    if len(record.objectives) > 1:
-        from search.front import measure_latency
-
-        record = measure_latency(study)
     if as_json:
         print(json.dumps(summary(record, best)))
-        return
-    from search.show import best_lines, table
-
-    print("\n".join([*table(record), "", *best_lines(record, best)]))
+    else:
+        print("\n".join([*table(record), "", *best_lines(record, best)]))
 
 
 @app.command()
 def show(name: _Name, storage: _Storage = None, as_json: _Json = False) -> None:
     """Prints a study: its trials, and the best configuration as TOML for `transferkit train --config`."""
+    from search.best import read_best
     from search.show import best_lines, table, toml_lines
 
     record = _fresh(name, storage)
+    best = read_best(record)
     if as_json:
-        print(json.dumps(summary(record, None) | {"trials": [trial_json(trial) for trial in record.trials]}))
+        print(json.dumps(summary(record, best) | {"trials": [trial_json(trial) for trial in record.trials]}))
         return
-    print("\n".join([*table(record), "", *best_lines(record, None), *toml_lines(record)]))
+    print("\n".join([*table(record), "", *best_lines(record, best), *toml_lines(record)]))
 
 
 @app.command("list")
@@ -140,9 +137,9 @@ def stop(name: _Name, storage: _Storage = None) -> None:
     """Lets a study end: running trials finish, no other begins, and the best is trained."""
     from search.study import find_study
 
-    study = find_study(folder_of(name), _address(storage))
-    study.note("stop", True)
-    running = study.refresh().counts.running
+    with closing(find_study(folder_of(name), _address(storage))) as study:
+        study.note("stop", True)
+        running = study.refresh().counts.running
     print(f"{study.record.name} begins no more trials; {running} still run. The same `study run` goes on with it.")
 
 
@@ -155,7 +152,8 @@ def _fresh(name: str, storage: str | None) -> "StudyRecord":
 
     path = folder_of(name)
     try:
-        return find_study(path, _address(storage)).refresh()
+        with closing(find_study(path, _address(storage))) as study:
+            return study.refresh()
     except UserError as error:
         if storage is not None or not (path / "trials.json").exists():
             raise

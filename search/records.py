@@ -1,7 +1,7 @@
 """StudyRecord: what a study did, read from its folder alone, without keras, Optuna or the storage.
 
     study.toml    what was asked for; written once, when the study begins
-    trials.json   every trial with its epochs, the best, latencies; a copy of what the storage knows, rewritten as it grows
+    trials.json   every trial with its epochs, the best, latencies: a copy of what the storage knows, kept up to date
     trials.csv    the same trials for a spreadsheet, one row each, without epochs
     best/         the run folder of the model that is kept (kit.records)
 

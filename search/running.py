@@ -56,7 +56,8 @@ def run_trials(
         name=study.record.name,
         objective=objective,
         target=target,
-        first=len(study.record.trials),
+        first=1
+        + max((one.number for one in study.record.trials if one.state not in ("waiting", "running")), default=-1),
         deadline=None if timeout is None else time.time() + timeout,
         threads=threads_for(workers, threads, available_threads()),
         heartbeat=heartbeat,

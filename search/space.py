@@ -18,7 +18,7 @@ The only suggest_* calls of the kit are here. A space file is TOML whose keys ar
 import math
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,6 +68,10 @@ class Range:
         steps = 0.0 if self.step is None else (value - self.low) / self.step
         return abs(steps - round(steps)) < 1e-9
 
+    def all_whole(self) -> Iterable[Value]:
+        """Every whole number that can be drawn."""
+        return range(int(self.low), int(self.high) + 1, int(self.step or 1))
+
     def draw(self, trial: "optuna.Trial", key: str) -> Value:
         """Asks the sampler."""
         if isinstance(self.low, int) and isinstance(self.high, int):
@@ -98,9 +102,15 @@ class Choice:
         """Whether a value can be drawn."""
         return value in self.choices
 
+    def all_whole(self) -> Iterable[Value]:
+        """Every value that can be drawn."""
+        return self.choices
+
     def draw(self, trial: "optuna.Trial", key: str) -> Value:
         """Asks the sampler."""
-        return trial.suggest_categorical(key, list(self.choices))
+        drawn = trial.suggest_categorical(key, list(self.choices))
+        assert drawn is not None  # Optuna's type allows None; a setting has none
+        return drawn
 
     @property
     def ends(self) -> tuple[Value, ...]:
@@ -157,11 +167,7 @@ class Space:
         found = {0, *(phase.unfreeze_depth for phase in self.own.phases)}
         for key, parameter in self.parameters.items():
             if key.endswith(".unfreeze_depth"):
-                whole = isinstance(parameter, Range)
-                found |= {
-                    int(depth)
-                    for depth in (range(int(parameter.low), int(parameter.high) + 1) if whole else parameter.choices)
-                }
+                found |= {int(depth) for depth in parameter.all_whole()}
         found |= {int(value) for key, value in self.fixed.items() if key.endswith(".unfreeze_depth")}
         return tuple(sorted(found, key=lambda depth: math.inf if depth < 0 else depth))
 

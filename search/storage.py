@@ -23,6 +23,7 @@ from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import TrialState
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from kit import progress
 from kit.errors import ConfigError, StorageError
@@ -51,6 +52,11 @@ class Storage(optuna.storages.RDBStorage):
     Every call that may be repeated without harm is repeated while the server is away. Creating a trial is not: it
     raises Disconnected, and who asked for the trial finds out what there is (`search.workers`).
     """
+
+    def close(self) -> None:
+        """Closes the connections; the next call opens new ones."""
+        self.remove_session()
+        self.engine.dispose()
 
     def get_heartbeat_interval(self) -> int | None:
         """None, although hearts beat: Optuna would warn that they only do in `Study.optimize`; ours do in workers."""
@@ -236,7 +242,8 @@ def open_storage(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     options: dict[str, Any] = {"connect_args": {"connect_timeout": 10}, "pool_pre_ping": True}
     if address.file is not None:
-        options = {"connect_args": {"timeout": SQLITE_TIMEOUT}}
+        # no pool: a connection that is kept open is one that somebody must remember to close
+        options = {"connect_args": {"timeout": SQLITE_TIMEOUT}, "poolclass": NullPool}
         _require_writable(address.file)
     begun = time.monotonic()
     while True:

@@ -4,7 +4,7 @@ What a study was asked is written into the storage when it is made: it refuses t
 configuration or data, on whichever machine.
 """
 
-import dataclasses
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -14,12 +14,13 @@ from typing import Any
 import optuna
 from optuna.pruners import BasePruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from kit.config import RunConfig
 from kit.errors import ConfigError, StorageError
 from kit.files import fingerprint
-from kit.settings import from_toml
+from kit.settings import from_toml, to_toml
 from search.records import DIRECTIONS, StudyRecord, TrialRecord, history_from_rows, is_study
 from search.space import Space
 from search.storage import Address, Storage, exclusive, open_storage, storage_trouble
@@ -68,6 +69,10 @@ class Study:
             fresh.write_answers()
         return self.record
 
+    def close(self) -> None:
+        """Gives the connections back."""
+        self.storage.close()
+
     def note(self, name: str, value: Any) -> None:
         """Writes an attribute of the study into the storage."""
         with storage_trouble(self.address):
@@ -88,7 +93,15 @@ def open_study(asked: StudyRecord, address: Address, own_params: Mapping[str, An
     """
     asked.path.mkdir(parents=True, exist_ok=True)
     storage = open_storage(address)
-    directions = [DIRECTIONS[name] for name in asked.objectives]
+    try:
+        return _open_study(asked, address, storage, own_params)
+    except BaseException:
+        storage.close()
+        raise
+
+
+def _open_study(asked: StudyRecord, address: Address, storage: Storage, own_params: Mapping[str, Any]) -> Study:
+    directions = [StudyDirection[DIRECTIONS[name].upper()] for name in asked.objectives]
     with storage_trouble(address), exclusive(address, f"transferkit study {asked.name}", storage.engine):
         known = {summary.study_name for summary in storage.get_all_studies()}
         if asked.name in known:
@@ -130,6 +143,7 @@ def find_study(path: Path, address: Address | None = None) -> Study:
         try:
             study = optuna.load_study(study_name=record.name, storage=storage)
         except KeyError:
+            storage.close()
             raise StorageError(f"There is no study {record.name} in {address}.") from None
     return Study(record, study, storage, address)
 
@@ -240,7 +254,7 @@ def config_of(record: StudyRecord, number: int) -> RunConfig:
 
 def config_tree(config: RunConfig) -> dict[str, Any]:
     """A configuration as the tables of its TOML."""
-    return dataclasses.asdict(config) | {"phases": [dataclasses.asdict(phase) for phase in config.phases]}
+    return tomllib.loads(to_toml(config))
 
 
 def now() -> str:

@@ -1,8 +1,8 @@
 """Workers: processes that each claim a trial, run it, write it down, and claim the next.
 
-The parent starts them, divides the cores, and replaces those that have grown or died. A worker reads its job as one line
-of JSON on standard input, and lives no longer than that pipe: a line more asks it to stop, and the pipe's end means
-that the parent is dead.
+The parent starts them, divides the cores, and replaces those that have grown or died. A worker reads its job as one
+line of JSON on standard input, and lives no longer than that pipe: a line more asks it to stop, and the pipe's end
+means that the parent is dead.
 """
 
 import importlib
@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -85,7 +85,7 @@ def work(job: Job) -> int:
     study = optuna.load_study(study_name=job.name, storage=storage, pruner=build_pruner(record))
     owner, done, settled = Owner(Path(job.folder) / "workers"), 0, 0
     ledger = Ledger(study, storage, address, owner, job.target, job.first, job.deadline)
-    with storage_trouble(address), owner.alive():
+    with closing(storage), storage_trouble(address), owner.alive():
         while True:
             trial = ledger.claim(lambda number: sampler_of(record, number))
             if trial is Verdict.DONE:
@@ -180,6 +180,11 @@ class _Worker:
             self.process.stdin.write("stop\n")
             self.process.stdin.flush()
 
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        with suppress(OSError):
+            self.process.stdin.close()
+
     def said(self) -> str:
         return self.log.read_text(encoding="utf-8", errors="replace").strip() if self.log.exists() else ""
 
@@ -218,6 +223,7 @@ class Crew:
             if status is None:
                 continue
             self._workers.remove(worker)
+            worker.close()
             if status == 2:
                 what, _, hint = worker.said().rpartition("error: ")[2].partition("\n")
                 raise UserError(what or "A worker has ended.", hint.partition("\n")[0])
@@ -239,6 +245,7 @@ class Crew:
             except subprocess.TimeoutExpired:
                 worker.process.kill()
                 worker.process.wait()
+            worker.close()
         self._workers.clear()
 
     def _count_death(self, worker: _Worker, status: int) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -52,7 +53,9 @@ class Dataset:
     def without(self, split: str) -> "Dataset":
         """The same photos in the same order, those of one split left out."""
         kept = np.flatnonzero(self.splits != split)
-        chosen = {name: tuple(getattr(self, name)[i] for i in kept) for name in ("paths", "files", "keys", "groups")}
+        chosen: dict[str, Any] = {
+            name: tuple(getattr(self, name)[i] for i in kept) for name in ("paths", "files", "keys", "groups")
+        }
         return replace(self, labels=self.labels[kept], splits=self.splits[kept], **chosen)
 
     def counts(self) -> dict[str, int]:
