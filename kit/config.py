@@ -157,6 +157,9 @@ class TrainingConfig:
         store_dtype: Type of stored activations: `float16` or `float32`.
         store_limit_gib: Disk that a run's stored activations may take, in GiB. Where a cut point would need more, the
             frozen layers below it run again in every epoch instead.
+        base_depth: Cut point, counted as `unfreeze_depth`, that the trunk runs up to at least; all others are computed
+            from there. A study sets it to the deepest of its space, so that the trunk runs once for all its trials. 0
+            is that of the schedule.
     """
 
     batch_size: int = 32
@@ -166,6 +169,7 @@ class TrainingConfig:
     monitor: str = "val_accuracy"
     store_dtype: str = "float16"
     store_limit_gib: float = 50.0
+    base_depth: int = 0
 
     def __post_init__(self):
         _within("training.batch_size", self.batch_size, 1, 4096)
@@ -175,6 +179,7 @@ class TrainingConfig:
         _one_of("training.monitor", self.monitor, ("val_accuracy", "val_loss"))
         _one_of("training.store_dtype", self.store_dtype, ("float16", "float32"))
         _within("training.store_limit_gib", self.store_limit_gib, 0.0, 1e6)
+        _within("training.base_depth", self.base_depth, -1, 1000)
 
 
 @dataclass(frozen=True)

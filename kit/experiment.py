@@ -9,7 +9,7 @@ Importing this module imports no backend: `train` starts one first, and only the
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -38,13 +38,20 @@ if TYPE_CHECKING:
 Listener = Callable[[History], None]
 
 
-def train(config: RunConfig, out: Path | None = None, *, on_epoch: Listener | None = None) -> RunFolder:
+def train(
+    config: RunConfig,
+    out: Path | None = None,
+    *,
+    on_epoch: Listener | None = None,
+    note: Mapping[str, Any] | None = None,
+) -> RunFolder:
     """Trains and scores one model.
 
     Args:
         config: All that the run needs.
         out: The run folder to be; default `runs/<data>-<time>`.
         on_epoch: Called with the history after every epoch.
+        note: For the manifest, under `study`, where a study trains its best configuration.
 
     Returns:
         The finished run folder.
@@ -52,14 +59,14 @@ def train(config: RunConfig, out: Path | None = None, *, on_epoch: Listener | No
     Raises:
         UserError: If the configuration, backend, photos, weights or disk do not allow it; the message says what to do.
     """
-    config = _anchored(replace(config, backend=backend.start(config.backend, config.threads, config.seed)))
+    config = anchored(replace(config, backend=backend.start(config.backend, config.threads, config.seed)))
     if out is not None:
         RunFolder(out).require_vacant()  # before the work that comes first
     clock = StageClock()
     dataset, session, weights = _prepare(config, clock)
     run = RunFolder.create(out or default_run_path(dataset.name), config)
     with run.lock():
-        run.update_manifest(**_origin(config, dataset, weights))
+        run.update_manifest(**_origin(config, dataset, weights), **({} if note is None else {"study": dict(note)}))
         progress.say(f"Recording into {run.path}")
         _finish(run, dataset, session, clock, on_epoch)
     return run
@@ -127,7 +134,7 @@ def train_seeds(config: RunConfig, seeds: int, out: Path | None = None) -> tuple
     Raises:
         UserError: As `train`, and if the folder holds runs of other settings.
     """
-    config = _anchored(replace(config, backend=backend.start(config.backend, config.threads, config.seed)))
+    config = anchored(replace(config, backend=backend.start(config.backend, config.threads, config.seed)))
     import keras  # only now: it reads the choice of a backend when it is imported
 
     from kit.evaluation import summarise_seeds
@@ -348,7 +355,7 @@ def _predictions_table(dataset: Dataset, final: np.ndarray, first: np.ndarray):
     return make_table(columns | {f"p_{name}": final[:, i] for i, name in enumerate(dataset.classes)})
 
 
-def _anchored(config: RunConfig) -> RunConfig:
+def anchored(config: RunConfig) -> RunConfig:
     """The configuration with paths that hold from any folder, so that config.toml repeats the run."""
     data, weights = Path(config.data.path), Path(config.model.weights)
     if config.data.path and data.exists():

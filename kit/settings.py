@@ -82,6 +82,33 @@ def from_toml(text: str, source: str = "the TOML text") -> RunConfig:
     return draft.build()
 
 
+def override(config: RunConfig, values: Mapping[str, object], source: str) -> RunConfig:
+    """A configuration with other values for some keys.
+
+    Args:
+        config: What holds otherwise.
+        values: Dotted key -> value.
+        source: What errors call the values.
+
+    Raises:
+        ConfigError: As `load_config`.
+    """
+    draft = _Draft()
+    draft.put_tree(dataclasses.asdict(config) | {"phases": list(map(dataclasses.asdict, config.phases))}, "before")
+    draft.put_all(_Given(key, value, source) for key, value in values.items())
+    return draft.build()
+
+
+def value_of(config: RunConfig, key: str) -> Any:
+    """The value of a dotted key; `KeyError` where the configuration has no such setting."""
+    found: Any = dataclasses.asdict(config) | {"phases": dict(enumerate(map(dataclasses.asdict, config.phases)))}
+    for name in key.split("."):
+        if not isinstance(found, dict):
+            raise KeyError(key)
+        found = found[int(name) if name.isdecimal() else name]
+    return found
+
+
 def to_toml(config: RunConfig) -> str:
     """The whole configuration as TOML, grouped in tables; `from_toml` gives the equal RunConfig back."""
     import tomli_w

@@ -1,7 +1,8 @@
 """A source of photos, made ready: read, audited, settled, split."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -48,6 +49,14 @@ class Dataset:
     def indices(self, split: str) -> np.ndarray:
         """Which photos are in a split, in order."""
         return np.flatnonzero(self.splits == split)
+
+    def without(self, split: str) -> "Dataset":
+        """The same photos in the same order, those of one split left out."""
+        kept = np.flatnonzero(self.splits != split)
+        chosen: dict[str, Any] = {
+            name: tuple(getattr(self, name)[i] for i in kept) for name in ("paths", "files", "keys", "groups")
+        }
+        return replace(self, labels=self.labels[kept], splits=self.splits[kept], **chosen)
 
     def counts(self) -> dict[str, int]:
         """Photos in each split."""

@@ -57,14 +57,14 @@ class Checkpoint:
     def save(self, folder: Path) -> None:
         """Replaces the state in a folder."""
         groups = {"weights": self.weights, "optimizer": self.optimizer, "best": self.best}
-        _save(folder / "state.npz", groups, vars(self.progress))
+        save_arrays(folder / "state.npz", groups, vars(self.progress))
 
     @classmethod
     def load(cls, folder: Path) -> "Checkpoint | None":
         """The state in a folder; None where no epoch was finished."""
         if not (folder / "state.npz").exists():
             return None
-        groups, note = _load(folder / "state.npz", ("weights", "optimizer", "best"))
+        groups, note = load_arrays(folder / "state.npz", ("weights", "optimizer", "best"))
         progress = Progress(**(note | {"best_score": tuple(note["best_score"])}))
         return cls(progress, groups["weights"], groups["optimizer"], groups["best"])
 
@@ -83,7 +83,7 @@ class PhaseEnd:
 
     def save(self, folder: Path, phase: int) -> None:
         """Keeps it in a folder, by the number of the phase."""
-        _save(folder / f"phase-{phase}.npz", {"weights": self.weights}, {"epochs_total": self.epochs_total})
+        save_arrays(folder / f"phase-{phase}.npz", {"weights": self.weights}, {"epochs_total": self.epochs_total})
 
     @classmethod
     def load(cls, folder: Path, phase: int) -> "PhaseEnd | None":
@@ -91,17 +91,19 @@ class PhaseEnd:
         path = folder / f"phase-{phase}.npz"
         if not path.exists():
             return None
-        groups, note = _load(path, ("weights",))
+        groups, note = load_arrays(path, ("weights",))
         return cls(groups["weights"], note["epochs_total"])
 
 
-def _save(path: Path, groups: dict[str, Arrays], note: dict[str, Any]) -> None:
+def save_arrays(path: Path, groups: dict[str, Arrays], note: dict[str, Any]) -> None:
+    """Writes groups of arrays and a JSON note as one file, whole or not at all."""
     arrays = {f"{name}-{i:05d}": array for name, group in groups.items() for i, array in enumerate(group)}
     with atomic_path(path) as temporary:
         np.savez(temporary, allow_pickle=False, note=np.array(json.dumps(note)), **arrays)
 
 
-def _load(path: Path, names: Sequence[str]) -> tuple[dict[str, Arrays], dict[str, Any]]:
+def load_arrays(path: Path, names: Sequence[str]) -> tuple[dict[str, Arrays], dict[str, Any]]:
+    """Reads what `save_arrays` wrote; StorageError where it cannot be read."""
     try:
         # opened here: numpy leaves the file open where it turns out not to be a whole archive
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as content:

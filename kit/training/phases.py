@@ -40,7 +40,7 @@ def run_phase(
     training: TrainingSet,
     validation: Validation,
     settings: TrainingConfig,
-    checkpoints: Path,
+    checkpoints: Path | None,
     history: History,
     epochs_before: int,
     on_epoch: Callable[[History], None],
@@ -55,7 +55,7 @@ def run_phase(
         training: What is trained on.
         validation: What chooses the epoch that is kept; where it is empty, the last one is.
         settings: What all phases share.
-        checkpoints: Folder of the run's checkpoints; a state of this phase found there is continued.
+        checkpoints: Folder of the run's checkpoints; a state of this phase found there is continued. None keeps none.
         history: Epochs recorded so far, those of this phase included where it is continued.
         epochs_before: How many of them belong to earlier phases.
         on_epoch: Called with the history after every epoch, before the checkpoint is written.
@@ -64,7 +64,7 @@ def run_phase(
         The history with this phase's epochs.
     """
     runner = _Runner(phase, model, training, validation, settings, epochs_before)
-    state = Checkpoint.load(checkpoints)
+    state = None if checkpoints is None else Checkpoint.load(checkpoints)
     if state is not None and state.progress.phase == phase.index:
         runner.restore(state)
     else:
@@ -74,7 +74,8 @@ def run_phase(
     while not runner.finished:
         history = history.append(runner.epoch(number=len(history) + 1))
         on_epoch(history)
-        runner.checkpoint().save(checkpoints)
+        if checkpoints is not None:
+            runner.checkpoint().save(checkpoints)
     runner.keep_best()
     return history
 

@@ -1,8 +1,8 @@
 """One network through one schedule: build, extract, fit, predict. It composes all else in this package."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,17 @@ from kit import backend, progress
 from kit.config import RunConfig
 from kit.data.batches import TrainingSet
 from kit.data.dataset import Dataset
+from kit.files import fingerprint
 from kit.model.backbones import Cut, mobilenet_v2
 from kit.model.classifier import Classifier
+from kit.model.cost import multiply_adds
 from kit.model.head import build_head
 from kit.model.kernels import choose
 from kit.model.weights import Weights, load_into
 from kit.store import Rows
 from kit.training.checkpoints import PhaseEnd
 from kit.training.features import Features, Photos
+from kit.training.heads import VERSION, TrainedHead
 from kit.training.history import History
 from kit.training.phases import Validation, arrays, assign, predict_rows, run_phase
 from kit.training.schedule import Phase, plan
@@ -51,11 +54,13 @@ class Session:
         config: The run's configuration.
         classifier: The network; trained in place.
         phases: The schedule, resolved against the backbone.
+        head_was_shared: Whether `fit` took the trained head from another run.
     """
 
     config: RunConfig
     classifier: Classifier
     phases: tuple[Phase, ...] = field(init=False)
+    head_was_shared: bool = field(default=False, init=False)
 
     def __post_init__(self):
         depths = [self.classifier.backbone.cut(phase.unfreeze_depth).depth for phase in self.config.phases]
@@ -73,12 +78,13 @@ class Session:
             self.config.threads,
         )
 
-    def extract(self, dataset: Dataset, *, to_train: bool = True) -> "Activations":
+    def extract(self, dataset: Dataset, *, to_train: bool = True, depths: Iterable[int] = ()) -> "Activations":
         """Everything the phases and the scores read, from stores or computed into them.
 
         Args:
             dataset: The photos.
             to_train: False leaves out what only training reads: augmented views, and every phase but the last.
+            depths: Other cut points to be stored on the way, for runs to come: one pass over the photos is cheaper.
         """
         photos = Photos(dataset.files, dataset.keys)
         views = self.config.views.count if to_train else 1
@@ -86,40 +92,57 @@ class Session:
         starts = {phase.start_depth: self.start(phase.start_depth, features.base) for phase in self.phases}
         if not to_train:
             starts = {self.phases[-1].start_depth: starts[self.phases[-1].start_depth]}
-        cuts = tuple({cut.depth: cut for cut in starts.values()}.values())
-        plain = features.rows(photos, [0], cuts)
         train = dataset.indices("train")
+        others = [self.classifier.backbone.cut(depth) for depth in depths]
+        if self._stored_bytes(others, len(dataset.keys), len(train)) > self.config.training.store_limit_gib * 2**30:
+            others = []
+        wanted = [*starts.values(), *(cut for cut in others if cut.depth < features.base.depth)]
+        cuts = tuple({cut.depth: cut for cut in wanted}.values())
+        plain = features.rows(photos, [0], cuts)
         augmented = features.rows(photos.take(train), range(1, views), cuts) if views > 1 else {}
         training = {
             cut.depth: Rows.join([plain[cut.depth].take(train), *([augmented[cut.depth]] if augmented else [])])
             for cut in cuts
         }
-        return Activations(dataset, {depth: cut.depth for depth, cut in starts.items()}, plain, training, views)
+        stores = {cut.depth: tuple(features.store(cut, view).name for view in range(views)) for cut in starts.values()}
+        return Activations(dataset, {depth: cut.depth for depth, cut in starts.items()}, plain, training, views, stores)
 
     def fit(
         self,
         activations: "Activations",
-        checkpoints: Path,
+        checkpoints: Path | None,
         history: History,
         on_epoch: Callable[[History], None],
         stage: Stage,
+        *,
+        share_head: bool = False,
     ) -> History:
         """Runs the phases that have not ended yet, each from its last checkpoint.
 
         Args:
             activations: What `extract` returned.
-            checkpoints: Folder of the run's checkpoints.
+            checkpoints: Folder of the run's checkpoints; None for a run that nothing will resume.
             history: Epochs recorded so far.
             on_epoch: Called with the history after every epoch.
             stage: Times a named stage.
+            share_head: Take the first phase, where it trains the head alone, from a run that trained the same one
+                (`kit.training.heads`), and keep it for others.
         """
         epochs = 0
         for phase in self.phases:
             tail = self._tail(phase, activations)
-            ended = PhaseEnd.load(checkpoints, phase.index)
+            ended = None if checkpoints is None else PhaseEnd.load(checkpoints, phase.index)
             if ended is not None:
                 assign(tail.weights, ended.weights)
                 epochs = ended.epochs_total
+                continue
+            key = self._head_key(phase, activations) if share_head and not phase.index and not phase.depth else None
+            if key and (trained := TrainedHead.find(key)):
+                trained.give(tail)
+                self.head_was_shared = True
+                history, epochs = trained.history, len(trained.history)
+                for done in range(1, epochs + 1):
+                    on_epoch(History(history.records[:done]))
                 continue
             with stage(f"phase {phase.index + 1}: {phase.name}"):
                 history = run_phase(
@@ -136,7 +159,10 @@ class Session:
                     on_epoch,
                 )
             epochs = len(history)
-            PhaseEnd(arrays(tail.weights), epochs).save(checkpoints, phase.index)
+            if key:
+                TrainedHead.of(tail, history).keep(key)
+            if checkpoints is not None:
+                PhaseEnd(arrays(tail.weights), epochs).save(checkpoints, phase.index)
         return history
 
     def predict(self, activations: "Activations", checkpoints: Path, splits: tuple[str, ...]) -> list[np.ndarray]:
@@ -180,7 +206,12 @@ class Session:
             phases.append(
                 {"name": phase.name, "unfreeze_depth": phase.depth, "cut": cut.name, "trained_parameters": trained}
             )
-        return {"parameters": full.count_params(), "kernels": self.classifier.kernels, "phases": phases}
+        return {**self.size(), "kernels": self.classifier.kernels, "phases": phases}
+
+    def size(self) -> dict[str, int]:
+        """How large the whole network is: parameters, and multiply-adds of one photo."""
+        full = self.classifier.full()
+        return {"parameters": full.count_params(), "multiply_adds": multiply_adds(full)}
 
     def _tail(self, phase: Phase, activations: "Activations") -> keras.Model:
         """What a phase trains, from the activations that feed it; sets what is trainable."""
@@ -188,12 +219,11 @@ class Session:
         return self.classifier.tail(self.classifier.backbone.cut(activations.starts[phase.start_depth]))
 
     def _base(self, photos: int, trained: int) -> Cut:
-        """The deepest cut point of the schedule, or the pixels where its activations would not fit the disk budget."""
-        cut = self.classifier.backbone.cut(max(phase.start_depth for phase in self.phases))
+        """The deepest cut point asked for, or the pixels where its activations would not fit the disk budget."""
+        least = self.classifier.backbone.cut(self.config.training.base_depth)
+        cut = self.classifier.backbone.cut(max(least.depth, *(phase.start_depth for phase in self.phases)))
         pixels = self.classifier.backbone.cut(-1)
-        rows = photos + trained * (self.config.views.count - 1)
-        size = int(np.prod(self.classifier.shape(cut))) * np.dtype(self.config.training.store_dtype).itemsize * rows
-        limit = self.config.training.store_limit_gib * 2**30
+        size, limit = self._stored_bytes([cut], photos, trained), self.config.training.store_limit_gib * 2**30
         if cut == pixels or size <= limit:
             return cut
         progress.say(
@@ -202,10 +232,38 @@ class Session:
         )
         return pixels
 
+    def _stored_bytes(self, cuts: Iterable[Cut], photos: int, trained: int) -> int:
+        """What the activations at some cut points take on disk."""
+        rows = photos + trained * (self.config.views.count - 1)
+        one = sum(int(np.prod(self.classifier.shape(cut))) for cut in cuts)
+        return one * rows * np.dtype(self.config.training.store_dtype).itemsize
+
     def start(self, depth: int, base: Cut) -> Cut:
         """Where a phase starts: its own cut, unless that is the deepest one and did not fit."""
         deepest = max(phase.start_depth for phase in self.phases)
-        return base if depth == deepest else self.classifier.backbone.cut(depth)
+        pixels = self.classifier.backbone.cut(-1)
+        if depth == deepest and base == pixels != self.classifier.backbone.cut(self.config.training.base_depth):
+            return base
+        return self.classifier.backbone.cut(depth)
+
+    def _head_key(self, phase: Phase, activations: "Activations") -> str:
+        """Fingerprint of all that decides a trained head."""
+        dataset = activations.dataset
+        photos = [list(dataset.keys), dataset.labels.tolist(), dataset.splits.tolist()]
+        rows = [(*row, split) for *row, split in zip(*photos, strict=True) if split != "test"]
+        name = keras.backend.backend()
+        return fingerprint(
+            {
+                "version": [VERSION, name, backend.backend_version(name), backend.threads_in_use(name)],
+                "rows": activations.stores[activations.starts[phase.start_depth]],  # weights and views are in there
+                "photos": fingerprint(rows),
+                "classes": len(dataset.classes),
+                "seed": self.config.seed,
+                "head": [self.config.model.head_units, self.config.model.dropout],
+                "training": asdict(self.config.training),
+                "phase": asdict(phase.settings),
+            }
+        )
 
     def _class_weights(self, dataset: Dataset) -> np.ndarray:
         """Weight of each training photo: 1, or n / (classes · photos of its class) [as scikit-learn's `balanced`]."""
@@ -226,6 +284,7 @@ class Activations:
         plain: Depth of a cut -> rows of every photo, plain.
         training: Depth of a cut -> rows of the training photos, one view after the other.
         views: How many views.
+        stores: Depth of a cut that feeds a phase -> names of the stores of its rows, by view.
     """
 
     dataset: Dataset
@@ -233,6 +292,7 @@ class Activations:
     plain: dict[int, Rows]
     training: dict[int, Rows]
     views: int
+    stores: dict[int, tuple[str, ...]]
 
     def training_set(self, start_depth: int, weights: np.ndarray, seed: int) -> TrainingSet:
         """What a phase trains on."""

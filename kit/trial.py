@@ -1,0 +1,129 @@
+"""One trial of a search: train on the training photos, score on validation, keep no model, never look at test.
+
+A trial is a run (`kit.experiment.train`) without what a run leaves: it has the same photos, weights, seed and phases,
+and so the same history to the bit. Photos are audited, and weights read, once for all trials of a process.
+
+Importing this module imports no backend, like `kit.experiment`.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+from kit import backend
+from kit.config import RunConfig
+from kit.data.dataset import Dataset, load_dataset
+from kit.errors import DataError
+from kit.files import fingerprint
+from kit.model.weights import Weights, resolve
+from kit.records import StageClock
+from kit.training.history import EpochRecord, History
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a trial gives.
+
+    Attributes:
+        history: Every epoch.
+        kept: The epoch whose weights a run would keep.
+        parameters: Of the whole network.
+        multiply_adds: Of the whole network, for one photo.
+        stages: Name -> seconds and peak memory, as in a run's manifest.
+        shared_head: Whether the first phase came from an earlier trial.
+    """
+
+    history: History
+    kept: EpochRecord
+    parameters: int
+    multiply_adds: int
+    stages: dict[str, dict[str, Any]]
+    shared_head: bool
+
+
+class Trainer:
+    """Trains one configuration after the other in this process."""
+
+    def __init__(self) -> None:
+        self._datasets: dict[str, Dataset] = {}
+        self._weights: dict[tuple[str, float, int], Weights] = {}
+
+    def train(
+        self, config: RunConfig, depths: Iterable[int] = (), on_epoch: Callable[[History], None] = lambda history: None
+    ) -> Trained:
+        """Runs the schedule of one configuration.
+
+        Args:
+            config: All of it.
+            depths: Cut points that later trials will want, stored on the way.
+            on_epoch: Called with the history after every epoch, those of a shared head included; what it raises ends
+                the trial.
+
+        Raises:
+            UserError: As `kit.experiment.train`, and if there is no validation split to score on.
+        """
+        backend.start(config.backend, config.threads, config.seed)
+        import keras
+
+        from kit.training.session import Session, build_classifier
+
+        keras.backend.clear_session()  # what the last trial left, before this one adds its own
+        clock = StageClock()
+        with clock.stage("audit"):
+            dataset = self._dataset(config)
+        session = Session(config, build_classifier(config, len(dataset.classes), self._resolved(config)))
+        with clock.stage("features"):
+            activations = session.extract(dataset, depths=depths)
+        history = session.fit(activations, None, History(), on_epoch, clock.stage, share_head=True)
+        return Trained(
+            history=history,
+            kept=history.best(config.training.monitor),
+            stages=clock.stages,
+            shared_head=session.head_was_shared,
+            **session.size(),
+        )
+
+    def latency(self, config: RunConfig, repeats: int = 30) -> float:
+        """Median milliseconds that the network of a configuration takes for one photo, pixels to probabilities.
+
+        Its weights do not matter, and are not read; the layers are the plain ones of a saved model.
+        """
+        backend.start(config.backend, config.threads, config.seed)
+        import keras
+        import numpy as np
+
+        from kit.training.session import build_classifier
+        from kit.training.steps import compile_forward
+
+        keras.backend.clear_session()
+        random = Weights("none", None, "")
+        forward = compile_forward(build_classifier(config, len(self._dataset(config).classes), random).full())
+        photo = np.zeros((1, config.data.image_size, config.data.image_size, 3), np.uint8)
+        seconds = []
+        for number in range(5 + repeats):  # the first compile, and fill caches
+            start = perf_counter()
+            forward(photo)
+            if number >= 5:
+                seconds.append(perf_counter() - start)
+        return 1000 * median(seconds)
+
+    def _dataset(self, config: RunConfig) -> Dataset:
+        """The photos without the test split, so that nothing of it can be read."""
+        key = fingerprint([repr(config.data), repr(config.split)])
+        if key not in self._datasets:
+            dataset = load_dataset(config).without("test")
+            if not len(dataset.indices("validation")):
+                raise DataError(
+                    "There are no validation photos, by which trials are compared.",
+                    "Give more photos, or raise split.validation.",
+                )
+            self._datasets = {key: dataset}
+        return self._datasets[key]
+
+    def _resolved(self, config: RunConfig) -> Weights:
+        key = (config.model.weights, config.model.alpha, config.data.image_size)
+        if key not in self._weights:
+            self._weights[key] = resolve(*key)
+        return self._weights[key]

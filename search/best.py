@@ -1,0 +1,217 @@
+"""The configuration that is kept: trained once more, scored once on the test split, saved as a run folder.
+
+Only here does a study read the test split.
+"""
+
+import platform
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from kit import progress
+from kit.config import RunConfig
+from kit.errors import ConfigError
+from kit.records import RunFolder
+from search.records import StudyRecord, TrialRecord
+from search.storage import exclusive, storage_trouble
+from search.study import Study, config_of
+
+REFITS = ("train", "train+validation")
+
+
+@dataclass(frozen=True)
+class Best:
+    """The model that is kept.
+
+    Attributes:
+        trial: Number of its trial.
+        run: Its run folder.
+        validation: Accuracy on validation, for which the trial was chosen.
+        test: Accuracy on the test split; None where there is none.
+        interval: 95% interval of `test`.
+        reproduced: Whether training again gave the trial's history to the bit; None where it was to train on more.
+    """
+
+    trial: int
+    run: RunFolder
+    validation: float
+    test: float | None
+    interval: tuple[float, float] | None
+    reproduced: bool | None
+
+    @property
+    def flattery(self) -> float | None:
+        """By how much validation flatters: its accuracy less that of test."""
+        return None if self.test is None else self.validation - self.test
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "trial": self.trial,
+            "run": str(self.run.path),
+            "validation_accuracy": self.validation,
+            "test_accuracy": self.test,
+            "test_interval": self.interval,
+            "validation_minus_test": self.flattery,
+            "reproduced": self.reproduced,
+        }
+
+
+def pick(record: StudyRecord, how: str) -> int | None:
+    """The trial to keep.
+
+    Args:
+        record: The study.
+        how: `accuracy` (the best in the first objective), `within:X` (the cheapest of those at most X worse in it
+            than the best), or a trial's number.
+
+    Raises:
+        ConfigError: If `how` is none of these, or the trial is not complete.
+    """
+    ranked = record.ranked()
+    if not ranked:
+        return None
+    if how == "accuracy":
+        return ranked[0].number
+    kind, _, text = how.partition(":")
+    try:
+        if kind == "within":
+            margin = float(text)
+            near = [trial for trial in ranked if abs(trial.values[0] - ranked[0].values[0]) <= margin]
+            return min(near, key=lambda trial: trial.values[-1] if len(trial.values) > 1 else 0).number
+        number = int(how)
+    except ValueError:
+        raise ConfigError(f"--pick must be accuracy, within:X or a trial's number, not {how!r}.") from None
+    if number not in {trial.number for trial in ranked}:
+        raise ConfigError(
+            f"--pick {number}: the study has no complete trial of that number.", "`study show` lists them."
+        )
+    return number
+
+
+def keep_best(study: Study, number: int, refit: str = "train") -> Best | None:
+    """Trains a trial's configuration again, scores it on test, and saves it as `best/`; what is there already is kept.
+
+    Args:
+        study: The study, its search ended.
+        number: The trial.
+        refit: `train`, or `train+validation` to train on both for as many epochs as the trial was best with.
+
+    Returns:
+        The model that is kept; None where another machine has taken that upon itself.
+
+    Raises:
+        UserError: As `kit.experiment.train`.
+    """
+    from kit.experiment import resume, train
+
+    record, path = study.record, study.record.path / "best"
+    trial = record.trial(number)
+    note = {"name": record.name, "trial": number, "refit": refit}
+    if not _ours(study, note):
+        return None
+    run = _present(path, note)
+    if run is None:
+        _move_aside(path)
+        progress.say(f"Training trial {number}, the best, again, to score it on test.")
+        run = train(_configuration(record, study, trial, refit), path, note=note)
+    elif run.manifest["status"] != "finished":
+        run = resume(path)
+    best = _read(record, run)
+    if best.reproduced is False:
+        progress.say(
+            f"warning: trained again, trial {number} took another course: it ran on another machine or other versions."
+        )
+    return best
+
+
+def read_best(record: StudyRecord) -> Best | None:
+    """The model that a study keeps; None before it has been trained."""
+    path = record.path / "best"
+    if not (path / "metrics.json").exists():
+        return None
+    run = RunFolder.open(path)
+    known = run.manifest.get("study", {}).get("trial") == record.best and run.manifest["status"] == "finished"
+    return _read(record, run) if known else None
+
+
+def _read(record: StudyRecord, run: RunFolder) -> Best:
+    note, test = run.manifest["study"], run.metrics["test"]
+    trial = record.trial(note["trial"])
+    kept = trial.kept(record.monitor)
+    return Best(
+        trial=trial.number,
+        run=run,
+        validation=float(kept.val_accuracy or 0.0) if kept is not None else 0.0,
+        test=test["accuracy"] if test["n"] else None,
+        interval=tuple(test["accuracy_interval"]) if test["n"] else None,
+        reproduced=run.history.equal_curves(trial.history) if note["refit"] == "train" else None,
+    )
+
+
+def _ours(study: Study, note: dict[str, Any]) -> bool:
+    """Takes the training of the best upon this machine, unless another one has."""
+    name = study.record.name
+    with storage_trouble(study.address), exclusive(study.address, f"transferkit study {name}", study.storage.engine):
+        taken = study.optuna.user_attrs.get("best")
+        if taken and taken["note"] == note and taken["host"] != platform.node():
+            progress.say(
+                f"Trial {note['trial']} is the best; {taken['host']} trains it again, and has it in its folder. "
+                "If that machine is gone, take its configuration from `study show` and `train --config`."
+            )
+            return False
+        study.optuna.set_user_attr("best", {"note": note, "host": platform.node()})
+    return True
+
+
+def _present(path: Path, note: dict[str, Any]) -> RunFolder | None:
+    if not (path / "manifest.json").exists() or not (path / "config.toml").exists():
+        return None
+    run = RunFolder.open(path)
+    return run if run.manifest.get("study") == note else None
+
+
+def _move_aside(path: Path) -> None:
+    """Keeps what was the best before: its test score has been seen, and is not to vanish."""
+    if (path / "manifest.json").exists():
+        before = RunFolder.open(path).manifest.get("study", {}).get("trial", "unknown")
+        number, aside = 1, path.with_name(f"best-before-{before}")
+        while aside.exists():
+            number += 1
+            aside = path.with_name(f"best-before-{before}-{number}")
+        path.rename(aside)
+        progress.say(f"The former best, trial {before}, is kept in {aside}.")
+
+
+def _configuration(record: StudyRecord, study: Study, trial: TrialRecord, refit: str) -> RunConfig:
+    attributes = study.optuna.get_trials(deepcopy=False)[trial.number].user_attrs
+    config = replace(config_of(record, trial.number), threads=int(attributes.get("threads", 0)))
+    if refit == "train":
+        return config
+    return on_train_and_validation(config, trial, record.monitor)
+
+
+def on_train_and_validation(config: RunConfig, trial: TrialRecord, monitor: str) -> RunConfig:
+    """The configuration that trains on both splits, as long as the trial was best with; test stays what it was.
+
+    Raises:
+        ConfigError: If the photos come with splits of their own, which no setting can join.
+    """
+    from kit.data.dataset import load_dataset
+
+    split = config.split
+    joined = replace(config, split=replace(split, train=split.train + split.validation, validation=0.0))
+    before, after = load_dataset(config), load_dataset(joined)
+    tests = [{one.keys[i] for i in one.indices("test")} for one in (before, after)]
+    if tests[0] != tests[1] or len(after.indices("validation")):
+        raise ConfigError(
+            "--refit train+validation cannot join the splits: the photos come with splits of their own.",
+            "Leave --refit out.",
+        )
+    kept = trial.kept(monitor)
+    phases = []
+    for phase in config.phases:
+        epochs = sum(1 for epoch in trial.history.phase(phase.name) if kept is not None and epoch.epoch <= kept.epoch)
+        if epochs:
+            phases.append(replace(phase, epochs=epochs, patience=0, warmup_epochs=min(phase.warmup_epochs, epochs)))
+    return replace(joined, phases=tuple(phases) or config.phases)

@@ -1,0 +1,236 @@
+"""`transferkit study`: many runs in search of the best settings. Nothing heavy is imported before a command runs."""
+
+import json
+import os
+import re
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from search.best import Best
+    from search.records import StudyRecord
+
+app = typer.Typer(
+    add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True,
+    help="Searches for the best settings with Optuna: run, show, list, export, stop.",
+)  # fmt: skip
+ROOT = Path("studies")
+
+_Name = Annotated[str, typer.Argument(metavar="NAME", help="A study under studies/, or its folder.")]
+_Storage = Annotated[str | None, typer.Option("--storage", metavar="URL", help="Where it is kept.", show_default=False)]
+_Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+
+
+@app.command()
+def run(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="The photos, in any form that train takes.")],
+    name: Annotated[str | None, typer.Option(help="Of the study.", show_default="that of the photos")] = None,
+    trials: Annotated[int, typer.Option(min=1, help="Finished trials wanted, those of earlier runs included.")] = 20,
+    timeout: Annotated[str | None, typer.Option(help="Begin no trial after 90s, 30m, 2h.", show_default=False)] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes; the cores are divided between them.")] = 1,
+    storage: _Storage = None,
+    out: Annotated[Path | None, typer.Option(help="The study's folder.", show_default="studies/NAME")] = None,
+    sampler: Annotated[str, typer.Option(help="tpe, random or gp.")] = "tpe",
+    pruner: Annotated[str, typer.Option(help="median or none.")] = "median",
+    sampler_seed: Annotated[int, typer.Option(min=0, help="Of the sampler.")] = 0,
+    objectives: Annotated[
+        str, typer.Option(help="accuracy or log-loss; accuracy,parameters or accuracy,multiply-adds.")
+    ] = "accuracy",
+    pick: Annotated[str, typer.Option(help="What is kept: accuracy, within:0.01, or a trial's number.")] = "accuracy",
+    refit: Annotated[str, typer.Option(help="Train the best on train, or train+validation.")] = "train",
+    space: Annotated[Path | None, typer.Option(help="What to search, in TOML.", show_default=False)] = None,
+    config: Annotated[Path | None, typer.Option(help="Settings of all trials, in TOML.", show_default=False)] = None,
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of all trials; may be repeated.")
+    ] = None,
+    weights: Annotated[str | None, typer.Option(help="imagenet, none, or a weights file.", show_default=False)] = None,
+    backend: Annotated[str | None, typer.Option(help="jax or tensorflow.", show_default=False)] = None,
+    as_json: _Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> None:
+    """Searches, trains the best again, and scores it once on test. The same command goes on where it ended."""
+    from kit import progress
+    from search.best import REFITS, keep_best
+    from search.best import pick as pick_trial
+    from search.front import measure_latency
+    from search.question import Asked, prepare
+    from search.running import run_trials
+    from search.show import best_lines, table
+
+    progress.set_quiet(quiet or as_json)
+    seconds = None if timeout is None else parse_duration(timeout)
+    require_one_of("--refit", refit, REFITS)
+    flags = {"data.path": data, "model.weights": weights, "backend": backend}
+    asked = Asked(
+        flags=flags, sets=tuple(sets or ()), config=config, space=space, name=name, out=out, storage=storage,
+        objectives=objectives, sampler=sampler, pruner=pruner, seed=sampler_seed,
+    )  # fmt: skip
+    with closing(prepare(asked, os.environ)) as study:
+        progress.say(f"Recording into {study.record.path}")
+        try:
+            record = run_trials(study, trials, workers=workers, timeout=seconds, threads=study.record.config["threads"])
+        except KeyboardInterrupt:
+            finished = study.record.counts.finished
+            progress.say(f"{finished} trials are finished and kept; the same command goes on.")
+            raise
+        number = pick_trial(record, pick)
+        study.note("picked", None if pick == "accuracy" else number)
+        best = None if number is None else keep_best(study, number, refit)
+        if len(record.objectives) > 1:
+            measure_latency(study)
+        record = study.refresh()
+    if as_json:
+        print(json.dumps(summary(record, best)))
+    else:
+        print("\n".join([*table(record), "", *best_lines(record, best)]))
+
+
+@app.command()
+def show(name: _Name, storage: _Storage = None, as_json: _Json = False) -> None:
+    """Prints a study: its trials, and the best configuration as TOML for `transferkit train --config`."""
+    from search.best import read_best
+    from search.show import best_lines, table, toml_lines
+
+    record = _fresh(name, storage)
+    best = read_best(record)
+    if as_json:
+        print(json.dumps(summary(record, best) | {"trials": [trial_json(trial) for trial in record.trials]}))
+        return
+    print("\n".join([*table(record), "", *best_lines(record, best), *toml_lines(record)]))
+
+
+@app.command("list")
+def list_studies(as_json: _Json = False) -> None:
+    """Lists the studies under studies/."""
+    from search.records import StudyRecord, is_study
+    from search.show import listing
+
+    records = [StudyRecord.load(path) for path in sorted(ROOT.glob("*")) if is_study(path)]
+    if as_json:
+        print(json.dumps([summary(record, None) for record in records]))
+        return
+    print("\n".join(listing(records)) if records else f"There are no studies under {ROOT}/.")
+
+
+@app.command()
+def export(
+    name: _Name,
+    csv: Annotated[Path | None, typer.Option(help="The file to be.", show_default="standard output")] = None,
+    storage: _Storage = None,
+) -> None:
+    """Writes a study's trials as CSV."""
+    from kit.files import write_text
+
+    text = _fresh(name, storage).to_csv()
+    if csv is None:
+        print(text, end="")
+    else:
+        write_text(csv, text)
+        print(f"Written to {csv}")
+
+
+@app.command()
+def stop(name: _Name, storage: _Storage = None) -> None:
+    """Lets a study end: running trials finish, no other begins, and the best is trained."""
+    from search.study import find_study
+
+    with closing(find_study(folder_of(name), _address(storage))) as study:
+        study.note("stop", True)
+        running = study.refresh().counts.running
+    print(f"{study.record.name} begins no more trials; {running} still run. The same `study run` goes on with it.")
+
+
+def _fresh(name: str, storage: str | None) -> "StudyRecord":
+    """The record, with what the storage knows where it can be asked; else as it was last seen."""
+    from kit import progress
+    from kit.errors import UserError
+    from search.records import StudyRecord
+    from search.study import find_study
+
+    path = folder_of(name)
+    try:
+        with closing(find_study(path, _address(storage))) as study:
+            return study.refresh()
+    except UserError as error:
+        if storage is not None or not (path / "trials.json").exists():
+            raise
+        progress.say(f"warning: {error.what} What follows is the record of the last time.")
+        return StudyRecord.load(path)
+
+
+def _address(storage: str | None) -> Any:
+    if storage is None:
+        return None
+    from search.storage import Address
+
+    return Address.parse(storage)
+
+
+def folder_of(name: str) -> Path:
+    """The folder of a study: under studies/, or the folder itself.
+
+    Raises:
+        StorageError: If there is none.
+    """
+    import difflib
+
+    from kit.errors import StorageError
+    from search.records import is_study
+
+    for path in (ROOT / name, Path(name)):
+        if is_study(path):
+            return path
+    near = difflib.get_close_matches(name, [path.name for path in ROOT.glob("*") if is_study(path)], n=1)
+    hint = f"The nearest is {near[0]}." if near else "`transferkit study list` names those there are."
+    raise StorageError(f"There is no study {name} under {ROOT}/.", hint)
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of `90`, `90s`, `30m`, `2h`, `1d`, or several of them: `1h30m`.
+
+    Raises:
+        ConfigError: If it is none of these.
+    """
+    from kit.errors import ConfigError
+
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        return float(text)
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ConfigError(f"--timeout must be a time such as 90s, 30m, 2h or 1h30m, not {text!r}.")
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    return sum(float(number) * units[unit] for number, unit in parts)
+
+
+def require_one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Raises ConfigError if an option has none of the allowed values."""
+    from kit.errors import ConfigError
+
+    if value not in allowed:
+        raise ConfigError(f"{option} must be one of {', '.join(allowed)}, not {value!r}.")
+
+
+def summary(record: "StudyRecord", best: "Best | None") -> dict[str, Any]:
+    """A study as one JSON object."""
+    from dataclasses import asdict
+
+    kept = None if record.best is None else trial_json(record.trial(record.best))
+    return {
+        "study": str(record.path),
+        "name": record.name,
+        "objectives": list(record.objectives),
+        "counts": asdict(record.counts),
+        "best_trial": kept,
+        "front": [trial.number for trial in record.front()] if len(record.objectives) > 1 else [],
+        "latency_ms": {str(number): ms for number, ms in record.latency.items()},
+        "best": None if best is None else best.to_dict(),
+    }
+
+
+def trial_json(trial: Any) -> dict[str, Any]:
+    """A trial as JSON, without its epochs."""
+    names = ("number", "state", "values", "seconds", "started", "error", "retry_of", "own", "shared_head")
+    return {name: getattr(trial, name) for name in names} | {"params": dict(trial.params), "epochs": len(trial.history)}

@@ -1,0 +1,105 @@
+"""What the command line asks of a study, checked before anything is computed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from kit import backend
+from kit.config import RunConfig
+from kit.data.dataset import load_dataset
+from kit.errors import ConfigError, DataError
+from kit.experiment import anchored
+from kit.model.weights import resolve
+from kit.settings import load_config
+from search.records import DIRECTIONS, StudyRecord
+from search.space import Space, load_space
+from search.storage import Address
+from search.study import PRUNERS, Study, config_tree, now, open_study, require_sampler
+
+PARETO = (("accuracy", "parameters"), ("accuracy", "multiply_adds"))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The options of `study run` that say what to search, as they were given."""
+
+    flags: Mapping[str, object]
+    sets: tuple[str, ...] = ()
+    config: Path | None = None
+    space: Path | None = None
+    name: str | None = None
+    out: Path | None = None
+    storage: str | None = None
+    objectives: str = "accuracy"
+    sampler: str = "tpe"
+    pruner: str = "median"
+    seed: int = 0
+
+
+def prepare(asked: Asked, environ: Mapping[str, str]) -> Study:
+    """Checks everything that can be wrong, and opens the study.
+
+    Raises:
+        UserError: If anything is; the message says what to do.
+    """
+    objectives = parse_objectives(asked.objectives)
+    require_sampler(asked.sampler)
+    if asked.pruner not in PRUNERS:
+        raise ConfigError(f"--pruner must be one of {', '.join(PRUNERS)}, not {asked.pruner!r}.")
+    address = None if asked.storage is None else Address.parse(asked.storage)
+    config = load_config(flags=asked.flags, sets=asked.sets, environ=environ, file=asked.config)
+    space = plan_space(config, objectives, asked.space)
+    config = space.own
+    dataset = load_dataset(config)
+    if not len(dataset.indices("validation")):
+        raise DataError(
+            "There are no validation photos, by which trials are compared.",
+            "Give more photos, or raise split.validation.",
+        )
+    weights = resolve(config.model.weights, config.model.alpha, config.data.image_size)
+    name = asked.name or dataset.name
+    if not name or "/" in name or name.startswith("."):
+        raise ConfigError(f"A study's name cannot be {name!r}.", "Give --name letters, digits and hyphens.")
+    path = asked.out or Path("studies") / name
+    path.mkdir(parents=True, exist_ok=True)
+    address = address or Address.of_folder(path.absolute())
+    record = StudyRecord(
+        path=path,
+        name=name,
+        created=now(),
+        objectives=objectives,
+        sampler=asked.sampler,
+        pruner=asked.pruner,
+        seed=asked.seed,
+        storage=str(address),
+        data={"name": dataset.name, "fingerprint": dataset.fingerprint, "weights": weights.sha256},
+        space=space.describe(),
+        config=config_tree(config),
+    )
+    return open_study(record, address, space.own_params())
+
+
+def plan_space(config: RunConfig, objectives: tuple[str, ...], file: Path | None) -> Space:
+    """The space, on a configuration that all trials can share one pass of the trunk with."""
+    config = anchored(replace(config, backend=backend.explain_choice(config.backend).name))
+    monitor = "val_loss" if objectives[0] == "log_loss" else "val_accuracy"
+    deepest = load_space(config, file).depths()[-1]
+    return load_space(replace(config, training=replace(config.training, monitor=monitor, base_depth=deepest)), file)
+
+
+def parse_objectives(text: str) -> tuple[str, ...]:
+    """`accuracy,multiply-adds` -> ("accuracy", "multiply_adds").
+
+    Raises:
+        ConfigError: If a name is unknown, or the names do not go together.
+    """
+    names = tuple(part.strip().replace("-", "_") for part in text.split(","))
+    known = ", ".join(name.replace("_", "-") for name in DIRECTIONS)
+    for name in names:
+        if name not in DIRECTIONS:
+            raise ConfigError(f"--objectives knows {known}, not {name!r}.")
+    if names not in (("accuracy",), ("log_loss",), *PARETO):
+        raise ConfigError(
+            f"--objectives cannot be {text}.", "Give accuracy, log-loss, accuracy,parameters or accuracy,multiply-adds."
+        )
+    return names

@@ -1,0 +1,283 @@
+"""One study in its storage: made or found again, its samplers and pruner, and the record that is drawn from it.
+
+What a study was asked is written into the storage when it is made: it refuses to go on with another space, objective,
+configuration or data, on whichever machine.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.pruners import BasePruner, MedianPruner, NopPruner
+from optuna.samplers import BaseSampler
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from kit.config import RunConfig
+from kit.errors import ConfigError, StorageError
+from kit.files import fingerprint
+from kit.settings import from_toml, to_toml
+from search.records import DIRECTIONS, StudyRecord, TrialRecord, history_from_rows, is_study
+from search.space import Space
+from search.storage import Address, Storage, exclusive, open_storage, storage_trouble
+
+SAMPLERS = ("tpe", "random", "gp")
+PRUNERS = ("median", "none")
+ATTRIBUTE = "transferkit"  # of the study in the storage: what it was asked
+STARTUP_TRIALS = 5  # complete ones, before the median means anything
+_STATES = {
+    TrialState.WAITING: "waiting",
+    TrialState.RUNNING: "running",
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+}
+
+
+@dataclass
+class Study:
+    """A study, open.
+
+    Attributes:
+        record: What it was asked; its trials are those of the last `refresh`.
+        optuna: The same in Optuna.
+        storage: Where it is kept.
+        address: Of the storage.
+    """
+
+    record: StudyRecord
+    optuna: optuna.Study
+    storage: Storage
+    address: Address
+
+    def refresh(self) -> StudyRecord:
+        """Reads all trials, and writes them into the study's folder where anything has changed."""
+        with storage_trouble(self.address):
+            trials = tuple(map(read_trial, self.optuna.get_trials(deepcopy=False)))
+            attributes = self.optuna.user_attrs
+        latency = {int(number): ms for number, ms in attributes.get("latency", {}).items()}
+        fresh = replace(self.record, trials=trials, best=None, latency=latency)
+        if ranked := fresh.ranked():
+            picked = attributes.get("picked")
+            fresh = replace(fresh, best=ranked[0].number if picked is None else picked)
+        if fresh != self.record or not (fresh.path / "trials.json").exists():
+            self.record = fresh
+            fresh.write_answers()
+        return self.record
+
+    def close(self) -> None:
+        """Gives the connections back."""
+        self.storage.close()
+
+    def note(self, name: str, value: Any) -> None:
+        """Writes an attribute of the study into the storage."""
+        with storage_trouble(self.address):
+            self.optuna.set_user_attr(name, value)
+
+
+def open_study(asked: StudyRecord, address: Address, own_params: Mapping[str, Any]) -> Study:
+    """Makes a study, or finds the one of that name and goes on with it.
+
+    Args:
+        asked: What is asked of it, without trials.
+        address: Of the storage.
+        own_params: What the user's own configuration has for the searched settings: the first trial.
+
+    Raises:
+        ConfigError: If the study in the storage was asked something else.
+        StorageError: As `open_storage`.
+    """
+    asked.path.mkdir(parents=True, exist_ok=True)
+    storage = open_storage(address)
+    try:
+        return _open_study(asked, address, storage, own_params)
+    except BaseException:
+        storage.close()
+        raise
+
+
+def _open_study(asked: StudyRecord, address: Address, storage: Storage, own_params: Mapping[str, Any]) -> Study:
+    directions = [StudyDirection[DIRECTIONS[name].upper()] for name in asked.objectives]
+    with storage_trouble(address), exclusive(address, f"transferkit study {asked.name}", storage.engine):
+        known = {summary.study_name for summary in storage.get_all_studies()}
+        if asked.name in known:
+            study = optuna.load_study(study_name=asked.name, storage=storage)
+            _require_same(asked, study.user_attrs.get(ATTRIBUTE))
+        else:
+            study = optuna.create_study(study_name=asked.name, storage=storage, directions=directions)
+            study.set_user_attr(ATTRIBUTE, question(asked))
+        if not study.get_trials(deepcopy=False):
+            study.enqueue_trial(dict(own_params), user_attrs={"own": True})
+        study.set_user_attr("stop", False)
+    if is_study(asked.path):
+        before = StudyRecord.load(asked.path)
+        asked = replace(asked, created=before.created)
+    asked.write_question()
+    opened = Study(asked, study, storage, address)
+    opened.refresh()
+    return opened
+
+
+def find_study(path: Path, address: Address | None = None) -> Study:
+    """Opens a study that has a folder here.
+
+    Raises:
+        StorageError: If there is none, or its storage cannot be opened.
+    """
+    record = StudyRecord.load(path)
+    if address is None:
+        if not record.storage.startswith("sqlite"):
+            raise ConfigError(
+                f"The study {record.name} is kept in {record.storage}, whose password is not written down.",
+                "Give the address again: --storage URL.",
+            )
+        address = Address.parse(record.storage)
+    if address.file is not None and not address.file.exists():
+        raise StorageError(f"The storage {address.file} of the study {record.name} is not there any more.")
+    storage = open_storage(address)
+    with storage_trouble(address):
+        try:
+            study = optuna.load_study(study_name=record.name, storage=storage)
+        except KeyError:
+            storage.close()
+            raise StorageError(f"There is no study {record.name} in {address}.") from None
+    return Study(record, study, storage, address)
+
+
+def question(asked: StudyRecord) -> dict[str, Any]:
+    """What must stay the same for trials to compare, without what belongs to one machine."""
+    config = {name: dict(part) if isinstance(part, Mapping) else part for name, part in asked.config.items()}
+    del config["threads"], config["data"]["path"], config["model"]["weights"]
+    return {
+        "schema_version": 1,
+        "data": asked.data["fingerprint"],
+        "objectives": list(asked.objectives),
+        "space": asked.space,
+        "sampler": asked.sampler,
+        "pruner": asked.pruner,
+        "seed": asked.seed,
+        "weights": asked.data["weights"],
+        "config": config,
+    }
+
+
+def _require_same(asked: StudyRecord, before: Any) -> None:
+    hint = "Give the settings it was begun with, or another --name."
+    if not isinstance(before, dict) or before.get("schema_version") != 1:
+        raise ConfigError(f"There is a study {asked.name} in the storage that transferkit has not made.", hint)
+    now = question(asked)
+    if before["data"] != now["data"]:
+        raise ConfigError(
+            f"The study {asked.name} was begun on other photos than {asked.config['data']['path']}.",
+            "Give the same photos, unchanged, or another --name.",
+        )
+    for part in ("objectives", "space", "sampler", "pruner", "seed", "weights", "config"):
+        if fingerprint(before[part]) != fingerprint(now[part]):
+            where, then, here = _first_difference(part, before[part], now[part])
+            raise ConfigError(f"The study {asked.name} was begun with {where} = {then}, not {here}.", hint)
+
+
+def _first_difference(name: str, before: Any, now: Any) -> tuple[str, Any, Any]:
+    if isinstance(before, list) and isinstance(now, list | tuple) and len(before) == len(now):
+        before, now = dict(enumerate(before)), dict(enumerate(now))
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        for key in [*before, *now]:
+            if key not in before or key not in now or fingerprint(before[key]) != fingerprint(now[key]):
+                below = str(key) if name == "config" else f"{name}.{key}"
+                return _first_difference(below, before.get(key), now.get(key))
+    return name, before, now
+
+
+# === What decides trials ===
+
+
+def sampler_of(record: StudyRecord, number: int) -> BaseSampler:
+    """The sampler that draws one trial.
+
+    Each has a seed of its own, from the study's and the trial's number: a sampler that lived on would begin its stream
+    anew in every process, and draw the same again.
+    """
+    seed = int(fingerprint([record.seed, number])[:8], 16)
+    if record.sampler == "random":
+        return optuna.samplers.RandomSampler(seed=seed)
+    if record.sampler == "gp":
+        return optuna.samplers.GPSampler(seed=seed)
+    return optuna.samplers.TPESampler(seed=seed)
+
+
+def build_pruner(record: StudyRecord) -> BasePruner:
+    """The pruner, or none for a Pareto study, which Optuna cannot prune.
+
+    The median looks at the last phase alone, from its second epoch on: what a head is worth before fine-tuning says
+    little of what it is worth after.
+    """
+    if record.pruner == "none" or len(record.objectives) > 1:
+        return NopPruner()
+    before = sum(phase["epochs"] for phase in record.config["phases"][:-1])
+    return MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=before + 2)
+
+
+def require_sampler(name: str) -> None:
+    """Raises ConfigError if a sampler is unknown, or lacks what it needs."""
+    from importlib.util import find_spec
+
+    if name not in SAMPLERS:
+        raise ConfigError(f"--sampler must be one of {', '.join(SAMPLERS)}, not {name!r}.")
+    if name == "gp" and find_spec("torch") is None:
+        raise ConfigError("--sampler gp needs the package torch, which is not installed.", "pip install torch.")
+
+
+# === Records ===
+
+
+def own_config(record: StudyRecord) -> RunConfig:
+    """The user's own configuration."""
+    import tomli_w
+
+    return from_toml(tomli_w.dumps(dict(record.config)), str(record.path / "study.toml"))
+
+
+def space_of(record: StudyRecord) -> Space:
+    """The space of a study."""
+    return Space.of_record(own_config(record), record.space)
+
+
+def config_of(record: StudyRecord, number: int) -> RunConfig:
+    """The configuration of one trial."""
+    trial, space = record.trial(number), space_of(record)
+    return space.own if trial.own else space.configuration(trial.params)
+
+
+def config_tree(config: RunConfig) -> dict[str, Any]:
+    """A configuration as the tables of its TOML."""
+    return tomllib.loads(to_toml(config))
+
+
+def now() -> str:
+    """The time, for a record."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def read_trial(trial: FrozenTrial) -> TrialRecord:
+    """Optuna's trial as ours."""
+    ended = trial.datetime_complete is not None and trial.datetime_start is not None
+    seconds = (trial.datetime_complete - trial.datetime_start).total_seconds() if ended else None  # type: ignore[operator]
+    attributes, state = trial.user_attrs, _STATES[trial.state]
+    return TrialRecord(
+        number=trial.number,
+        state=state,
+        params=dict(trial.params),
+        values=tuple(trial.values) if state == "complete" else (),
+        history=history_from_rows(attributes.get("history", [])),
+        started=trial.datetime_start.isoformat(timespec="seconds") if trial.datetime_start else None,
+        seconds=seconds,
+        error=attributes.get("error") if state == "failed" else None,
+        retry_of=trial.system_attrs.get("failed_trial"),
+        own=bool(attributes.get("own")),
+        shared_head=bool(attributes.get("shared_head")),
+        worker=attributes.get("worker"),
+    )

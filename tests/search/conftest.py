@@ -1,0 +1,45 @@
+"""Workers find the objectives of the tests, and no test waits as long for a dead server as a person would."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from in_process import _loud, command, refused  # noqa: F401  # fixtures
+
+
+@pytest.fixture(autouse=True)
+def _importable_objectives(monkeypatch):
+    import kit
+
+    paths = [str(Path(__file__).parent), str(Path(kit.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+
+
+@pytest.fixture(autouse=True)
+def _closed():
+    yield
+    from studies import OPENED
+
+    while OPENED:
+        OPENED.pop().close()
+
+
+@pytest.fixture(scope="session")
+def postgres_binaries() -> Path:
+    """The folder of initdb and pg_ctl; `nox -s postgres` names it in POSTGRES_BINARIES."""
+    named = os.environ.get("POSTGRES_BINARIES")
+    if not named:
+        pytest.skip("needs a PostgreSQL server's programs: run `nox -s postgres`")
+    return Path(named)
+
+
+@pytest.fixture
+def server(postgres_binaries, tmp_path):
+    """A PostgreSQL server that runs while the test does."""
+    from server import Server
+
+    running = Server(tmp_path / "postgres", postgres_binaries)
+    running.start()
+    yield running
+    running.stop()

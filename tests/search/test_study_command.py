@@ -1,0 +1,196 @@
+"""`transferkit study` as a person runs it."""
+
+import json
+import shutil
+import tomllib
+
+import pytest
+
+from kit.records import RunFolder
+from kit.settings import from_toml
+from search.cli import parse_duration
+from search.records import StudyRecord
+
+SPACE = """
+[model.head_units]
+low = 8
+high = 32
+log = true
+[phases.1]
+unfreeze_depth = { low = 0, high = 2 }
+"""
+SMALL = ("data.image_size=32", "model.alpha=0.35", "model.head_units=16", "views.count=1", "training.batch_size=16")
+EPOCHS = ("phases.0.epochs=3", "phases.1.epochs=2", "phases.1.unfreeze_depth=2")
+# JAX compiles fast rather than well: only the plumbing is tested
+QUICK = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory):
+    """Where studies/ is."""
+    folder = tmp_path_factory.mktemp("studies")
+    (folder / "space.toml").write_text(SPACE)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def study(run_cli, place, photos, lively_weights):
+    """Runs `study run`, in processes of their own; returns how it ended."""
+    sets = [part for text in (*SMALL, *EPOCHS) for part in ("--set", text)]
+
+    def run(*arguments, data=photos, weights=lively_weights):
+        command = ("study", "run", data, "--weights", weights, "--space", "space.toml", *sets, *arguments)
+        return run_cli(*command, cwd=place, env=QUICK)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def flowers(study, place):
+    """A finished study of four trials; never write into it."""
+    done = study("--name", "flowers", "--trials", "4", "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def here(place, flowers, monkeypatch):
+    """In the folder that holds studies/."""
+    monkeypatch.chdir(place)
+    return place / "studies" / "flowers"
+
+
+def test_the_best_is_trained_again_and_scored_once(flowers, place):
+    assert flowers["counts"]["complete"] + flowers["counts"]["pruned"] == 4
+    best, record = flowers["best"], StudyRecord.load(place / "studies" / "flowers")
+    assert best["reproduced"] is True
+    run = RunFolder.open(place / "studies" / "flowers" / "best")
+    assert run.manifest["status"] == "finished"
+    assert run.manifest["study"] == {"name": "flowers", "trial": best["trial"], "refit": "train"}
+    assert run.model_path.exists()
+    assert best["test_accuracy"] == run.metrics["test"]["accuracy"]
+    assert best["validation_minus_test"] == pytest.approx(best["validation_accuracy"] - best["test_accuracy"])
+    assert best["test_interval"][0] <= best["test_accuracy"] <= best["test_interval"][1]
+    own = record.trial(0)
+    assert own.own
+    assert own.params["model.head_units"] == 16
+    assert record.trial(record.best).values[0] >= own.values[0]
+    assert all(8 <= trial.params["model.head_units"] <= 32 for trial in record.trials)
+
+
+def test_the_same_command_goes_on_to_more(study, place, flowers):
+    shutil.copytree(place / "studies" / "flowers", place / "studies" / "more")
+    database = place / "studies" / "more" / "optuna.db"
+    before = StudyRecord.load(place / "studies" / "more").trials
+    done = study("--name", "flowers", "--out", "studies/more", "--trials", "5")
+    assert done.returncode == 0, done.stderr
+    assert database.exists()
+    record = StudyRecord.load(place / "studies" / "more")
+    assert record.trials[:4] == before
+    assert record.counts.finished == 5
+    assert "scored once" in done.stdout
+    assert "Validation flatters by" in done.stdout
+
+
+def test_show_prints_a_table_and_a_configuration_to_paste(here, command):
+    done = command("study", "show", "flowers")
+    assert done.status == 0
+    text, _, toml = done.out.partition("# `transferkit train --config FILE`")
+    assert "model.head_units" in text
+    assert "scored once" in text
+    config = from_toml(toml.partition("\n")[2])
+    record = StudyRecord.load(here)
+    assert config.model.head_units == record.trial(record.best).params["model.head_units"]
+    assert tomllib.loads(toml.partition("\n")[2])["data"]["path"]
+
+
+def test_show_list_and_export_say_the_same(here, command, tmp_path):
+    shown = json.loads(command("study", "show", "flowers", "--json").out)
+    (listed,) = [one for one in json.loads(command("study", "list", "--json").out) if one["study"].endswith("flowers")]
+    assert listed["counts"] == shown["counts"]
+    assert len(shown["trials"]) == 4
+    assert "flowers" in command("study", "list").out
+    exported = command("study", "export", "flowers").out
+    assert exported == (here / "trials.csv").read_text()
+    command("study", "export", "flowers", "--csv", tmp_path / "trials.csv")
+    assert (tmp_path / "trials.csv").read_text() == exported
+
+
+def test_show_without_the_storage_says_what_was_known(here, command, tmp_path, monkeypatch):
+    shutil.copytree(here, tmp_path / "studies" / "flowers", ignore=shutil.ignore_patterns("optuna.db*"))
+    study_toml = tmp_path / "studies" / "flowers" / "study.toml"
+    study_toml.write_text(study_toml.read_text().replace(str(here), str(study_toml.parent)))
+    monkeypatch.chdir(tmp_path)
+    done = command("study", "show", "flowers")
+    assert done.status == 0
+    assert "is not there any more" in done.err
+    assert "model.head_units" in done.out
+
+
+def test_a_pareto_study_keeps_what_was_picked_and_measures_latency(study, place):
+    done = study(
+        "--name", "small", "--trials", "3", "--objectives", "accuracy,parameters", "--pick", "within:1", "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    found, record = json.loads(done.stdout), StudyRecord.load(place / "studies" / "small")
+    assert found["counts"]["complete"] == 3
+    assert set(found["latency_ms"]) == {str(number) for number in found["front"]}
+    assert all(ms > 0 for ms in found["latency_ms"].values())
+    cheapest = min(record.trials, key=lambda trial: trial.values[1])
+    assert record.trial(found["best"]["trial"]).values[1] == cheapest.values[1]
+    run = RunFolder.open(place / "studies" / "small" / "best")
+    assert run.manifest["network"]["parameters"] == cheapest.values[1]
+
+
+def test_log_loss_workers_and_both_splits(study, place):
+    options = ("--objectives", "log-loss", "--workers", "2", "--refit", "train+validation", "--sampler", "random")
+    done = study("--name", "loss", "--trials", "3", *options, "--json")
+    assert done.returncode == 0, done.stderr
+    found, record = json.loads(done.stdout), StudyRecord.load(place / "studies" / "loss")
+    assert found["best"]["reproduced"] is None
+    best = record.trial(record.best)
+    assert best.values[0] == min(trial.values[0] for trial in record.trials if trial.values)
+    assert best.kept("val_loss").val_loss == best.values[0]
+    photos = RunFolder.open(place / "studies" / "loss" / "best").manifest["data"]["photos"]
+    plain = RunFolder.open(place / "studies" / "flowers" / "best").manifest["data"]["photos"]
+    assert photos == {"train": plain["train"] + plain["validation"], "validation": 0, "test": plain["test"]}
+
+
+def test_other_photos_are_refused(place, flowers, study, tmp_path):
+    from photos import make_photos
+
+    done = study(
+        "--name", "flowers", "--trials", "6", data=make_photos(tmp_path / "other", ("blue", "green", "red"), 20)
+    )
+    assert done.returncode == 2
+    assert "was begun on other photos" in done.stderr
+    assert done.stderr.count("error:") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("study", "run", "nowhere"), "nowhere"),
+        (("study", "run", "PHOTOS", "--sampler", "grid"), "--sampler must be one of tpe, random, gp"),
+        (("study", "run", "PHOTOS", "--pruner", "some"), "--pruner must be one of median, none"),
+        (("study", "run", "PHOTOS", "--timeout", "soon"), "--timeout must be a time"),
+        (("study", "run", "PHOTOS", "--refit", "all"), "--refit must be one of"),
+        (("study", "run", "PHOTOS", "--objectives", "beauty"), "--objectives knows accuracy, log-loss"),
+        (("study", "run", "PHOTOS", "--objectives", "log-loss,parameters"), "--objectives cannot be"),
+        (("study", "run", "PHOTOS", "--storage", "mysql://x/y"), "of the kind 'mysql'"),
+        (("study", "run", "PHOTOS", "--space", "nowhere.toml"), "nowhere.toml cannot be read"),
+        (("study", "run", "PHOTOS", "--name", "a/b", "--weights", "none"), "name cannot be 'a/b'"),
+        (("study", "show", "flower"), "The nearest is flowers"),
+        (("study", "stop", "nothing-like-it"), "There is no study nothing-like-it"),
+    ],
+)
+def test_bad_input_gets_one_clear_message(here, refused, photos, arguments, said):
+    assert said in refused(*(str(photos) if part == "PHOTOS" else part for part in arguments))
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 90), ("90s", 90), ("30m", 1800), ("2h", 7200), ("1h30m", 5400), ("1d", 86400), ("0.5h", 1800)],
+)
+def test_times(text, seconds):
+    assert parse_duration(text) == seconds

@@ -1,0 +1,131 @@
+"""A trial is a run without what a run leaves: the same course, no test photos, the trunk and the head computed once."""
+
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from kit.config import DataConfig, ModelConfig, PhaseConfig, RunConfig, TrainingConfig, ViewsConfig
+from kit.data.dataset import load_dataset
+from kit.errors import DataError
+from kit.experiment import train
+from kit.settings import override
+from kit.store.stores import Store
+from kit.training.features import Features
+from kit.trial import Trainer
+from networks import ALPHA
+from photos import make_photos
+
+DEPTHS = (0, 1, 2)
+
+
+@pytest.fixture
+def config(photos, lively_weights, tmp_path, monkeypatch) -> RunConfig:
+    """Seconds of training, in a cache of its own."""
+    monkeypatch.setenv("TRANSFERKIT_CACHE", str(tmp_path / "cache"))
+    return RunConfig(
+        data=DataConfig(path=str(photos), image_size=32),
+        views=ViewsConfig(count=2),
+        model=ModelConfig(alpha=ALPHA, weights=str(lively_weights), head_units=16, dropout=0.3),
+        training=TrainingConfig(batch_size=16, base_depth=2),
+        phases=(
+            PhaseConfig(name="head", epochs=2, learning_rate=1e-2),
+            PhaseConfig(name="tail", epochs=2, unfreeze_depth=2, learning_rate=1e-3),
+        ),
+    )
+
+
+def test_a_trial_takes_the_course_of_a_run(config, tmp_path):
+    trained = Trainer().train(config, DEPTHS)
+    run = train(config, tmp_path / "run")
+    assert run.history.equal_curves(trained.history)
+    assert trained.kept == trained.history.best()
+    network = run.manifest["network"]
+    assert (trained.parameters, trained.multiply_adds) == (network["parameters"], network["multiply_adds"])
+
+
+def test_the_search_needs_no_test_photo(config, tmp_path, lively_weights):
+    """Once the photos are audited, those of the test split may vanish, and nothing changes."""
+    photos = make_photos(tmp_path / "photos", ("blue", "red"), 24)
+    config = override(config, {"data.path": str(photos)}, "the test")
+    trainer, dataset = Trainer(), load_dataset(config)
+    before = trainer.train(config, DEPTHS)
+    test = dataset.indices("test")
+    assert len(test)
+    for index in test:
+        dataset.files[index].unlink()
+    shutil.rmtree(tmp_path / "cache" / "stores")
+    shutil.rmtree(tmp_path / "cache" / "heads")
+    after = trainer.train(config, DEPTHS)
+    assert after.history.equal_curves(before.history)
+    assert not after.shared_head
+
+
+def test_the_trunk_runs_once_for_all_depths(config, monkeypatch):
+    trainer = Trainer()
+    trainer.train(config, DEPTHS)
+
+    def forbidden(self, start, ends):
+        raise AssertionError(f"the trunk runs again, from {start} to {ends}")
+
+    monkeypatch.setattr(Features, "runner", forbidden)
+    for depth in DEPTHS:
+        values = {"phases.1.unfreeze_depth": depth, "model.head_units": 8 + depth}
+        trained = trainer.train(override(config, values, "the test"), DEPTHS)
+        assert len(trained.history) == (4 if depth else 2)
+
+
+def test_a_head_is_trained_once(config, monkeypatch):
+    trainer, epochs = Trainer(), []
+    first = trainer.train(config, DEPTHS)
+    other = override(config, {"phases.1.learning_rate": 3e-3}, "the test")
+    second = trainer.train(other, DEPTHS, lambda history: epochs.append(len(history)))
+    assert (first.shared_head, second.shared_head) == (False, True)
+    assert second.history.records[:2] == first.history.records[:2]  # seconds too: it is a record of that training
+    assert epochs == [1, 2, 3, 4]
+    shutil.rmtree(Store("pixels", {}, (1,), "uint8").folder.parents[1] / "heads")
+    alone = trainer.train(other, DEPTHS)
+    assert not alone.shared_head
+    assert alone.history.equal_curves(second.history)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"model.head_units": 17},
+        {"model.dropout": 0.2},
+        {"phases.0.epochs": 1},
+        {"training.label_smoothing": 0.0},
+        {"split.seed": 1},
+        {"views.count": 1},
+    ],
+    ids=str,
+)
+def test_another_head_is_trained_anew(config, change):
+    trainer = Trainer()
+    config = replace(config, phases=config.phases[:1])
+    trainer.train(config)
+    assert trainer.train(config).shared_head
+    assert not trainer.train(override(config, change, "the test")).shared_head
+
+
+def test_a_damaged_head_is_trained_again(config, tmp_path):
+    trainer = Trainer()
+    config = replace(config, phases=config.phases[:1])
+    first = trainer.train(config)
+    (kept,) = (tmp_path / "cache" / "heads").iterdir()
+    kept.write_bytes(kept.read_bytes()[:100])
+    second = trainer.train(config)
+    assert not second.shared_head
+    assert second.history.equal_curves(first.history)
+
+
+def test_photos_without_validation_are_refused(config):
+    config = override(config, {"split.train": 0.8, "split.validation": 0.0, "split.test": 0.2}, "the test")
+    with pytest.raises(DataError, match="no validation photos"):
+        Trainer().train(config)
+
+
+def test_latency_is_that_of_one_photo(config):
+    assert 0 < Trainer().latency(config, repeats=3) < 60_000
