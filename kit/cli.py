@@ -34,6 +34,7 @@ BUILT_IN = {
     "inspect": "kit.commands.inspecting:inspect",
     "cache": "kit.commands.caching:app",
     "doctor": "kit.commands.doctor:doctor",
+    "report": "reports.cli:report",
 }
 
 _new_app = partial(typer.Typer, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
