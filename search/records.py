@@ -1,0 +1,305 @@
+"""StudyRecord: what a study did, read from its folder alone, without keras, Optuna or the storage.
+
+    study.toml    what was asked for; written once, when the study begins
+    trials.json   every trial with its epochs, the best, latencies; a copy of what the storage knows, rewritten as it grows
+    trials.csv    the same trials for a spreadsheet, one row each, without epochs
+    best/         the run folder of the model that is kept (kit.records)
+
+`optuna.db`, where the study has no storage of its own choosing, belongs to Optuna: `search.study` reads it.
+"""
+
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from kit.errors import StorageError
+from kit.files import read_json, write_json, write_text
+from kit.training.history import EpochRecord, History
+
+SCHEMA_VERSION = 1
+STATES = ("waiting", "running", "complete", "pruned", "failed")
+FINISHED = ("complete", "pruned")
+
+# What can be searched for, and which way is better.
+DIRECTIONS = {
+    "accuracy": "maximize",
+    "log_loss": "minimize",
+    "parameters": "minimize",
+    "multiply_adds": "minimize",
+}
+
+Value = int | float | str | bool
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One trial.
+
+    Attributes:
+        number: Its place in the study, from 0, dense.
+        state: One of STATES. Complete and pruned trials are finished; failed ones are extra.
+        params: Setting -> value, of the searched settings; a setting that did not matter (the learning rate of a phase
+            that trains nothing) is absent.
+        values: One for each objective of the study, in order; empty unless complete. Accuracy and log loss are those of
+            the kept epoch on validation.
+        history: Every epoch so far, phase by phase.
+        started: When it began, ISO 8601 in the machine's local time; None while it waits.
+        seconds: From begin to end; None unless it has ended.
+        error: Why it failed; None unless it did.
+        retry_of: Number of the first trial that this one repeats because its worker died; None for all others.
+        own: True for the user's own configuration, unchanged.
+        shared_head: True where the head came from an earlier trial with the same head, seed, photos and first phase.
+        worker: Which worker ran it: host, process id and a random token.
+    """
+
+    number: int
+    state: str
+    params: Mapping[str, Value] = field(default_factory=dict)
+    values: tuple[float, ...] = ()
+    history: History = field(default_factory=History)
+    started: str | None = None
+    seconds: float | None = None
+    error: str | None = None
+    retry_of: int | None = None
+    own: bool = False
+    shared_head: bool = False
+    worker: str | None = None
+
+    def __post_init__(self):
+        if self.state not in STATES:
+            raise ValueError(f"state must be one of {', '.join(STATES)}, not {self.state!r}")
+        if self.number < 0:
+            raise ValueError(f"number must be 0 or more, not {self.number}")
+
+    @property
+    def finished(self) -> bool:
+        """Whether it counts towards the trials that were asked for."""
+        return self.state in FINISHED
+
+    def kept(self, monitor: str) -> EpochRecord | None:
+        """The epoch whose weights count; None before the first."""
+        return self.history.best(monitor) if len(self.history) else None
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Trials by state."""
+
+    waiting: int = 0
+    running: int = 0
+    complete: int = 0
+    pruned: int = 0
+    failed: int = 0
+
+    @property
+    def finished(self) -> int:
+        """Complete or pruned."""
+        return self.complete + self.pruned
+
+    @classmethod
+    def of(cls, trials: Iterable[TrialRecord]) -> "Counts":
+        """Counts trials."""
+        states = [trial.state for trial in trials]
+        return cls(**{state: states.count(state) for state in STATES})
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """One study.
+
+    Attributes:
+        path: Its folder.
+        name: Its name, in the storage too.
+        created: When this folder was made, ISO 8601.
+        objectives: What was searched for, keys of DIRECTIONS; two make a Pareto study.
+        sampler: `tpe`, `random` or `gp`.
+        pruner: `median` or `none`.
+        seed: Of the sampler.
+        storage: URL of the storage, its password masked.
+        data: `name` of the photos and `fingerprint` of them all.
+        space: Setting -> its range (`low`, `high`, `log`, perhaps `step`) or its `choices`.
+        config: The user's own configuration, as the tables of a run's TOML.
+        trials: By number.
+        best: Number of the trial that is kept; None before one is complete.
+        latency: Number of a trial of the Pareto front -> median milliseconds of one photo; empty before it is measured.
+    """
+
+    path: Path
+    name: str
+    created: str
+    objectives: tuple[str, ...]
+    sampler: str
+    pruner: str
+    seed: int
+    storage: str
+    data: Mapping[str, str]
+    space: Mapping[str, Mapping[str, Any]]
+    config: Mapping[str, Any]
+    trials: tuple[TrialRecord, ...] = ()
+    best: int | None = None
+    latency: Mapping[int, float] = field(default_factory=dict)
+
+    def __post_init__(self):
+        unknown = [name for name in self.objectives if name not in DIRECTIONS]
+        if unknown or not self.objectives:
+            raise ValueError(f"objectives must be some of {', '.join(DIRECTIONS)}, not {list(self.objectives)}")
+
+    @property
+    def counts(self) -> Counts:
+        """Trials by state."""
+        return Counts.of(self.trials)
+
+    @property
+    def monitor(self) -> str:
+        """What picks a trial's epoch: `val_accuracy` or `val_loss`."""
+        return str(self.config["training"]["monitor"])
+
+    def trial(self, number: int) -> TrialRecord:
+        """One trial by its number.
+
+        Raises:
+            KeyError: If there is none.
+        """
+        for trial in self.trials:
+            if trial.number == number:
+                return trial
+        raise KeyError(number)
+
+    def ranked(self) -> list[TrialRecord]:
+        """Complete trials, the best first by the first objective; ties: lower validation loss, then the earlier one."""
+        return sorted((trial for trial in self.trials if trial.state == "complete"), key=self._rank)
+
+    def front(self) -> list[TrialRecord]:
+        """Complete trials that none beats in every objective (the Pareto front), the best of the first objective first.
+
+        Of trials with equal values, the earliest stands for all.
+        """
+        kept: list[TrialRecord] = []
+        for trial in self.ranked():
+            gains = self._gains(trial)
+            # whoever could beat it, or equals it, is no worse in the first objective and so came before
+            if not any(all(a >= b for a, b in zip(self._gains(one), gains, strict=True)) for one in kept):
+                kept.append(trial)
+        return kept
+
+    def _gains(self, trial: TrialRecord) -> tuple[float, ...]:
+        """Values turned so that more is better."""
+        signs = [1 if DIRECTIONS[name] == "maximize" else -1 for name in self.objectives]
+        return tuple(sign * value for sign, value in zip(signs, trial.values, strict=True))
+
+    def _rank(self, trial: TrialRecord) -> tuple[float, ...]:
+        first, *others = (-gain for gain in self._gains(trial))
+        kept = trial.kept(self.monitor)
+        loss = float("inf") if kept is None or kept.val_loss is None else kept.val_loss
+        return (first, *others, loss, trial.number)
+
+    # === Files ===
+
+    @classmethod
+    def load(cls, path: Path) -> "StudyRecord":
+        """The record in a study's folder.
+
+        Raises:
+            StorageError: If it is not one, is damaged, or a newer kit wrote it.
+        """
+        path = Path(path)
+        asked = _read_toml(path / "study.toml")
+        found = read_json(path / "trials.json") if (path / "trials.json").exists() else {"trials": []}
+        try:
+            return cls(
+                path=path,
+                **{name: asked[name] for name in ("name", "created", "sampler", "pruner", "seed", "storage")},
+                **{name: asked[name] for name in ("data", "space", "config")},
+                objectives=tuple(asked["objectives"]),
+                trials=tuple(_trial(entry) for entry in found["trials"]),
+                best=found.get("best"),
+                latency={int(number): ms for number, ms in found.get("latency", {}).items()},
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise StorageError(f"The record of the study in {path} is damaged: {error!r}.") from None
+
+    def write_question(self) -> None:
+        """Writes study.toml."""
+        import tomli_w
+
+        names = ("name", "created", "objectives", "sampler", "pruner", "seed", "storage", "data", "space", "config")
+        content = {"schema_version": SCHEMA_VERSION, "kind": "study", **{name: getattr(self, name) for name in names}}
+        write_text(self.path / "study.toml", tomli_w.dumps(content))
+
+    def write_answers(self) -> None:
+        """Writes trials.json and trials.csv."""
+        content = {
+            "schema_version": SCHEMA_VERSION,
+            "kind": "trials",
+            "best": self.best,
+            "latency": {str(number): ms for number, ms in self.latency.items()},
+            "trials": [_entry(trial) for trial in self.trials],
+        }
+        write_json(self.path / "trials.json", content)
+        write_text(self.path / "trials.csv", self.to_csv())
+
+    def to_csv(self) -> str:
+        """One row a trial: number, state, objectives, searched settings, and how it went; empty cells where unknown."""
+        import csv
+        import io
+
+        from kit.records import escape_cell
+
+        header = ["number", "state", *self.objectives, *self.space]
+        header += ["epochs", "seconds", "started", "retry_of", "own", "shared_head", "latency_ms", "error"]
+        text = io.StringIO(newline="")
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(header)
+        for trial in self.trials:
+            values = trial.values or (None,) * len(self.objectives)
+            cells: list[Any] = [trial.number, trial.state, *values, *(trial.params.get(name) for name in self.space)]
+            cells += [len(trial.history), trial.seconds, trial.started, trial.retry_of, trial.own, trial.shared_head]
+            cells += [self.latency.get(trial.number), trial.error]
+            writer.writerow([escape_cell(cell) if isinstance(cell, str) else cell for cell in cells])
+        return text.getvalue()
+
+
+def is_study(path: Path) -> bool:
+    """Whether a folder is a study's."""
+    return (Path(path) / "study.toml").is_file()
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        asked = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        hint = "`transferkit study list` names the studies here."
+        raise StorageError(f"{path.parent} is not a study's folder: it has no study.toml.", hint) from None
+    except ValueError as error:
+        raise StorageError(f"{path} is not TOML: {error}.") from None
+    if asked.get("kind") != "study":
+        raise StorageError(f"{path} is the record of another thing ({asked.get('kind')!r}), not of a study.")
+    if asked.get("schema_version", 0) > SCHEMA_VERSION:
+        raise StorageError(
+            f"{path} has schema version {asked['schema_version']}; this kit reads up to {SCHEMA_VERSION}.",
+            "Install a newer transferkit.",
+        )
+    return asked
+
+
+def _entry(trial: TrialRecord) -> dict[str, Any]:
+    content = asdict(trial) | {"params": dict(trial.params), "history": history_rows(trial.history)}
+    return {name: value for name, value in content.items() if value not in (None, (), {}, [], False) or name == "values"}
+
+
+def _trial(entry: Mapping[str, Any]) -> TrialRecord:
+    history = history_from_rows(entry.get("history", []))
+    return TrialRecord(**{**entry, "values": tuple(entry["values"]), "history": history})
+
+
+def history_rows(history: History) -> list[list[Any]]:
+    """A history as JSON: one list an epoch, in the order of EpochRecord's fields."""
+    return [list(astuple(record)) for record in history]
+
+
+def history_from_rows(rows: Sequence[Sequence[Any]]) -> History:
+    """Undoes `history_rows`."""
+    return History(tuple(EpochRecord(*row) for row in rows))
