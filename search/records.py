@@ -31,6 +31,8 @@ DIRECTIONS = {
     "multiply_adds": "minimize",
 }
 
+KEPT = ("number", "seconds", "values")  # also where they are 0 or empty, which equal False
+
 Value = int | float | str | bool
 
 
@@ -287,7 +289,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 def _entry(trial: TrialRecord) -> dict[str, Any]:
     content = asdict(trial) | {"params": dict(trial.params), "history": history_rows(trial.history)}
-    return {name: value for name, value in content.items() if value not in (None, (), {}, [], False) or name == "values"}
+    return {name: value for name, value in content.items() if name in KEPT or value not in (None, (), {}, [], False)}
 
 
 def _trial(entry: Mapping[str, Any]) -> TrialRecord:
