@@ -13,7 +13,7 @@ from reports.predictions import Verdict, verdict_photo
 
 LARGEST = 25  # classes in the matrix: more cannot be read
 LARGEST_TABLE = 100
-PAIRS = 8
+PAIRS = 5
 
 
 @dataclass(frozen=True)
@@ -128,8 +128,20 @@ def confusion_figure(facts: ConfusionFacts) -> go.Figure:
     size = min(760, 150 + 44 * len(names)) if len(names) <= 12 else 180 + 26 * len(names)
     figure = new_figure(
         max(300, size),
-        xaxis={"title": {"text": "predicted"}, "tickangle": -40, "automargin": True, "type": "category"},
-        yaxis={"title": {"text": "label"}, "autorange": "reversed", "automargin": True, "type": "category"},
+        xaxis={
+            "title": {"text": "predicted"},
+            "tickangle": -40,
+            "automargin": True,
+            "type": "category",
+            "showgrid": False,
+        },
+        yaxis={
+            "title": {"text": "label"},
+            "autorange": "reversed",
+            "automargin": True,
+            "type": "category",
+            "showgrid": False,
+        },
     )
     figure.add_heatmap(
         x=names,

@@ -70,7 +70,13 @@ def curves_figure(facts: CurvesFacts) -> go.Figure:
         xaxis={"title": {"text": "epoch"}, "anchor": "y3", "dtick": _every(len(facts.history)), "zeroline": False},
         yaxis=share_axis("accuracy", domain=[0.62, 1.0]),
         yaxis2={"title": {"text": "loss (nats)"}, "domain": [0.22, 0.57], "rangemode": "tozero"},
-        yaxis3={"title": {"text": "learning<br>rate"}, "domain": [0.0, 0.15], "rangemode": "tozero", "nticks": 3},
+        yaxis3={
+            "title": {"text": "learning<br>rate"},
+            "domain": [0.0, 0.15],
+            "rangemode": "tozero",
+            "nticks": 3,
+            "exponentformat": "power",
+        },
         hovermode="x unified",
     )
     epochs = [record.epoch for record in facts.history]
@@ -128,7 +134,8 @@ def curves_figure(facts: CurvesFacts) -> go.Figure:
             text=text.label(span.name, 16),
         )
     if facts.kept is not None:
-        figure.add_vline(x=facts.kept, line={"color": VERMILLION, "width": 1, "dash": "dot"})
+        line = {"color": VERMILLION, "width": 1, "dash": "dot"}
+        figure.add_shape(type="line", xref="x", yref="paper", x0=facts.kept, x1=facts.kept, y0=0, y1=1, line=line)
         figure.add_annotation(
             x=facts.kept, y=0.62, yref="paper", yanchor="bottom", showarrow=False, text="kept", xanchor="right"
         )

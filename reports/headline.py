@@ -101,6 +101,10 @@ def _phases(facts: HeadlineFacts) -> Figure | None:
     gain = text.points(after - before)
     if facts.p_value is None:
         return Figure("Fine-tuning", gain, f"{text.name(last)} against {text.name(first)}.")
+    if facts.only_last == facts.only_first == 0:
+        return Figure(
+            "Gain by fine-tuning", gain, f"{text.name(last)} and {text.name(first)} got the same photos right."
+        )
     paired = (
         f"{facts.only_last:,} photos only {text.name(last)} got right, {facts.only_first:,} only {text.name(first)}"
     )
@@ -131,7 +135,7 @@ def _calibration(facts: HeadlineFacts) -> Figure | None:
     if facts.calibration_error is None:
         return None
     scaled = facts.calibration_error_scaled
-    after = "" if scaled is None else f" After temperature scaling, as `predict` speaks: {text.share(scaled)}."
+    after = "" if scaled is None else f" After temperature scaling, as predictions are given: {text.share(scaled)}."
     return Figure(
         "Calibration error",
         text.share(facts.calibration_error),

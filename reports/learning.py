@@ -143,8 +143,8 @@ def learning_section(facts: LearningFacts) -> Section:
     table = Table("Accuracy of the linear model", ("photos", "mean", "lowest draw", "highest draw"), rows)
     chart = Chart("learning-figure", "Learning curve", _see(facts), learning_curve_figure(facts), table)
     lead = (
-        "A linear model on the pretrained features, trained on parts of the training photos and measured on validation: "
-        "a cheap stand-in for the network, whose own accuracy lies higher but bends alike."
+        "A linear model on the pretrained features, trained on parts of the training photos and measured on "
+        "validation: a cheap stand-in for the network, whose own accuracy lies higher but bends alike."
     )
     return Section("learning", title, (chart,), lead)
 

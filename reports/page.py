@@ -62,6 +62,7 @@ def page_of(folder: Path, **options: Any) -> Page:
     """
     from reports.data_page import data_page
     from reports.run_page import run_page
+    from reports.study_page import study_page
 
     kind = kind_of(folder)
     if kind is None:
@@ -69,7 +70,7 @@ def page_of(folder: Path, **options: Any) -> Page:
         raise StorageError(
             f"{folder} {missing}.", "Give the folder that `train`, `inspect` or `study run` printed at its end."
         )
-    pages: dict[str, Callable[..., Page]] = {"run": run_page, "inspection": data_page}
+    pages: dict[str, Callable[..., Page]] = {"run": run_page, "inspection": data_page, "study": study_page}
     return pages[kind](folder, **(options if kind == "run" else {}))
 
 

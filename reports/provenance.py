@@ -151,5 +151,5 @@ def provenance_section(facts: ProvenanceFacts) -> Section:
     for caption, pairs in (("Where it comes from", facts.origin), ("Made with", facts.environment)):
         if pairs:
             rows = tuple((name, text.name(value, 80)) for name, value in pairs)
-            blocks.append(Table(caption, ("", ""), rows))
+            blocks.append(Table(caption, (), rows))
     return Section("provenance", "Provenance", tuple(blocks))

@@ -1,7 +1,8 @@
 """The page of a run: which sections, in which order. What the record lacks becomes a sentence, never an error."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kit.errors import UserError
 from kit.insights.records import Insights
@@ -10,7 +11,7 @@ from kit.training.history import History
 from reports import text
 from reports.blocks import Note, Page
 from reports.calibration import calibration_facts, calibration_section
-from reports.confusion import confusion_facts, confusion_section
+from reports.confusion import ConfusionFacts, Pair, confusion_facts, confusion_section
 from reports.curves import curves_facts, curves_section
 from reports.dataset import dataset_facts, dataset_sections
 from reports.headline import headline, headline_facts
@@ -25,11 +26,60 @@ from reports.predictions import (
 )
 from reports.provenance import network_section, provenance_facts, provenance_section
 
+if TYPE_CHECKING:
+    import pandas  # type: ignore[import-untyped]  # its stubs are a package of their own, not needed to run
+
 _STATUS = {
     "running": "The run has not ended, or was killed: the page shows what is recorded so far.",
     "interrupted": "The run was interrupted: the page shows what is recorded so far.",
     "failed": "The run failed: the page shows what is recorded so far.",
 }
+
+
+@dataclass(frozen=True)
+class Records:
+    """What a run folder holds, however far the run came; what is not there is empty.
+
+    Attributes:
+        manifest: manifest.json.
+        config: The RunConfig; None where it cannot be read.
+        metrics: metrics.json.
+        history: Every epoch.
+        verdicts: predictions.csv without the probability of every class.
+        samples: samples.csv.
+    """
+
+    manifest: dict[str, Any]
+    config: Any
+    metrics: dict[str, Any]
+    history: History
+    verdicts: "pandas.DataFrame"
+    samples: "pandas.DataFrame"
+
+    @classmethod
+    def read(cls, folder: Path) -> "Records":
+        """Reads a run folder.
+
+        Raises:
+            StorageError: If it is no run folder, or a record in it is damaged.
+        """
+        run = RunFolder.open(folder)
+
+        def there(name: str) -> bool:
+            return (folder / name).exists()
+
+        try:
+            config = run.config
+        except UserError:  # killed before config.toml was written, or edited since
+            config = None
+        return cls(
+            run.manifest,
+            config,
+            run.metrics if there("metrics.json") else {},
+            run.history if there("history.csv") else History(),
+            run.verdicts if there("predictions.csv") else make_table({name: [] for name in PREDICTION_COLUMNS}),
+            run.samples if there("samples.csv") else make_table({name: [] for name in SAMPLE_COLUMNS}),
+        )
 
 
 def run_page(folder: Path, grid: int = GRID) -> Page:
@@ -42,46 +92,30 @@ def run_page(folder: Path, grid: int = GRID) -> Page:
     Raises:
         StorageError: If it is no run folder, or a record in it is damaged.
     """
-    run = RunFolder.open(folder)
-    manifest, insights = run.manifest, Insights(run.insights)
+    records, insights = Records.read(folder), Insights(RunFolder(folder).insights)
+    manifest, metrics, verdicts = records.manifest, records.metrics, records.verdicts
     summary, album = insights.summary, insights.album("thumbnails")
-    metrics = run.metrics if (folder / "metrics.json").exists() else {}
-    verdicts = run.verdicts if (folder / "predictions.csv").exists() else _empty(PREDICTION_COLUMNS)
-    history = run.history if (folder / "history.csv").exists() else History()
-    classes = manifest.get("classes", [])
-    split = scored_split(verdicts)
+    classes, split = manifest.get("classes", []), scored_split(verdicts)
     said = predictions_facts(verdicts, summary["sample"], grid)
-    confusion = confusion_facts(split, metrics[split], classes) if split and split in metrics else None
-    pairs = (
-        {pair: pair_verdicts(verdicts, split, pair.label, pair.predicted) for pair in confusion.pairs}
-        if confusion
-        else {}
-    )
-    learning = learning_facts(
-        insights.doubted, insights.learning_curve, metrics.get("validation", {}).get("n", 0), summary["missing"]
-    )
+    confusion = confusion_facts(split, metrics[split], classes) if split in metrics else None
+    pairs = {pair: pair_verdicts(verdicts, split, pair.label, pair.predicted) for pair in _pairs(confusion)}
+    validation = metrics.get("validation", {}).get("n", 0)
+    learning = learning_facts(insights.doubted, insights.learning_curve, validation, summary["missing"])
     provenance = provenance_facts(manifest, folder.resolve().name)
-    samples = run.samples if (folder / "samples.csv").exists() else _empty(SAMPLE_COLUMNS)
-    used = samples[samples["finding"].isna() & samples["split"].notna()]
-    data = dataset_facts(used, len(samples) - len(used), insights.images, insights.findings, classes, album)
-    data_section, samples_section, findings_section = dataset_sections(data, album)
+    used = records.samples[records.samples["finding"].isna() & records.samples["split"].notna()]
+    left_out = len(records.samples) - len(used)
+    data = dataset_facts(used, left_out, insights.images, insights.findings, classes, album)
+    monitor = records.config.training.monitor if records.config else "val_accuracy"
+    looked = (insights.album("activation-predicted"), insights.album("activation-label"))
     sections = (
-        curves_section(curves_facts(history, _monitor(run))),
+        curves_section(curves_facts(records.history, monitor)),
         predictions_section(said, album),
-        maps_section(
-            said,
-            album,
-            insights.album("activation-predicted"),
-            insights.album("activation-label"),
-            summary["missing"].get("activation", ""),
-        ),
+        maps_section(said, album, *looked, summary["missing"].get("activation", "")),
         confusion_section(confusion, pairs, album),
         calibration_section(calibration_facts(verdicts)),
         doubts_section(learning, album),
         learning_section(learning),
-        data_section,
-        samples_section,
-        findings_section,
+        *dataset_sections(data, album),
         network_section(provenance),
         provenance_section(provenance),
     )
@@ -93,6 +127,10 @@ def run_page(folder: Path, grid: int = GRID) -> Page:
         sections=sections,
         notes=_notes(manifest),
     )
+
+
+def _pairs(confusion: ConfusionFacts | None) -> tuple[Pair, ...]:
+    return confusion.pairs if confusion else ()
 
 
 def _subtitle(manifest: dict[str, Any], classes: list[str], folder: Path) -> str:
@@ -115,14 +153,3 @@ def _notes(manifest: dict[str, Any]) -> tuple[Note, ...]:
         notes.append(Note(_STATUS[manifest["status"]] + error, "warning"))
     notes += [Note(text.name(warning, 300), "warning") for warning in manifest.get("warnings", [])[:5]]
     return tuple(notes)
-
-
-def _monitor(run: RunFolder) -> str:
-    try:
-        return run.config.training.monitor
-    except UserError:  # killed before config.toml was written, or edited since: the default, then
-        return "val_accuracy"
-
-
-def _empty(columns: tuple[str, ...]):
-    return make_table({column: [] for column in columns})
