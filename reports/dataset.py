@@ -1,5 +1,6 @@
 """The photos themselves: classes, sizes, colours, samples, and what the audit found."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -118,8 +119,9 @@ def dataset_facts(
         classes: In the model's order.
         album: Only photos in it are sampled.
     """
-    cells = used.groupby(["label", "split"]).size().to_dict()
-    counts = tuple(ClassCount(label, *(int(cells.get((label, split), 0)) for split in SPLITS)) for label in classes)
+    # counted in Python: pandas' text type cannot hold a name that is not UTF-8
+    cells = Counter(zip(used["label"].tolist(), used["split"].tolist(), strict=True))
+    counts = tuple(ClassCount(label, *(cells[label, split] for split in SPLITS)) for label in classes)
     photos = [one.photos for one in counts]
     return DatasetFacts(
         classes=counts,
@@ -133,9 +135,15 @@ def dataset_facts(
 
 def _sizes(images: "pandas.DataFrame", used: "pandas.DataFrame", classes: Sequence[str]) -> Sizes:
     width, height = images["width"].to_numpy(np.float64), images["height"].to_numpy(np.float64)
-    labelled = images[["path", "mean_r", "mean_g", "mean_b"]].merge(used[["path", "label"]], on="path")
-    mean = labelled.groupby("label")[["mean_r", "mean_g", "mean_b"]].mean().round()
-    colours = tuple((label, tuple(int(v) for v in mean.loc[label])) for label in classes if label in mean.index)
+    number = {label: i for i, label in enumerate(classes)}
+    label_of = dict(zip(used["path"].tolist(), used["label"].tolist(), strict=True))
+    at = np.array([number.get(label_of.get(path, ""), len(classes)) for path in images["path"].tolist()], int)
+    seen = np.bincount(at, minlength=len(classes) + 1)
+    sums = [
+        np.bincount(at, images[name].to_numpy(np.float64), len(classes) + 1) for name in ("mean_r", "mean_g", "mean_b")
+    ]
+    red, green, blue = (np.rint(channel / np.maximum(seen, 1)).astype(int).tolist() for channel in sums)
+    colours = tuple((label, (red[i], green[i], blue[i])) for i, label in enumerate(classes) if seen[i])
     megapixels = width * height / 1e6
     top = float(np.quantile(megapixels, 0.995)) or 1.0
     return Sizes(
@@ -143,7 +151,7 @@ def _sizes(images: "pandas.DataFrame", used: "pandas.DataFrame", classes: Sequen
         height=(int(height.min()), float(np.median(height)), int(height.max())),
         megapixels=_histogram(np.minimum(megapixels, top), np.linspace(0, top, BINS + 1)),
         aspect=_histogram(np.clip(width / height, 0.25, 4.0), np.geomspace(0.25, 4.0, BINS + 1)),
-        colours=colours,  # type: ignore[arg-type]  # three numbers each
+        colours=colours,
     )
 
 
@@ -171,9 +179,11 @@ def _groups(findings: Sequence[Mapping[str, Any]]) -> tuple[FindingGroup, ...]:
 def _samples(
     used: "pandas.DataFrame", classes: Sequence[str], album: Mapping[str, bytes]
 ) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    seen = used[used["path"].isin(album.keys())]
-    by_class = {label: tuple(rows["path"][:PER_CLASS]) for label, rows in seen.groupby("label")}
-    return tuple((label, by_class[label]) for label in classes if label in by_class)[:CLASSES_SAMPLED]
+    by_class: dict[str, list[str]] = {label: [] for label in classes}
+    for path, label in zip(used["path"].tolist(), used["label"].tolist(), strict=True):
+        if path in album and label in by_class and len(by_class[label]) < PER_CLASS:
+            by_class[label].append(path)
+    return tuple((label, tuple(paths)) for label, paths in by_class.items() if paths)[:CLASSES_SAMPLED]
 
 
 # === Figures ===

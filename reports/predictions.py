@@ -77,24 +77,28 @@ def predictions_facts(verdicts: "pandas.DataFrame", sample: list[str], size: int
     split = scored_split(verdicts)
     if not split:
         return PredictionsFacts()
-    scored = of_split(verdicts, split)
-    wrong = scored[scored["label"] != scored["predicted"]]
-    worst = wrong.sort_values(["confidence", "path"], ascending=[False, True], kind="stable")[:size]
-    by_path = scored[scored["path"].isin(sample[:size])].set_index("path", drop=False)
-    drawn = by_path.loc[[path for path in sample[:size] if path in by_path.index]] if sample else scored[:size]
-    return PredictionsFacts(split, len(scored), len(wrong), _verdicts(drawn), _verdicts(worst))
+    scored = _verdicts(of_split(verdicts, split))
+    by_path = {verdict.path: verdict for verdict in scored}
+    wrong = sorted((verdict for verdict in scored if not verdict.right), key=_surest)
+    drawn = [by_path[path] for path in sample if path in by_path] or scored
+    return PredictionsFacts(split, len(scored), len(wrong), tuple(drawn[:size]), tuple(wrong[:size]))
 
 
 def pair_verdicts(verdicts: "pandas.DataFrame", split: str, label: str, predicted: str) -> tuple[Verdict, ...]:
     """The most confident mistakes of one kind."""
     scored = of_split(verdicts, split)
     found = scored[(scored["label"] == label) & (scored["predicted"] == predicted)]
-    return _verdicts(found.sort_values(["confidence", "path"], ascending=[False, True], kind="stable")[:PER_PAIR])
+    return tuple(sorted(_verdicts(found), key=_surest)[:PER_PAIR])
 
 
-def _verdicts(rows: "pandas.DataFrame") -> tuple[Verdict, ...]:
+def _surest(verdict: Verdict) -> tuple[float, str]:
+    return (-verdict.confidence, verdict.path)
+
+
+def _verdicts(rows: "pandas.DataFrame") -> list[Verdict]:
+    # no pandas index and no groups of names: its text type cannot hold a path that is not UTF-8
     columns = (rows[name].tolist() for name in ("path", "label", "predicted", "confidence"))
-    return tuple(Verdict(*row) for row in zip(*columns, strict=True))
+    return [Verdict(*row) for row in zip(*columns, strict=True)]
 
 
 # === Sections ===

@@ -16,7 +16,7 @@ def name(text: str | None, limit: int = _KEPT) -> str:
     """A name on one line, without what could steer its surroundings.
 
     Control characters, direction overrides and bytes that are no text (PEP 383) become U+FFFD, line ends a space; the
-    middle of a long name is left out. Right-to-left names stay as they are: the template isolates them.
+    middle of a long name is left out. A name that is read from right to left is isolated from what stands beside it.
 
     Args:
         text: Any string; None and the empty one become a dash.
@@ -24,16 +24,18 @@ def name(text: str | None, limit: int = _KEPT) -> str:
     """
     if not text:
         return "–"
-    safe = "".join(_letter(letter) for letter in text)
-    if len(safe) <= limit:
-        return safe
-    front = (limit - 1) * 2 // 3
-    return f"{safe[:front]}…{safe[len(safe) - (limit - 1 - front) :]}"
+    safe = "".join(map(_letter, text))
+    if len(safe) > limit:
+        front = (limit - 1) * 2 // 3
+        safe = f"{safe[:front]}…{safe[len(safe) - (limit - 1 - front) :]}"
+    return (
+        f"{_ISOLATE}{safe}{_END}" if any(unicodedata.bidirectional(letter) in ("R", "AL") for letter in safe) else safe
+    )
 
 
 def label(text: str | None, limit: int = 24) -> str:
-    """A name as a figure shows it: plotly reads a little HTML in every text, so that is escaped; direction isolated."""
-    return f"{_ISOLATE}{html.escape(name(text, limit), quote=False)}{_END}"
+    """A name as a figure shows it: plotly reads a little HTML in every text, so that is escaped."""
+    return html.escape(name(text, limit), quote=False)
 
 
 def labels(texts: list[str], limit: int = 24) -> list[str]:

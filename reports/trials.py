@@ -18,6 +18,7 @@ LINES = 100
 TABLE = 500
 FEWEST = 4  # complete trials below which nothing is said of what mattered
 TREES = 100
+GRID = 30  # places each way at which the forest is asked
 DEPTH, RATE = "phases.1.unfreeze_depth", "phases.1.learning_rate"
 OBJECTIVES = {
     "accuracy": "validation accuracy",
@@ -269,8 +270,8 @@ def contour_figure(facts: TrialsFacts) -> go.Figure | None:
 
     values = [trial.values[0] for trial in trials]
     forest = RandomForestRegressor(TREES, random_state=0).fit(np.column_stack([depths, np.log(rates)]), values)
-    across = np.linspace(min(depths), max(depths), 25)
-    up = np.geomspace(min(rates), max(rates), 25)
+    across = np.linspace(min(depths), max(depths), GRID)
+    up = np.geomspace(min(rates), max(rates), GRID)
     grid = np.array([(x, np.log(y)) for y in up for x in across])
     figure = new_figure(
         400,
@@ -278,17 +279,16 @@ def contour_figure(facts: TrialsFacts) -> go.Figure | None:
         xaxis={"title": {"text": "unfreeze depth"}, "dtick": 1 if max(depths) - min(depths) <= 12 else None},
         yaxis={"title": {"text": "learning rate"}, "type": "log", "exponentformat": "power"},
     )
-    figure.add_contour(
-        x=across.tolist(),
-        y=up.tolist(),
-        z=forest.predict(grid).reshape(25, 25).tolist(),
-        colorscale=SHADES,
-        reversescale=not facts.higher,
-        contours={"coloring": "fill"},
-        line={"width": 0},
-        colorbar={"title": {"text": ""}, "tickformat": _digits(facts), "thickness": 12},
-        hoverinfo="skip",
-    )
+    surface = {
+        "x": across.tolist(),
+        "y": up.tolist(),
+        "z": forest.predict(grid).reshape(GRID, GRID).tolist(),
+        "hoverinfo": "skip",
+    }
+    bar = {"tickformat": _digits(facts), "thickness": 12}
+    # filled contours would lie upon each other, and their see-through colours add up
+    figure.add_heatmap(**surface, colorscale=SHADES, reversescale=not facts.higher, colorbar=bar)
+    figure.add_contour(**surface, contours={"coloring": "none"}, line={"color": GREY, "width": 1}, showscale=False)
     figure.add_scatter(
         x=depths,
         y=rates,

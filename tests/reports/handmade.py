@@ -15,7 +15,7 @@ from kit.training.history import EpochRecord, History
 from search.records import StudyRecord, TrialRecord
 
 SPLITS = ("train", "validation", "test")
-# What names may hold: markup, plotly's templates and markup, mathematics, right to left, line ends, length, stray bytes.
+# What names may hold: markup, plotly's templates, mathematics, right to left, line ends, length, stray bytes, formulas.
 HOSTILE = (
     "</script><script>document.title='owned'</script>",
     "<img src=x onerror=\"document.title='owned'\">",
