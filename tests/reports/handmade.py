@@ -79,7 +79,7 @@ def make_run(
     labels = np.repeat(np.arange(len(classes)), per_class)
     paths = [f"{classes[label]}/{number:05d}.jpg" for number, label in enumerate(labels)]
     split = np.array([splits[number % len(splits)] for number in range(len(labels))])
-    final, first = (_said(random, labels, len(classes), sure) for sure in (3.0, 2.0))
+    final, first = (_said(random, labels, len(classes), sure) for sure in (1.6, 1.2))
     names = np.array(classes, dtype=object)
     texts = {"path": paths, "split": split.tolist(), "label": names[labels].tolist()}
     run.write_samples(make_table(_samples(texts)))
