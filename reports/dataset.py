@@ -122,11 +122,11 @@ def dataset_facts(
     # counted in Python: pandas' text type cannot hold a name that is not UTF-8
     cells = Counter(zip(used["label"].tolist(), used["split"].tolist(), strict=True))
     counts = tuple(ClassCount(label, *(cells[label, split] for split in SPLITS)) for label in classes)
-    photos = [one.photos for one in counts]
+    smallest = min((one.photos for one in counts), default=0)
     return DatasetFacts(
         classes=counts,
         left_out=left_out,
-        imbalance=max(photos) / min(photos) if photos and min(photos) else None,
+        imbalance=max(one.photos for one in counts) / smallest if smallest else None,
         sizes=_sizes(images, used, classes) if len(images) else None,
         findings=_groups(findings),
         samples=_samples(used, classes, album),

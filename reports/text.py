@@ -35,7 +35,7 @@ def name(text: str | None, limit: int = _KEPT) -> str:
 
 def label(text: str | None, limit: int = 24) -> str:
     """A name as a figure shows it: plotly reads a little HTML in every text, so that is escaped."""
-    return html.escape(name(text, limit), quote=False)
+    return html.escape(name(text, limit), quote=False).replace("$", "&#36;")  # two of them would be mathematics
 
 
 def labels(texts: list[str], limit: int = 24) -> list[str]:

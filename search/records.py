@@ -11,7 +11,6 @@
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 

@@ -85,7 +85,7 @@ def per_class(labels: Sequence[object], count: int = PER_CLASS) -> list[int]:
 def in_findings(findings: Iterable[Finding]) -> list[str]:
     """Paths named by the first FINDINGS_SHOWN findings of each kind, at most PER_FINDING of each."""
     shown: dict[str, int] = defaultdict(int)
-    paths = []
+    paths: list[str] = []
     for finding in findings:
         shown[finding.kind] += 1
         if shown[finding.kind] <= FINDINGS_SHOWN:

@@ -33,6 +33,8 @@ def reduce(features, fit_on: np.ndarray, classes: int, seed: int) -> np.ndarray:
 
     places = _at_most(fit_on, LARGEST_FIT, seed)
     read = features[places].astype(np.float32)
+    if not np.ptp(read, axis=0).any():  # all photos alike
+        return np.zeros((len(features), 1), np.float32)
     count = max(1, min(COMPONENTS, read.shape[1], (len(places) - classes) // PHOTOS_PER_COMPONENT))
     pca = PCA(count, svd_solver="covariance_eigh").fit(read)
     # components of no variance (all photos alike) would make the discriminant analysis singular
@@ -111,7 +113,7 @@ def _probabilities(x: np.ndarray, labels: np.ndarray, asked: np.ndarray, classes
 
     known = np.unique(labels)
     result = np.zeros((len(asked), classes), np.float32)
-    if len(known) < 2 or len(labels) <= len(known):
+    if len(known) < 2 or len(labels) <= len(known) or not np.ptp(x, axis=0).any():
         result[:, known] = 1 / len(known)
         return result
     model = LinearDiscriminantAnalysis(solver="svd").fit(x, labels)

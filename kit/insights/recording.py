@@ -1,7 +1,7 @@
 """Composes the insights of a run, after its model is saved. It imports keras through what it is given."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -11,7 +11,7 @@ from kit.data.pixels import ensure_pixels
 from kit.insights import album
 from kit.insights.activation import activation_maps, jpeg, spotlight
 from kit.insights.probe import learning_curve, most_doubted, out_of_fold, reduce
-from kit.insights.records import Insights
+from kit.insights.records import CURVE_COLUMNS, Insights
 from kit.records import RunFolder, make_table
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ def record_insights(
         activations: What it was trained on.
         probabilities: Of the model that is kept, (photos, classes).
     """
-    insights, missing = Insights(run.insights), {}
+    insights = Insights(run.insights)
+    missing: dict[str, str] = {}
     scored = next(
         (found for split in ("test", "validation") if len(found := dataset.indices(split))), np.array([], int)
     )
@@ -91,8 +92,8 @@ def _probe(insights: Insights, missing: dict, dataset: Dataset, pooled: "Rows", 
     curve = learning_curve(reduced, dataset.labels, train, validation, classes, seed)
     if not curve:
         missing["learning_curve"] = "There are too few training photos for parts of them to be compared."
-    rows = list(zip(*curve, strict=True)) or [[], [], []]
-    insights.write_table("learning_curve", make_table(dict(zip(("photos", "draw", "accuracy"), rows, strict=True))))
+    rows = {name: [point[k] for point in curve] for k, name in enumerate(CURVE_COLUMNS)}
+    insights.write_table("learning_curve", make_table(rows))
     return doubted
 
 
@@ -139,7 +140,7 @@ def _feature_maps(session: "Session", dataset: Dataset, activations: "Activation
     return compile_forward(session.classifier.feature_maps(start))(filled)[0][: len(rows)]
 
 
-def _pixels(session: "Session", dataset: Dataset, places: Sequence[int]) -> np.ndarray:
+def _pixels(session: "Session", dataset: Dataset, places: Sequence[int] | np.ndarray) -> np.ndarray:
     """What the model saw of some photos: uint8 (n, size, size, 3), 0-255, from the store."""
     config = session.config
     (rows,) = ensure_pixels(
@@ -157,7 +158,7 @@ def _pixels(session: "Session", dataset: Dataset, places: Sequence[int]) -> np.n
 def _images(dataset: Dataset):
     """Size and colour of every photo."""
     facts = dataset.facts
-    columns = {
+    columns: dict[str, Any] = {
         "path": list(dataset.paths),
         "width": np.array([fact.width for fact in facts], np.int64),
         "height": np.array([fact.height for fact in facts], np.int64),

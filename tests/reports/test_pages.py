@@ -178,7 +178,7 @@ def test_names_become_one_printable_line(given, shown):
 
 def test_labels_of_a_figure_are_escaped_and_stay_different():
     long = ["n" * 50 + "a" + "n" * 50, "n" * 50 + "b" + "n" * 50]
-    assert text.label("<b>&") == "&lt;b&gt;&amp;"
+    assert text.label("<b>& $x$") == "&lt;b&gt;&amp; &#36;x&#36;"
     assert len(set(text.labels(long))) == 2
 
 
