@@ -278,8 +278,7 @@ def _warnings(facts: ComparisonFacts) -> tuple[Note, ...]:
 def _twins(pair: PairFacts) -> str:
     return (
         f"{text.name(pair.first)} and {text.name(pair.second)} are the same configuration on two backends: they say "
-        f"the same of {pair.same:,} of {pair.common:,} photos. Random streams differ between backends, so some of it "
-        "is another seed."
+        f"the same of {pair.same:,} of {pair.common:,} photos. Random streams differ between backends, as two seeds do."
     )
 
 
