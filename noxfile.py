@@ -2,6 +2,7 @@
 
     tests(jax), tests(tensorflow)   the suite, once a backend, against the installed package
     parity                          both backends in one environment: trained on one, loaded on the other
+    browser                         the pages in headless Chromium (on PATH, or named by CHROMIUM); axe-core from npm
     lint                            ruff: rules and format
     types                           mypy
     python_versions                 not by default: the suite on every supported Python that is on this machine
@@ -10,18 +11,19 @@
 What follows `--` goes to pytest: `nox -R -s "tests(jax)" -- -k weights`.
 """
 
+import os
 import shutil
 
 import nox
 
-nox.options.sessions = ["lint", "types", "tests", "parity"]
+nox.options.sessions = ["lint", "types", "tests", "parity", "browser"]
 # Under CI=true nox would fail where an interpreter of python_versions is missing; so it says "skipped" there as well.
 nox.options.error_on_missing_interpreters = False
 
 PROJECT = nox.project.load_toml("pyproject.toml")["project"]
 BACKENDS = [nox.param(name, id=name) for name in ("jax", "tensorflow")]
 # Minor versions are pinned: a new one finds new faults in old code, and that should be a change of its own.
-RUFF, MYPY = "ruff==0.17.*", "mypy==2.4.*"
+RUFF, MYPY, AXE = "ruff==0.17.*", "mypy==2.4.*", "axe-core@4"
 
 
 @nox.session
@@ -51,6 +53,20 @@ def parity(session: nox.Session) -> None:
     """What holds between the backends."""
     _install(session, "jax,tensorflow,test")
     session.run("pytest", "tests/parity", *session.posargs)
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """The pages in headless Chromium, drawn from records made by hand; skipped where there is no Chromium."""
+    if not (os.environ.get("CHROMIUM") or shutil.which("chromium")):
+        session.skip("there is no Chromium: install it, or name it in CHROMIUM")
+    _install(session, "jax,test,browser")
+    folder = session.create_tmp()
+    session.run("npm", "install", "--silent", "--prefix", folder, AXE, external=True)
+    axe = os.path.join(os.path.abspath(folder), "node_modules", "axe-core", "axe.min.js")
+    session.run(
+        "pytest", "tests/reports/test_browser.py", *session.posargs, env={"KERAS_BACKEND": "jax", "AXE_CORE": axe}
+    )
 
 
 @nox.session(python=["3.11", "3.12", "3.13"], default=False)

@@ -35,6 +35,7 @@ BUILT_IN = {
     "cache": "kit.commands.caching:app",
     "doctor": "kit.commands.doctor:doctor",
     "study": "search.cli:app",
+    "report": "reports.cli:report",
 }
 
 _new_app = partial(typer.Typer, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)

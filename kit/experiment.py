@@ -26,7 +26,9 @@ from kit.data.sources import SPLITS, load_samples
 from kit.errors import ConfigError, DataError, StorageError
 from kit.evaluation import fit_temperature, mcnemar, score
 from kit.files import atomic_path, write_json
+from kit.insights.recording import record_insights
 from kit.model.weights import Weights, resolve
+from kit.pages import draw_page
 from kit.predict import Predictor, load_classifier, require_finished
 from kit.records import RunFolder, StageClock, default_run_path, make_table
 from kit.training.history import History
@@ -288,6 +290,8 @@ def _finish(run: RunFolder, dataset: Dataset, session: "Session", clock: StageCl
             _write_scores(run, dataset, by_phase, [phase.name for phase in session.phases])
         with clock.stage("saving"), atomic_path(run.model_path) as temporary:
             session.classifier.full().save(temporary)
+        with clock.stage("insights"):
+            record_insights(run, dataset, session, activations, by_phase[-1])
         run.update_manifest(status="finished", error=None, stages=clock.stages, network=session.describe())
         shutil.rmtree(run.checkpoints, ignore_errors=True)
     except BaseException as error:
@@ -299,6 +303,7 @@ def _finish(run: RunFolder, dataset: Dataset, session: "Session", clock: StageCl
         with suppress(StorageError, OSError):  # a full disk must not hide the first error
             run.update_manifest(status=status, stages=clock.stages, error=f"{type(error).__name__}: {error}")
         raise
+    draw_page(run.path)
 
 
 def _write_scores(run: RunFolder, dataset: Dataset, by_phase: Sequence[np.ndarray], names: Sequence[str]) -> None:

@@ -198,6 +198,11 @@ class RunFolder:
         write_table(self.path / "history.csv", history.to_frame(), HISTORY_COLUMNS)
 
     @property
+    def verdicts(self) -> "pandas.DataFrame":
+        """`predictions` without p_<class>, which take far more memory than all else where there are many classes."""
+        return _narrow(read_table(self.path / "predictions.csv", PREDICTION_COLUMNS, only=True))
+
+    @property
     def predictions(self) -> "pandas.DataFrame":
         """What the model said of every photo that was scored; `confidence` and p_<class> are float32, 0 to 1."""
         return _narrow(read_table(self.path / "predictions.csv", PREDICTION_COLUMNS))
@@ -329,19 +334,31 @@ def write_table(path: Path, frame: "pandas.DataFrame", columns: Sequence[str]) -
     write_text(path, "".join(f"{','.join(row)}\n" for row in zip(*cells, strict=True)))
 
 
-def read_table(path: Path, columns: Sequence[str]) -> "pandas.DataFrame":
+def read_table(path: Path, columns: Sequence[str], *, only: bool = False) -> "pandas.DataFrame":
     """Reads what `write_table` wrote: text columns as str or None, others as int64 where all cells are, else float64.
+
+    Args:
+        path: The file.
+        columns: Those it must have.
+        only: Leaves all other columns out, and never holds them in memory.
 
     Raises:
         StorageError: If the file is missing or damaged, or lacks one of `columns`.
     """
     try:
         with storage_errors(path), open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
-            header, *rows = csv.reader(file, strict=True)
-        for number, row in enumerate(rows, start=1):
-            if len(row) != len(header):
-                raise ValueError(f"row {number} has {len(row)} cells, not {len(header)}")
-        table = make_table({name: _column(name, [row[i] for row in rows]) for i, name in enumerate(header)})
+            rows = csv.reader(file, strict=True)
+            header = next(rows, [])
+            if not header:
+                raise ValueError("it is empty")
+            kept = {name: i for i, name in enumerate(header) if name in columns or not only}
+            cells: list[list[str]] = [[] for _ in kept]
+            for number, row in enumerate(rows, start=1):
+                if len(row) != len(header):
+                    raise ValueError(f"row {number} has {len(row)} cells, not {len(header)}")
+                for column, i in zip(cells, kept.values(), strict=True):
+                    column.append(row[i])
+        table = make_table({name: _column(name, column) for name, column in zip(kept, cells, strict=True)})
     except FileNotFoundError:
         raise StorageError(f"There is no file {path}.", "The run has not come that far.") from None
     except (ValueError, csv.Error) as error:

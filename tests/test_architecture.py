@@ -20,7 +20,15 @@ LAYERS = [
     ("kit", 6),
     ("search", 7),
 ]
-FOR_REPORTS = ("kit.records", "kit.training.history", "kit.files", "kit.errors", "search.records", "reports")
+FOR_REPORTS = (
+    "kit.records",
+    "kit.insights.records",
+    "kit.training.history",
+    "kit.files",
+    "kit.errors",
+    "search.records",
+    "reports",
+)
 BACKENDS = {"keras", "jax", "tensorflow"}
 
 

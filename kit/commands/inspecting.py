@@ -197,7 +197,7 @@ def _quantiles(values: list[int]) -> dict[str, float] | None:
 
 
 def write_record(folder: Path, data: str, split_seed: int, inspection: Inspection, summary: dict[str, Any]) -> None:
-    """Writes the three files of the record; it is whole once the manifest's status is `finished`."""
+    """Writes the files of the record; it is whole once the manifest's status is `finished`."""
     from kit.files import write_json, write_text
 
     _refuse_other_content(folder)
@@ -216,7 +216,21 @@ def write_record(folder: Path, data: str, split_seed: int, inspection: Inspectio
     write_json(folder / "manifest.json", manifest)
     write_text(folder / "samples.csv", table_text(inspection))
     write_json(folder / "findings.json", [asdict(finding) for finding in inspection.findings])
+    write_thumbnails(folder, inspection)
     write_json(folder / "manifest.json", {**manifest, "status": "finished"})
+
+
+def write_thumbnails(folder: Path, inspection: Inspection) -> None:
+    """Pictures for a page: photos of each class, and those that findings name."""
+    from kit.insights import album
+    from kit.insights.records import Insights
+
+    read = [sample for sample, fact, _, _ in inspection.rows if not fact.problem]
+    named = set(album.in_findings(inspection.findings))
+    chosen = [read[place] for place in album.per_class([sample.label for sample in read])]
+    chosen += [sample for sample in read if sample.path in named]
+    files = {sample.path: sample.file for sample in chosen[: album.LARGEST]}
+    Insights(folder).write_album("thumbnails", album.thumbnails_of_files(files))
 
 
 def table_text(inspection: Inspection) -> str:

@@ -124,7 +124,8 @@ def _show(run: "RunFolder", as_json: bool) -> None:
     if as_json:
         print(json.dumps({"run": str(run.path), "status": run.manifest["status"], "metrics": metrics}))
         return
-    print("\n".join([*score_lines(metrics), *_phase_lines(metrics), f"Run folder: {run.path}"]))
+    page = [f"Page: {run.report_path}"] if run.report_path.exists() else []
+    print("\n".join([*score_lines(metrics), *_phase_lines(metrics), *page, f"Run folder: {run.path}"]))
 
 
 def score_lines(metrics: dict[str, Any]) -> list[str]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from kit.config import RunConfig
 from kit.data.audit import Audit, audit, data_fingerprint, settle
-from kit.data.findings import Finding
+from kit.data.findings import Finding, ImageFacts
 from kit.data.sources import SPLITS, SampleSet, load_samples
 from kit.data.split import assign_splits
 from kit.errors import DataError
@@ -24,6 +24,7 @@ class Dataset:
         paths: As recorded, n of them.
         files: Where they are.
         keys: SHA-256 of each file's bytes, 64 hex digits.
+        facts: What the audit knows of each file.
         labels: Class numbers, int (n,).
         splits: `train`, `validation` or `test`, (n,).
         groups: Photos of one group share a split.
@@ -38,6 +39,7 @@ class Dataset:
     paths: tuple[str, ...]
     files: tuple[Path, ...]
     keys: tuple[str, ...]
+    facts: tuple[ImageFacts, ...]
     labels: np.ndarray
     splits: np.ndarray
     groups: tuple[str, ...]
@@ -87,6 +89,7 @@ def build_dataset(found: SampleSet, audited: Audit, config: RunConfig) -> Datase
         paths=tuple(sample.path for sample in usable.samples),
         files=tuple(sample.file for sample in usable.samples),
         keys=tuple(facts.sha256 for facts in usable.facts),
+        facts=usable.facts,
         labels=np.array([number[label] for label in labels]),
         splits=np.array(splits),
         groups=usable.groups,

@@ -60,6 +60,15 @@ class Classifier:
         inputs, (features,) = self._apply(start, (self.backbone.cut(0),))
         return keras.Model(inputs, self.head(keras.layers.GlobalAveragePooling2D()(features)))
 
+    def feature_maps(self, start: Cut) -> keras.Model:
+        """The part from a cut point to the backbone's output before the pooling, for inference.
+
+        Args:
+            start: Where it begins; the deepest cut begins at uint8 pixels.
+        """
+        inputs, outputs = self._apply(start, (self.backbone.cut(0),))
+        return keras.Model(inputs, outputs)
+
     def unfreeze(self, cut: Cut) -> None:
         """Makes the head and the backbone's layers above `cut` trainable, but never batch normalisation."""
         above = set()

@@ -1,0 +1,63 @@
+"""Class activation maps in closed form: where in the photo the evidence for a class lies.
+
+B. Zhou et al., Learning deep features for discriminative localization, CVPR 2016. The head is a dense ReLU layer and a
+softmax on averaged features, so on one photo it is linear in them: with the hidden units that are on,
+
+    logit_c = sum_k pooled_k · v_k + constant,    v_k = sum_(j on) W1[k, j] · W2[j, c],
+
+and pooled_k is the mean of feature map k. So M_c(y, x) = sum_k F_k(y, x) · v_k is the evidence at a place: its mean and
+the constant add up to the logit. For this head it equals Grad-CAM; it takes neither gradients nor a backend.
+"""
+
+import io
+
+import numpy as np
+from PIL import Image
+
+DARKEST = 0.22  # of the photo's brightness, where there is no evidence
+
+
+def activation_maps(
+    features: np.ndarray, hidden: tuple[np.ndarray, np.ndarray] | None, output: np.ndarray, targets: np.ndarray
+) -> np.ndarray:
+    """Evidence for a class at every place.
+
+    Args:
+        features: The backbone's output, float (n, height, width, channels).
+        hidden: Kernel (channels, units) and bias (units,) of the dense ReLU layer; None where there is none.
+        output: Kernel of the softmax layer, (units, classes), or (channels, classes) where nothing is hidden.
+        targets: The class asked about, int (n,).
+
+    Returns:
+        float32 (n, height, width), in units of the logit.
+    """
+    features = features.astype(np.float32)
+    towards = output.T[targets]  # (n, units)
+    if hidden is not None:
+        kernel, bias = hidden
+        on = features.mean(axis=(1, 2)) @ kernel + bias > 0
+        towards = (on * towards) @ kernel.T
+    return np.einsum("nyxk,nk->nyx", features, towards, dtype=np.float32)
+
+
+def spotlight(pixels: np.ndarray, evidence: np.ndarray, strongest: float, side: int) -> Image.Image:
+    """The photo, bright where the evidence is and dark elsewhere: needs no colour, and so no colour vision.
+
+    Args:
+        pixels: uint8 (size, size, 3), 0-255.
+        evidence: Float (height, width); what is negative counts as none.
+        strongest: The evidence that is shown at full brightness; more than 0, or nothing is lit.
+        side: Of the result, in pixels.
+    """
+    share = np.clip(evidence / strongest, 0, 1) if strongest > 0 else np.zeros_like(evidence)
+    mask = Image.fromarray((share * 255).astype(np.uint8)).resize((side, side), Image.Resampling.BICUBIC)
+    photo = np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR), np.float32)
+    light = DARKEST + (1 - DARKEST) * np.asarray(mask, np.float32)[..., None] / 255
+    return Image.fromarray((photo * light).astype(np.uint8))
+
+
+def jpeg(image: Image.Image, quality: int) -> bytes:
+    """An image as the bytes of a JPEG."""
+    content = io.BytesIO()
+    image.save(content, "JPEG", quality=quality)
+    return content.getvalue()

@@ -1,0 +1,124 @@
+"""Insights as files, written and read without keras.
+
+    insights.json       schema version, the paths of the sampled grid, and why something is missing
+    thumbnails.zip      small JPEGs of the photos that a page may show
+    activation-predicted.zip, activation-label.zip      the same of mistakes, lit where the model saw the class
+    images.csv          path, width, height, bytes, mean_r, mean_g, mean_b
+    doubted.csv         path, split, label, predicted, p_label, p_predicted: most doubted first
+    learning_curve.csv  photos, draw, accuracy
+    findings.json       of the audit (kit.data.findings.Finding as a dict)
+
+A file that is not there reads as empty: older runs and interrupted ones have a page too.
+"""
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kit.errors import StorageError
+from kit.files import read_json, storage_errors, write_bytes, write_json
+from kit.records import make_table, read_table, write_table
+
+if TYPE_CHECKING:
+    import pandas  # type: ignore[import-untyped]  # its stubs are a package of their own, not needed to run
+
+SCHEMA_VERSION = 1
+IMAGE_COLUMNS = ("path", "width", "height", "bytes", "mean_r", "mean_g", "mean_b")
+DOUBTED_COLUMNS = ("path", "split", "label", "predicted", "p_label", "p_predicted")
+CURVE_COLUMNS = ("photos", "draw", "accuracy")
+_INDEX = "index.json"
+
+
+@dataclass(frozen=True)
+class Insights:
+    """The folder `insights` of a run, or the folder of an inspection.
+
+    Attributes:
+        folder: Where the files lie.
+    """
+
+    folder: Path
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """`sample` (paths of the grid, in the order drawn) and `missing` (what is not there -> why)."""
+        path = self.folder / "insights.json"
+        content = read_json(path) if path.exists() else {}
+        return {"sample": [], "missing": {}, **content}
+
+    def write_summary(self, sample: list[str], missing: Mapping[str, str]) -> None:
+        """Writes `summary`; what cannot be computed says why in `missing`."""
+        content = {"schema_version": SCHEMA_VERSION, "sample": sample, "missing": dict(missing)}
+        write_json(self.folder / "insights.json", content)
+
+    @property
+    def findings(self) -> list[dict[str, Any]]:
+        """What the audit found: kind, severity, paths, message."""
+        path = self.folder / "findings.json"
+        return read_json(path) if path.exists() else []
+
+    def album(self, name: str) -> dict[str, bytes]:
+        """Path of a photo -> JPEG.
+
+        Args:
+            name: `thumbnails`, `activation-predicted` or `activation-label`.
+
+        Raises:
+            StorageError: If the file is damaged.
+        """
+        return read_album(self.folder / f"{name}.zip")
+
+    def write_album(self, name: str, photos: Mapping[str, bytes]) -> None:
+        """Writes `album`."""
+        write_album(self.folder / f"{name}.zip", photos)
+
+    @property
+    def images(self) -> "pandas.DataFrame":
+        """Size in pixels, bytes and mean colour (0-255) of the photos that were used."""
+        return self._table("images.csv", IMAGE_COLUMNS)
+
+    @property
+    def doubted(self) -> "pandas.DataFrame":
+        """Photos whose label a model that has not seen them finds unlikely; probabilities 0 to 1."""
+        return self._table("doubted.csv", DOUBTED_COLUMNS)
+
+    @property
+    def learning_curve(self) -> "pandas.DataFrame":
+        """Validation accuracy of a linear model over the number of training photos, several draws of each number."""
+        return self._table("learning_curve.csv", CURVE_COLUMNS)
+
+    def write_table(self, name: str, frame: "pandas.DataFrame") -> None:
+        """Writes `images`, `doubted` or `learning_curve`."""
+        columns = {"images": IMAGE_COLUMNS, "doubted": DOUBTED_COLUMNS, "learning_curve": CURVE_COLUMNS}[name]
+        write_table(self.folder / f"{name}.csv", frame, columns)
+
+    def _table(self, name: str, columns: tuple[str, ...]) -> "pandas.DataFrame":
+        path = self.folder / name
+        return read_table(path, columns) if path.exists() else make_table({column: [] for column in columns})
+
+
+def write_album(path: Path, photos: Mapping[str, bytes]) -> None:
+    """Writes an album, one zip: it appears whole, and its bytes depend on the photos alone."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:  # stored, not deflated: JPEGs do not shrink
+        # JSON keeps any path: bytes that are not UTF-8 (PEP 383), line ends, 255 characters
+        archive.writestr(zipfile.ZipInfo(_INDEX), json.dumps(list(photos)))
+        for number, photo in enumerate(photos.values()):
+            archive.writestr(zipfile.ZipInfo(f"{number:06d}.jpg"), photo)
+    write_bytes(path, content.getvalue())
+
+
+def read_album(path: Path) -> dict[str, bytes]:
+    """Path of a photo -> JPEG; empty where there is no album."""
+    if not path.exists():
+        return {}
+    try:
+        with storage_errors(path), zipfile.ZipFile(path) as archive:
+            paths = json.loads(archive.read(_INDEX))
+            return {photo: archive.read(f"{number:06d}.jpg") for number, photo in enumerate(paths)}
+    except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
+        raise StorageError(f"{path} is damaged: {error}.", "Delete it: the page is drawn without photos.") from None

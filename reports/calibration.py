@@ -1,0 +1,242 @@
+"""Whether the model's confidence can be believed, and what abstaining would bring."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import plotly.graph_objects as go
+
+from reports import text
+from reports.blocks import Chart, Note, Section, Table
+from reports.charts import BLUE, GREY, VERMILLION, new_figure, share_axis
+from reports.predictions import of_split, scored_split
+
+if TYPE_CHECKING:
+    import pandas  # type: ignore[import-untyped]  # its stubs are a package of their own, not needed to run
+
+BINS = 15  # as in the calibration error of metrics.json
+THRESHOLDS = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.975, 0.99)
+TARGET = 0.95
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Photos whose confidence lies in (low, high].
+
+    Attributes:
+        low: Lower end.
+        high: Upper end.
+        n: Photos.
+        right: Of which the model got this many right.
+        confidence: Their mean confidence; None for no photos.
+    """
+
+    low: float
+    high: float
+    n: int
+    right: int
+    confidence: float | None
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share that the model got right; None for no photos."""
+        return self.right / self.n if self.n else None
+
+
+@dataclass(frozen=True)
+class Abstention:
+    """What is left if the model keeps silent below a threshold.
+
+    Attributes:
+        threshold: Least confidence at which it speaks.
+        kept: Share of photos on which it does.
+        accuracy: Of those; None where it never speaks.
+    """
+
+    threshold: float
+    kept: float
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
+class CalibrationFacts:
+    """Confidence against truth, on one split.
+
+    Attributes:
+        split: Which photos; empty where nothing was scored.
+        n: How many.
+        bins: BINS of equal width.
+        abstention: One for each of THRESHOLDS.
+        mean_confidence: Of all photos.
+        accuracy: Of all photos.
+    """
+
+    split: str = ""
+    n: int = 0
+    bins: tuple[Bin, ...] = ()
+    abstention: tuple[Abstention, ...] = ()
+    mean_confidence: float | None = None
+    accuracy: float | None = None
+
+
+def calibration_facts(verdicts: "pandas.DataFrame") -> CalibrationFacts:
+    """From predictions.csv; the model's own confidence, before temperature scaling."""
+    split = scored_split(verdicts)
+    if not split:
+        return CalibrationFacts()
+    scored = of_split(verdicts, split)
+    confidence = np.minimum(scored["confidence"].to_numpy(np.float64), 1.0)
+    right = (scored["label"] == scored["predicted"]).to_numpy()
+    edges = np.linspace(0, 1, BINS + 1)
+    place = np.searchsorted(edges[1:-1], confidence, side="left")
+    bins = tuple(_bin(edges[k], edges[k + 1], confidence[place == k], right[place == k]) for k in range(BINS))
+    abstention = tuple(
+        Abstention(threshold, float(spoken.mean()), float(right[spoken].mean()) if spoken.any() else None)
+        for threshold in THRESHOLDS
+        for spoken in [confidence >= threshold]
+    )
+    return CalibrationFacts(split, len(scored), bins, abstention, float(confidence.mean()), float(right.mean()))
+
+
+def _bin(low: float, high: float, confidence: np.ndarray, right: np.ndarray) -> Bin:
+    mean = float(confidence.mean()) if len(confidence) else None
+    return Bin(float(low), float(high), len(confidence), int(right.sum()), mean)
+
+
+def reliability_figure(facts: CalibrationFacts) -> go.Figure:
+    """Accuracy over confidence, bin by bin; on the diagonal where the model says what it knows."""
+    figure = new_figure(
+        380,
+        xaxis=share_axis("confidence", range=[0, 1.02]),
+        yaxis=share_axis("accuracy", range=[0, 1.04]),
+    )
+    figure.add_scatter(
+        x=[0, 1],
+        y=[0, 1],
+        mode="lines",
+        name="perfectly calibrated",
+        hoverinfo="skip",
+        line={"color": GREY, "dash": "dot"},
+    )
+    filled = [one for one in facts.bins if one.n]
+    figure.add_scatter(
+        x=[one.confidence for one in filled],
+        y=[one.accuracy for one in filled],
+        mode="lines+markers",
+        name="the model",
+        line={"color": BLUE, "width": 2},
+        marker={"color": BLUE, "size": [6 + 22 * (one.n / facts.n) ** 0.5 for one in filled], "opacity": 0.8},
+        customdata=[f"{one.n:,}" for one in filled],
+        hovertemplate="confidence %{x:.1%}<br>accuracy %{y:.1%}<br>%{customdata} photos<extra></extra>",
+    )
+    return figure
+
+
+def confidence_figure(facts: CalibrationFacts) -> go.Figure:
+    """How many photos at which confidence, right below wrong."""
+    figure = new_figure(
+        300,
+        barmode="stack",
+        bargap=0.06,
+        xaxis=share_axis("confidence", range=[0, 1]),
+        yaxis={"title": {"text": "photos"}},
+    )
+    middle = [(one.low + one.high) / 2 for one in facts.bins]
+    for name, counts, colour, pattern in (
+        ("right", [one.right for one in facts.bins], BLUE, ""),
+        ("wrong", [one.n - one.right for one in facts.bins], VERMILLION, "/"),
+    ):
+        figure.add_bar(
+            x=middle,
+            y=counts,
+            name=name,
+            marker={"color": colour, "pattern": {"shape": pattern}},
+            hovertemplate="about %{x:.0%} sure<br>%{y:,} " + name + "<extra></extra>",
+        )
+    return figure
+
+
+def abstention_figure(facts: CalibrationFacts) -> go.Figure:
+    """Accuracy and share of photos answered, over the threshold."""
+    figure = new_figure(
+        320,
+        xaxis=share_axis("least confidence at which the model answers", range=[0, 1.01]),
+        yaxis=share_axis("share", range=[0, 1.04]),
+    )
+    for name, values, colour, dash in (
+        ("accuracy of the answers", [one.accuracy for one in facts.abstention], BLUE, "solid"),
+        ("photos answered", [one.kept for one in facts.abstention], VERMILLION, "dash"),
+    ):
+        figure.add_scatter(
+            x=[one.threshold for one in facts.abstention],
+            y=values,
+            mode="lines+markers",
+            name=name,
+            line={"color": colour, "dash": dash, "width": 2},
+            hovertemplate="%{y:.1%} at %{x:.0%}",
+        )
+    return figure
+
+
+def calibration_section(facts: CalibrationFacts) -> Section:
+    """The section of a page."""
+    title = "Confidence"
+    if not facts.split:
+        return Section("calibration", title, (Note("No photo was scored.", "missing"),))
+    bins = Table(
+        f"Photos of {facts.split} by confidence",
+        ("confidence", "photos", "right", "wrong", "mean confidence", "accuracy"),
+        tuple(
+            (
+                f"{one.low:.0%} to {one.high:.0%}",
+                f"{one.n:,}",
+                f"{one.right:,}",
+                f"{one.n - one.right:,}",
+                text.share(one.confidence),
+                text.share(one.accuracy, one.n),
+            )
+            for one in facts.bins
+        ),
+    )
+    abstention = Table(
+        "What is left above each threshold",
+        ("answers from", "photos answered", "accuracy"),
+        tuple((text.share(one.threshold), text.share(one.kept), text.share(one.accuracy)) for one in facts.abstention),
+    )
+    return Section(
+        "calibration",
+        title,
+        (
+            Chart("reliability-figure", "Reliability", _see_reliability(facts), reliability_figure(facts), bins),
+            Chart("confidence-figure", "Confidence", _see_confidence(facts), confidence_figure(facts), bins),
+            Chart("abstention-figure", "Abstaining", _see_abstention(facts), abstention_figure(facts), abstention),
+        ),
+    )
+
+
+def _see_reliability(facts: CalibrationFacts) -> str:
+    sure, right = facts.mean_confidence or 0.0, facts.accuracy or 0.0
+    difference = sure - right
+    stated = f"the model is {sure:.0%} sure on average and right {right:.0%} of the time"
+    if abs(difference) < 0.02:
+        return f"On the diagonal confidence is what it says: {stated}."
+    side = "Below the diagonal it promises too much" if difference > 0 else "Above the diagonal it is too modest"
+    return f"{side}: {stated}."
+
+
+def _see_confidence(facts: CalibrationFacts) -> str:
+    sure = [one for one in facts.bins if one.low >= 0.8 - 1e-9]
+    wrong = sum(one.n - one.right for one in sure)
+    return f"Of {sum(one.n for one in sure):,} photos on which it is more than 80% sure, {wrong:,} are wrong."
+
+
+def _see_abstention(facts: CalibrationFacts) -> str:
+    enough = next((one for one in facts.abstention if one.accuracy is not None and one.accuracy >= TARGET), None)
+    if enough is None:
+        return f"No threshold shown brings the answers to {TARGET:.0%} accuracy."
+    if enough.threshold == 0:
+        return f"Answering every photo, it is right {text.share(enough.accuracy, facts.n)} of the time."
+    return (
+        f"Silent below {enough.threshold:.0%}, it answers {enough.kept:.0%} of the photos and gets "
+        f"{text.share(enough.accuracy)} of those right."
+    )

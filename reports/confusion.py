@@ -1,0 +1,236 @@
+"""Which classes are taken for which."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import plotly.graph_objects as go
+
+from reports import text
+from reports.blocks import Chart, Note, Photos, Section, Table
+from reports.charts import SHADES, new_figure
+from reports.predictions import Verdict, verdict_photo
+
+LARGEST = 25  # classes in the matrix: more cannot be read
+LARGEST_TABLE = 100
+PAIRS = 5
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """One class.
+
+    Attributes:
+        label: Its name.
+        support: Photos of it.
+        predicted: Photos taken for it.
+        precision: Share of `predicted` that are of it.
+        recall: Share of `support` that were found.
+        f1: Their harmonic mean.
+    """
+
+    label: str
+    support: int
+    predicted: int
+    precision: float
+    recall: float
+    f1: float
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Photos of one class taken for another.
+
+    Attributes:
+        label: What they are.
+        predicted: What they were taken for.
+        photos: How many.
+        share: Of all photos of `label`.
+    """
+
+    label: str
+    predicted: str
+    photos: int
+    share: float
+
+
+@dataclass(frozen=True)
+class ConfusionFacts:
+    """A confusion matrix and what is read off it.
+
+    Attributes:
+        split: Which photos were scored.
+        n: How many.
+        classes: Shown in the matrix: all, or the LARGEST with the most errors, in the model's order.
+        left_out: Classes that are not.
+        counts: Row = label, column = predicted, of `classes`.
+        shares: The same as shares of all photos of the label; 0 where there are none.
+        scores: Every class, lowest F1 first.
+        pairs: The most frequent confusions, at most PAIRS.
+    """
+
+    split: str
+    n: int
+    classes: tuple[str, ...]
+    left_out: int
+    counts: tuple[tuple[int, ...], ...]
+    shares: tuple[tuple[float, ...], ...]
+    scores: tuple[ClassScore, ...]
+    pairs: tuple[Pair, ...]
+
+
+def confusion_facts(split: str, scores: Mapping[str, Any], classes: Sequence[str]) -> ConfusionFacts:
+    """From one split's entry of metrics.json.
+
+    Args:
+        split: Its name.
+        scores: `n`, `confusion` and `per_class`.
+        classes: In the model's order.
+    """
+    matrix = scores["confusion"]
+    support = [sum(row) for row in matrix]
+    predicted = [sum(column) for column in zip(*matrix, strict=True)]
+    errors = [support[i] + predicted[i] - 2 * matrix[i][i] for i in range(len(classes))]
+    worst = sorted(sorted(range(len(classes)), key=lambda i: -errors[i])[:LARGEST])
+    per_class = [
+        ClassScore(name, support[i], predicted[i], *(scores["per_class"][name][key] for key in _SCORES))
+        for i, name in enumerate(classes)
+    ]
+    pairs = [
+        Pair(classes[i], classes[j], count, count / support[i])
+        for i, row in enumerate(matrix)
+        for j, count in enumerate(row)
+        if count and i != j
+    ]
+    return ConfusionFacts(
+        split=split,
+        n=scores["n"],
+        classes=tuple(classes[i] for i in worst),
+        left_out=len(classes) - len(worst),
+        counts=tuple(tuple(matrix[i][j] for j in worst) for i in worst),
+        shares=tuple(tuple(matrix[i][j] / support[i] if support[i] else 0.0 for j in worst) for i in worst),
+        scores=tuple(sorted(per_class, key=lambda one: one.f1)),
+        pairs=tuple(sorted(pairs, key=lambda pair: -pair.photos)[:PAIRS]),
+    )
+
+
+_SCORES = ("precision", "recall", "f1")
+
+
+def confusion_figure(facts: ConfusionFacts) -> go.Figure:
+    """The matrix: shaded by share of the label's photos, with counts written in."""
+    names = text.labels(list(facts.classes), 16)
+    written = [[f"{count:,}" if count else "" for count in row] for row in facts.counts]
+    hover = [
+        [(names[i], names[j], f"{count:,}", f"{share:.1%}") for j, (count, share) in enumerate(zip(*rows, strict=True))]
+        for i, rows in enumerate(zip(facts.counts, facts.shares, strict=True))
+    ]
+    size = min(760, 150 + 44 * len(names)) if len(names) <= 12 else 180 + 26 * len(names)
+    figure = new_figure(
+        max(300, size),
+        xaxis={
+            "title": {"text": "predicted"},
+            "tickangle": -40,
+            "automargin": True,
+            "type": "category",
+            "showgrid": False,
+        },
+        yaxis={
+            "title": {"text": "label"},
+            "autorange": "reversed",
+            "automargin": True,
+            "type": "category",
+            "showgrid": False,
+        },
+    )
+    figure.add_heatmap(
+        x=names,
+        y=names,
+        z=[list(row) for row in facts.shares],
+        zmin=0,
+        zmax=1,
+        colorscale=SHADES,
+        text=written if len(names) <= 16 else None,
+        texttemplate="%{text}" if len(names) <= 16 else None,
+        customdata=hover,
+        hovertemplate=(
+            "%{customdata[0]} taken for %{customdata[1]}<br>%{customdata[2]} photos, %{customdata[3]} of the class"
+            "<extra></extra>"
+        ),
+        xgap=2,
+        ygap=2,
+        showscale=False,
+    )
+    return figure
+
+
+def confusion_section(
+    facts: ConfusionFacts | None, photos: Mapping[Pair, tuple[Verdict, ...]], album: Mapping[str, bytes]
+) -> Section:
+    """Matrix, table of classes, and photos of the most frequent confusions.
+
+    Args:
+        facts: None where nothing was scored.
+        photos: Verdicts of each pair.
+        album: Path -> thumbnail.
+    """
+    title = "Classes"
+    if facts is None:
+        return Section("confusion", title, (Note("No photo was scored.", "missing"),))
+    blocks: list = [
+        Chart("confusion-figure", "Confusion matrix", _see(facts), confusion_figure(facts), _matrix_table(facts)),
+        _class_table(facts),
+    ]
+    for place, pair in enumerate(facts.pairs):
+        shown = tuple(verdict_photo(verdict, album) for verdict in photos.get(pair, ()) if verdict.path in album)
+        if shown:
+            blocks.append(
+                Photos(
+                    f"pair-{place}",
+                    f"{text.name(pair.label, 32)} taken for {text.name(pair.predicted, 32)}",
+                    f"{text.count(pair.photos, 'photo')}, {text.share(pair.share)} of {text.name(pair.label, 32)}.",
+                    shown,
+                )
+            )
+    return Section("confusion", title, tuple(blocks))
+
+
+def _see(facts: ConfusionFacts) -> str:
+    if not facts.pairs:
+        return "Every photo lies on the diagonal: no class was taken for another."
+    pair = facts.pairs[0]
+    cap = f" Shown are the {len(facts.classes)} classes with the most errors." if facts.left_out else ""
+    return (
+        f"Off the diagonal are the mistakes; the most frequent one is {text.name(pair.label, 32)} taken for "
+        f"{text.name(pair.predicted, 32)}, {text.count(pair.photos, 'photo')}.{cap}"
+    )
+
+
+def _matrix_table(facts: ConfusionFacts) -> Table:
+    head = ("label \\ predicted", *(text.name(label, 24) for label in facts.classes))
+    rows = tuple(
+        (
+            text.name(label, 24),
+            *(f"{count:,} ({share:.0%})" if count else "0" for count, share in zip(*row, strict=True)),
+        )
+        for label, *row in zip(facts.classes, facts.counts, facts.shares, strict=True)
+    )
+    return Table("Photos, and their share of the label's", head, rows)
+
+
+def _class_table(facts: ConfusionFacts) -> Table:
+    rows = tuple(
+        (
+            text.name(one.label),
+            f"{one.support:,}",
+            f"{one.predicted:,}",
+            text.share(one.precision, one.predicted),
+            text.share(one.recall, one.support),
+            f"{one.f1:.2f}",
+        )
+        for one in facts.scores[:LARGEST_TABLE]
+    )
+    more = len(facts.scores) - len(rows)
+    note = f"{more:,} classes with a higher F1 are left out; metrics.json has them." if more else ""
+    head = ("class", "photos", "taken for it", "precision", "recall", "F1")
+    return Table(f"Each class on {facts.split}, the weakest first", head, rows, note)

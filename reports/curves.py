@@ -1,0 +1,183 @@
+"""Accuracy and loss, epoch by epoch."""
+
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+
+from kit.training.history import COLUMNS, History
+from reports import text
+from reports.blocks import Chart, Note, Section, Table
+from reports.charts import BLUE, VERMILLION, new_figure, series, share_axis
+
+
+@dataclass(frozen=True)
+class PhaseSpan:
+    """The epochs of one phase.
+
+    Attributes:
+        name: As configured.
+        first: Its first epoch, counted across phases from 1.
+        last: Its last epoch.
+        kept: The epoch whose weights the phase ended with, as its own history says.
+    """
+
+    name: str
+    first: int
+    last: int
+    kept: int
+
+
+@dataclass(frozen=True)
+class CurvesFacts:
+    """A history and what is to be marked in it.
+
+    Attributes:
+        history: Every epoch.
+        phases: In order.
+        kept: The epoch whose weights the run ended with; None for an empty history.
+        gap: Training minus validation accuracy at the kept epoch; None without validation.
+    """
+
+    history: History
+    phases: tuple[PhaseSpan, ...] = ()
+    kept: int | None = None
+    gap: float | None = None
+
+
+def curves_facts(history: History, monitor: str = "val_accuracy") -> CurvesFacts:
+    """From history.csv.
+
+    Args:
+        history: May be empty.
+        monitor: The run's `training.monitor`.
+    """
+    if not len(history):
+        return CurvesFacts(history)
+    spans = []
+    for name in history.phases():
+        phase = history.phase(name)
+        spans.append(PhaseSpan(name, phase.records[0].epoch, phase.records[-1].epoch, phase.best(monitor).epoch))
+    # A later phase that never beats the weights it started from ends with those.
+    kept = history.best(monitor)
+    gap = None if kept.val_accuracy is None else kept.accuracy - kept.val_accuracy
+    return CurvesFacts(history, tuple(spans), kept.epoch, gap)
+
+
+def curves_figure(facts: CurvesFacts) -> go.Figure:
+    """Accuracy, loss and learning rate above each other, on one axis of epochs."""
+    figure = new_figure(
+        560,
+        xaxis={"title": {"text": "epoch"}, "anchor": "y3", "dtick": _every(len(facts.history)), "zeroline": False},
+        yaxis=share_axis("accuracy", domain=[0.62, 1.0]),
+        yaxis2={"title": {"text": "loss (nats)"}, "domain": [0.22, 0.57], "rangemode": "tozero"},
+        yaxis3={
+            "title": {"text": "learning<br>rate"},
+            "domain": [0.0, 0.15],
+            "rangemode": "tozero",
+            "nticks": 3,
+            "exponentformat": "power",
+        },
+        hovermode="x unified",
+    )
+    epochs = [record.epoch for record in facts.history]
+    columns = {name: [getattr(record, name) for record in facts.history] for name in COLUMNS}
+    lines = (
+        ("training", "accuracy", "y", 1, ".1%"),
+        ("validation", "val_accuracy", "y", 0, ".1%"),
+        ("training loss", "loss", "y2", 1, ".3f"),
+        ("validation loss", "val_loss", "y2", 0, ".3f"),
+    )
+    for name, column, axis, look, digits in lines:
+        if any(value is not None for value in columns[column]):
+            figure.add_scatter(
+                x=epochs,
+                y=columns[column],
+                yaxis=axis,
+                name=name,
+                showlegend=axis == "y",
+                mode="lines+markers",
+                hovertemplate=f"%{{y:{digits}}}",
+                **series(look),
+            )
+    rate = {"color": BLUE, "width": 1.5, "shape": "hv"}
+    figure.add_scatter(
+        x=epochs,
+        y=columns["learning_rate"],
+        yaxis="y3",
+        name="learning rate",
+        showlegend=False,
+        mode="lines+markers",
+        line=rate,
+        marker={"size": 4},
+        hovertemplate="%{y:.2g}",
+    )
+    for place, span in enumerate(facts.phases):
+        figure.add_shape(
+            type="rect",
+            xref="x",
+            yref="paper",
+            x0=span.first - 0.5,
+            x1=span.last + 0.5,
+            y0=0,
+            y1=1,
+            layer="below",
+            line={"width": 0},
+            fillcolor="rgba(127,134,141,0.14)" if place % 2 else "rgba(127,134,141,0.04)",
+        )
+        figure.add_annotation(
+            x=span.first - 0.4,
+            y=1,
+            yref="paper",
+            xanchor="left",
+            yanchor="top",
+            showarrow=False,
+            text=text.label(span.name, 16),
+        )
+    if facts.kept is not None:
+        line = {"color": VERMILLION, "width": 1, "dash": "dot"}
+        figure.add_shape(type="line", xref="x", yref="paper", x0=facts.kept, x1=facts.kept, y0=0, y1=1, line=line)
+        figure.add_annotation(
+            x=facts.kept, y=0.62, yref="paper", yanchor="bottom", showarrow=False, text="kept", xanchor="right"
+        )
+    return figure
+
+
+def curves_section(facts: CurvesFacts) -> Section:
+    """The section of a page."""
+    if not len(facts.history):
+        return Section("curves", "Training", (Note("No epoch was recorded.", "missing"),))
+    chart = Chart("curves-figure", "Accuracy and loss", _see(facts), curves_figure(facts), _table(facts))
+    return Section("curves", "Training", (chart,))
+
+
+def _see(facts: CurvesFacts) -> str:
+    kept = f"Epoch {facts.kept} of {facts.history.records[-1].epoch} is the one that is kept"
+    if facts.gap is None:
+        return f"{kept}: the last one, for there is no validation split to choose by."
+    gap = 100 * facts.gap
+    if gap > 3:
+        return f"{kept}; there, training is {gap:.0f} points above validation: what is learned by heart."
+    return f"{kept}; there, training and validation lie within {max(1, abs(gap)):.0f} points of each other."
+
+
+def _table(facts: CurvesFacts) -> Table:
+    rows = tuple(
+        (
+            str(record.epoch),
+            text.name(record.phase),
+            text.share(record.accuracy),
+            text.share(record.val_accuracy),
+            f"{record.loss:.3f}",
+            "–" if record.val_loss is None else f"{record.val_loss:.3f}",
+            f"{record.learning_rate:.2g}",
+            text.seconds(record.seconds),
+        )
+        for record in facts.history
+    )
+    head = ("epoch", "phase", "accuracy", "validation", "loss", "validation loss", "learning rate", "time")
+    return Table("Every epoch", head, rows)
+
+
+def _every(epochs: int) -> int:
+    """Distance of the ticks, so that a dozen fit."""
+    return next(step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 10**9) if epochs <= 12 * step)

@@ -1,0 +1,63 @@
+"""The page of an inspection."""
+
+from pathlib import Path
+
+from kit.errors import StorageError
+from kit.files import read_json
+from kit.insights.records import Insights
+from kit.records import read_table
+from reports import text
+from reports.blocks import Figure, Headline, Note, Page
+from reports.dataset import DatasetFacts, dataset_facts, dataset_sections
+
+COLUMNS = ("path", "label", "split", "width", "height", "mean_r", "mean_g", "mean_b")
+
+
+def data_page(folder: Path) -> Page:
+    """The page of what `transferkit inspect` recorded.
+
+    Raises:
+        StorageError: If the record is damaged.
+    """
+    manifest = read_json(folder / "manifest.json")
+    summary, insights = manifest.get("summary", {}), Insights(folder)
+    if not (folder / "samples.csv").exists():
+        raise StorageError(f"{folder} holds no samples.csv: the inspection did not end.", "Inspect the photos again.")
+    samples = read_table(folder / "samples.csv", COLUMNS)
+    # an inspection gives a split to what can be read, and to nothing else
+    used = samples[samples["split"].notna()]
+    album = insights.album("thumbnails")
+    images = used[used["width"].notna()]
+    classes = [entry["label"] for entry in summary.get("classes", [])] or sorted(set(samples["label"]))
+    facts = dataset_facts(used, len(samples) - len(used), images, insights.findings, classes, album)
+    name = text.name(summary.get("name") or manifest.get("data") or folder.resolve().name)
+    notes = [Note(text.name(warning, 300), "warning") for warning in summary.get("warnings", [])[:5]]
+    if manifest.get("status") != "finished":
+        notes.insert(0, Note("The inspection did not end: the page shows what is recorded.", "warning"))
+    if summary.get("training_refuses"):
+        refusal = text.name(summary["training_refuses"], 400)
+        notes.append(Note(f"Training would refuse these data as they are: {refusal}", "warning"))
+    return Page(
+        title=f"{name}: what is in the data",
+        subtitle=f"{text.name(folder.resolve().name)} · {manifest.get('created', '')[:10]}",
+        headline=_headline(facts),
+        sections=dataset_sections(facts, album),
+        notes=tuple(notes),
+    )
+
+
+def _headline(facts: DatasetFacts) -> Headline:
+    splits = {name: sum(getattr(one, name) for one in facts.classes) for name in ("train", "validation", "test")}
+    grave = sum(group.count for group in facts.findings if group.severity != "note")
+    figures = (
+        Figure("Classes", f"{len(facts.classes):,}", ""),
+        Figure(
+            "Largest to smallest class",
+            "–" if facts.imbalance is None else f"{facts.imbalance:.1f} : 1",
+            "At least one class has no photo." if facts.imbalance is None else "",
+        ),
+        Figure("Left out", f"{facts.left_out:,}", "Files that give no picture."),
+        Figure("Findings", f"{grave:,}", "Errors and warnings of the audit."),
+    )
+    says = f"As training would split them: {', '.join(f'{count:,} {split}' for split, count in splits.items())}."
+    return Headline("Photos", f"{facts.photos:,}", says, figures)

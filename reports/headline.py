@@ -1,0 +1,151 @@
+"""The number and its honesty: test accuracy, how sure of it one may be, and what flattered it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from reports import text
+from reports.blocks import Figure, Headline
+
+SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True)
+class HeadlineFacts:
+    """What the box says.
+
+    Attributes:
+        split: `test`; `validation` where no photo was kept for a test; empty where nothing was scored.
+        n: Photos scored.
+        accuracy: 0 to 1; None where nothing was scored.
+        interval: Its 95% interval.
+        flattery: Validation minus test accuracy; None unless both were measured.
+        calibration_error: 0 to 1, as the model speaks; None where nothing was scored.
+        calibration_error_scaled: The same after temperature scaling.
+        log_loss: In nats.
+        macro_f1: 0 to 1.
+        phases: (name, accuracy on `split`) of each phase.
+        only_first: Photos that only the first phase's model got right.
+        only_last: Photos that only the last one's got right.
+        p_value: McNemar's, of the first phase's model against the last one's; None with fewer than two phases.
+    """
+
+    split: str = ""
+    n: int = 0
+    accuracy: float | None = None
+    interval: tuple[float, float] | None = None
+    flattery: float | None = None
+    calibration_error: float | None = None
+    calibration_error_scaled: float | None = None
+    log_loss: float | None = None
+    macro_f1: float | None = None
+    phases: tuple[tuple[str, float], ...] = ()
+    only_first: int = 0
+    only_last: int = 0
+    p_value: float | None = None
+
+
+def headline_facts(metrics: dict[str, Any]) -> HeadlineFacts:
+    """From metrics.json; an empty dict is a run that was not scored."""
+    split = next((split for split in ("test", "validation") if metrics.get(split, {}).get("n")), "")
+    if not split:
+        return HeadlineFacts()
+    scores, validation = metrics[split], metrics.get("validation", {}).get("accuracy")
+    phases = tuple((phase["name"], phase[split]["accuracy"]) for phase in metrics.get("phases", []))
+    paired = metrics.get("mcnemar") if split == "test" and len(phases) > 1 else None
+    return HeadlineFacts(
+        split=split,
+        n=scores["n"],
+        accuracy=scores["accuracy"],
+        interval=tuple(scores["accuracy_interval"]),
+        flattery=validation - scores["accuracy"] if split == "test" and validation is not None else None,
+        calibration_error=scores["calibration_error"],
+        calibration_error_scaled=scores["calibration_error_scaled"],
+        log_loss=scores["log_loss"],
+        macro_f1=scores["macro_f1"],
+        phases=phases,
+        only_first=paired["only_a"] if paired else 0,
+        only_last=paired["only_b"] if paired else 0,
+        p_value=paired["p_value"] if paired else None,
+    )
+
+
+def headline(facts: HeadlineFacts) -> Headline:
+    """The box."""
+    if facts.accuracy is None:
+        return Headline("Test accuracy", "–", "The model has not been scored.")
+    kept = (
+        "photos that played no part in training or choosing"
+        if facts.split == "test"
+        else ("photos that also chose the epoch that is kept, for there is no test split: read it as an upper bound")
+    )
+    right = round(facts.accuracy * facts.n)
+    says = (
+        f"{right:,} of {facts.n:,} right, on {kept}. With 95% confidence the accuracy on such photos lies between "
+        f"{text.share(facts.interval[0], facts.n)} and {text.share(facts.interval[1], facts.n)}."
+        if facts.interval
+        else ""
+    )
+    figures = (_phases(facts), _flattery(facts), _calibration(facts), _balance(facts))
+    return Headline(
+        f"{facts.split.capitalize()} accuracy",
+        text.share(facts.accuracy, facts.n),
+        says,
+        tuple(figure for figure in figures if figure is not None),
+    )
+
+
+def _phases(facts: HeadlineFacts) -> Figure | None:
+    if len(facts.phases) < 2:
+        return None
+    (first, before), (last, after) = facts.phases[0], facts.phases[-1]
+    gain = text.points(after - before)
+    if facts.p_value is None:
+        return Figure("Fine-tuning", gain, f"{text.name(last)} against {text.name(first)}.")
+    if facts.only_last == facts.only_first == 0:
+        return Figure(
+            "Gain by fine-tuning", gain, f"{text.name(last)} and {text.name(first)} got the same photos right."
+        )
+    paired = (
+        f"{facts.only_last:,} photos only {text.name(last)} got right, {facts.only_first:,} only {text.name(first)}"
+    )
+    chance = (
+        f"more than chance (McNemar p {_equals(facts.p_value)})"
+        if facts.p_value < SIGNIFICANT
+        else f"which may be chance (McNemar p {_equals(facts.p_value)})"
+    )
+    return Figure("Gain by fine-tuning", gain, f"{paired}: {chance}.")
+
+
+def _equals(p: float) -> str:
+    return f"= {text.p_value(p)}" if p >= 0.001 else "< 0.001"
+
+
+def _flattery(facts: HeadlineFacts) -> Figure | None:
+    if facts.flattery is None:
+        return None
+    says = (
+        "Choosing by validation flattered it by that much."
+        if facts.flattery > 0
+        else "Validation did not flatter the model."
+    )
+    return Figure("Validation minus test", text.points(facts.flattery), says)
+
+
+def _calibration(facts: HeadlineFacts) -> Figure | None:
+    if facts.calibration_error is None:
+        return None
+    scaled = facts.calibration_error_scaled
+    after = "" if scaled is None else f" After temperature scaling, as predictions are given: {text.share(scaled)}."
+    return Figure(
+        "Calibration error",
+        text.share(facts.calibration_error),
+        f"How far confidence and accuracy lie apart, on average.{after}",
+    )
+
+
+def _balance(facts: HeadlineFacts) -> Figure | None:
+    if facts.macro_f1 is None:
+        return None
+    return Figure(
+        "Macro F1", f"{facts.macro_f1:.3f}", f"Every class weighing the same. Log loss {facts.log_loss:.3f} nats."
+    )

@@ -1,0 +1,155 @@
+"""What was trained, with what, and how to do it again."""
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+from reports import text
+from reports.blocks import Block, Code, Note, Section, Table
+
+CUTS = 19  # unfreeze depths of MobileNetV2, from the head alone (0) to the pixels
+
+
+@dataclass(frozen=True)
+class PhaseFacts:
+    """What one phase trained.
+
+    Attributes:
+        name: As configured.
+        depth: Unfreeze depth.
+        cut: The first block that is trained, as Keras names it.
+        parameters: Numbers that were trained.
+        share: Of all parameters.
+    """
+
+    name: str
+    depth: int
+    cut: str
+    parameters: int
+    share: float
+
+
+@dataclass(frozen=True)
+class ProvenanceFacts:
+    """Where the numbers come from.
+
+    Attributes:
+        parameters: Of the whole network; None before it was trained.
+        phases: What each trained.
+        environment: (name, value): backend, versions, device.
+        origin: (name, value): data, weights, seeds.
+        stages: (name, seconds, peak memory in bytes or None).
+        seconds: Of all stages.
+        command: That repeats the run.
+    """
+
+    parameters: int | None
+    phases: tuple[PhaseFacts, ...]
+    environment: tuple[tuple[str, str], ...]
+    origin: tuple[tuple[str, str], ...]
+    stages: tuple[tuple[str, float, int | None], ...]
+    seconds: float
+    command: str
+
+
+def provenance_facts(manifest: Mapping[str, Any], folder: str) -> ProvenanceFacts:
+    """From manifest.json.
+
+    Args:
+        manifest: Of a run.
+        folder: Name of the run folder, for the command.
+    """
+    network = manifest.get("network") or {}
+    total = network.get("parameters")
+    phases = tuple(
+        PhaseFacts(
+            phase["name"],
+            phase["unfreeze_depth"],
+            phase["cut"],
+            phase["trained_parameters"],
+            phase["trained_parameters"] / total,
+        )
+        for phase in network.get("phases", [])
+    )
+    data, weights, seeds = (manifest.get(name) or {} for name in ("data", "weights", "seeds"))
+    origin = {
+        "started": manifest.get("created"),
+        "data": data.get("name"),
+        "data fingerprint": data.get("fingerprint"),
+        "pretrained weights": weights.get("name"),
+        "weights SHA-256": weights.get("sha256"),
+        **{f"seed of the {name}": seed for name, seed in seeds.items()},
+        "kernels": network.get("kernels"),
+    }
+    stages = tuple(
+        (name, stage["seconds"], stage.get("peak_memory_bytes")) for name, stage in manifest.get("stages", {}).items()
+    )
+    again = "again" if folder != "again" else "once-more"
+    return ProvenanceFacts(
+        parameters=total,
+        phases=phases,
+        environment=_pairs(manifest.get("environment") or {}),
+        origin=_pairs(origin),
+        stages=stages,
+        seconds=sum(seconds for _, seconds, _ in stages),
+        command=f"transferkit train --config {shlex.quote(str(PurePath(folder) / 'config.toml'))} --out {again}",
+    )
+
+
+def _pairs(values: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    return tuple((key.replace("_", " "), str(value)) for key, value in values.items() if value not in (None, ""))
+
+
+def network_section(facts: ProvenanceFacts) -> Section:
+    """Which parts of the network each phase trained."""
+    title = "Network"
+    if facts.parameters is None:
+        return Section("network", title, (Note("The network is described when a run ends.", "missing"),))
+    parts = ("stem", *(f"block {number}" for number in range(17)), "Conv_1", "head")
+    deepest = max(facts.phases, key=lambda phase: phase.parameters, default=None)
+    see = f"{facts.parameters:,} parameters, MobileNetV2 and a head on its pooled features"
+    if deepest is not None:
+        see += (
+            f"; {text.name(deepest.name)} trained {text.share(deepest.share)} of them, the rest is as it was pretrained"
+        )
+    phases = tuple(
+        (
+            text.name(phase.name),
+            tuple(place >= CUTS - phase.depth for place in range(len(parts))),
+            f"{text.count(phase.parameters, 'parameter')} trained ({text.share(phase.share)}), from "
+            f"{'the head' if phase.cut == 'pooled' else 'the pixels' if phase.cut == 'all' else phase.cut} on",
+        )
+        for phase in facts.phases
+    )
+    rows = tuple(
+        (text.name(phase.name), str(phase.depth), phase.cut, f"{phase.parameters:,}", text.share(phase.share))
+        for phase in facts.phases
+    )
+    table = Table("Trained in each phase", ("phase", "unfreeze depth", "from", "parameters", "share"), rows)
+    return Section("network", title, (Block("What each phase trained", see + ".", parts, phases), table))
+
+
+def provenance_section(facts: ProvenanceFacts) -> Section:
+    """How to do it again."""
+    stages = tuple(
+        (
+            text.name(name),
+            text.seconds(seconds),
+            text.share(seconds / facts.seconds) if facts.seconds else "–",
+            text.size(peak),
+        )
+        for name, seconds, peak in facts.stages
+    )
+    blocks: list = [Code("The command that repeats it, from the folder that holds the run folder", facts.command)]
+    if stages:
+        total = ("all", text.seconds(facts.seconds), "", "")
+        blocks.append(
+            Table("Time and memory of each stage", ("stage", "time", "share", "peak memory so far"), (*stages, total))
+        )
+    for caption, pairs in (("Where it comes from", facts.origin), ("Made with", facts.environment)):
+        if pairs:
+            rows = tuple((name, text.name(value, 80)) for name, value in pairs)
+            blocks.append(Table(caption, (), rows))
+    return Section("provenance", "Provenance", tuple(blocks))

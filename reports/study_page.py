@@ -1,0 +1,112 @@
+"""The page of a study."""
+
+import shlex
+from pathlib import Path
+
+from reports import text
+from reports.blocks import Code, Figure, Headline, Link, Note, Page, Section, Table
+from reports.headline import headline, headline_facts
+from reports.run_page import Records
+from reports.trials import TrialsFacts, trials_facts, trials_sections
+from search.records import StudyRecord
+
+
+def study_page(folder: Path) -> Page:
+    """The page of a study's folder, however far the study came.
+
+    Raises:
+        StorageError: If a record in it is damaged.
+    """
+    study = StudyRecord.load(folder)
+    facts = trials_facts(study)
+    best = folder / "best"
+    kept = Records.read(best) if (best / "manifest.json").is_file() else None
+    return Page(
+        title=f"{text.name(study.name)}: a study",
+        subtitle=_subtitle(study),
+        headline=_headline(facts, kept),
+        sections=(_best(facts, best), *trials_sections(facts), _provenance(study)),
+        notes=_notes(facts, kept),
+    )
+
+
+def _subtitle(study: StudyRecord) -> str:
+    parts = (
+        text.name(study.data.get("name")),
+        text.count(study.counts.finished, "finished trial"),
+        f"sampler {study.sampler}, pruner {study.pruner}",
+        study.created[:10],
+    )
+    return " · ".join(parts)
+
+
+def _headline(facts: TrialsFacts, kept: Records | None) -> Headline:
+    point = next((point for point in facts.points if point.number == facts.best), None)
+    found = None if point is None else point.value
+    accuracy = facts.study.objectives[0] == "accuracy"
+    value = "–" if found is None else text.share(found) if accuracy else text.number(found, 4)
+    searched = [Figure(f"Best {facts.objective}", value, "As the search measured it." if found is not None else "")]
+    if facts.gain is not None:
+        gain = text.points(facts.gain) if accuracy else text.number(facts.gain, 3)
+        searched.append(Figure("Gain over your own settings", gain, f"In {facts.objective}, the same photos."))
+    if kept is not None and kept.metrics:
+        box = headline(headline_facts(kept.metrics))
+        return Headline(box.name, box.value, box.says, (*searched, *box.figures[1:3]))
+    if found is None:
+        return Headline(f"Best {facts.objective}", "–", "No trial is complete yet.", ())
+    says = "Chosen by validation, so flattered by it: the test comes with the best run, which has not been made yet."
+    return Headline(f"Best {facts.objective}", value, says, tuple(searched[1:]))
+
+
+def _notes(facts: TrialsFacts, kept: Records | None) -> tuple[Note, ...]:
+    counts = facts.study.counts
+    notes = []
+    if counts.running or counts.waiting:
+        notes.append(f"The study has not ended, or was stopped: {counts.running} trials run and {counts.waiting} wait.")
+    if counts.failed:
+        notes.append(f"{text.count(counts.failed, 'trial')} failed; the table of trials says why.")
+    if facts.best is not None and kept is None:
+        notes.append("The best configuration has not been trained again yet, so nothing is known of the test photos.")
+    return tuple(Note(note, "warning") for note in notes)
+
+
+def _best(facts: TrialsFacts, best: Path) -> Section:
+    if facts.best is None:
+        return Section("best", "Best configuration", (Note("No trial is complete yet.", "missing"),))
+    trial = facts.study.trial(facts.best)
+    rows = tuple((text.name(name), text.name(str(value))) for name, value in trial.params.items())
+    blocks: list = [Table(f"What trial {trial.number} chose", ("setting", "value"), rows)]
+    if (best / "report.html").is_file():
+        blocks.insert(0, Link("The page of the best run: predictions, mistakes, confidence", "best/report.html"))
+    config = best / "config.toml"
+    if config.is_file():
+        blocks.append(Code("The whole configuration, as TOML", config.read_text(encoding="utf-8", errors="replace")))
+    else:
+        flags = " ".join(f"--set {shlex.quote(f'{name}={value}')}" for name, value in trial.params.items())
+        blocks.append(Code("As options of the command line", f"transferkit train DATA {flags}"))
+    return Section("best", "Best configuration", tuple(blocks))
+
+
+def _provenance(study: StudyRecord) -> Section:
+    ranges = tuple((text.name(name), _range(space)) for name, space in study.space.items())
+    origin = (
+        ("data", text.name(study.data.get("name"))),
+        ("data fingerprint", text.name(study.data.get("fingerprint"), 80)),
+        ("begun", study.created),
+        ("objectives", ", ".join(study.objectives)),
+        ("sampler", f"{study.sampler}, seed {study.seed}"),
+        ("pruner", study.pruner),
+        ("storage", text.name(study.storage, 120)),
+    )
+    return Section(
+        "provenance",
+        "Provenance",
+        (Table("The space that was searched", ("setting", "range"), ranges), Table("Where it comes from", (), origin)),
+    )
+
+
+def _range(space) -> str:
+    if "choices" in space:
+        return text.name(", ".join(map(str, space["choices"])), 80)
+    steps = " (logarithmic)" if space.get("log") else f" in steps of {space['step']}" if space.get("step") else ""
+    return f"{text.number(space['low'])} to {text.number(space['high'])}{steps}"

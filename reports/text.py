@@ -1,0 +1,126 @@
+"""Names and numbers as text for a reader.
+
+Names of files, classes and phases come from strangers. `name` makes them printable, `label` makes them safe in a
+figure; HTML is escaped by the template.
+"""
+
+import html
+import math
+import unicodedata
+
+_KEPT = 60
+_ISOLATE, _END = "\N{FIRST STRONG ISOLATE}", "\N{POP DIRECTIONAL ISOLATE}"
+
+
+def name(text: str | None, limit: int = _KEPT) -> str:
+    """A name on one line, without what could steer its surroundings.
+
+    Control characters, direction overrides and bytes that are no text (PEP 383) become U+FFFD, line ends a space; the
+    middle of a long name is left out. A name that is read from right to left is isolated from what stands beside it.
+
+    Args:
+        text: Any string; None and the empty one become a dash.
+        limit: Characters kept, at least 3.
+    """
+    if not text:
+        return "–"
+    safe = "".join(map(_letter, text))
+    if len(safe) > limit:
+        front = (limit - 1) * 2 // 3
+        safe = f"{safe[:front]}…{safe[len(safe) - (limit - 1 - front) :]}"
+    return (
+        f"{_ISOLATE}{safe}{_END}" if any(unicodedata.bidirectional(letter) in ("R", "AL") for letter in safe) else safe
+    )
+
+
+def label(text: str | None, limit: int = 24) -> str:
+    """A name as a figure shows it: plotly reads a little HTML in every text, so that is escaped."""
+    return html.escape(name(text, limit), quote=False).replace("$", "&#36;")  # two of them would be mathematics
+
+
+def labels(texts: list[str], limit: int = 24) -> list[str]:
+    """Different names stay different: two that `label` would show alike get a number."""
+    seen: dict[str, int] = {}
+    shown = []
+    for text in texts:
+        one = label(text, limit)
+        seen[one] = seen.get(one, 0) + 1
+        shown.append(one if seen[one] == 1 else f"{one} ({seen[one]})")
+    return shown
+
+
+def _letter(letter: str) -> str:
+    if letter in "\n\r\t":
+        return " "
+    # Cc control, Cf direction overrides and other invisible ones, Cs lone surrogates, Co, Cn
+    return "\N{REPLACEMENT CHARACTER}" if unicodedata.category(letter)[0] == "C" else letter
+
+
+# === Numbers ===
+
+
+def share(value: float | None, n: int | None = None) -> str:
+    """0.9266 -> 92.7%; without a decimal where fewer than 100 photos stand behind it. None is a dash."""
+    if value is None or math.isnan(value):
+        return "–"
+    return f"{value:.0%}" if n is not None and n < 100 else f"{value:.1%}"
+
+
+def interval(bounds: tuple[float, float] | list[float] | None, n: int | None = None) -> str:
+    """(0.899, 0.949) -> 89.9% to 94.9%."""
+    return "–" if bounds is None else f"{share(bounds[0], n)} to {share(bounds[1], n)}"
+
+
+def points(difference: float | None) -> str:
+    """A difference of shares, in percentage points: 0.012 -> +1.2 points."""
+    return "–" if difference is None else f"{100 * difference:+.1f} points".replace("-", "−")
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number with that many significant digits; whole ones with thousands separated."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    if isinstance(value, int) or (float(value).is_integer() and abs(value) >= 1):
+        return f"{int(value):,}"
+    return f"{value:.{digits}g}"
+
+
+def count(n: int, thing: str, plural: str = "") -> str:
+    """1 -> 1 photo, 2 -> 2 photos."""
+    return f"{n:,} {thing if n == 1 else plural or thing + 's'}"
+
+
+def seconds(value: float | None) -> str:
+    """0.32 s, 12 s, 4 min 10 s, 2 h 5 min."""
+    if value is None:
+        return "–"
+    if value < 10:
+        return f"{value:.2g} s"
+    whole = round(value)
+    if whole < 120:
+        return f"{whole} s"
+    if whole < 7200:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600:,} h {whole % 3600 // 60} min"
+
+
+def size(value: float | None) -> str:
+    """Bytes, in binary units."""
+    if value is None:
+        return "–"
+    for unit in ("bytes", "KiB", "MiB"):
+        if value < 1024:
+            return f"{value:,.0f} {unit}" if unit == "bytes" else f"{value:,.1f} {unit}"
+        value /= 1024
+    return f"{value:,.1f} GiB"
+
+
+def p_value(value: float) -> str:
+    """0.03; never 0.000."""
+    return "less than 0.001" if value < 0.001 else f"{value:.2g}"
+
+
+def joined(names: list[str], limit: int = 6) -> str:
+    """a, b and 3 more."""
+    more = len(names) - limit
+    return ", ".join(names[:limit]) + (f" and {more:,} more" if more > 0 else "")

@@ -1,0 +1,241 @@
+"""What a run records for its page: each part by itself, then the parts together on one trained network."""
+
+import io
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kit.data.findings import Finding
+from kit.errors import StorageError
+from kit.insights import album, probe
+from kit.insights.activation import activation_maps, spotlight
+from kit.insights.records import Insights, read_album, write_album
+from kit.records import make_table
+
+AWKWARD = {"a/\udcff.jpg": b"1", "line\nend": b"", "=1+1": b"3", "n" * 255: b"4"}
+
+
+# === Album ===
+
+
+def test_an_album_keeps_any_path_and_its_bytes_depend_on_the_photos_alone(tmp_path):
+    write_album(tmp_path / "one.zip", AWKWARD)
+    write_album(tmp_path / "two.zip", AWKWARD)
+    assert read_album(tmp_path / "one.zip") == AWKWARD
+    assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
+    assert read_album(tmp_path / "none.zip") == {}
+
+
+def test_a_damaged_album_is_named(tmp_path):
+    write_album(tmp_path / "one.zip", AWKWARD)
+    (tmp_path / "one.zip").write_bytes((tmp_path / "one.zip").read_bytes()[:-30])
+    with pytest.raises(StorageError, match=r"one\.zip is damaged"):
+        read_album(tmp_path / "one.zip")
+
+
+def test_tables_neutralise_what_a_spreadsheet_would_run(tmp_path):
+    insights = Insights(tmp_path)
+    row = {"path": ["=1+1"], "split": ["train"], "label": ["@a"], "predicted": ["+b"]}
+    insights.write_table("doubted", make_table({**row, "p_label": np.array([0.1]), "p_predicted": np.array([0.9])}))
+    assert insights.doubted["path"].tolist() == ["=1+1"]
+    cells = (tmp_path / "doubted.csv").read_text(encoding="utf-8").splitlines()[1].split(",")
+    assert [cell[1] for cell in cells[:4]] == ["'", "t", "'", "'"]
+
+
+def test_thumbnails_are_small_and_unreadable_files_have_none(tmp_path):
+    Image.new("RGB", (900, 300), (200, 30, 30)).save(tmp_path / "wide.png")
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8nothing")
+    photos = album.thumbnails_of_files({name: tmp_path / name for name in ("wide.png", "broken.jpg")})
+    assert list(photos) == ["wide.png"]
+    with Image.open(io.BytesIO(photos["wide.png"])) as image:
+        assert (image.format, image.size) == ("JPEG", (album.SIDE, album.SIDE // 3))
+
+
+def test_the_sample_is_the_seeds():
+    assert album.sample(50, 1).tolist() == album.sample(50, 1).tolist() != album.sample(50, 2).tolist()
+    assert sorted(album.sample(10, 0).tolist()) == list(range(10))
+    assert len(album.sample(1000, 0)) == album.GRID
+    assert album.sample(0, 0).tolist() == []
+
+
+def test_worst_mistakes_and_confused_pairs():
+    labels = np.array([0, 0, 1, 1, 2, 2])
+    predicted = np.array([0, 1, 0, 0, 2, 0])
+    confidence = np.array([0.9, 0.8, 0.6, 0.7, 0.9, 0.7])
+    worst = album.worst_mistakes(labels, predicted, confidence)
+    assert worst.tolist() == [1, 3, 5, 2]
+    assert album.confused(labels, predicted, worst) == [3, 2, 1, 5]
+
+
+def test_photos_of_each_class_and_of_findings():
+    assert album.per_class(["a", "b", "a", "a"], 2) == [0, 1, 2]
+    findings = [Finding("duplicate", "warning", tuple("abcdef"), "")] * 2
+    assert album.in_findings(findings) == [*"abcd", *"abcd"]
+
+
+# === Activation maps ===
+
+
+def test_evidence_adds_up_to_the_logit():
+    random = np.random.default_rng(0)
+    features = random.uniform(0, 6, (3, 4, 5, 7)).astype(np.float32)
+    kernel, bias = random.normal(size=(7, 6)).astype(np.float32), random.normal(size=6).astype(np.float32)
+    output, offset = random.normal(size=(6, 2)).astype(np.float32), random.normal(size=2).astype(np.float32)
+    targets = np.array([0, 1, 1])
+    maps = activation_maps(features, (kernel, bias), output, targets)
+    before = features.mean(axis=(1, 2)) @ kernel + bias
+    logits = np.maximum(before, 0) @ output + offset
+    constant = ((before > 0) * bias * output.T[targets]).sum(axis=1) + offset[targets]
+    np.testing.assert_allclose(maps.mean(axis=(1, 2)) + constant, logits[np.arange(3), targets], rtol=1e-4, atol=1e-4)
+
+
+def test_evidence_without_a_hidden_layer():
+    features = np.arange(8, dtype=np.float32).reshape(1, 2, 2, 2)
+    output = np.array([[1.0, 0.0], [0.0, 2.0]], np.float32)
+    assert activation_maps(features, None, output, np.array([1])).tolist() == [[[2.0, 6.0], [10.0, 14.0]]]
+
+
+def test_the_spotlight_falls_on_the_evidence():
+    pixels = np.full((40, 40, 3), 200, np.uint8)
+    evidence = np.array([[5.0, -1.0], [-1.0, -1.0]])
+    lit = np.asarray(spotlight(pixels, evidence, 5.0, 64)).mean(axis=2)
+    assert lit[:16, :16].mean() > 150
+    assert lit[40:, 40:].mean() < 60
+    assert np.asarray(spotlight(pixels, evidence - 9, 0.0, 64)).max() < 60
+
+
+# === Probe ===
+
+
+@pytest.fixture(scope="module")
+def blobs():
+    """Two hundred photos of four classes, two of them with a wrong label: features, labels, groups."""
+    random = np.random.default_rng(0)
+    labels = np.arange(200) % 4
+    features = random.normal(0, 1, (200, 30)) + 6 * np.eye(4)[labels] @ random.normal(0, 1, (4, 30))
+    labels = labels.copy()
+    labels[[10, 77]] = (labels[[10, 77]] + 1) % 4
+    return features.astype(np.float16), labels, [str(k // 2) for k in range(200)]
+
+
+def test_wrong_labels_are_doubted_first(blobs):
+    features, labels, groups = blobs
+    reduced = probe.reduce(features, np.arange(200), 4, seed=0)
+    said = probe.out_of_fold(reduced, labels, groups, 4, seed=0)
+    assert set(probe.most_doubted(said, labels)[:2].tolist()) == {10, 77}
+    np.testing.assert_allclose(said.sum(axis=1), 1, atol=1e-5)
+    assert np.array_equal(said, probe.out_of_fold(reduced, labels, groups, 4, seed=0))
+
+
+def test_copies_of_a_photo_judge_each_other_never(blobs):
+    features, labels, _ = blobs
+    twice, both = np.repeat(features, 2, axis=0), np.repeat(labels, 2)
+    reduced = probe.reduce(twice, np.arange(400), 4, seed=0)
+    said = probe.out_of_fold(reduced, both, np.repeat(np.arange(200), 2).astype(str).tolist(), 4, seed=0)
+    assert said[20].argmax() != both[20]  # photo 10 and its copy carry the same wrong label
+
+
+def test_the_learning_curve_rises(blobs):
+    features, labels, _ = blobs
+    reduced = probe.reduce(features, np.arange(150), 4, seed=0)
+    curve = probe.learning_curve(reduced, labels, np.arange(150), np.arange(150, 200), 4, seed=0)
+    sizes = [photos for photos, _, _ in curve]
+    assert sizes == [9, 9, 9, 19, 19, 19, 38, 38, 38, 75, 75, 75, 150]
+    assert curve[-1][2] > np.mean([accuracy for photos, _, accuracy in curve if photos == 9])
+
+
+@pytest.mark.parametrize("labels", [[0, 0, 0], [0, 1, 2], [0, 1, 1]])
+def test_hardly_any_photos_are_no_reason_to_fail(labels):
+    features, labels = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32), np.array(labels)
+    reduced = probe.reduce(features, np.arange(3), 3, seed=0)
+    said = probe.out_of_fold(reduced, labels, ["a", "b", "c"], 3, seed=0)
+    assert said.shape == (3, 3)
+    assert probe.learning_curve(reduced, labels, np.arange(3), np.arange(3), 3, seed=0) == []
+
+
+def test_photos_that_are_all_alike_are_no_reason_to_fail():
+    features, labels = np.ones((40, 5), np.float32), np.arange(40) % 2
+    reduced = probe.reduce(features, np.arange(40), 2, seed=0)
+    assert np.isfinite(probe.out_of_fold(reduced, labels, list(map(str, range(40))), 2, seed=0)).all()
+
+
+# === All of it, after a run ===
+
+
+@pytest.fixture(scope="module")
+def run(photos, lively_weights, tmp_path_factory):
+    """A finished run of few epochs, so that it makes mistakes; never write into it."""
+    from kit.experiment import train
+    from kit.settings import load_config
+
+    sets = {
+        "data.path": str(photos),
+        "model.weights": str(lively_weights),
+        "data.image_size": 48,
+        "model.alpha": 0.35,
+        "views.count": 1,
+        "model.head_units": 16,
+        "training.batch_size": 16,
+        "phases.0.epochs": 1,
+        "phases.1.epochs": 1,
+        "phases.1.unfreeze_depth": 1,
+    }
+    return train(load_config(flags=sets), tmp_path_factory.mktemp("runs") / "small")
+
+
+def test_a_run_records_its_insights_and_draws_its_page(run):
+    insights, samples, verdicts = Insights(run.insights), run.samples, run.verdicts
+    assert set(insights.images["path"]) == set(samples["path"])
+    assert insights.images["width"].unique().tolist() == [96]
+    summary, thumbnails = insights.summary, insights.album("thumbnails")
+    test = verdicts[verdicts["split"] == "test"]
+    assert set(summary["sample"]) == set(test["path"])
+    assert set(summary["sample"]) <= set(thumbnails)
+    wrong = test[test["label"] != test["predicted"]]["path"].tolist()
+    assert wrong, "this network is meant to err"
+    assert set(insights.album("activation-label")) == set(wrong[: len(insights.album("activation-label"))]) & set(wrong)
+    assert set(insights.album("activation-predicted")) == set(insights.album("activation-label"))
+    assert insights.learning_curve["photos"].max() == (samples["split"] == "train").sum()
+    assert {"insights"} <= set(run.manifest["stages"])
+    page = run.report_path.read_text(encoding="utf-8")
+    assert "Class activation maps" in page
+    assert 'class="note missing"' not in page
+
+
+def test_feature_maps_of_a_cut_average_to_what_the_head_reads(run):
+    """The maps are drawn from the very features that the head was given."""
+    from kit.data.images import decode
+    from kit.predict import load_classifier
+    from kit.training.steps import compile_forward
+
+    classifier, data = load_classifier(run), run.config.data
+    samples = run.samples
+    files = [f"{data.path}/{path}" for path in samples["path"][:4]]
+    from pathlib import Path
+
+    pixels = np.stack([decode(Path(file), data) for file in files])
+    (features,) = compile_forward(classifier.feature_maps(classifier.backbone.cut(-1)))(pixels)
+    (pooled,) = compile_forward(classifier.trunk(classifier.backbone.cut(-1), (classifier.backbone.cut(0),)))(pixels)
+    np.testing.assert_allclose(features.mean(axis=(1, 2)), pooled, rtol=1e-4, atol=1e-4)
+    layers = {layer.name: layer.get_weights() for layer in classifier.head.layers}
+    maps = activation_maps(features, tuple(layers["hidden"]), layers["probabilities"][0], np.zeros(4, int))
+    before = pooled @ layers["hidden"][0] + layers["hidden"][1]
+    towards = layers["probabilities"][0][:, 0]
+    evidence = ((before > 0) * (before - layers["hidden"][1]) * towards).sum(axis=1)
+    np.testing.assert_allclose(maps.mean(axis=(1, 2)), evidence, rtol=1e-3, atol=1e-4)
+
+
+def test_a_page_that_cannot_be_drawn_costs_a_warning_and_not_the_run(run, tmp_path, monkeypatch, capsys):
+    from kit import pages
+
+    (tmp_path / "manifest.json").write_text('{"kind": "run"}')
+    assert pages.draw_page(tmp_path) is None
+    assert "warning: no page of" in capsys.readouterr().err
+    monkeypatch.setattr(pages, "entry_points", lambda group: [])
+    assert pages.draw_page(run.path) == run.report_path
+
+
+def test_findings_are_recorded_as_the_audit_told_them(run):
+    assert Insights(run.insights).findings == [asdict(finding) for finding in ()]

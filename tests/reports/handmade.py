@@ -1,0 +1,243 @@
+"""Records made by hand: runs, studies and inspections that no model was trained for."""
+
+import io
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from kit.config import RunConfig
+from kit.evaluation import mcnemar, score
+from kit.insights.records import Insights
+from kit.records import RunFolder, make_table
+from kit.training.history import EpochRecord, History
+from search.records import StudyRecord, TrialRecord
+
+SPLITS = ("train", "validation", "test")
+# What names may hold: markup, plotly's templates, mathematics, right to left, line ends, length, stray bytes, formulas.
+HOSTILE = (
+    "</script><script>document.title='owned'</script>",
+    "<img src=x onerror=\"document.title='owned'\">",
+    "%{x} %{customdata[0]}<br><b>bold</b>",
+    "$x^2$ \\(y\\) {{ 7 * 7 }}",
+    "\u202eevil\u202c שלום عربي",
+    "two\nlines\rand\ttab",
+    "n" * 255,
+    "bytes\udcff\udc80",
+    "=1+1",
+    "'\"&amp;<>",
+)
+
+
+def jpeg(colour=(90, 140, 60), side: int = 32) -> bytes:
+    """A small picture of one colour."""
+    content = io.BytesIO()
+    Image.new("RGB", (side, side), colour).save(content, "JPEG")
+    return content.getvalue()
+
+
+def history(epochs: tuple[int, ...] = (3, 2), validation: bool = True) -> History:
+    """Epochs of phases `head` and `fine-tune` that get better and better."""
+    records: list[EpochRecord] = []
+    for phase, count in zip(("head", "fine-tune"), epochs, strict=False):
+        for _ in range(count):
+            n = len(records) + 1
+            extra = (0.9 - 0.05 * n, 0.5 + 0.05 * n) if validation else (None, None)
+            records.append(EpochRecord(n, phase, 1.5, 1e-3 / n, 1.0 - 0.1 * n, 0.5 + 0.08 * n, *extra))
+    return History(tuple(records))
+
+
+def make_run(
+    folder: Path,
+    classes: tuple[str, ...] = ("daisy", "roses", "tulips"),
+    per_class: int = 12,
+    *,
+    status: str = "finished",
+    splits: tuple[str, ...] = SPLITS,
+    epochs: tuple[int, ...] = (3, 2),
+    insights: bool = True,
+    backend: str = "jax",
+    seed: int = 0,
+) -> RunFolder:
+    """A run folder as `train` leaves it.
+
+    Args:
+        folder: Where; created.
+        classes: Names.
+        per_class: Photos of each.
+        status: Of the manifest.
+        splits: Photos take turns among them.
+        epochs: Of the two phases.
+        insights: Whether the page's own records are there.
+        backend: Named in the manifest.
+        seed: Draws what the model says.
+    """
+    config = RunConfig(backend=backend)
+    run = RunFolder.create(folder, config)
+    random = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(len(classes)), per_class)
+    paths = [f"{classes[label]}/{number:05d}.jpg" for number, label in enumerate(labels)]
+    split = np.array([splits[number % len(splits)] for number in range(len(labels))])
+    final, first = (_said(random, labels, len(classes), sure) for sure in (1.6, 1.2))
+    names = np.array(classes, dtype=object)
+    texts = {"path": paths, "split": split.tolist(), "label": names[labels].tolist()}
+    run.write_samples(make_table(_samples(texts)))
+    run.write_history(history(epochs, validation="validation" in splits))
+    said = {"predicted": final, "predicted_phase1": first}
+    verdicts = {name: names[table.argmax(axis=1)].tolist() for name, table in said.items()}
+    columns = {**texts, **verdicts, "confidence": final.max(axis=1)}
+    run.write_predictions(make_table(columns | {f"p_{name}": final[:, i] for i, name in enumerate(classes)}))
+    run.write_metrics(_metrics(classes, labels, split, final, first))
+    with run.lock():
+        run.update_manifest(**_manifest(classes, split, backend, status))
+    if insights:
+        _write_insights(run, paths, texts, classes, split, final, labels)
+    return run
+
+
+def _samples(texts: dict) -> dict:
+    columns = {"path": texts["path"], "label": texts["label"], "split": texts["split"], "group": texts["path"]}
+    return columns | {"finding": [None] * len(texts["path"])}
+
+
+def _said(random: np.random.Generator, labels: np.ndarray, classes: int, sure: float) -> np.ndarray:
+    logits = random.normal(0, 1, (len(labels), classes))
+    logits[np.arange(len(labels)), labels] += sure
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def _metrics(classes, labels, split, final, first) -> dict:
+    def scores(table, temperature):
+        return {
+            name: score(table[split == name], labels[split == name], classes, temperature).to_dict() for name in SPLITS
+        }
+
+    test = split == "test"
+    paired = mcnemar(*(table[test].argmax(axis=1) == labels[test] for table in (first, final)))
+    phases = [{"name": name, **scores(table, None)} for name, table in (("head", first), ("fine-tune", final))]
+    return {
+        **scores(final, 1.2),
+        "temperature": 1.2,
+        "phases": phases,
+        "mcnemar": {"first": "head", "second": "fine-tune", **asdict(paired)},
+    }
+
+
+def _manifest(classes, split, backend, status) -> dict:
+    return {
+        "status": status,
+        "created": "2026-01-02T03:04:05+00:00",
+        "data": {
+            "name": "flowers",
+            "fingerprint": "f" * 64,
+            "photos": {name: int((split == name).sum()) for name in SPLITS},
+        },
+        "classes": list(classes),
+        "weights": {"name": "imagenet", "sha256": "a" * 64},
+        "seeds": {"run": 0, "split": 0},
+        "warnings": [],
+        "environment": {"backend": backend, "keras": "3.15.1", "device": "cpu", "threads": 2},
+        "stages": {
+            "audit": {"seconds": 0.5, "peak_memory_bytes": 2**28},
+            "phase 1: head": {"seconds": 7.5, "peak_memory_bytes": 2**29},
+        },
+        "network": {
+            "parameters": 1000,
+            "kernels": "own",
+            "phases": [
+                {"name": "head", "unfreeze_depth": 0, "cut": "pooled", "trained_parameters": 100},
+                {"name": "fine-tune", "unfreeze_depth": 5, "cut": "block_13", "trained_parameters": 750},
+            ],
+        },
+    }
+
+
+def _write_insights(run, paths, texts, classes, split, final, labels) -> None:
+    insights = Insights(run.insights)
+    scored = next((name for name in ("test", "validation") if (split == name).any()), "train")
+    of_split = [path for path, name in zip(paths, split, strict=True) if name == scored]
+    wrong = np.flatnonzero((final.argmax(axis=1) != labels) & (split == scored))
+    insights.write_summary(of_split[:96], {})
+    shown = dict.fromkeys([*of_split[:96], *paths[:60], *(paths[i] for i in wrong[:50])])
+    insights.write_album("thumbnails", {path: jpeg() for path in shown})
+    for name in ("activation-predicted", "activation-label"):
+        insights.write_album(name, {paths[i]: jpeg((20, 20, 20)) for i in wrong[:8]})
+    count = len(paths)
+    colour = {f"mean_{letter}": np.full(count, 80 + 20 * k, np.float32) for k, letter in enumerate("rgb")}
+    size = {"width": np.full(count, 320), "height": np.full(count, 240), "bytes": np.full(count, 9000)}
+    insights.write_table("images", make_table({"path": paths, **size, **colour}))
+    doubted = {
+        "path": paths[:3],
+        "split": ["train", "test", "validation"],
+        "label": texts["label"][:3],
+        "predicted": [classes[-1]] * 3,
+        "p_label": np.array([0.01, 0.1, 0.2]),
+        "p_predicted": np.array([0.98, 0.8, 0.7]),
+    }
+    insights.write_table("doubted", make_table(doubted))
+    curve = {"photos": [10, 10, 20, 40], "draw": [0, 1, 0, 0], "accuracy": [0.5, 0.6, 0.7, 0.75]}
+    insights.write_table("learning_curve", make_table(curve))
+    finding = {"kind": "duplicate", "severity": "warning", "paths": paths[:2], "message": f"{paths[0]} twice"}
+    from kit.files import write_json
+
+    write_json(insights.folder / "findings.json", [finding])
+
+
+# === Studies ===
+
+SPACE = {
+    "model.head_units": {"low": 32, "high": 1024, "log": True},
+    "phases.1.unfreeze_depth": {"low": 0, "high": 8, "log": False},
+    "phases.1.learning_rate": {"low": 1e-6, "high": 1e-3, "log": True},
+    "training.optimizer": {"choices": ["adam", "sgd"]},
+}
+
+
+def make_study(folder: Path, trials: int = 20, objectives: tuple[str, ...] = ("accuracy",)) -> StudyRecord:
+    """A study folder as `study run` leaves it: every fifth trial pruned, the last but one failed."""
+    study = StudyRecord(
+        path=folder,
+        name="flowers",
+        created="2026-01-02T03:04:05",
+        objectives=objectives,
+        sampler="tpe",
+        pruner="median",
+        seed=0,
+        storage="sqlite:///optuna.db",
+        data={"name": "flowers", "fingerprint": "f" * 64},
+        space=SPACE,
+        config={"training": {"monitor": "val_accuracy"}},
+        trials=tuple(_trial(number, trials, len(objectives)) for number in range(trials)),
+    )
+    ranked = study.ranked()
+    study = replace(study, best=ranked[0].number if ranked else None)
+    folder.mkdir(parents=True, exist_ok=True)
+    study.write_question()
+    study.write_answers()
+    return study
+
+
+def _trial(number: int, trials: int, objectives: int) -> TrialRecord:
+    random = np.random.default_rng(number)
+    depth = int(random.integers(0, 9))
+    params = {"model.head_units": int(random.integers(32, 1025)), "phases.1.unfreeze_depth": depth}
+    params["training.optimizer"] = ("adam", "sgd")[number % 2]
+    if depth:
+        params["phases.1.learning_rate"] = float(10 ** random.uniform(-6, -3))
+    state = "pruned" if number % 5 == 4 else "failed" if trials > 3 and number == trials - 2 else "complete"
+    epochs = history((3, 2) if state == "complete" else (2,))
+    values = (0.6 + 0.02 * depth + 0.001 * number, 1000.0 + 100 * depth)[:objectives]
+    return TrialRecord(
+        number=number,
+        state=state,
+        params=params,
+        values=values if state == "complete" else (),
+        history=epochs if state != "failed" else History(),
+        started=f"2026-01-02T03:{4 + number % 50:02d}:00",
+        seconds=40.0 + number,
+        error="ValueError: <b>diverged</b>" if state == "failed" else None,
+        own=number == 0,
+        worker=f"host-{number % 2}-token",
+    )

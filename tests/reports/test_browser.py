@@ -1,0 +1,172 @@
+"""Pages in a real browser: headless Chromium, from disk, with no network.
+
+Needs the packages of the extra `browser`, Chromium (CHROMIUM names it, else it is looked for on PATH) and axe-core's
+axe.min.js (AXE_CORE names it); the session `browser` of nox sees to all three. Skips plainly where one is missing.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from handmade import HOSTILE, make_run, make_study
+
+from reports.compare_page import compare_page
+from reports.page import draw, write_page
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or ""
+AXE = os.environ.get("AXE_CORE", "")
+if not CHROMIUM:
+    pytest.skip("there is no Chromium on this machine", allow_module_level=True)
+
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+OWNED = "document.title.includes('owned')"
+# Elements wider than the window that are not in a box that scrolls by itself.
+SIDEWAYS = "document.documentElement.scrollWidth > window.innerWidth"
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory) -> dict[str, Path]:
+    """A page of every kind."""
+    folder = tmp_path_factory.mktemp("pages")
+    runs = [make_run(folder / name, backend=name, seed=k).path for k, name in enumerate(("jax", "tensorflow"))]
+    make_study(folder / "study")
+    make_study(folder / "pareto", objectives=("accuracy", "parameters"))
+    return {
+        "run": draw(runs[0]),
+        "hostile": draw(make_run(folder / "hostile", HOSTILE).path),
+        "interrupted": draw(make_run(folder / "interrupted", status="interrupted", splits=("train",)).path),
+        "study": draw(folder / "study"),
+        "pareto": draw(folder / "pareto"),
+        "comparison": write_page(compare_page(runs), folder / "comparison.html"),
+    }
+
+
+KINDS = ("run", "hostile", "interrupted", "study", "pareto", "comparison")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium."""
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
+        yield chromium
+        chromium.close()
+
+
+class Seen:
+    """A page that was opened, what it logged and what it asked for."""
+
+    def __init__(self, browser, path: Path, width: int, scheme: str):
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        self.page = context.new_page()
+        self.log: list[str] = []
+        self.requests: list[str] = []
+        self.page.on("console", lambda message: self.log.append(f"{message.type}: {message.text}"))
+        self.page.on("pageerror", lambda error: self.log.append(str(error)))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.goto(path.as_uri())
+        self.page.wait_for_selector("html[data-drawn]", timeout=60_000)
+
+
+@pytest.fixture
+def open_page(browser, pages):
+    """Opens a page: `open_page(kind, width, scheme)`; closes it after the test."""
+    opened = []
+
+    def open_it(kind: str, width: int = 1280, scheme: str = "light") -> Seen:
+        opened.append(Seen(browser, pages[kind], width, scheme))
+        return opened[-1]
+
+    yield open_it
+    for one in opened:
+        one.page.context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_page_opens_from_disk_quietly_and_draws_every_figure(open_page, pages, kind, scheme):
+    seen = open_page(kind, scheme=scheme)
+    assert seen.log == []
+    assert [url for url in seen.requests if not url.startswith("data:")] == [pages[kind].as_uri()]
+    figures = seen.page.locator(".figure")
+    for place in range(figures.count()):
+        box = figures.nth(place).locator(".main-svg").first.bounding_box()
+        assert box is not None
+        assert box["width"] > 300
+        assert box["height"] > 100
+    assert not seen.page.evaluate(OWNED)
+    assert seen.page.locator(".modebar").count() == 0  # and so no button that shares
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_page_scrolls_sideways_on_a_telephone(open_page, kind):
+    assert not open_page(kind, 360).page.evaluate(SIDEWAYS)
+
+
+def test_a_page_uses_a_wide_screen_without_scrolling_sideways(open_page):
+    assert not open_page("run", 3840).page.evaluate(SIDEWAYS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "figure"), [("run", "confusion-figure"), ("hostile", "confusion-figure"), ("study", "history-figure")]
+)
+def test_tooltips_work_and_say_names_as_text(open_page, kind, figure):
+    seen = open_page(kind)
+    target = seen.page.locator(f"#{figure} {'.heatmaplayer' if figure == 'confusion-figure' else '.points path'}").first
+    target.scroll_into_view_if_needed()
+    box = target.bounding_box()
+    # a cell on the diagonal, or a point
+    at = (
+        (box["x"] + 5, box["y"] + 5)
+        if figure == "confusion-figure"
+        else (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    )
+    seen.page.mouse.move(at[0] + 1, at[1] + 1)
+    seen.page.mouse.move(*at)
+    tip = seen.page.locator(f"#{figure} .hoverlayer .hovertext")
+    tip.first.wait_for(timeout=10_000)
+    said = tip.first.text_content()
+    assert said
+    assert "%{" not in said or kind == "hostile"
+    assert seen.log == []
+    assert not seen.page.evaluate(OWNED)
+
+
+def test_colours_follow_the_system(open_page):
+    seen = open_page("run")
+    colour = "getComputedStyle(document.querySelector('#curves-figure .xtick text')).fill"
+    light = seen.page.evaluate(colour)
+    seen.page.emulate_media(color_scheme="dark")
+    for _ in range(100):  # not wait_for_function: it evaluates text, which the page's policy forbids
+        if seen.page.evaluate(colour) != light:
+            break
+        seen.page.wait_for_timeout(50)
+    assert seen.page.evaluate(colour) != light
+    assert seen.log == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.skipif(not AXE, reason="AXE_CORE does not name axe-core's axe.min.js")
+def test_axe_finds_no_serious_violation(open_page, kind, scheme):
+    seen = open_page(kind, scheme=scheme)
+    seen.page.evaluate(Path(AXE).read_text(encoding="utf-8"))
+    found = seen.page.evaluate("axe.run()")
+    grave = [rule for rule in found["violations"] if rule["impact"] in ("serious", "critical")]
+    assert [(rule["id"], rule["nodes"][0]["html"]) for rule in grave] == []
+
+
+def test_every_table_behind_a_figure_can_be_reached_by_keyboard(open_page):
+    seen = open_page("study")
+    summary = seen.page.locator("summary").first
+    summary.focus()
+    seen.page.keyboard.press("Enter")
+    assert seen.page.locator("details[open] table").first.is_visible()

@@ -1,0 +1,364 @@
+"""Each facts function against records made by hand, with `==`."""
+
+import pytest
+from handmade import SPACE
+
+from kit.records import make_table
+from kit.training.history import EpochRecord, History
+from reports.calibration import Abstention, Bin, calibration_facts
+from reports.compare import Disagreement, PairFacts, RunFacts, comparison_facts, flatten
+from reports.confusion import ClassScore, ConfusionFacts, Pair, confusion_facts
+from reports.curves import CurvesFacts, PhaseSpan, curves_facts
+from reports.dataset import ClassCount, DatasetFacts, FindingGroup, Sizes, dataset_facts
+from reports.headline import HeadlineFacts, headline_facts
+from reports.learning import CurvePoint, Doubt, LearningFacts, learning_facts
+from reports.predictions import PredictionsFacts, Verdict, pair_verdicts, predictions_facts
+from reports.provenance import PhaseFacts, ProvenanceFacts, provenance_facts
+from reports.trials import TrialPoint, coordinates, trials_facts
+from search.records import StudyRecord, TrialRecord
+
+
+def verdicts(*rows):
+    """(path, split, label, predicted, confidence) -> predictions.csv without the classes' columns."""
+    columns = list(zip(*rows, strict=True)) or [[]] * 5
+    names = ("path", "split", "label", "predicted", "confidence")
+    table = dict(zip(names, map(list, columns), strict=True))
+    return make_table({**table, "predicted_phase1": table["predicted"]})
+
+
+SAID = verdicts(
+    ("a/1", "test", "a", "a", 0.95),
+    ("a/2", "test", "a", "b", 0.55),
+    ("b/1", "test", "b", "a", 0.75),
+    ("b/2", "test", "b", "b", 0.35),
+    ("b/3", "validation", "b", "b", 0.9),
+)
+
+
+def test_headline():
+    scores = {
+        "n": 10,
+        "accuracy": 0.8,
+        "accuracy_interval": [0.5, 0.9],
+        "calibration_error": 0.1,
+        "calibration_error_scaled": 0.05,
+        "log_loss": 0.4,
+        "macro_f1": 0.79,
+    }
+    phases = [{"name": "head", "test": {"accuracy": 0.7}}, {"name": "fine-tune", "test": {"accuracy": 0.8}}]
+    metrics = {
+        "test": scores,
+        "validation": {"n": 4, "accuracy": 0.75},
+        "phases": phases,
+        "mcnemar": {"only_a": 1, "only_b": 2, "p_value": 1.0},
+    }
+    assert headline_facts(metrics) == HeadlineFacts(
+        split="test",
+        n=10,
+        accuracy=0.8,
+        interval=(0.5, 0.9),
+        flattery=0.75 - 0.8,
+        calibration_error=0.1,
+        calibration_error_scaled=0.05,
+        log_loss=0.4,
+        macro_f1=0.79,
+        phases=(("head", 0.7), ("fine-tune", 0.8)),
+        only_first=1,
+        only_last=2,
+        p_value=1.0,
+    )
+
+
+def test_headline_without_a_test_split_speaks_of_validation_and_without_any_of_nothing():
+    scores = dict.fromkeys(("calibration_error", "calibration_error_scaled", "log_loss", "macro_f1"), 0.5)
+    validation = {"n": 4, "accuracy": 0.75, "accuracy_interval": [0.3, 0.95], **scores}
+    facts = headline_facts({"test": {"n": 0, "accuracy": None}, "validation": validation})
+    assert (facts.split, facts.accuracy, facts.flattery, facts.p_value) == ("validation", 0.75, None, None)
+    assert headline_facts({}) == HeadlineFacts()
+
+
+def test_curves():
+    history = History(
+        (
+            EpochRecord(1, "head", 1.0, 1e-3, 0.9, 0.5, 0.8, 0.6),
+            EpochRecord(2, "head", 1.0, 1e-3, 0.7, 0.7, 0.7, 0.7),
+            EpochRecord(3, "fine-tune", 2.0, 1e-4, 0.6, 0.8, 0.6, 0.75),
+            EpochRecord(4, "fine-tune", 2.0, 1e-5, 0.5, 0.9, 0.65, 0.75),
+        )
+    )
+    assert curves_facts(history) == CurvesFacts(
+        history, (PhaseSpan("head", 1, 2, 2), PhaseSpan("fine-tune", 3, 4, 3)), kept=3, gap=0.8 - 0.75
+    )
+    assert curves_facts(history, "val_loss").kept == 3
+    assert curves_facts(History()) == CurvesFacts(History())
+
+
+def test_curves_without_validation_keep_the_last_epoch():
+    history = History((EpochRecord(1, "head", 1.0, 1e-3, 0.9, 0.5), EpochRecord(2, "head", 1.0, 1e-3, 0.8, 0.6)))
+    assert curves_facts(history) == CurvesFacts(history, (PhaseSpan("head", 1, 2, 2),), kept=2, gap=None)
+
+
+def test_predictions():
+    assert predictions_facts(SAID, ["b/2", "gone", "a/1", "a/2"], size=2) == PredictionsFacts(
+        split="test",
+        n=4,
+        mistakes=2,
+        sample=(Verdict("b/2", "b", "b", 0.35), Verdict("a/1", "a", "a", 0.95)),
+        worst=(Verdict("b/1", "b", "a", 0.75), Verdict("a/2", "a", "b", 0.55)),
+    )
+    assert pair_verdicts(SAID, "test", "b", "a") == (Verdict("b/1", "b", "a", 0.75),)
+    assert predictions_facts(verdicts(("a/1", "train", "a", "a", 0.9)), []) == PredictionsFacts()
+
+
+def test_confusion():
+    per_class = {
+        "a": {"precision": 0.75, "recall": 0.6, "f1": 2 / 3, "support": 5},
+        "b": {"precision": 0.5, "recall": 2 / 3, "f1": 4 / 7, "support": 3},
+        "c": {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0},
+    }
+    scores = {"n": 8, "confusion": [[3, 2, 0], [1, 2, 0], [0, 0, 0]], "per_class": per_class}
+    assert confusion_facts("test", scores, ["a", "b", "c"]) == ConfusionFacts(
+        split="test",
+        n=8,
+        classes=("a", "b", "c"),
+        left_out=0,
+        counts=((3, 2, 0), (1, 2, 0), (0, 0, 0)),
+        shares=((0.6, 0.4, 0.0), (1 / 3, 2 / 3, 0.0), (0.0, 0.0, 0.0)),
+        scores=(
+            ClassScore("c", 0, 0, 0.0, 0.0, 0.0),
+            ClassScore("b", 3, 4, 0.5, 2 / 3, 4 / 7),
+            ClassScore("a", 5, 4, 0.75, 0.6, 2 / 3),
+        ),
+        pairs=(Pair("a", "b", 2, 0.4), Pair("b", "a", 1, 1 / 3)),
+    )
+
+
+def test_a_large_matrix_shows_the_classes_with_the_most_errors():
+    n = 40
+    names = [f"class {i}" for i in range(n)]
+    matrix = [[5 if i == j else 0 for j in range(n)] for i in range(n)]
+    matrix[7][31] = 4
+    score = dict.fromkeys(("precision", "recall", "f1"), 1.0) | {"support": 5}
+    facts = confusion_facts("test", {"n": 204, "confusion": matrix, "per_class": dict.fromkeys(names, score)}, names)
+    assert (len(facts.classes), facts.left_out, len(facts.scores)) == (25, 15, 40)
+    assert {"class 7", "class 31"} <= set(facts.classes)
+    assert facts.pairs == (Pair("class 7", "class 31", 4, 4 / 9),)
+
+
+def test_calibration():
+    facts = calibration_facts(SAID)
+    assert (facts.split, facts.n, len(facts.bins), facts.accuracy) == ("test", 4, 15, 0.5)
+    assert facts.mean_confidence == pytest.approx(0.65)
+    filled = [one for one in facts.bins if one.n]
+    assert [(one.n, one.right, one.accuracy) for one in filled] == [(1, 1, 1.0), (1, 0, 0.0), (1, 0, 0.0), (1, 1, 1.0)]
+    assert facts.bins[14] == Bin(14 / 15, 1.0, 1, 1, 0.95)
+    assert facts.bins[0] == Bin(0.0, 1 / 15, 0, 0, None)
+    by_threshold = {one.threshold: one for one in facts.abstention}
+    assert by_threshold[0.0] == Abstention(0.0, 1.0, 0.5)
+    assert by_threshold[0.6] == Abstention(0.6, 0.5, 0.5)
+    assert by_threshold[0.8] == Abstention(0.8, 0.25, 1.0)
+    assert by_threshold[0.99] == Abstention(0.99, 0.0, None)
+
+
+def test_dataset():
+    used = make_table({"path": ["a/1", "a/2", "b/1"], "label": ["a", "a", "b"], "split": ["train", "test", "train"]})
+    sizes = {"width": [100, 200, 400], "height": [100, 100, 100]}
+    colours = {"mean_r": [10.0, 20.0, 7.0], "mean_g": [30.0, 30.0, 8.0], "mean_b": [0.0, 1.0, 9.0]}
+    images = make_table({"path": ["a/1", "a/2", "b/1"], **sizes, **colours})
+    findings = [
+        {"kind": "extreme-size", "severity": "note", "paths": ["b/1"], "message": "wide"},
+        {"kind": "duplicate", "severity": "warning", "paths": ["a/1", "a/2"], "message": "twice"},
+    ]
+    facts = dataset_facts(used, 4, images, findings, ["a", "b"], {"a/2": b"", "b/1": b""})
+    assert facts == DatasetFacts(
+        classes=(ClassCount("a", 1, 0, 1), ClassCount("b", 1, 0, 0)),
+        left_out=4,
+        imbalance=2.0,
+        sizes=facts.sizes,
+        findings=(
+            FindingGroup("duplicate", "warning", 1, (("twice", ("a/1", "a/2")),)),
+            FindingGroup("extreme-size", "note", 1, (("wide", ("b/1",)),)),
+        ),
+        samples=(("a", ("a/2",)), ("b", ("b/1",))),
+    )
+    assert facts.sizes == Sizes(
+        width=(100, 200.0, 400),
+        height=(100, 100.0, 100),
+        megapixels=facts.sizes.megapixels,
+        aspect=facts.sizes.aspect,
+        colours=(("a", (15, 30, 0)), ("b", (7, 8, 9))),
+    )
+    assert sum(facts.sizes.megapixels[0]) == sum(facts.sizes.aspect[0]) == 3
+
+
+def test_dataset_of_a_class_without_photos():
+    nothing = make_table({"path": [], "label": [], "split": []})
+    assert dataset_facts(nothing, 0, nothing, [], ["a"], {}) == DatasetFacts(
+        (ClassCount("a", 0, 0, 0),), 0, None, None, (), ()
+    )
+
+
+def test_learning():
+    doubted = {
+        "path": ["x"],
+        "split": ["train"],
+        "label": ["a"],
+        "predicted": ["b"],
+        "p_label": [0.1],
+        "p_predicted": [0.9],
+    }
+    curve = {"photos": [10, 10, 20], "draw": [0, 1, 0], "accuracy": [0.4, 0.6, 0.8]}
+    facts = learning_facts(make_table(doubted), make_table(curve), 16, {"activation": "none"})
+    assert facts == LearningFacts(
+        doubts=(Doubt("x", "train", "a", "b", 0.1, 0.9),),
+        curve=(CurvePoint(10, 0.5, 0.4, 0.6), CurvePoint(20, 0.8, 0.8, 0.8)),
+        gain=0.8 - 0.5,
+        error=(0.8 * (1 - 0.8) / 16) ** 0.5,
+        missing=(("activation", "none"),),
+    )
+    empty = make_table({name: [] for name in (*doubted, "photos", "accuracy")})
+    assert learning_facts(empty, empty, 0, {}) == LearningFacts((), (), None, None)
+
+
+def test_provenance():
+    manifest = {
+        "created": "2026-01-02",
+        "data": {"name": "flowers", "fingerprint": "ff"},
+        "seeds": {"run": 3},
+        "environment": {"backend": "jax", "device_name": ""},
+        "stages": {"audit": {"seconds": 1.5, "peak_memory_bytes": None}, "saving": {"seconds": 0.5}},
+        "network": {
+            "parameters": 200,
+            "kernels": "own",
+            "phases": [{"name": "head", "unfreeze_depth": 0, "cut": "pooled", "trained_parameters": 50}],
+        },
+    }
+    assert provenance_facts(manifest, "my run") == ProvenanceFacts(
+        parameters=200,
+        phases=(PhaseFacts("head", 0, "pooled", 50, 0.25),),
+        environment=(("backend", "jax"),),
+        origin=(
+            ("started", "2026-01-02"),
+            ("data", "flowers"),
+            ("data fingerprint", "ff"),
+            ("seed of the run", "3"),
+            ("kernels", "own"),
+        ),
+        stages=(("audit", 1.5, None), ("saving", 0.5, None)),
+        seconds=2.0,
+        command="transferkit train --config 'my run/config.toml' --out again",
+    )
+    assert provenance_facts({"status": "running"}, "r").parameters is None
+
+
+# === Comparison ===
+
+
+def compared(name, backend, said, settings):
+    return RunFacts(name, backend, "same photos", settings, HeadlineFacts(), History(), {}, said)
+
+
+def test_comparison():
+    first = compared("one", "jax", {"p": ("a", "a"), "q": ("b", "a"), "r": ("a", "a")}, {"backend": "jax", "seed": "0"})
+    said = {"p": ("a", "b"), "q": ("b", "a"), "r": ("a", "a")}
+    second = compared("two", "tensorflow", said, {"backend": "tensorflow", "seed": "0"})
+    facts = comparison_facts([first, second])
+    assert facts.differing == (("backend", ("jax", "tensorflow")),)
+    assert facts.pairs == (PairFacts("one", "two", 3, 2, 1, 0, twins=True),)
+    assert facts.disagreements == (Disagreement("p", "a", ("a", "b")),)
+    assert (facts.disagreed, facts.same_photos, facts.pairs[0].clear) == (1, True, False)
+
+
+@pytest.mark.parametrize(
+    ("only_first", "only_second", "clear"),
+    [(0, 0, False), (10, 2, True), (10, 5, False), (100, 70, True)],
+)
+def test_a_difference_is_clear_or_may_be_chance(only_first, only_second, clear):
+    assert PairFacts("a", "b", 500, 100, only_first, only_second, False).clear is clear
+
+
+def test_runs_on_other_photos_are_told():
+    first, second = compared("a", "jax", {"p": ("a", "a")}, {}), compared("b", "jax", {"q": ("a", "a")}, {})
+    facts = comparison_facts([first, second])
+    assert (facts.pairs, facts.same_photos, facts.disagreements) == ((), False, ())
+
+
+def test_settings_are_flattened():
+    nested = {"seed": 0, "phases": ({"epochs": 1}, {"epochs": 2}), "data": {"background": (255, 255, 255)}}
+    assert flatten(nested) == {
+        "seed": "0",
+        "phases.0.epochs": "1",
+        "phases.1.epochs": "2",
+        "data.background": "(255, 255, 255)",
+    }
+
+
+# === Study ===
+
+
+def study(tmp_path, *trials, objectives=("accuracy",)):
+    return StudyRecord(
+        tmp_path,
+        "s",
+        "2026",
+        objectives,
+        "tpe",
+        "none",
+        0,
+        "",
+        {},
+        SPACE,
+        {"training": {"monitor": "val_accuracy"}},
+        trials,
+    )
+
+
+def test_trials(tmp_path):
+    half = History((EpochRecord(1, "head", 1.0, 1e-3, 0.9, 0.5, 0.8, 0.55),))
+    facts = trials_facts(
+        study(
+            tmp_path,
+            TrialRecord(0, "complete", {}, (0.8,), own=True, worker="w1"),
+            TrialRecord(1, "pruned", {}, history=half, worker="w2"),
+            TrialRecord(2, "complete", {}, (0.9,), worker="w1"),
+            TrialRecord(3, "failed", {}, error="no"),
+        )
+    )
+    assert facts.points == (
+        TrialPoint(0, "complete", 0.8, 0.8, True),
+        TrialPoint(1, "pruned", 0.55, 0.8, False),
+        TrialPoint(2, "complete", 0.9, 0.9, False),
+        TrialPoint(3, "failed", None, 0.9, False),
+    )
+    assert (facts.best, facts.workers, facts.importance, facts.front) == (2, ("w1", "w2"), (), ())
+    assert facts.gain == pytest.approx(0.1)
+
+
+def test_the_setting_that_decides_is_the_most_important(tmp_path):
+    trials = [
+        TrialRecord(k, "complete", {"model.head_units": 32 * (1 + k * 7 % 5), "phases.1.unfreeze_depth": k}, (0.1 * k,))
+        for k in range(9)
+    ]
+    importance = trials_facts(study(tmp_path, *trials)).importance
+    assert importance[0][0] == "phases.1.unfreeze_depth"
+    assert sum(share for _, share in importance) == pytest.approx(1)
+
+
+def test_a_loss_is_better_when_lower_and_the_front_is_known(tmp_path):
+    values = [(0.5, 100.0), (0.4, 200.0), (0.6, 150.0)]
+    trials = [TrialRecord(k, "complete", {}, pair) for k, pair in enumerate(values)]
+    facts = trials_facts(study(tmp_path, *trials, objectives=("log_loss", "parameters")))
+    assert ([point.best for point in facts.points], facts.best) == ([0.5, 0.4, 0.4], 1)
+    assert set(facts.front) == {0, 1}
+
+
+def test_places_on_a_settings_axis(tmp_path):
+    trials = [
+        TrialRecord(0, "complete", {"phases.1.learning_rate": 1e-6, "training.optimizer": "sgd"}, (0.5,)),
+        TrialRecord(1, "complete", {"phases.1.learning_rate": 1e-3, "training.optimizer": "adam"}, (0.5,)),
+        TrialRecord(2, "complete", {}, (0.5,)),
+    ]
+    one = study(tmp_path, *trials)
+    assert coordinates(one, "phases.1.learning_rate", trials)[:2].tolist() == pytest.approx([0, 1])
+    assert coordinates(one, "training.optimizer", trials)[:2].tolist() == [1, 0]
+    assert coordinates(one, "training.optimizer", trials)[2] != coordinates(one, "training.optimizer", trials)[2]

@@ -1,0 +1,352 @@
+"""Whole pages from records made by hand: what they promise, whatever the records hold."""
+
+import json
+import os
+import re
+import sys
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+
+import pytest
+from handmade import HOSTILE, jpeg, make_run, make_study
+
+from kit.config import RunConfig
+from kit.errors import StorageError
+from kit.files import write_json, write_text
+from kit.insights.records import Insights
+from kit.records import RunFolder
+from reports import text
+from reports.compare_page import compare_page
+from reports.page import draw, kind_of, page_of, render
+
+DATE = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+class Parsed(HTMLParser):
+    """Tags with their attributes, and the text of scripts."""
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.tags: list[tuple[str, dict]] = []
+        self.scripts: list[str] = []
+        self.words: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_data(self, data):
+        if self.tags and self.tags[-1][0] == "script" and self.scripts:
+            self.scripts[-1] += data
+        self.words.append(data)
+
+    @property
+    def figures(self) -> list[dict]:
+        kinds = [attrs for tag, attrs in self.tags if tag == "script"]
+        return [json.loads(t) for t, attrs in zip(self.scripts, kinds, strict=True) if "data-figure" in attrs]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A whole run; never write into it."""
+    return make_run(tmp_path_factory.mktemp("runs") / "whole").path
+
+
+def html_of(folder, **options) -> str:
+    return render(page_of(folder, **options), DATE)
+
+
+# === What every page promises ===
+
+
+def test_the_same_records_give_the_same_bytes_but_for_the_date(run):
+    page = html_of(run)
+    assert page == html_of(run)
+    other = render(page_of(run), datetime(2027, 5, 6, tzinfo=UTC))
+    assert page != other
+    assert page.replace("2026-01-02 00:00 UTC", "") == other.replace("2027-05-06 00:00 UTC", "")
+
+
+def test_the_date_can_be_fixed_from_outside(run, monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "86400")
+    assert "1970-01-02 00:00 UTC" in render(page_of(run))
+
+
+def test_a_page_allows_its_two_scripts_and_nothing_from_elsewhere(run):
+    parsed = Parsed(html_of(run))
+    policy = next(a["content"] for t, a in parsed.tags if a.get("http-equiv") == "Content-Security-Policy")
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["default-src"] == "'none'"
+    assert len(rules["script-src"].split()) == 2
+    assert all(part.startswith("'sha256-") for part in rules["script-src"].split())
+    assert rules["img-src"] == "data:"
+    sources = [a[name] for _, a in parsed.tags for name in ("src", "href", "srcset", "action") if a.get(name)]
+    assert [source for source in sources if not source.startswith(("data:image/jpeg;base64,", "data:,", "#"))] == []
+    # an element that is run has no attribute; what has one is data, and no handler stands in a tag
+    assert sum(tag == "script" and not attrs for tag, attrs in parsed.tags) == 2
+    assert [a for _, a in parsed.tags if any(name.startswith("on") for name in a)] == []
+
+
+def test_every_figure_says_what_to_see_and_has_its_numbers_as_a_table(run):
+    page = html_of(run)
+    parsed = Parsed(page)
+    boxes = [a for _, a in parsed.tags if a.get("class") == "figure"]
+    assert len(boxes) == len(parsed.figures) == 9
+    assert all(box["role"] == "img" and len(box["aria-label"]) > 40 for box in boxes)
+    assert page.count("as a table</summary>") == 9
+    assert ("html", {"lang": "en"}) in parsed.tags
+    assert len({box["id"] for box in boxes}) == 9
+
+
+def test_pictures_and_sections_of_a_whole_run(run):
+    page = html_of(run)
+    for heading in ("Test accuracy", "Gain by fine-tuning", "Validation minus test", "Calibration error"):
+        assert heading in page
+    for section in ("curves", "predictions", "maps", "confusion", "calibration", "doubts", "learning", "data"):
+        assert f'<section id="{section}"' in page
+    assert 'class="note missing"' not in page
+    assert "no picture recorded" not in page
+    assert "transferkit train --config whole/config.toml" in page
+
+
+def test_the_grid_has_the_size_asked_for(run):
+    grid = re.search(r"<h3>(\d+) photos drawn at random", html_of(run, grid=5))
+    assert grid is not None
+    assert grid[1] == "5"
+
+
+def test_a_page_works_on_a_copy_without_the_photos(run, tmp_path):
+    import shutil
+
+    copied = shutil.copytree(run, tmp_path / "whole")
+    assert html_of(copied) == html_of(run)
+
+
+# === Hostile names ===
+
+
+def test_hostile_names_stay_text(tmp_path):
+    folder = make_run(tmp_path / "run", HOSTILE).path
+    page = html_of(folder)
+    page.encode("utf-8")  # no lone surrogate is left
+    parsed = Parsed(page)
+    assert len(parsed.figures) == 9
+    assert sum(tag == "script" and not attrs for tag, attrs in parsed.tags) == 2
+    assert not [a for tag, a in parsed.tags if tag == "img" and not a["src"].startswith("data:image/jpeg")]
+    assert not [a for _, a in parsed.tags if any(name.startswith("on") for name in a)]
+    assert "{{ 7 * 7 }}" in page  # not 49
+    assert "\u202e" not in page
+    for figure in parsed.figures:
+        strings = list(strings_of(figure["data"])) + list(strings_of(figure["layout"]))
+        assert not [one for one in strings if "<script" in one or "<img" in one or "<b>" in one]
+        # what came from a name never stands where plotly reads a template
+        templates = [trace.get("hovertemplate", "") + trace.get("texttemplate", "") for trace in figure["data"]]
+        assert not [one for one in templates if "$x" in one or "7 * 7" in one or "%{x} %{customdata[0]}<" in one]
+
+
+def strings_of(value):
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            if key not in ("hovertemplate", "texttemplate"):
+                yield from strings_of(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from strings_of(inner)
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        (None, "–"),
+        ("", "–"),
+        ("roses", "roses"),
+        ("a\nb\tc", "a b c"),
+        ("a\x00\x1b[31mb", "a��[31mb"),
+        ("bytes\udcff", "bytes�"),
+        ("\u202eabc", "�abc"),
+        ("x" * 100, "x" * 39 + "…" + "x" * 20),
+        ("שלום", "\u2068שלום\u2069"),
+    ],
+)
+def test_names_become_one_printable_line(given, shown):
+    assert text.name(given) == shown
+
+
+def test_labels_of_a_figure_are_escaped_and_stay_different():
+    long = ["n" * 50 + "a" + "n" * 50, "n" * 50 + "b" + "n" * 50]
+    assert text.label("<b>& $x$") == "&lt;b&gt;&amp; &#36;x&#36;"
+    assert len(set(text.labels(long))) == 2
+
+
+# === Degenerate records ===
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"splits": ("train", "validation")}, "there is no test split"),
+        ({"splits": ("train",)}, "The model has not been scored."),
+        ({"epochs": (1,)}, "Epoch 1 of 1 is the one that is kept"),
+        ({"epochs": ()}, "No epoch was recorded."),
+        ({"classes": ("only",)}, "only"),
+        ({"insights": False}, "This record holds no pictures."),
+        ({"status": "failed"}, "The run failed"),
+        ({"per_class": 1}, "Test accuracy"),
+    ],
+)
+def test_a_degenerate_run_still_gives_a_page(tmp_path, options, said):
+    assert said in html_of(make_run(tmp_path / "run", **options).path)
+
+
+def test_a_run_that_was_killed_at_its_start_says_what_is_missing(tmp_path):
+    run = RunFolder.create(tmp_path / "run", RunConfig())
+    page = html_of(run.path)
+    for sentence in ("The run has not ended", "No epoch was recorded.", "No photo was scored."):
+        assert sentence in page
+    (run.path / "config.toml").unlink()
+    assert "No epoch was recorded." in html_of(run.path)
+
+
+def test_an_interrupted_run_shows_its_epochs(tmp_path):
+    run = make_run(tmp_path / "run", status="interrupted")
+    for name in ("metrics.json", "predictions.csv"):
+        (run.path / name).unlink()
+    page = html_of(run.path)
+    assert "The run was interrupted" in page
+    assert "Accuracy and loss" in page
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "predictions.csv", "history.csv", "insights/thumbnails.zip"])
+def test_a_damaged_record_is_named(tmp_path, name):
+    run = make_run(tmp_path / "run")
+    (run.path / name).write_bytes(b"\x00damaged")
+    with pytest.raises(StorageError, match=name.rpartition("/")[2]):
+        page_of(run.path)
+
+
+def test_the_kind_of_a_folder(tmp_path, run):
+    make_study(tmp_path / "study", 1)
+    assert (kind_of(run), kind_of(tmp_path / "study"), kind_of(tmp_path)) == ("run", "study", None)
+    assert draw(tmp_path) is None
+    with pytest.raises(StorageError, match="not a record of transferkit"):
+        page_of(tmp_path)
+    with pytest.raises(StorageError, match="is not a folder"):
+        page_of(tmp_path / "nothing")
+
+
+# === Studies, comparisons, inspections ===
+
+
+@pytest.mark.parametrize("trials", [0, 1, 2, 20])
+def test_a_study_of_any_size_gives_a_page(tmp_path, trials):
+    make_study(tmp_path / "study", trials)
+    parsed = Parsed(html_of(tmp_path / "study"))
+    assert len(parsed.figures) == {0: 0, 1: 5, 2: 5, 20: 7}[trials]
+
+
+def test_a_study_shows_its_best_run_and_what_failed(tmp_path):
+    make_study(tmp_path / "study")
+    run = make_run(tmp_path / "study" / "best")
+    draw(run.path)
+    page = html_of(tmp_path / "study")
+    assert 'href="best/report.html"' in page
+    assert "Test accuracy" in page
+    assert "[[phases]]" in page
+    assert "&lt;b&gt;diverged&lt;/b&gt;" in page
+
+
+def test_two_objectives_have_a_front(tmp_path):
+    make_study(tmp_path / "study", objectives=("accuracy", "parameters"))
+    assert "Pareto front" in html_of(tmp_path / "study")
+
+
+def test_parallel_coordinates_need_no_eval(tmp_path):
+    make_study(tmp_path / "study")
+    page = html_of(tmp_path / "study")
+    assert {trace["type"] for figure in Parsed(page).figures for trace in figure["data"]} <= {
+        "scatter",
+        "bar",
+        "heatmap",
+        "contour",
+    }
+    assert "unsafe-eval" not in page.partition("<title>")[0]
+
+
+def test_runs_are_compared(tmp_path):
+    runs = [make_run(tmp_path / name, backend=name, seed=k).path for k, name in enumerate(("jax", "tensorflow"))]
+    page = render(compare_page(runs), DATE)
+    assert "the same configuration on two backends" in page
+    assert "Right for some, wrong for others" in page
+    assert len(Parsed(page).figures) == 2
+
+
+def test_runs_of_one_name_are_told_apart(tmp_path):
+    runs = [make_run(tmp_path / name / "run").path for name in ("a", "b")]
+    page = render(compare_page(runs), DATE)
+    assert "a/run" in page
+    assert "b/run" in page
+
+
+def test_only_runs_are_compared(tmp_path, run):
+    make_study(tmp_path / "study", 1)
+    with pytest.raises(StorageError, match="record of a study"):
+        compare_page([run, tmp_path / "study"])
+
+
+def test_an_inspection_gives_a_page(tmp_path):
+    header = "path,label,split,group,width,height,bytes,format,mode,sha256,mean_r,mean_g,mean_b,finding\n"
+    rows = (
+        "a/1.jpg,a,train,g,320,240,9,JPEG,RGB,x,1,2,3,duplicate\nb/1.jpg,b,test,g,32,24,9,JPEG,RGB,x,1,2,3,duplicate\n"
+    )
+    broken = "b/2.jpg,b,,g,,,9,,,x,,,,truncated\n"
+    write_text(tmp_path / "samples.csv", header + rows + broken)
+    finding = {"kind": "duplicate", "severity": "warning", "paths": ["a/1.jpg", "b/1.jpg"], "message": "twice"}
+    write_json(tmp_path / "findings.json", [finding])
+    summary = {"name": "photos", "classes": [{"label": "a"}, {"label": "b"}], "training_refuses": "No."}
+    write_json(tmp_path / "manifest.json", {"kind": "inspection", "status": "finished", "summary": summary})
+    Insights(tmp_path).write_album("thumbnails", {"a/1.jpg": jpeg(), "b/1.jpg": jpeg()})
+    page = html_of(tmp_path)
+    assert "2 photos in 2 classes; 1 file left out" in page
+    assert "Training would refuse these data as they are: No." in page
+    assert "twice" in page
+    assert page.count("data:image/jpeg") == 4
+    assert len(Parsed(page).figures) == 3
+
+
+# === Size, memory, imports ===
+
+
+def test_a_study_of_20_trials_and_a_run_of_3_000_photos_stay_small(tmp_path):
+    make_study(tmp_path / "study")
+    run = make_run(tmp_path / "study" / "best", tuple("abcde"), 600)
+    assert draw(run.path).stat().st_size < 8e6
+    assert draw(tmp_path / "study").stat().st_size < 8e6
+
+
+def test_a_thousand_classes_stay_readable(tmp_path):
+    names = tuple(f"class {k:04d}" for k in range(1000))
+    page = html_of(make_run(tmp_path / "run", names, 3).path)
+    assert len(page) < 8e6
+    assert "975 classes" not in page
+    assert "Shown are the 25 classes with the most errors." in page
+    assert "further classes are left out" in page
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak memory of Linux")
+def test_100_000_predictions_take_less_than_500_mb_and_no_backend(tmp_path, run_python):
+    run = make_run(tmp_path / "run", tuple("abcde"), 20_000)
+    code = (
+        "import sys; from pathlib import Path; from reports.page import draw; draw(Path(sys.argv[1]))\n"
+        "peak = next(line for line in open('/proc/self/status') if line.startswith('VmHWM'))\n"
+        "print(int(peak.split()[1]) * 1024, *({'keras', 'jax', 'tensorflow', 'torch', 'optuna'} & set(sys.modules)))"
+    )
+    done = run_python("-c", code, run.path)
+    assert done.returncode == 0, done.stderr
+    peak, *backends = done.stdout.split()
+    assert backends == []
+    assert int(peak) < 500e6
+    assert os.path.getsize(run.report_path) < 8e6
