@@ -3,6 +3,7 @@
     tests(jax), tests(tensorflow)   the suite, once a backend, against the installed package
     parity                          both backends in one environment: trained on one, loaded on the other
     browser                         the pages in headless Chromium (on PATH, or named by CHROMIUM); axe-core from npm
+    postgres                        studies on a PostgreSQL server of their own, from the system's programs
     lint                            ruff: rules and format
     types                           mypy
     python_versions                 not by default: the suite on every supported Python that is on this machine
@@ -13,10 +14,11 @@ What follows `--` goes to pytest: `nox -R -s "tests(jax)" -- -k weights`.
 
 import os
 import shutil
+from pathlib import Path
 
 import nox
 
-nox.options.sessions = ["lint", "types", "tests", "parity", "browser"]
+nox.options.sessions = ["lint", "types", "tests", "parity", "browser", "postgres"]
 # Under CI=true nox would fail where an interpreter of python_versions is missing; so it says "skipped" there as well.
 nox.options.error_on_missing_interpreters = False
 
@@ -67,6 +69,29 @@ def browser(session: nox.Session) -> None:
     session.run(
         "pytest", "tests/reports/test_browser.py", *session.posargs, env={"KERAS_BACKEND": "jax", "AXE_CORE": axe}
     )
+
+
+@nox.session
+def postgres(session: nox.Session) -> None:
+    """Studies on PostgreSQL: the tests start and stop servers; where they are root, as another user."""
+    folder = _postgres_binaries()
+    if folder is None:
+        session.skip("there are no PostgreSQL programs (initdb, pg_ctl): install the system's server package")
+    _install(session, "test,postgres")
+    # tests/conftest.py wants a backend's name; none of these tests imports it
+    environment = {"POSTGRES_BINARIES": str(folder), "KERAS_BACKEND": "jax"}
+    session.run("pytest", "-m", "postgres", "tests/search/test_postgres.py", *session.posargs, env=environment)
+
+
+def _postgres_binaries() -> Path | None:
+    """The folder of initdb and pg_ctl: that of POSTGRES_BINARIES, of the path, or where packages put the newest."""
+    if named := os.environ.get("POSTGRES_BINARIES"):
+        return Path(named)
+    if found := shutil.which("initdb"):
+        return Path(found).resolve().parent
+    packaged = [*Path("/usr/lib/postgresql").glob("*/bin"), *Path("/usr").glob("pgsql-*/bin")]
+    newest = sorted(packaged, key=lambda path: [int(part) for part in path.parent.name.split("-") if part.isdigit()])
+    return newest[-1] if newest else None
 
 
 @nox.session(python=["3.11", "3.12", "3.13"], default=False)

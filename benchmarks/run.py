@@ -1,7 +1,8 @@
 """How much faster is a whole run with the kit than the straightforward way of running the same recipe in Keras?"""
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -52,29 +53,29 @@ def run(
     config = common.load_recipe(recipe, sets, flags)
     require_plain(config)
     config = replace(config, backend=explain_choice(backend if backend != "auto" else config.backend).name)
+    with plain_side(config, epochs_timed, jit) as plain:
+        sides = common.alternate({"kit": lambda: _kit(config), "straightforward": plain}, rounds)
+    if sides["kit"][0]["photos"] != sides["straightforward"][0]["photos"]:
+        raise DataError("The two sides did not read the same number of photos.", "Report this: the comparison is void.")
+    facts = {"recipe": Path(recipe).stem, "data": data, "epochs_timed": epochs_timed, "jit": jit, **summary(sides)}
+    _show(facts, config.backend)
+    common.record(results, f"run-{config.backend}", sides["kit"][0]["environment"], facts | {"rounds": sides})
+
+
+@contextmanager
+def plain_side(config: RunConfig, epochs_timed: int, jit: str) -> Iterator[Callable[[], dict[str, Any]]]:
+    """The straightforward side: photos laid out as it wants them, and a function that times it once."""
     found = resolve(config.model.weights, config.model.alpha, config.data.image_size)
-    dataset = load_dataset(config)
     with tempfile.TemporaryDirectory(prefix="transferkit-benchmark-") as name:
         folder = Path(name)
-        link_splits(dataset, folder / "photos")
+        link_splits(load_dataset(config), folder / "photos")
         write_text(folder / "recipe.toml", settings.to_toml(config))
         rest = ["--epochs-timed", str(epochs_timed), "--jit", jit]
         rest += ["--weights", str(found.path.absolute())] if found.path else []
         arguments = [str(folder / "photos"), str(folder / "recipe.toml"), *rest]
         # a Keras home of its own: importing Keras writes there
         environ = {"KERAS_BACKEND": config.backend, "KERAS_HOME": str(folder / "keras")}
-        sides = common.alternate(
-            {
-                "kit": lambda: _kit(config),
-                "straightforward": lambda: common.child("straightforward.py", arguments, environ, quiet=True),
-            },
-            rounds,
-        )
-    if sides["kit"][0]["photos"] != sides["straightforward"][0]["photos"]:
-        raise DataError("The two sides did not read the same number of photos.", "Report this: the comparison is void.")
-    facts = {"recipe": Path(recipe).stem, "data": data, "epochs_timed": epochs_timed, "jit": jit, **summary(sides)}
-    _show(facts, config.backend)
-    common.record(results, f"run-{config.backend}", sides["kit"][0]["environment"], facts | {"rounds": sides})
+        yield lambda: common.child("straightforward.py", arguments, environ, quiet=True)
 
 
 def summary(sides: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:

@@ -206,3 +206,16 @@ def test_timing_alternates_and_turns_the_order(modules):
     things = {name: lambda name=name: calls.append(name) or len(calls) for name in ("a", "b")}
     assert modules("common").alternate(things, 3) == {"a": [1, 4, 5], "b": [2, 3, 6]}
     assert calls == ["a", "b", "b", "a", "a", "b"]
+
+
+def test_study_compares_with_one_straightforward_run(benchmark, photos, recipe, backend, tmp_path):
+    space = tmp_path / "space.toml"
+    space.write_text("[model]\nhead_units = [8, 16]\n[phases.0]\nunfreeze_depth = { low = 0, high = 1 }\n")
+    arguments = (photos, "--weights", "none", "--recipe", recipe, "--space", space, "--trials", 2)
+    arguments += ("--straightforward-seconds", 1000, "--set", "phases.0.epochs=1")
+    printed, facts = benchmark("study.py", *arguments, name=f"study-{backend}")
+    (one,) = facts["studies"]
+    assert one["counts"]["complete"] + one["counts"]["pruned"] == 2
+    assert one["best_validation"] >= one["own_validation"]
+    assert facts["ratio"] == one["seconds"] / 1000
+    assert f"{one['test_accuracy']:.4f}" in printed

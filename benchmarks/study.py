@@ -1,0 +1,140 @@
+"""How long does a study of twenty trials take, against ONE straightforward run of the same recipe?"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+from time import perf_counter
+from typing import Annotated, Any
+
+import common
+import typer
+from run import plain_side
+from straightforward import require_plain
+
+from kit import settings
+from kit.backend import explain_choice
+from kit.config import RunConfig
+from kit.errors import UserError
+from kit.files import write_text
+from kit.records import RunFolder
+from search.records import StudyRecord
+
+
+def study(
+    data: common.Data,
+    weights: common.WeightsOption = "imagenet",
+    recipe: common.Recipe = str(common.NOTEBOOK),
+    backend: Annotated[str, typer.Option(help="`jax`, `tensorflow` or `auto`.")] = "auto",
+    trials: Annotated[int, typer.Option(min=1, help="Finished trials of the study.")] = 20,
+    patience: Annotated[int, typer.Option(min=0, help="Early stopping of the trials; 0 for none.")] = 3,
+    samplers: Annotated[str, typer.Option(help="Samplers to compare, at equal trials: `tpe` or `tpe,random`.")] = "tpe",
+    seeds: Annotated[int, typer.Option(min=1, help="Studies of each sampler, with --sampler-seed 0, 1, ...")] = 1,
+    epochs_timed: Annotated[
+        int, typer.Option(min=0, help="Straightforward side: whole epochs to time in each phase; 0 runs all.")
+    ] = 0,
+    straightforward_seconds: Annotated[
+        float | None, typer.Option(help="Do not time that side again: benchmarks/run.py has.", show_default=False)
+    ] = None,
+    space: Annotated[Path | None, typer.Option(help="What to search; the default space without it.")] = None,
+    sets: common.Sets = None,
+    results: common.Results = common.RESULTS,
+) -> None:
+    """How long does a study take, photos to the best model scored on test, against ONE straightforward run?
+
+    The first study starts with an empty cache, and its time is what is compared; the others share that cache, and are there to
+    compare samplers. Both sides have a process of their own. Pruning and early stopping are on, as by default.
+    """
+    config = common.load_recipe(recipe, sets, {"data.path": data, "model.weights": weights})
+    require_plain(config)
+    config = replace(config, backend=explain_choice(backend if backend != "auto" else config.backend).name)
+    patient = replace(config, phases=tuple(replace(phase, patience=patience) for phase in config.phases))
+    studies: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory(prefix="transferkit-benchmark-") as folder:
+        for sampler in samplers.split(","):
+            for seed in range(seeds):
+                options = ["--trials", str(trials), "--sampler", sampler, "--sampler-seed", str(seed)]
+                options += ["--space", str(space.absolute())] if space else []
+                studies.append({"sampler": sampler, "seed": seed, **run_study(patient, Path(folder), options)})
+    seconds = straightforward_seconds
+    if seconds is None:
+        with plain_side(config, epochs_timed, "auto") as plain:
+            seconds = plain()["seconds"]
+    facts = {
+        "recipe": Path(recipe).stem,
+        "data": data,
+        "trials": trials,
+        "patience": patience,
+        "straightforward_seconds": seconds,
+        "ratio": studies[0]["seconds"] / seconds,
+        "epochs_timed": epochs_timed,
+        "studies": studies,
+    }
+    _show(facts, config.backend)
+    common.record(results, f"study-{config.backend}", studies[0]["environment"], facts)
+
+
+def run_study(config: RunConfig, folder: Path, options: Sequence[str]) -> dict[str, Any]:
+    """One study by the command line, in a cache that the studies of this folder share."""
+    recipe = folder / "recipe.toml"
+    write_text(recipe, settings.to_toml(config))
+    out = folder / f"study-{len(list(folder.glob('study-*')))}"
+    command = [sys.executable, "-m", "kit.cli", "study", "run", config.data.path, "--config", str(recipe)]
+    command += ["--out", str(out), "--name", out.name, "--json", *options]
+    environ = {**os.environ, "TRANSFERKIT_CACHE": str(folder / "cache"), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    began = perf_counter()
+    done = subprocess.run(command, env=environ, stdout=subprocess.PIPE, text=True, check=False)
+    seconds = perf_counter() - began
+    if done.returncode:
+        raise UserError(f"The study ended with status {done.returncode}.", "Its own message stands above.")
+    return {"seconds": seconds, **summary(StudyRecord.load(out), json.loads(done.stdout), RunFolder.open(out / "best"))}
+
+
+def summary(record: StudyRecord, said: Mapping[str, Any], best: RunFolder) -> dict[str, Any]:
+    """What a study came to: counts, how much was shared, and how good its best is against the configuration given."""
+    own = next(trial for trial in record.trials if trial.own and trial.state == "complete")
+    ended = [trial for trial in record.trials if trial.finished and not trial.own]
+    return {
+        "counts": said["counts"],
+        "epochs": sum(len(trial.history) for trial in record.trials),
+        "first_trial_seconds": record.trials[0].seconds,
+        "later_trial_seconds": fmean(trial.seconds or 0.0 for trial in ended) if ended else None,
+        "shared_heads": sum(trial.shared_head for trial in record.trials),
+        "own_validation": own.values[0],
+        "best_validation": record.trial(said["best"]["trial"]).values[0],
+        "test_accuracy": said["best"]["test_accuracy"],
+        "test_interval": said["best"]["test_interval"],
+        "validation_minus_test": said["best"]["validation_minus_test"],
+        "reproduced": said["best"]["reproduced"],
+        "best_params": dict(record.trial(said["best"]["trial"]).params),
+        "environment": best.manifest["environment"],
+    }
+
+
+def _show(facts: Mapping[str, Any], backend: str) -> None:
+    rows = [
+        [
+            f"{one['sampler']} {one['seed']}",
+            f"{one['seconds']:.0f}",
+            one["counts"]["pruned"],
+            one["epochs"],
+            f"{one['own_validation']:.4f}",
+            f"{one['best_validation']:.4f}",
+            f"{one['test_accuracy']:.4f} [{one['test_interval'][0]:.3f}, {one['test_interval'][1]:.3f}]",
+        ]
+        for one in facts["studies"]
+    ]
+    common.show(rows, (f"sampler, {backend}", "seconds", "pruned", "epochs", "own val", "best val", "test"))
+    print(
+        f"\n{facts['trials']} trials take {facts['ratio']:.2f} times one straightforward run "
+        f"({facts['straightforward_seconds']:.0f} s)."
+    )
+
+
+if __name__ == "__main__":
+    common.start(study)
