@@ -60,8 +60,8 @@ def parity(session: nox.Session) -> None:
 @nox.session
 def browser(session: nox.Session) -> None:
     """The pages in headless Chromium, drawn from records made by hand; skipped where there is no Chromium."""
-    if not (os.environ.get("CHROMIUM") or shutil.which("chromium")):
-        session.skip("there is no Chromium: install it, or name it in CHROMIUM")
+    if not (os.environ.get("CHROMIUM") or shutil.which("chromium")) or not shutil.which("npm"):
+        session.skip("there is no Chromium, or no npm: install both; CHROMIUM may name the former")
     _install(session, "jax,test,browser")
     folder = session.create_tmp()
     session.run("npm", "install", "--silent", "--prefix", folder, AXE, external=True)
