@@ -1,7 +1,7 @@
 """StudyRecord: what a study did, read from its folder alone, without keras, Optuna or the storage.
 
     study.toml    what was asked for; written once, when the study begins
-    trials.json   every trial with its epochs, the best, latencies; a copy of what the storage knows, rewritten as it grows
+    trials.json   every trial with its epochs, the best, latencies: a copy of what the storage knows, kept up to date
     trials.csv    the same trials for a spreadsheet, one row each, without epochs
     best/         the run folder of the model that is kept (kit.records)
 
@@ -29,8 +29,6 @@ DIRECTIONS = {
     "parameters": "minimize",
     "multiply_adds": "minimize",
 }
-
-KEPT = ("number", "seconds", "values")  # also where they are 0 or empty, which equal False
 
 Value = int | float | str | bool
 
@@ -287,8 +285,14 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 
 def _entry(trial: TrialRecord) -> dict[str, Any]:
-    content = asdict(trial) | {"params": dict(trial.params), "history": history_rows(trial.history)}
-    return {name: value for name, value in content.items() if name in KEPT or value not in (None, (), {}, [], False)}
+    always = {"number": trial.number, "state": trial.state, "values": list(trial.values)}
+    content = asdict(trial) | {"params": dict(trial.params), "history": history_rows(trial.history)} | always
+    return {name: value for name, value in content.items() if name in always or _told(value)}
+
+
+def _told(value: Any) -> bool:
+    """Whether a value says anything; 0 does: a trial may be a retry of trial 0."""
+    return value is not None and value is not False and value != [] and value != {}
 
 
 def _trial(entry: Mapping[str, Any]) -> TrialRecord:
