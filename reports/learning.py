@@ -144,7 +144,7 @@ def learning_section(facts: LearningFacts) -> Section:
     chart = Chart("learning-figure", "Learning curve", _see(facts), learning_curve_figure(facts), table)
     lead = (
         "A linear model on the pretrained features, trained on parts of the training photos and measured on "
-        "validation: a cheap stand-in for the network, whose own accuracy lies higher but bends alike."
+        "validation: a cheap stand-in for the network, not the accuracy of the network itself."
     )
     return Section("learning", title, (chart,), lead)
 
