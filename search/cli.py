@@ -53,6 +53,7 @@ def run(
 ) -> None:
     """Searches, trains the best again, and scores it once on test. The same command goes on where it ended."""
     from kit import progress
+    from kit.pages import draw_page
     from search.best import REFITS, keep_best
     from search.best import pick as pick_trial
     from search.front import measure_latency
@@ -82,10 +83,11 @@ def run(
         if len(record.objectives) > 1:
             measure_latency(study)
         record = study.refresh()
+    page = draw_page(record.path)
     if as_json:
-        print(json.dumps(summary(record, best)))
+        print(json.dumps(summary(record, best) | {"page": None if page is None else str(page)}))
     else:
-        print("\n".join([*table(record), "", *best_lines(record, best)]))
+        print("\n".join([*table(record), "", *best_lines(record, best), *([f"Page: {page}"] if page else [])]))
 
 
 @app.command()
