@@ -47,8 +47,8 @@ def study(
 ) -> None:
     """How long does a study take, photos to the best model scored on test, against ONE straightforward run?
 
-    The first study starts with an empty cache, and its time is what is compared; the others share that cache, and are there to
-    compare samplers. Both sides have a process of their own. Pruning and early stopping are on, as by default.
+    The first study starts with an empty cache, and its time is what is compared; the others share that cache, and are
+    there to compare samplers. Both sides have a process of their own. Pruning and early stopping are on, as by default.
     """
     config = common.load_recipe(recipe, sets, {"data.path": data, "model.weights": weights})
     require_plain(config)
