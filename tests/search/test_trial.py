@@ -93,12 +93,9 @@ def test_a_head_is_trained_once(config, monkeypatch):
     "change",
     [
         {"seed": 1},
-        {"model.head_units": 17},
         {"model.dropout": 0.2},
         {"phases.0.epochs": 1},
-        {"training.label_smoothing": 0.0},
         {"split.seed": 1},
-        {"views.count": 1},
     ],
     ids=str,
 )
