@@ -117,7 +117,9 @@ def pytest_report_header():
 
 
 def pytest_terminal_summary(terminalreporter):
-    skipped = [report for report in terminalreporter.stats.get("skipped", []) if "real" in report.keywords]
+    skipped = [
+        report for report in terminalreporter.stats.get("skipped", []) if "real" in getattr(report, "keywords", ())
+    ]  # a module skipped whole has none
     line = f"Keras backend: {BACKEND}."
     if skipped:
         line += f" Skipped for lack of TRANSFERKIT_REAL_DATA (real photos and weights): {len(skipped)}."
