@@ -74,16 +74,17 @@ class PhaseEnd:
     """What a finished phase leaves.
 
     Attributes:
-        weights: Of the trained model, in Keras's order.
+        variables: Of the trained model, in Keras's order, states of random generators included: dropout goes on in
+            the next phase where it ended in this one.
         epochs_total: Finished epochs of the run up to its end.
     """
 
-    weights: Arrays
+    variables: Arrays
     epochs_total: int
 
     def save(self, folder: Path, phase: int) -> None:
         """Keeps it in a folder, by the number of the phase."""
-        save_arrays(folder / f"phase-{phase}.npz", {"weights": self.weights}, {"epochs_total": self.epochs_total})
+        save_arrays(folder / f"phase-{phase}.npz", {"variables": self.variables}, {"epochs_total": self.epochs_total})
 
     @classmethod
     def load(cls, folder: Path, phase: int) -> "PhaseEnd | None":
@@ -91,8 +92,8 @@ class PhaseEnd:
         path = folder / f"phase-{phase}.npz"
         if not path.exists():
             return None
-        groups, note = load_arrays(path, ("weights",))
-        return cls(groups["weights"], note["epochs_total"])
+        groups, note = load_arrays(path, ("variables",))
+        return cls(groups["variables"], note["epochs_total"])
 
 
 def save_arrays(path: Path, groups: dict[str, Arrays], note: dict[str, Any]) -> None:

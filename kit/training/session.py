@@ -133,7 +133,7 @@ class Session:
             tail = self._tail(phase, activations)
             ended = None if checkpoints is None else PhaseEnd.load(checkpoints, phase.index)
             if ended is not None:
-                assign(tail.weights, ended.weights)
+                assign(tail.variables, ended.variables)
                 epochs = ended.epochs_total
                 continue
             key = self._head_key(phase, activations) if share_head and not phase.index and not phase.depth else None
@@ -162,7 +162,7 @@ class Session:
             if key:
                 TrainedHead.of(tail, history).keep(key)
             if checkpoints is not None:
-                PhaseEnd(arrays(tail.weights), epochs).save(checkpoints, phase.index)
+                PhaseEnd(arrays(tail.variables), epochs).save(checkpoints, phase.index)
         return history
 
     def predict(self, activations: "Activations", checkpoints: Path, splits: tuple[str, ...]) -> list[np.ndarray]:
@@ -183,7 +183,7 @@ class Session:
             ended = PhaseEnd.load(checkpoints, phase.index)
             if ended is None:
                 raise ValueError(f"phase {phase.index} has not ended")
-            assign(tail.weights, ended.weights)
+            assign(tail.variables, ended.variables)
             results.append(activations.predict(tail, phase.start_depth, wanted, self.config.training.batch_size))
         return results
 

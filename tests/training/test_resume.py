@@ -32,6 +32,7 @@ MOMENTS = {
     "while extracting": "chunks.Appender.add = stop_in(chunks.Appender.add, 5)",
     "before a chunk is renamed": "chunks.Appender._finish = stop_in(chunks.Appender._finish, 2)",
     "in phase 1": "batches.padded = stop_in(batches.padded, 6)",
+    "in the first epoch of phase 2": "batches.TrainingSet.epoch = stop_in(batches.TrainingSet.epoch, 4)",
     "in phase 2": "batches.padded = stop_in(batches.padded, 18)",
     "in the middle of a checkpoint": "np.savez = stop_in_the_middle(2)",
     "in the middle of a phase's end": "checkpoints.PhaseEnd.save = stop_in(checkpoints.PhaseEnd.save, 1)",
