@@ -219,7 +219,12 @@ def test_a_real_ctrl_c_on_a_terminal(few, tmp_path):
     where_kit_is = str(Path(experiment.__file__).parents[1])
     environment = os.environ | {"PYTHONPATH": where_kit_is, "COLUMNS": "120", "TERM": "xterm"}
     with subprocess.Popen(
-        list(map(str, arguments)), env=environment, stderr=terminal, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
+        list(map(str, arguments)),
+        env=environment,
+        stderr=terminal,
+        stdout=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        preexec_fn=heed_ctrl_c,
     ) as process:
         os.close(terminal)
         seen = b""
@@ -242,6 +247,11 @@ def test_a_real_ctrl_c_on_a_terminal(few, tmp_path):
     assert run.manifest["status"] == "interrupted"
     assert len(run.history) >= 1
     assert (out / "checkpoints/state.npz").exists()
+
+
+def heed_ctrl_c() -> None:
+    """A shell's background job ignores SIGINT, and so would whatever tests that run in one start."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def read_or_end(screen: int) -> bytes:
