@@ -208,13 +208,22 @@ def test_a_run_killed_before_its_manifest_was_complete_goes_on(command, few, set
     assert (manifest["status"], manifest["classes"]) == ("finished", ["blue", "red"])
 
 
+# A shell's background job ignores SIGINT, and so does whatever tests that run in one start.
+HEED_CTRL_C = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from kit.cli import main
+main()
+"""
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to one process")
 def test_a_real_ctrl_c_on_a_terminal(few, tmp_path):
     import pty
 
     out = tmp_path / "out"
     small = ("--weights", "none", "--image-size", "32", "--alpha", "0.35", "--views", "1", "--head-epochs", "100000")
-    arguments = [sys.executable, "-m", "kit.cli", "train", few, *small, "--unfreeze-depth", "0", "--out", out]
+    arguments = [sys.executable, "-c", HEED_CTRL_C, "train", few, *small, "--unfreeze-depth", "0", "--out", out]
     screen, terminal = pty.openpty()
     where_kit_is = str(Path(experiment.__file__).parents[1])
     environment = os.environ | {"PYTHONPATH": where_kit_is, "COLUMNS": "120", "TERM": "xterm"}
@@ -224,7 +233,6 @@ def test_a_real_ctrl_c_on_a_terminal(few, tmp_path):
         stderr=terminal,
         stdout=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
-        preexec_fn=heed_ctrl_c,
     ) as process:
         os.close(terminal)
         seen = b""
@@ -247,11 +255,6 @@ def test_a_real_ctrl_c_on_a_terminal(few, tmp_path):
     assert run.manifest["status"] == "interrupted"
     assert len(run.history) >= 1
     assert (out / "checkpoints/state.npz").exists()
-
-
-def heed_ctrl_c() -> None:
-    """A shell's background job ignores SIGINT, and so would whatever tests that run in one start."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def read_or_end(screen: int) -> bytes:
