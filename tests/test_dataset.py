@@ -35,6 +35,14 @@ def test_rows_belong_together(folder):
     assert sorted(everything) == list(range(40))
 
 
+def test_rows_still_belong_together_without_a_split(folder):
+    whole = load_dataset(config(folder))
+    rest = whole.without("test")
+    assert set(rest.splits) == {"train", "validation"}
+    assert [facts.sha256 for facts in rest.facts] == list(rest.keys) == [sha256_file(file) for file in rest.files]
+    assert len(rest.labels) == len(rest.paths) == len(rest.groups) == len(rest.keys) < len(whole.keys)
+
+
 def test_a_photo_keeps_its_split_when_others_come_and_another_seed_gives_another(folder):
     before = load_dataset(config(folder))
     again = load_dataset(config(folder, seed=1))

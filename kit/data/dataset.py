@@ -56,7 +56,7 @@ class Dataset:
         """The same photos in the same order, those of one split left out."""
         kept = np.flatnonzero(self.splits != split)
         chosen: dict[str, Any] = {
-            name: tuple(getattr(self, name)[i] for i in kept) for name in ("paths", "files", "keys", "groups")
+            name: tuple(getattr(self, name)[i] for i in kept) for name in ("paths", "files", "keys", "facts", "groups")
         }
         return replace(self, labels=self.labels[kept], splits=self.splits[kept], **chosen)
 
