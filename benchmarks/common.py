@@ -21,7 +21,7 @@ from kit import settings
 from kit.config import RunConfig
 from kit.errors import UserError
 from kit.files import read_json, write_json, write_text
-from kit.model.weights import Weights
+from kit.model.weights import resolve
 
 HERE = Path(__file__).resolve().parent
 NOTEBOOK = HERE.parent / "examples" / "notebook.toml"
@@ -147,9 +147,22 @@ def alternate(things: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str,
     return results
 
 
-def throughput_arguments(weights: Weights, image_size: int, alpha: float, batch_size: int, seconds: float) -> list[str]:
-    """The command line of `throughput.py` that all measurements of one benchmark share."""
-    file = str(weights.path.absolute()) if weights.path else "none"
+KERNELS = ("own", "stock")
+ImageSize = Annotated[int, typer.Option(min=32, help="Side of the photos, in pixels.")]
+Alpha = Annotated[float, typer.Option(help="Width of the network.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Photos in a batch.")]
+Seconds = Annotated[float, typer.Option(help="How long to measure each, a round.")]
+Rounds = Annotated[int, typer.Option(min=1, help="How often to time all, in turns.")]
+
+
+def throughput_arguments(weights: str, image_size: int, alpha: float, batch_size: int, seconds: float) -> list[str]:
+    """The command line of `throughput.py` that all measurements of one benchmark share.
+
+    Raises:
+        WeightsError: If there are no such weights.
+    """
+    found = resolve(weights, alpha, image_size)
+    file = str(found.path.absolute()) if found.path else "none"
     arguments = ["--weights", file, "--image-size", str(image_size), "--alpha", str(alpha)]
     return [*arguments, "--batch-size", str(batch_size), "--seconds", str(seconds)]
 
@@ -157,6 +170,58 @@ def throughput_arguments(weights: Weights, image_size: int, alpha: float, batch_
 def throughput(backend: str, arguments: Sequence[str]) -> Callable[[], dict[str, Any]]:
     """What measures one network on one backend, for `alternate`."""
     return lambda: child("throughput.py", arguments, {"KERAS_BACKEND": backend}, quiet=True)
+
+
+def compare_rates(name: str, things: Mapping[str, Callable[[], Any]], rounds: int, results: Path, **told: Any) -> None:
+    """Measures rates in turns, prints them and records them.
+
+    Args:
+        name: Of the benchmark.
+        things: As for `alternate`; each returns what `rate_facts` does, and its environment.
+        rounds: 1 or more.
+        results: The folder of records.
+        told: What else the record says.
+    """
+    sides = alternate(things, rounds)
+    facts = {**told, **rates(sides)}
+    show_rates(facts)
+    record(results, name, next(iter(sides.values()))[0]["environment"], facts)
+
+
+def measure(run: Callable[[], object], seconds: float) -> list[float]:
+    """Seconds of each of several calls, the first of which compiles; at least four."""
+    timings = [timed(run) for _ in range(2)]
+    until = perf_counter() + seconds
+    while perf_counter() < until or len(timings) < 4:
+        timings.append(timed(run))
+    return timings
+
+
+def rate_facts(
+    timings: Sequence[float], batch_size: int, multiply_adds: int, matrix_rate: float, passes: int
+) -> dict[str, Any]:
+    """What one measurement comes to.
+
+    Args:
+        timings: Of `measure`.
+        batch_size: Images a call.
+        multiply_adds: Of an image, forward, of the part that is run.
+        matrix_rate: Floating-point operations a second of the runtime's own matrix product.
+        passes: How often a call does that work: 1 forward, 3 in training.
+
+    Returns:
+        images_per_second (median over calls), first_seconds (the first call: compiling), batches, multiply_adds,
+        matrix_rate, and floor_images_per_second: what that rate alone would allow.
+    """
+    first, *others = timings
+    return {
+        "images_per_second": batch_size / median(others),
+        "first_seconds": first,
+        "batches": len(others),
+        "multiply_adds": multiply_adds,
+        "matrix_rate": matrix_rate,
+        "floor_images_per_second": matrix_rate / (2 * multiply_adds * passes),
+    }
 
 
 def rates(sides: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Measures ONNX Runtime on the network of the other measurements. `trunk.py` starts it as a child."""
 
 from pathlib import Path
-from time import perf_counter
 from typing import Annotated, Any
 
 import common
@@ -24,8 +23,7 @@ def onnx_forward(
 ) -> None:
     """How many images a second ONNX Runtime takes through MobileNetV2, from scaled pixels to pooled features.
 
-    The facts: as of throughput.py, and difference: the greatest between its features and Keras's. The floor is
-    ONNX Runtime's own rate of a matrix product.
+    The facts: those of common.rate_facts, and difference: the greatest between its features and Keras's; environment.
     """
     backend.start()
     import onnxruntime
@@ -39,30 +37,14 @@ def onnx_forward(
     session = onnxruntime.InferenceSession(_network(backbone.model), providers=["CPUExecutionProvider"])
     photos = np.random.default_rng(0).uniform(-1, 1, (batch_size, 3, image_size, image_size)).astype(np.float32)
     run = lambda: session.run(None, {"input": photos})[0][:, :, 0, 0]  # noqa: E731
-    first = common.timed(run)
+    found = common.measure(run, seconds)
     expected = np.asarray(backbone.model(photos[:4].transpose(0, 2, 3, 1), training=False)).mean(axis=(1, 2))
     difference = float(np.abs(run()[:4] - expected).max())
     if difference > 1e-3:
         raise RuntimeError(f"the network was built wrongly: its features differ by {difference}")
-    timings = []
-    until = perf_counter() + seconds
-    while perf_counter() < until or len(timings) < 3:
-        timings.append(common.timed(run))
-    matrix_rate = _matrix_rate(onnxruntime)
-    work = multiply_adds(backbone.model)
-    write_json(
-        facts,
-        {
-            "images_per_second": batch_size / float(np.median(timings)),
-            "first_seconds": first,
-            "batches": len(timings),
-            "multiply_adds": work,
-            "matrix_rate": matrix_rate,
-            "floor_images_per_second": matrix_rate / (2 * work),
-            "difference": difference,
-            "environment": {**backend.describe(), "onnxruntime": onnxruntime.__version__},
-        },
-    )
+    rate = common.rate_facts(found, batch_size, multiply_adds(backbone.model), _matrix_rate(onnxruntime), passes=1)
+    environment = {**backend.describe(), "onnxruntime": onnxruntime.__version__}
+    write_json(facts, {**rate, "difference": difference, "environment": environment})
 
 
 def _network(model: Any) -> bytes:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from time import perf_counter
 from typing import Annotated, Any
 
 import common
@@ -31,10 +30,7 @@ def throughput(
 ) -> None:
     """How many images a second pass through one network, forward or in training.
 
-    The facts: images_per_second (median over batches), first_seconds (the first batch: compiling), batches,
-    multiply_adds (an image, forward, of the part that is run), matrix_rate (floating-point operations a second of the
-    backend's own matrix product, the best of three sizes), floor_images_per_second (what that rate alone would allow),
-    environment.
+    The facts: those of common.rate_facts, the matrix rate being the best of three sizes; environment.
     """
     backend.start()
     from kit.model.weights import resolve
@@ -44,37 +40,19 @@ def throughput(
     config = RunConfig(data=DataConfig(image_size=image_size), model=model)
     classifier = build_classifier(config, CLASSES, resolve(weights, alpha, image_size))
     run, multiply_adds = (_forward if what == "forward" else _training)(classifier, depth, batch_size)
-    first = common.timed(run)
-    timings = [common.timed(run)]
-    until = perf_counter() + seconds
-    while perf_counter() < until or len(timings) < 3:
-        timings.append(common.timed(run))
+    found = common.measure(run, seconds)
     matrix_rate = max(_matrix_rate(*shape) for shape in MATRICES)
     passes = 1 if what == "forward" else 3  # training: forward, gradients of the inputs, gradients of the kernels
-    write_json(
-        facts,
-        {
-            "images_per_second": batch_size / float(np.median(timings)),
-            "first_seconds": first,
-            "batches": len(timings),
-            "multiply_adds": multiply_adds,
-            "matrix_rate": matrix_rate,
-            "floor_images_per_second": matrix_rate / (2 * multiply_adds * passes),
-            "environment": backend.describe(),
-        },
-    )
+    rate = common.rate_facts(found, batch_size, multiply_adds, matrix_rate, passes)
+    write_json(facts, {**rate, "environment": backend.describe()})
 
 
 def _forward(classifier: Any, depth: int, batch_size: int) -> tuple[Callable[[], object], int]:
-    import keras
-
     from kit.model.cost import multiply_adds
-    from kit.model.kernels import photos_a_pass
-    from kit.training.steps import compile_forward, in_passes
+    from kit.training.steps import compile_from_pixels
 
     pixels, pooled = (classifier.backbone.cut(depth) for depth in (-1, 0))
-    at_once = photos_a_pass(classifier.kernels, keras.backend.backend(), backend.device())
-    forward = in_passes(compile_forward(classifier.trunk(pixels, (pooled,))), at_once)
+    forward = compile_from_pixels(classifier.trunk(pixels, (pooled,)), classifier.kernels)
     photos = np.random.default_rng(0).integers(0, 256, (batch_size, *classifier.shape(pixels)), np.uint8)
     return lambda: forward(photos), multiply_adds(classifier.backbone.model)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kit import backend, progress
+from kit import progress
 from kit.config import DataConfig
 from kit.data.images import ImageProblem, decode
 from kit.data.sources import IMAGE_SUFFIXES
@@ -64,15 +64,11 @@ class Predictor:
     @classmethod
     def of(cls, run: RunFolder) -> "Predictor":
         """Loads the model of a finished run."""
-        import keras
-
-        from kit.model.kernels import photos_a_pass
-        from kit.training.steps import compile_forward, in_passes
+        from kit.training.steps import compile_from_pixels
 
         require_finished(run)
         classifier = load_classifier(run)
-        at_once = photos_a_pass(classifier.kernels, keras.backend.backend(), backend.device())
-        forward = in_passes(compile_forward(classifier.tail(classifier.backbone.cut(-1))), at_once)
+        forward = compile_from_pixels(classifier.tail(classifier.backbone.cut(-1)), classifier.kernels)
         return cls(
             tuple(run.manifest["classes"]), run.config.data, run.metrics["temperature"], lambda block: forward(block)[0]
         )

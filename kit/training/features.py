@@ -18,9 +18,9 @@ from kit.data.pixels import decode_views, ensure_pixels, pixel_store
 from kit.data.views import view_key
 from kit.model.backbones import Cut
 from kit.model.classifier import Classifier
-from kit.model.kernels import KERNELS_VERSION, photos_a_pass
+from kit.model.kernels import KERNELS_VERSION
 from kit.store import Rows, Store, ensure_all
-from kit.training.steps import compile_forward, in_passes
+from kit.training.steps import compile_forward, compile_from_pixels, in_passes
 
 BLOCK = 32  # rows read, computed and written together
 
@@ -165,10 +165,11 @@ class Features:
         """A function from a block of stored rows to the activations at `ends`, in the stored type."""
         key = (start, ends)
         if key not in self._runners:
-            kernels = self.classifier.kernels
-            at_once = photos_a_pass(kernels, keras.backend.backend(), backend.device())
-            forward = compile_forward(self.classifier.trunk(start, ends))
-            self._runners[key] = in_passes(forward, at_once if self._is_pixels(start) else BLOCK)
+            trunk = self.classifier.trunk(start, ends)
+            if self._is_pixels(start):
+                self._runners[key] = compile_from_pixels(trunk, self.classifier.kernels)
+            else:
+                self._runners[key] = in_passes(compile_forward(trunk), BLOCK)
         forward = self._runners[key]
         return lambda rows: [_stored(part, self.dtype) for part in forward(rows)]
 

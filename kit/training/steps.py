@@ -12,6 +12,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from kit import backend
+from kit.model.kernels import photos_a_pass
+
 UNDECAYED = ("bias",)  # weight decay pulls weights towards zero; biases have no reason to be there
 
 
@@ -87,6 +90,16 @@ def in_passes(forward: Callable[[np.ndarray], list[np.ndarray]], rows: int) -> C
         return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
     return run
+
+
+def compile_from_pixels(model: keras.Model, kernels: str) -> Callable[[np.ndarray], list[np.ndarray]]:
+    """`compile_forward` of a model that begins at the pixels, for any number of photos, in the passes that suit best.
+
+    Args:
+        model: uint8 (batch, S, S, 3), 0-255, to one or several outputs.
+        kernels: `stock` or `own`, what it computes with.
+    """
+    return in_passes(compile_forward(model), photos_a_pass(kernels, keras.backend.backend(), backend.device()))
 
 
 def _loss(probabilities, labels, weights, mask, smoothing: float):
