@@ -49,7 +49,7 @@ def throughput(
 
 def _forward(classifier: Any, depth: int, batch_size: int) -> tuple[Callable[[], object], int]:
     from kit.model.cost import multiply_adds
-    from kit.training.steps import compile_from_pixels
+    from kit.training.forward import compile_from_pixels
 
     pixels, pooled = (classifier.backbone.cut(depth) for depth in (-1, 0))
     forward = compile_from_pixels(classifier.trunk(pixels, (pooled,)), classifier.kernels)

@@ -64,7 +64,7 @@ class Predictor:
     @classmethod
     def of(cls, run: RunFolder) -> "Predictor":
         """Loads the model of a finished run."""
-        from kit.training.steps import compile_from_pixels
+        from kit.training.forward import compile_from_pixels
 
         require_finished(run)
         classifier = load_classifier(run)

@@ -33,6 +33,7 @@ from kit import settings
 from kit.config import RunConfig
 from kit.errors import StorageError
 from kit.files import read_json, storage_errors, write_json, write_text
+from kit.programs import compiled_so_far
 from kit.training.history import COLUMNS as HISTORY_COLUMNS
 from kit.training.history import History
 
@@ -271,8 +272,8 @@ class StageClock:
 
     Attributes:
         stages: Name -> {"seconds": wall time, "peak_memory_bytes": the process's greatest resident size up to the end
-            of the stage (it never falls from stage to stage; None where the system does not tell)}. A stage that is
-            entered again adds its seconds.
+            of the stage (it never falls from stage to stage; None where the system does not tell), "programs": how
+            many the backend was given to compile}. A stage that is entered again adds its seconds and programs.
     """
 
     def __init__(self):
@@ -281,17 +282,19 @@ class StageClock:
     def add(self, stages: Mapping[str, Mapping[str, Any]]) -> None:
         """Adds what was measured, here or by an earlier process of a run that is resumed."""
         for name, measured in stages.items():
-            seconds = self.stages.get(name, {"seconds": 0.0})["seconds"] + measured["seconds"]
-            self.stages[name] = {**measured, "seconds": seconds}
+            before = self.stages.get(name, {})
+            sums = {key: before.get(key, 0) + measured.get(key, 0) for key in ("seconds", "programs")}
+            self.stages[name] = {**measured, **sums}
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Measures its body, also when that raises."""
-        start = perf_counter()
+        start, programs = perf_counter(), compiled_so_far()
         try:
             yield
         finally:
-            self.add({name: {"seconds": perf_counter() - start, "peak_memory_bytes": peak_memory()}})
+            measured = {"seconds": perf_counter() - start, "peak_memory_bytes": peak_memory()}
+            self.add({name: {**measured, "programs": compiled_so_far() - programs}})
 
 
 def peak_memory() -> int | None:

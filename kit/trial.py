@@ -94,8 +94,8 @@ class Trainer:
         import keras
         import numpy as np
 
+        from kit.training.forward import compile_forward
         from kit.training.session import build_classifier
-        from kit.training.steps import compile_forward
 
         keras.backend.clear_session()
         random = Weights("none", None, "")

@@ -28,6 +28,23 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class Order:
+    """What the steps of one epoch take, each (steps, batch), padded as a `Batch` is.
+
+    Attributes:
+        rows: Numbers of the rows, int32; 0 for padding.
+        labels: Class numbers, int32.
+        weights: Weight of each row in the loss, float32, 0 for padding.
+        mask: 1 for a photo, 0 for padding, float32.
+    """
+
+    rows: np.ndarray
+    labels: np.ndarray
+    weights: np.ndarray
+    mask: np.ndarray
+
+
+@dataclass(frozen=True)
 class TrainingSet:
     """What is trained on.
 
@@ -52,8 +69,8 @@ class TrainingSet:
         """Batches in an epoch."""
         return -(-len(self) // batch_size)
 
-    def epoch(self, phase: int, epoch: int, batch_size: int) -> Iterator[Batch]:
-        """The batches of one epoch.
+    def order(self, phase: int, epoch: int, batch_size: int) -> Order:
+        """Which rows each step of an epoch takes.
 
         Each photo begins at a view of its own and then takes them in turn, so that every epoch mixes all views and
         each is used equally often.
@@ -64,22 +81,26 @@ class TrainingSet:
             batch_size: Rows a batch.
         """
         first = np.random.default_rng([self.seed, 0]).integers(self.views, size=len(self))
-        order = np.random.default_rng([self.seed, 1, phase, epoch]).permutation(len(self))
-        turn = (first + epoch) % self.views
-        for start in range(0, len(order), batch_size):
-            chosen = order[start : start + batch_size]
-            yield self._batch(chosen, turn[chosen] * len(self) + chosen, batch_size)
+        chosen = np.random.default_rng([self.seed, 1, phase, epoch]).permutation(len(self))
+        turn = ((first + epoch) % self.views)[chosen]
 
-    def _batch(self, chosen: np.ndarray, rows: np.ndarray, batch_size: int) -> Batch:
-        mask = np.zeros(batch_size, np.float32)
-        mask[: len(chosen)] = 1
-        return Batch(
-            padded(self.rows, rows, batch_size),
-            _pad(self.labels[chosen].astype(np.int32), batch_size),
-            _pad(self.weights[chosen].astype(np.float32), batch_size),
-            mask,
-            len(chosen),
+        def stacked(values: np.ndarray, dtype: type) -> np.ndarray:
+            padding: np.ndarray = np.zeros(self.steps(batch_size) * batch_size - len(values), dtype)
+            return np.concatenate([values.astype(dtype), padding]).reshape(-1, batch_size)
+
+        return Order(
+            rows=stacked(turn * len(self) + chosen, np.int32),
+            labels=stacked(self.labels[chosen], np.int32),
+            weights=stacked(self.weights[chosen], np.float32),
+            mask=stacked(np.ones(len(self)), np.float32),
         )
+
+    def epoch(self, phase: int, epoch: int, batch_size: int) -> Iterator[Batch]:
+        """The batches of one epoch; arguments as for `order`."""
+        order = self.order(phase, epoch, batch_size)
+        for rows, labels, weights, mask in zip(order.rows, order.labels, order.weights, order.mask, strict=True):
+            size = int(mask.sum())
+            yield Batch(padded(self.rows, rows[:size], batch_size), labels, weights, mask, size)
 
 
 def padded(rows: Rows, indices: np.ndarray, batch_size: int) -> np.ndarray:
@@ -87,7 +108,3 @@ def padded(rows: Rows, indices: np.ndarray, batch_size: int) -> np.ndarray:
     batch = np.zeros((batch_size, *rows.row_shape), rows.dtype)
     rows.gather(indices, out=batch[: len(indices)])
     return batch
-
-
-def _pad(values: np.ndarray, batch_size: int) -> np.ndarray:
-    return np.concatenate([values, np.zeros(batch_size - len(values), values.dtype)])

@@ -129,7 +129,7 @@ def _maps(
 
 def _feature_maps(session: "Session", dataset: Dataset, activations: "Activations", places: np.ndarray) -> np.ndarray:
     """The trained backbone's output before pooling, float (n, height, width, channels)."""
-    from kit.training.steps import compile_forward
+    from kit.training.forward import compile_forward
 
     backbone = session.classifier.backbone
     depth = activations.starts[session.phases[-1].start_depth]

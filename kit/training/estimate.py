@@ -19,9 +19,10 @@ from kit.data.dataset import Dataset
 from kit.data.pixels import decode_views, pixel_store
 from kit.model.backbones import Cut
 from kit.training.features import BLOCK, Features
+from kit.training.forward import compile_forward
 from kit.training.schedule import Phase
 from kit.training.session import Session
-from kit.training.steps import build_optimizer, build_steps, compile_forward
+from kit.training.steps import build_optimizer, build_steps
 
 REPEATS = 3  # timed calls, after the one that compiles
 DECODED = 32  # photos decoded to see how long one takes

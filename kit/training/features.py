@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from kit import backend, progress
+from kit.ahead import ahead
 from kit.config import DataConfig, ViewsConfig
 from kit.data.pixels import decode_views, ensure_pixels, pixel_store
 from kit.data.views import view_key
@@ -20,9 +21,10 @@ from kit.model.backbones import Cut
 from kit.model.classifier import Classifier
 from kit.model.kernels import KERNELS_VERSION
 from kit.store import Rows, Store, ensure_all
-from kit.training.steps import compile_forward, compile_from_pixels, in_passes
+from kit.training.forward import compile_forward, compile_from_pixels, in_passes
 
 BLOCK = 32  # rows read, computed and written together
+Block = tuple[Sequence[str], list[np.ndarray]]  # keys, and rows for each store
 
 
 @dataclass(frozen=True)
@@ -123,13 +125,12 @@ class Features:
             stores = [self.store(cut, view) for cut in cuts]
             position = {key: i for i, key in enumerate(photos.keys)}
 
-            def produce(keys: list[str]) -> Iterator[tuple[Sequence[str], list[np.ndarray]]]:
+            def produce(keys: list[str]) -> Iterator[Block]:
                 run = self.runner(self.base, cuts)
-                with progress.track(f"upper trunk, view {view}", len(keys)) as advance:
-                    for start in range(0, len(keys), BLOCK):
-                        block = keys[start : start + BLOCK]
-                        yield block, run(base.gather([position[key] for key in block]))
-                        advance(len(block))
+                starts = range(0, len(keys), BLOCK)
+                blocks = (keys[start : start + BLOCK] for start in starts)
+                computed = ((block, run(base.gather([position[key] for key in block]))) for block in blocks)
+                return _shown(ahead(computed), f"upper trunk, view {view}", len(keys))
 
             rows = ensure_all(stores, photos.keys, produce)
             result |= {cut.depth: part for cut, part in zip(cuts, rows, strict=True)}
@@ -140,13 +141,11 @@ class Features:
         bases = [self.store(self.base, view) for view in views]
         where = dict(zip(photos.keys, photos.files, strict=True))
 
-        def produce(keys: list[str]) -> Iterator[tuple[Sequence[str], list[np.ndarray]]]:
+        def produce(keys: list[str]) -> Iterator[Block]:
             run = self.runner(self.classifier.backbone.cut(-1), (self.base,))
             blocks = self._pixels([where[key] for key in keys], keys, views)
-            with progress.track("trunk", len(keys) * len(views)) as advance:
-                for block_keys, pixels in blocks:
-                    yield block_keys, [run(one)[0] for one in pixels]
-                    advance(len(block_keys) * len(views))
+            computed = ((names, [run(one)[0] for one in pixels]) for names, pixels in blocks)
+            return _shown(ahead(computed), "trunk", len(keys) * len(views), each=len(views))
 
         rows = ensure_all(bases, photos.keys, produce)
         return [self._above(photos, view, base, above) for view, base in zip(views, rows, strict=True)]
@@ -172,6 +171,14 @@ class Features:
                 self._runners[key] = in_passes(compile_forward(trunk), BLOCK)
         forward = self._runners[key]
         return lambda rows: [_stored(part, self.dtype) for part in forward(rows)]
+
+
+def _shown(blocks: Iterator[Block], label: str, total: int, each: int = 1) -> Iterator[Block]:
+    """The same blocks, with a progress bar that counts `each` for every row."""
+    with progress.track(label, total) as advance:
+        for block in blocks:
+            yield block
+            advance(len(block[0]) * each)
 
 
 def _stored(values: np.ndarray, dtype: str) -> np.ndarray:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import keras
 import numpy as np
@@ -18,6 +19,9 @@ from kit.training.history import EpochRecord, History
 from kit.training.schedule import Phase
 from kit.training.steps import Steps, build_optimizer, build_steps
 
+# Rows of a phase that trains the head alone are held on the device up to this size: its steps take less time than
+# Python needs to feed them. A step of a tail takes much longer, and its rows are large.
+HELD_BYTES = 64 * 2**20
 SMALLEST = float(np.finfo(np.float32).eps)  # probabilities below it count as it, as in kit.evaluation.log_loss
 
 
@@ -109,6 +113,7 @@ class _Runner:
             phase.index, epochs_total=epochs_before, epochs_done=0, best_epoch=0, best_score=(-math.inf,)
         )
         self.best: tuple[np.ndarray, ...] = ()
+        self.held: Any = None  # the rows on the device, once they are there
 
     @property
     def finished(self) -> bool:
@@ -168,18 +173,39 @@ class _Runner:
 
     def _train(self) -> tuple[float, float, float]:
         """One pass; returns plain mean cross-entropy, accuracy, and the last learning rate."""
-        size = self.settings.batch_size
-        steps, done = self.training.steps(size), self.state.epochs_done
-        sums, rate = [], 0.0
-        label = f"{self.phase.name} {done + 1}/{self.phase.settings.epochs}"
-        with progress.track(label, len(self.training)) as advance:
-            for step, batch in enumerate(self.training.epoch(self.phase.index, done, size)):
-                rate = self.phase.learning_rate(done * steps + step, steps)
+        steps, done = self.training.steps(self.settings.batch_size), self.state.epochs_done
+        rates = [self.phase.learning_rate(done * steps + step, steps) for step in range(steps)]
+        # read only after the last step: reading each step's numbers at once would make the host wait for the device
+        sums = self._held_steps(rates) if self._fits_device else self._single_steps(rates)
+        loss, correct = np.asarray(sums, np.float64).sum(axis=1).tolist()
+        return loss / len(self.training), correct / len(self.training), rates[-1]
+
+    @property
+    def _fits_device(self) -> bool:
+        rows = self.training.rows
+        return (
+            not self.phase.start_depth
+            and len(rows) * np.dtype(rows.dtype).itemsize * math.prod(rows.row_shape) <= HELD_BYTES
+        )
+
+    def _held_steps(self, rates: Sequence[float]) -> Any:
+        """An epoch in one call; returns (plain cross-entropy, correct), each (steps,)."""
+        if self.held is None:
+            self.held = self.steps.hold(self.training.rows.gather(np.arange(len(self.training.rows))))
+        order = self.training.order(self.phase.index, self.state.epochs_done, self.settings.batch_size)
+        return self.steps.train_held(self.held, order, np.array(rates, np.float32))
+
+    def _single_steps(self, rates: Sequence[float]) -> Any:
+        """An epoch step by step; returns as `_held_steps`."""
+        done, sums = self.state.epochs_done, []
+        with progress.track(
+            f"{self.phase.name} {done + 1}/{self.phase.settings.epochs}", len(self.training)
+        ) as advance:
+            batches = self.training.epoch(self.phase.index, done, self.settings.batch_size)
+            for batch, rate in zip(batches, rates, strict=True):
                 sums.append(self.steps.train(batch.x, batch.labels, batch.weights, batch.mask, rate))
                 advance(batch.size)
-        # read only now: reading each step's numbers at once would make the host wait for the device
-        loss, correct = np.array([[float(value) for value in pair] for pair in sums]).sum(axis=0).tolist()
-        return loss / len(self.training), correct / len(self.training), rate
+        return list(zip(*([float(value) for value in pair] for pair in sums), strict=True))
 
     def _validate(self) -> tuple[float | None, float | None]:
         labels = self.validation.labels

@@ -23,11 +23,11 @@ from kit.model.weights import Weights, load_into
 from kit.store import Rows
 from kit.training.checkpoints import PhaseEnd
 from kit.training.features import Features, Photos
+from kit.training.forward import compile_forward
 from kit.training.heads import VERSION, TrainedHead
 from kit.training.history import History
 from kit.training.phases import Validation, arrays, assign, predict_rows, run_phase
 from kit.training.schedule import Phase, plan
-from kit.training.steps import compile_forward
 
 Stage = Callable[[str], AbstractContextManager[None]]
 

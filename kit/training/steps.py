@@ -1,4 +1,4 @@
-"""Training steps and predictions, compiled by the backend: the only code here that knows which backend runs.
+"""Training steps, compiled by the backend.
 
 Keras's own `fit` is not used, for three reasons: its state cannot be stopped and resumed to the bit, it compiles again
 for the last partial batch, and the training loss it reports is the smoothed and weighted one. Optimisers, losses and
@@ -12,8 +12,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from kit import backend
-from kit.model.kernels import photos_a_pass
+from kit.data.batches import Order
+from kit.programs import counted
 
 UNDECAYED = ("bias",)  # weight decay pulls weights towards zero; biases have no reason to be there
 
@@ -25,6 +25,21 @@ class Steps(Protocol):
         self, x: np.ndarray, labels: np.ndarray, weights: np.ndarray, mask: np.ndarray, learning_rate: float
     ) -> Any:
         """One step. Returns (sum of plain cross-entropy, sum of correct) over the unpadded rows, on the device."""
+
+    def hold(self, rows: np.ndarray) -> Any:
+        """Puts all rows that are trained on, (n, ...), on the device, for `train_held`."""
+
+    def train_held(self, held: Any, order: Order, learning_rates: np.ndarray) -> Any:
+        """A whole epoch of steps over held rows, without coming back to Python between them.
+
+        Args:
+            held: What `hold` returned.
+            order: What each step takes.
+            learning_rates: Of each step, float32 (steps,).
+
+        Returns:
+            What `train` does, for each step: two arrays (steps,), on the device.
+        """
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Probabilities, float32 (batch, classes), in inference mode."""
@@ -57,49 +72,6 @@ def build_steps(model: keras.Model, optimizer: keras.optimizers.Optimizer, label
     kinds: dict[str, Callable[[keras.Model, keras.optimizers.Optimizer, float], Steps]]
     kinds = {"jax": _JaxSteps, "tensorflow": _TensorFlowSteps}
     return kinds[keras.backend.backend()](model, optimizer, label_smoothing)
-
-
-def compile_forward(model: keras.Model):
-    """Inference of a model with several outputs, compiled by this process's backend: numpy in, list of numpy out."""
-    if keras.backend.backend() == "jax":
-        import jax
-
-        trainable = [variable.value for variable in model.trainable_variables]
-        other = [variable.value for variable in model.non_trainable_variables]
-        compiled = jax.jit(lambda t, o, x: model.stateless_call(t, o, x, training=False)[0])
-        return lambda x: [np.asarray(part) for part in _as_list(compiled(trainable, other, x))]
-    import tensorflow as tf
-
-    traced = tf.function(lambda x: model(x, training=False), autograph=False)
-    return lambda x: [part.numpy() for part in _as_list(traced(_constant(x)))]
-
-
-def in_passes(forward: Callable[[np.ndarray], list[np.ndarray]], rows: int) -> Callable[[np.ndarray], list[np.ndarray]]:
-    """Runs any number of rows, one or more, through `forward` by so many at once; what lacks at the end is padded.
-
-    One shape, so that it is compiled once.
-    """
-
-    def run(x: np.ndarray) -> list[np.ndarray]:
-        parts = []
-        for start in range(0, len(x), rows):
-            block = x[start : start + rows]
-            if len(block) < rows:
-                block = np.concatenate([block, np.zeros((rows - len(block), *x.shape[1:]), x.dtype)])
-            parts.append([part[: len(x) - start] for part in forward(block)])
-        return [np.concatenate(column) for column in zip(*parts, strict=True)]
-
-    return run
-
-
-def compile_from_pixels(model: keras.Model, kernels: str) -> Callable[[np.ndarray], list[np.ndarray]]:
-    """`compile_forward` of a model that begins at the pixels, for any number of photos, in the passes that suit best.
-
-    Args:
-        model: uint8 (batch, S, S, 3), 0-255, to one or several outputs.
-        kernels: `stock` or `own`, what it computes with.
-    """
-    return in_passes(compile_forward(model), photos_a_pass(kernels, keras.backend.backend(), backend.device()))
 
 
 def _loss(probabilities, labels, weights, mask, smoothing: float):
@@ -145,7 +117,18 @@ class _JaxSteps:
         def predict(trainable, other, x):
             return model.stateless_call(trainable, other, x, training=False)[0]
 
-        self._train, self._predict = jax.jit(train), jax.jit(predict)
+        def train_held(trainable, other, state, held, *order):
+            def step(carry, taken):
+                trainable, other, state = carry
+                rows, labels, weights, mask, rate = taken
+                state = [rate if i == self._rate_index else value for i, value in enumerate(state)]
+                *carry, sums = train(trainable, other, state, held[rows], labels, weights, mask)
+                return tuple(carry), sums
+
+            return jax.lax.scan(step, (trainable, other, state), order)
+
+        self._train, self._predict = jax.jit(counted(train)), jax.jit(counted(predict))
+        self._train_held = jax.jit(counted(train_held))
         self._trainable: list[Any]
         self._other: list[Any]
         self._state: list[Any]
@@ -155,6 +138,16 @@ class _JaxSteps:
         self._state[self._rate_index] = np.float32(learning_rate)
         self._trainable, self._other, self._state, sums = self._train(
             self._trainable, self._other, self._state, x, labels, weights, mask
+        )
+        return sums
+
+    def hold(self, rows):
+        return ops.convert_to_tensor(rows)
+
+    def train_held(self, held, order, learning_rates):
+        taken = (order.rows, order.labels, order.weights, order.mask, learning_rates)
+        (self._trainable, self._other, self._state), sums = self._train_held(
+            self._trainable, self._other, self._state, held, *taken
         )
         return sums
 
@@ -189,12 +182,34 @@ class _TensorFlowSteps:
             optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
             return sums
 
-        self._train = tf.function(train, autograph=False)
-        self._predict = tf.function(lambda x: model(x, training=False), autograph=False)
+        def train_held(held, *order):
+            def step(number, sums):
+                rows, labels, weights, mask, rate = (values[number] for values in order)
+                optimizer.learning_rate.assign(rate)
+                one = train(tf.gather(held, rows), labels, weights, mask)
+                return number + 1, [all_.write(number, value) for all_, value in zip(sums, one, strict=True)]
+
+            steps = tf.shape(order[0])[0]
+            sums = [tf.TensorArray(tf.float32, steps) for _ in range(2)]
+            _, sums = tf.while_loop(
+                lambda number, _: number < steps, step, (tf.constant(0), sums), parallel_iterations=1
+            )
+            return [values.stack() for values in sums]
+
+        self._train = tf.function(counted(train), autograph=False)
+        self._train_held = tf.function(counted(train_held), autograph=False)
+        self._predict = tf.function(counted(lambda x: model(x, training=False)), autograph=False)
 
     def train(self, x, labels, weights, mask, learning_rate):
         self._optimizer.learning_rate.assign(learning_rate)
         return self._train(*(_constant(part) for part in (x, labels, weights, mask)))
+
+    def hold(self, rows):
+        return _constant(rows)
+
+    def train_held(self, held, order, learning_rates):
+        taken = (order.rows, order.labels, order.weights, order.mask, learning_rates)
+        return self._train_held(held, *map(_constant, taken))
 
     def predict(self, x):
         return self._predict(_constant(x)).numpy()
@@ -211,7 +226,3 @@ def _constant(array: np.ndarray):
     import tensorflow as tf
 
     return tf.constant(array)
-
-
-def _as_list(outputs) -> list:
-    return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]

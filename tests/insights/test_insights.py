@@ -208,7 +208,7 @@ def test_feature_maps_of_a_cut_average_to_what_the_head_reads(run):
     """The maps are drawn from the very features that the head was given."""
     from kit.data.images import decode
     from kit.predict import load_classifier
-    from kit.training.steps import compile_forward
+    from kit.training.forward import compile_forward
 
     classifier, data = load_classifier(run), run.config.data
     samples = run.samples

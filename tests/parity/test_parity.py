@@ -51,7 +51,7 @@ from kit import backend
 from kit.config import DataConfig, ModelConfig, RunConfig
 backend.start()
 from kit.model.weights import resolve
-from kit.training.steps import compile_forward
+from kit.training.forward import compile_forward
 from kit.training.session import build_classifier
 pixels, alpha = numpy.load(sys.argv[2]), float(sys.argv[4])
 size = pixels.shape[1]

@@ -22,9 +22,10 @@ def main(pixels_file: str, weights: str, alpha: str, depth: str, result: str) ->
 
     keras.config.set_floatx("float64")
     from kit.model.weights import resolve
+    from kit.training.forward import compile_forward
     from kit.training.phases import arrays, assign
     from kit.training.session import build_classifier
-    from kit.training.steps import build_steps, compile_forward
+    from kit.training.steps import build_steps
 
     pixels = np.load(pixels_file)
     assert len(pixels) == STEPS * BATCH

@@ -131,6 +131,36 @@ def test_padding_changes_neither_loss_nor_update(head, smoothing):
         assert not np.array_equal(with_padding, before)
 
 
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_an_epoch_in_one_call_is_the_same_steps(name):
+    """Held rows against batches, with dropout, views, a last partial batch and a rate that moves."""
+    backend.start(seed=3)
+    values = np.random.default_rng(3).standard_normal((2 * 21, 6)).astype(np.float16)
+    training = TrainingSet(ArrayRows(values), np.arange(21) % 3, np.linspace(0.5, 2, 21), 2, seed=5)
+    rates = np.linspace(0.02, 0.01, training.steps(8), dtype=np.float32)
+
+    def trained(held: bool) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+        model = build_head(6, 3, 5, 0.4, 11)
+        optimizer = build_optimizer(name, 0.0)
+        steps = build_steps(model, optimizer, 0.1)
+        totals = []
+        for epoch in range(2):
+            if held:
+                sums = steps.train_held(steps.hold(values), training.order(1, epoch, 8), rates)
+                totals.append(np.asarray(sums, np.float64).sum(axis=1))
+            else:
+                batches = zip(training.epoch(1, epoch, 8), rates, strict=True)
+                each = [steps.train(b.x, b.labels, b.weights, b.mask, rate) for b, rate in batches]
+                totals.append(np.array([[float(value) for value in pair] for pair in each]).sum(axis=0))
+        steps.synchronise()
+        return np.array(totals), (*arrays(model.variables), *arrays(optimizer.variables))
+
+    (one_by_one, expected), (at_once, found) = trained(False), trained(True)
+    np.testing.assert_allclose(at_once, one_by_one, rtol=1e-5)
+    for mine, reference in zip(found, expected, strict=True):
+        np.testing.assert_allclose(mine, reference, rtol=1e-4, atol=1e-6)
+
+
 def test_the_loss_is_keras_own_with_weights_and_smoothing(head):
     """One step of SGD without padding against `train_on_batch`, which divides the weighted sum by the batch too."""
     random = np.random.default_rng(1)
