@@ -1,4 +1,4 @@
-"""train(config) -> RunFolder: the one place that composes all of kit.
+"""train(config) -> Run: the one place that composes all of kit.
 
 images → pixels → frozen features → phases → scores → run folder. Everything before the phases is kept in content-keyed
 stores and every epoch leaves a checkpoint, so resuming a run is doing the same again.
@@ -31,6 +31,7 @@ from kit.model.weights import Weights, resolve
 from kit.pages import draw_page
 from kit.predict import Predictor, load_classifier, require_finished
 from kit.records import RunFolder, StageClock, default_run_path, make_table
+from kit.run import Run
 from kit.training.history import History
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def train(
     *,
     on_epoch: Listener | None = None,
     note: Mapping[str, Any] | None = None,
-) -> RunFolder:
+) -> Run:
     """Trains and scores one model.
 
     Args:
@@ -56,7 +57,7 @@ def train(
         note: For the manifest, under `study`, where a study trains its best configuration.
 
     Returns:
-        The finished run folder.
+        The finished run.
 
     Raises:
         UserError: If the configuration, backend, photos, weights or disk do not allow it; the message says what to do.
@@ -66,7 +67,7 @@ def train(
         RunFolder(out).require_vacant()  # before the work that comes first
     clock = StageClock()
     dataset, session, weights = _prepare(config, clock)
-    run = RunFolder.create(out or default_run_path(dataset.name), config)
+    run = Run.create(out or default_run_path(dataset.name), config)
     with run.lock():
         run.update_manifest(**_origin(config, dataset, weights), **({} if note is None else {"study": dict(note)}))
         progress.say(f"Recording into {run.path}")
@@ -74,7 +75,7 @@ def train(
     return run
 
 
-def resume(path: Path, *, on_epoch: Listener | None = None) -> RunFolder:
+def resume(path: Path, *, on_epoch: Listener | None = None) -> Run:
     """Goes on with a run that was interrupted, from its last finished epoch; a finished run is left as it is.
 
     Args:
@@ -84,7 +85,7 @@ def resume(path: Path, *, on_epoch: Listener | None = None) -> RunFolder:
     Raises:
         UserError: If the photos, the weights or the backend are no longer those of the run.
     """
-    run = RunFolder.open(path)
+    run = Run.open(path)
     with run.lock():
         manifest = run.manifest
         if manifest["status"] == "finished":

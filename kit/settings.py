@@ -32,6 +32,31 @@ _TYPE_WORDS = {
     bool: "true or false",
     tuple: "a list of whole numbers",
 }
+# Options of the command line and keywords of `kit.configure`: short name -> key. Every other setting goes by its key.
+SHORTHANDS = {
+    "weights": "model.weights",
+    "backend": "backend",
+    "seed": "seed",
+    "split_seed": "split.seed",
+    "threads": "threads",
+    "image_size": "data.image_size",
+    "resize": "data.resize",
+    "alpha": "model.alpha",
+    "views": "views.count",
+    "head_units": "model.head_units",
+    "dropout": "model.dropout",
+    "batch_size": "training.batch_size",
+    "optimizer": "training.optimizer",
+    "label_smoothing": "training.label_smoothing",
+    "class_weights": "training.class_weights",
+    "head_epochs": "phases.0.epochs",
+    "head_learning_rate": "phases.0.learning_rate",
+    "fine_tune_epochs": "phases.1.epochs",
+    "learning_rate": "phases.1.learning_rate",
+    "unfreeze_depth": "phases.1.unfreeze_depth",
+    "conflicts": "data.conflicts",
+    "leaks": "data.leaks",
+}
 _PHASE_KEY = re.compile(r"phases\.(0|[1-9]\d{0,5})\.(\w+)", re.ASCII)
 
 
