@@ -25,17 +25,17 @@ class Conditions:
         quality: Of the JPEG.
     """
 
-    radius: tuple[float, float] = (0.09, 0.5)
+    radius: tuple[float, float] = (0.09, 0.55)
     crowd: float = 0.4
     field: float = 0.12
     clutter: int = 14
     bystanders: int = 9
     defocus: tuple[float, float] = (0.0, 1.3)
     motion: float = 0.12
-    exposure: tuple[float, float] = (0.55, 1.35)
-    cast: float = 0.22
-    saturation: tuple[float, float] = (0.55, 1.2)
-    noise: tuple[float, float] = (1.0, 9.0)
+    exposure: tuple[float, float] = (0.7, 1.45)
+    cast: float = 0.18
+    saturation: tuple[float, float] = (0.6, 1.25)
+    noise: tuple[float, float] = (1.0, 7.0)
     quality: tuple[int, int] = (68, 92)
 
 
@@ -84,19 +84,20 @@ def _expose(pixels: np.ndarray, conditions: Conditions, random: np.random.Genera
     size = len(pixels)
     place = np.linspace(-1, 1, size, dtype=np.float32)
     slope = random.uniform(-0.22, 0.22, 2)
-    patches = soft_noise(random, 5, size) * random.choice([0.0, 0.12, 0.3], p=[0.4, 0.35, 0.25])
+    patches = soft_noise(random, 5, size) * max(0.0, random.uniform(-0.2, 0.3))
     corners = random.uniform(0, 0.28)
-    light = 1 + slope[0] * place[:, None] + slope[1] * place[None] + patches
+    light: np.ndarray = 1 + slope[0] * place[:, None] + slope[1] * place[None] + patches
     light -= corners * (place[:, None] ** 2 + place[None] ** 2) / 2
     warm = random.uniform(-conditions.cast, conditions.cast)
     gain = np.array([1 + warm, 1 + random.uniform(-0.06, 0.06), 1 - warm]) * random.uniform(*conditions.exposure)
-    gamma = random.uniform(0.8, 1.25)
-    saturation = random.uniform(*conditions.saturation)
-    noise = random.uniform(*conditions.noise)
-    lit = (pixels / 255 * light[..., None] * gain.astype(np.float32)).clip(0, 1) ** np.float32(gamma) * 255
+    contrast = random.uniform(-0.35, 0.35)
+    saturation = np.float32(random.uniform(*conditions.saturation))
+    noise = np.float32(random.uniform(*conditions.noise))
+    lit = (pixels * (light[..., None] / 255) * gain.astype(np.float32)).clip(0, 1)
+    lit += np.float32(contrast) * lit * (1 - lit)
     grey = lit.mean(-1, keepdims=True)
-    lit = grey + (lit - grey) * np.float32(saturation)
-    lit += random.standard_normal((size, size, 1), np.float32) * np.float32(noise)
+    lit = 255 * (grey + saturation * (lit - grey))
+    lit += noise * random.standard_normal((size, size, 1), np.float32)
     return lit.clip(0, 255).astype(np.uint8)
 
 

@@ -99,6 +99,7 @@ class Bloom:
     disc: Disc | None = None
     globe: Globe | None = None
     weight: float = 1.0
+    calyx: bool = True  # green sepals below the petals
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,8 @@ class Species:
         leaf: Its leaves.
         stem: Half of the stem's thickness, share of the head's radius.
         tilt: Angle between the head's axis and the line of sight: 0 looks into the flower, 90 sees it from the side.
+        openness: Parameters of the beta distribution of how far heads are open, 0 to 1.
+        nod: Standard deviation of the angle, in radians, by which heads lean off their stem.
     """
 
     name: str
@@ -118,6 +121,8 @@ class Species:
     leaf: Leaf
     stem: float
     tilt: Range
+    openness: Range = (2.0, 1.2)
+    nod: float = 0.25
 
 
 def _daisy() -> Species:
@@ -141,8 +146,13 @@ def _dandelion() -> Species:
     )
     yellow = (Palette((232, 150, 10), (252, 214, 30), 0.05), Palette((236, 172, 20), (254, 228, 70), 0.04))
     leaf = Leaf((1.2, 2.4), 0.17, 0.7, 5, 0.75, (76, 124, 48), (2, 6))
-    seeds = Bloom((Palette((236, 234, 228), (236, 234, 228)),), globe=Globe((238, 238, 236), (120, 96, 66)), weight=0.8)
-    return Species("dandelion", (Bloom(yellow, rings), seeds), leaf, 0.07, (0, 85))
+    seeds = Bloom(
+        (Palette((236, 234, 228), (236, 234, 228)),),
+        globe=Globe((238, 238, 236), (120, 96, 66)),
+        weight=0.8,
+        calyx=False,
+    )
+    return Species("dandelion", (Bloom(yellow, rings), seeds), leaf, 0.07, (0, 80), (3.0, 1.0))
 
 
 def _roses() -> Species:
@@ -153,6 +163,7 @@ def _roses() -> Species:
         Ring((4, 5), (78, 100), (64, 72), 0.6, 0.86, 0.7, 0.38, 0.07, wrapped=True),
         Ring((3, 5), (84, 108), (78, 102), 0.56, 1.0, 0.7, 0.36, 0.05, wrapped=True),
         Ring((2, 3), (88, 112), (84, 108), 0.54, 1.3, 0.7, 0.36, 0.02, wrapped=True),
+        Ring((4, 4), (20, 20), (10, 10), 0.4, 0.9, 0.5, 0.4, 0.0, wrapped=True),
     )
     palettes = (
         Palette((140, 8, 22), (206, 24, 42), 0.05, 0.3),
@@ -179,7 +190,7 @@ def _sunflowers() -> Species:
     green = Disc((0.34, 0.44), 0.1, (116, 112, 40), (120, 74, 22))
     leaf = Leaf((0.9, 1.5), 0.38, 0.34, 6, 0.12, (74, 122, 48), (1, 5))
     blooms = (Bloom(palettes, rings, dark), Bloom(palettes, rings, green, weight=0.35))
-    return Species("sunflowers", blooms, leaf, 0.08, (0, 70))
+    return Species("sunflowers", blooms, leaf, 0.08, (0, 70), nod=0.6)
 
 
 def _tulips() -> Species:
@@ -195,9 +206,9 @@ def _tulips() -> Species:
         Palette((240, 238, 222), (250, 250, 244), 0.03, 0.1),
         Palette((96, 24, 90), (142, 52, 140), 0.05, 0.14),
     )
-    heart = Disc((0.1, 0.16), 0.4, (44, 40, 24), (170, 150, 50))
+    heart = Disc((0.1, 0.16), 0.1, (44, 40, 24), (170, 150, 50))
     leaf = Leaf((2.0, 3.4), 0.13, 0.4, 0, 0.0, (96, 142, 92), (1, 4))
-    return Species("tulips", (Bloom(palettes, rings, heart),), leaf, 0.09, (25, 100))
+    return Species("tulips", (Bloom(palettes, rings, heart, calyx=False),), leaf, 0.09, (20, 92), (1.1, 2.0), 0.1)
 
 
 REAL = (_daisy(), _dandelion(), _roses(), _sunflowers(), _tulips())
