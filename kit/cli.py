@@ -35,6 +35,7 @@ BUILT_IN = {
     "inspect": "kit.commands.inspecting:inspect",
     "cache": "kit.commands.caching:app",
     "doctor": "kit.commands.doctor:doctor",
+    "demo-data": "kit.commands.drawing:demo_data",
     "study": "search.cli:app",
     "report": "reports.cli:report",
 }
