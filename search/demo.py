@@ -62,10 +62,9 @@ def run_demo(folder: Path, config: "RunConfig", per_class: int, trials: int) -> 
     Raises:
         UserError: If the folder holds anything else, or a step cannot be done; the message says what to do.
     """
-    from kit.data.synthetic import DemoData, write_data_set
-
     from kit import progress
     from kit.backend import explain_choice
+    from kit.data.synthetic import DemoData, write_data_set
     from kit.records import StageClock
     from search.api import run_study
     from search.story import Story
