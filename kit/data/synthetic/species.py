@@ -221,7 +221,12 @@ def find_species(number: int) -> Species:
 
 def species_names(count: int) -> tuple[str, ...]:
     """Names of the first `count` species."""
-    return tuple(find_species(number).name for number in range(count))
+    return tuple(map(species_name, range(count)))
+
+
+def species_name(number: int) -> str:
+    """The name of one species: of its class, and of its folder."""
+    return REAL[number].name if number < len(REAL) else f"species-{number:04d}"
 
 
 # === Made-up species ===
@@ -278,7 +283,7 @@ def _made_up(number: int) -> Species:
         (0.6, 0.9 + 2 * at[15]), 0.12 + 0.25 * at[14], between(7, 0.3, 0.7), int(at[4] * 7), 0.3, (70, 118, 52), (1, 4)
     )
     bloom = Bloom((Palette(base, tip, 0.04),), rings, disc)
-    return Species(f"species-{number:04d}", (bloom,), leaf, between(9, 0.04, 0.1), (0, 80))
+    return Species(species_name(number), (bloom,), leaf, between(9, 0.04, 0.1), (0, 80))
 
 
 def hsv(hue: float, saturation: float, value: float) -> Colour:
