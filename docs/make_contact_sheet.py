@@ -6,7 +6,7 @@ from PIL import Image
 
 from kit.data.synthetic import draw_flower
 
-SIDE, COLUMNS = 112, 10
+SIDE, COLUMNS = 104, 10
 
 
 def draw() -> Image.Image:
@@ -21,4 +21,4 @@ def draw() -> Image.Image:
 
 
 if __name__ == "__main__":
-    draw().save(Path(__file__).with_name("demo-data.jpg"), quality=82, optimize=True)
+    draw().save(Path(__file__).with_name("demo-data.jpg"), quality=75, optimize=True)

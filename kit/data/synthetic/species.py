@@ -195,8 +195,8 @@ def _sunflowers() -> Species:
 
 def _tulips() -> Species:
     rings = (
-        Ring((3, 3), (34, 104), (8, 52), 1.28, 0.94, 0.52, 0.66, 0.06, wrapped=True),
-        Ring((3, 3), (40, 102), (16, 60), 1.24, 0.9, 0.52, 0.66, 0.05, wrapped=True),
+        Ring((3, 3), (34, 104), (8, 52), 1.45, 0.94, 0.52, 0.66, 0.06, wrapped=True),
+        Ring((3, 3), (40, 102), (16, 60), 1.4, 0.9, 0.52, 0.66, 0.05, wrapped=True),
     )
     palettes = (
         Palette((176, 14, 24), (222, 34, 36), 0.05, 0.24),
@@ -274,8 +274,9 @@ def _made_up(number: int) -> Species:
         )
         for k in range(count)
     )
-    base = hsv(at[10], between(11, 0.15, 0.95), between(12, 0.55, 1.0))
-    tip = hsv(at[10] + between(13, -0.12, 0.12), between(11, 0.1, 0.8), 0.96)
+    hue = between(10, 0.47, 1.2)  # every hue but those of leaves
+    base = hsv(hue, between(11, 0.15, 0.95), between(12, 0.55, 1.0))
+    tip = hsv(hue + between(13, -0.1, 0.1), between(11, 0.1, 0.8), 0.96)
     disc = Disc(
         (0.06 + 0.3 * at[14],) * 2, 0.12, hsv(0.05 + 0.2 * at[15], 0.8, 0.4), hsv(0.05 + 0.2 * at[15], 0.8, 0.85)
     )
