@@ -64,7 +64,7 @@ def curve(start: np.ndarray, knee: np.ndarray, end: np.ndarray, pieces: int) -> 
 
 
 def leaf(form: Leaf, length: float, bend: float, tone: float) -> Facets:
-    """A leaf from (0, 0) to the right, of `length` pixels, curved by `bend` radians, `tone` times as bright as usual."""
+    """A leaf from (0, 0) to the right: `length` in pixels, curved by `bend` radians, `tone` times the usual colour."""
     pieces = max(8, 4 * form.teeth)
     along = steps(pieces)
     angle = bend * (along - 0.2)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from kit.data.synthetic.light import USUAL
 from kit.data.synthetic.scene import draw_photo
-from kit.data.synthetic.species import REAL, species_names
+from kit.data.synthetic.species import REAL, species_name, species_names
 from kit.errors import ConfigError, StorageError
 from kit.files import read_json, storage_errors, write_json
 from kit.progress import track
@@ -188,7 +188,7 @@ def _number(name: str) -> int:
         if real.name == name:
             return number
     digits = name.removeprefix("species-")
-    if digits != name and digits.isdecimal() and name in species_names(min(int(digits), MOST_CLASSES) + 1)[len(REAL) :]:
+    if digits.isdecimal() and len(REAL) <= int(digits) < MOST_CLASSES and species_name(int(digits)) == name:
         return int(digits)
     known = ", ".join(real.name for real in REAL)
     raise ConfigError(f"There is no species {name!r}.", f"Choose {known}, or species-{len(REAL):04d} and so on.")

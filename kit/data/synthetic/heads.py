@@ -1,7 +1,7 @@
 """Flower heads as solids: petals, discs and seed heads.
 
-A head is built in space, its axis along +z and its radius about 1, turned, and projected along z; its facets are painted
-from the farthest to the nearest. So one description of a species serves every angle it is seen from.
+A head is built in space, its axis along +z and its radius about 1, turned, and projected along z; its facets are
+painted from the farthest to the nearest. So one description of a species serves every angle it is seen from.
 """
 
 from dataclasses import dataclass

@@ -25,17 +25,17 @@ class Conditions:
         quality: Of the JPEG.
     """
 
-    radius: tuple[float, float] = (0.09, 0.55)
+    radius: tuple[float, float] = (0.15, 0.55)
     crowd: float = 0.4
-    field: float = 0.12
-    clutter: int = 14
-    bystanders: int = 9
-    defocus: tuple[float, float] = (0.0, 1.3)
-    motion: float = 0.12
-    exposure: tuple[float, float] = (0.7, 1.45)
-    cast: float = 0.18
-    saturation: tuple[float, float] = (0.6, 1.25)
-    noise: tuple[float, float] = (1.0, 7.0)
+    field: float = 0.08
+    clutter: int = 12
+    bystanders: int = 6
+    defocus: tuple[float, float] = (0.0, 1.1)
+    motion: float = 0.08
+    exposure: tuple[float, float] = (0.75, 1.35)
+    cast: float = 0.13
+    saturation: tuple[float, float] = (0.75, 1.2)
+    noise: tuple[float, float] = (1.0, 5.0)
     quality: tuple[int, int] = (68, 92)
 
 

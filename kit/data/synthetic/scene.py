@@ -88,7 +88,7 @@ def stands(side: int, conditions: Conditions, random: np.random.Generator) -> li
         order = places[:, 1].argsort()
         return [Stand(side * places[i, 0], side * places[i, 1], side * radii[i]) for i in order]
     reach = 0.26 if radius < 0.3 else 0.16
-    x, y = (0.5, 0.46) + random.uniform(-reach, reach, 2)
+    x, y = np.array([0.5, 0.46]) + random.uniform(-reach, reach, 2)
     return [Stand(side * x, side * y, side * radius)]
 
 

@@ -195,8 +195,8 @@ def _sunflowers() -> Species:
 
 def _tulips() -> Species:
     rings = (
-        Ring((3, 3), (34, 104), (8, 52), 1.28, 0.94, 0.52, 0.66, 0.06, wrapped=True),
-        Ring((3, 3), (40, 102), (16, 60), 1.24, 0.9, 0.52, 0.66, 0.05, wrapped=True),
+        Ring((3, 3), (34, 104), (8, 52), 1.45, 0.94, 0.52, 0.66, 0.06, wrapped=True),
+        Ring((3, 3), (40, 102), (16, 60), 1.4, 0.9, 0.52, 0.66, 0.05, wrapped=True),
     )
     palettes = (
         Palette((176, 14, 24), (222, 34, 36), 0.05, 0.24),
@@ -221,7 +221,12 @@ def find_species(number: int) -> Species:
 
 def species_names(count: int) -> tuple[str, ...]:
     """Names of the first `count` species."""
-    return tuple(find_species(number).name for number in range(count))
+    return tuple(map(species_name, range(count)))
+
+
+def species_name(number: int) -> str:
+    """The name of one species: of its class, and of its folder."""
+    return REAL[number].name if number < len(REAL) else f"species-{number:04d}"
 
 
 # === Made-up species ===
@@ -269,8 +274,9 @@ def _made_up(number: int) -> Species:
         )
         for k in range(count)
     )
-    base = hsv(at[10], between(11, 0.15, 0.95), between(12, 0.55, 1.0))
-    tip = hsv(at[10] + between(13, -0.12, 0.12), between(11, 0.1, 0.8), 0.96)
+    hue = between(10, 0.47, 1.2)  # every hue but those of leaves
+    base = hsv(hue, between(11, 0.15, 0.95), between(12, 0.55, 1.0))
+    tip = hsv(hue + between(13, -0.1, 0.1), between(11, 0.1, 0.8), 0.96)
     disc = Disc(
         (0.06 + 0.3 * at[14],) * 2, 0.12, hsv(0.05 + 0.2 * at[15], 0.8, 0.4), hsv(0.05 + 0.2 * at[15], 0.8, 0.85)
     )
@@ -278,7 +284,7 @@ def _made_up(number: int) -> Species:
         (0.6, 0.9 + 2 * at[15]), 0.12 + 0.25 * at[14], between(7, 0.3, 0.7), int(at[4] * 7), 0.3, (70, 118, 52), (1, 4)
     )
     bloom = Bloom((Palette(base, tip, 0.04),), rings, disc)
-    return Species(f"species-{number:04d}", (bloom,), leaf, between(9, 0.04, 0.1), (0, 80))
+    return Species(species_name(number), (bloom,), leaf, between(9, 0.04, 0.1), (0, 80))
 
 
 def hsv(hue: float, saturation: float, value: float) -> Colour:
