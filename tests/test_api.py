@@ -121,7 +121,9 @@ def test_a_study_and_its_page(photos, lively_weights, tmp_path, monkeypatch):
 
     monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # of the worker: only the plumbing is tested
     space = tmp_path / "space.toml"
-    space.write_text("[model]\nhead_units = { low = 8, high = 16 }\n[phases.1]\nunfreeze_depth = { low = 1, high = 2 }\n")
+    space.write_text(
+        "[model]\nhead_units = { low = 8, high = 16 }\n[phases.1]\nunfreeze_depth = { low = 1, high = 2 }\n"
+    )
     config = kit.configure(photos, weights=lively_weights, **SMALL)
     study = search.run_study(config, trials=2, out=tmp_path / "study", space=space)
     assert study.path == tmp_path / "study"
