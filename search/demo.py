@@ -63,13 +63,14 @@ def run_demo(folder: Path, config: "RunConfig", per_class: int, trials: int) -> 
         UserError: If the folder holds anything else, or a step cannot be done; the message says what to do.
     """
     from kit import progress
-    from kit.backend import explain_choice
     from kit.data.synthetic import DemoData, write_data_set
     from kit.records import StageClock
     from search.api import run_study
+    from search.question import plan_space
     from search.story import Story
 
-    config = replace(config, backend=explain_choice(config.backend).name)
+    # What the study's trials share, the run shares with them: its activations come from the same cut point.
+    config = plan_space(replace(config, data=replace(config.data, path="")), ("accuracy",), None).own
     _take(folder, config, per_class)
     photos, clock = folder / "photos", StageClock()
     config = replace(config, data=replace(config.data, path=str(photos)))
