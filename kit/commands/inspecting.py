@@ -60,7 +60,7 @@ def inspect(
         _print(f"\nRecord: {printable(str(folder))}\n")
 
 
-def _print_summary(inspection: Inspection, summary: dict[str, Any]) -> None:
+def _print_summary(inspection: "Inspection", summary: dict[str, Any]) -> None:
     imbalance = f", largest class {summary['imbalance']:.2f} x the smallest" if summary["imbalance"] else ""
     formats = ", ".join(f"{count} {name}" for name, count in summary["formats"].items())
     _print(
@@ -87,7 +87,7 @@ def _print_summary(inspection: Inspection, summary: dict[str, Any]) -> None:
         _print(f"\nTraining would refuse these data as they are: {printable(inspection.refusal)}\n")
 
 
-def _print_findings(inspection: Inspection) -> None:
+def _print_findings(inspection: "Inspection") -> None:
     groups: dict[tuple[str, str], list[Finding]] = {}
     for finding in inspection.findings:
         groups.setdefault((finding.kind, finding.severity), []).append(finding)
