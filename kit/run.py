@@ -43,7 +43,7 @@ class Run(RunFolder):
         return Predictor.of(self)
 
     @overload
-    def predict(self, photos: Name) -> Prediction: ...
+    def predict(self, photos: Name) -> Prediction: ...  # type: ignore[overload-overlap]  # a str is no list of photos
 
     @overload
     def predict(self, photos: Iterable[Name]) -> list[Prediction]: ...

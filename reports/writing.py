@@ -28,8 +28,8 @@ def write_report(records: Record | Iterable[Record], out: Name | None = None, *,
     """
     if not 1 <= grid <= 96:
         raise ConfigError(f"grid must be from 1 to 96, not {grid}.")
-    one = isinstance(records, str | os.PathLike | RunFolder)
-    folders = [_folder(record) for record in ([records] if one else records)]  # type: ignore[list-item,union-attr]
+    given = [records] if isinstance(records, str | os.PathLike | RunFolder) else list(records)
+    folders = [_folder(record) for record in given]
     path = None if out is None else Path(out)
     if path is not None and path.is_dir():
         raise StorageError(f"{path} is a folder.", "Name a file to be, such as page.html.")

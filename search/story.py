@@ -31,7 +31,8 @@ class Measured:
     @classmethod
     def of(cls, scores: Mapping[str, Any]) -> "Measured":
         """From the scores of one split in `metrics.json`."""
-        return cls(scores["accuracy"], *scores["accuracy_interval"], scores["n"])
+        low, high = scores["accuracy_interval"]
+        return cls(scores["accuracy"], low, high, scores["n"])
 
     def __str__(self) -> str:
         return f"{self.accuracy:.1%} (95% interval {self.low:.1%} to {self.high:.1%})"
