@@ -44,7 +44,7 @@ def place(tmp_path_factory) -> Path:
 def told(run_cli, place, tiny):
     """What a demo said that was killed in its first run and called again; never write into its folder."""
     arguments = ("demo", "--per-class", PER_CLASS, "--trials", TRIALS)
-    kill_when(place / "transferkit-demo/run/history.csv", arguments, cwd=place, env=tiny)
+    kill_when(place / "transferkit-demo/run/checkpoints/state.npz", arguments, cwd=place, env=tiny)
     before = RunFolder.open(place / "transferkit-demo/run").history
     done = run_cli(*arguments, cwd=place, env=tiny)
     assert done.returncode == 0, done.stderr
