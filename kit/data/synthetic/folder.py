@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from kit.data.synthetic.catalogue import REAL, species_name, species_names
 from kit.data.synthetic.light import USUAL
 from kit.data.synthetic.scene import draw_photo
-from kit.data.synthetic.species import REAL, species_name, species_names
 from kit.errors import ConfigError, StorageError
 from kit.files import read_json, storage_errors, write_json
 from kit.progress import track
