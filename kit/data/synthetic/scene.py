@@ -106,7 +106,7 @@ class Bed:
         least, most = species.tilt
         tilt = least + (most - least) * np.clip(self._tilt + random.normal(0, 0.15), 0, 1)
         pose = Pose(float(random.beta(*species.openness)), np.radians(tilt), self._light)
-        detail = 1 if stand.radius < 24 else 2 if stand.radius < 80 else 3
+        detail = 1 if stand.radius < 28 else 2 if stand.radius < 90 else 3
         head = draw_head(self._bloom, stray(self._palette, random), pose, detail, random)
         head.placed(at, stand.radius, lean + random.normal(0, species.nod)).paint(draw)
 
