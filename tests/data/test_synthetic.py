@@ -3,6 +3,7 @@
 import itertools
 import json
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -184,6 +185,13 @@ def test_a_killed_draw_run_again_ends_with_the_same_photos(tmp_path, run_python)
     write_data_set(whole, wanted)
     assert contents(killed) == contents(whole)
     assert not list(killed.rglob(".tmp-*"))
+
+
+def test_two_at_once_share_the_work(tmp_path):
+    with ThreadPoolExecutor(2) as pool:
+        drawn = list(pool.map(write_data_set, [tmp_path, tmp_path], [SMALL, SMALL]))
+    assert sorted(drawn) == [0, 6]
+    assert len(contents(tmp_path)) == 6
 
 
 def test_the_audit_finds_nothing_odd(tmp_path):
