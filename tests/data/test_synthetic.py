@@ -3,6 +3,7 @@
 import itertools
 import json
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -15,8 +16,8 @@ from kit.config import DataConfig
 from kit.data.audit import audit
 from kit.data.sources import load_samples
 from kit.data.synthetic import DemoData, draw_flower, folder, species_names, write_data_set
+from kit.data.synthetic.catalogue import find_species
 from kit.data.synthetic.heads import Pose, draw_head
-from kit.data.synthetic.species import find_species
 from kit.errors import ConfigError, StorageError
 
 REAL = ("daisy", "dandelion", "roses", "sunflowers", "tulips")
@@ -33,7 +34,7 @@ def head(number: int, draw: int = 0, side: int = 32) -> np.ndarray:
     bloom, picture = species.blooms[0], Image.new("RGB", (2 * side, 2 * side), (60, 90, 50))
     pose = Pose(0.7, np.radians(species.tilt[0]), np.array([0.0, 0.6, 0.8]))
     shape = draw_head(bloom, bloom.palettes[0], pose, 1, random)
-    shape.placed(side, side, 0.8 * side).paint(ImageDraw.Draw(picture, "RGBA"))
+    shape.placed(np.array([side, side]), 0.8 * side).paint(ImageDraw.Draw(picture, "RGBA"))
     return np.asarray(picture.reduce(2), float)
 
 
@@ -184,6 +185,13 @@ def test_a_killed_draw_run_again_ends_with_the_same_photos(tmp_path, run_python)
     write_data_set(whole, wanted)
     assert contents(killed) == contents(whole)
     assert not list(killed.rglob(".tmp-*"))
+
+
+def test_two_at_once_share_the_work(tmp_path):
+    with ThreadPoolExecutor(2) as pool:
+        drawn = list(pool.map(write_data_set, [tmp_path, tmp_path], [SMALL, SMALL]))
+    assert sorted(drawn) == [0, 6]
+    assert len(contents(tmp_path)) == 6
 
 
 def test_the_audit_finds_nothing_odd(tmp_path):

@@ -21,13 +21,13 @@ class Facets:
     corners: np.ndarray
     colours: np.ndarray
 
-    def placed(self, x: float, y: float, scale: float = 1.0, roll: float = 0.0) -> "Facets":
-        """Scaled, turned by `roll` radians clockwise, and moved to (x, y)."""
+    def placed(self, at: np.ndarray, scale: float = 1.0, roll: float = 0.0) -> "Facets":
+        """Scaled, turned by `roll` radians clockwise, and moved so that (0, 0) comes to `at`."""
         cos, sin = scale * np.cos(roll), scale * np.sin(roll)
         across, down = self.corners[..., 0], self.corners[..., 1]
         corners = np.empty_like(self.corners)
-        corners[..., 0] = x + cos * across - sin * down
-        corners[..., 1] = y + sin * across + cos * down
+        corners[..., 0] = at[0] + cos * across - sin * down
+        corners[..., 1] = at[1] + sin * across + cos * down
         return Facets(corners, self.colours)
 
     def paint(self, draw: ImageDraw.ImageDraw) -> None:

@@ -2,22 +2,23 @@
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from kit.data.synthetic.catalogue import REAL, species_name, species_names
 from kit.data.synthetic.light import USUAL
 from kit.data.synthetic.scene import draw_photo
-from kit.data.synthetic.species import REAL, species_name, species_names
 from kit.errors import ConfigError, StorageError
 from kit.files import read_json, storage_errors, write_json
 from kit.progress import track
 
 DRAWING_VERSION = 1  # raise it whenever the same seed would give another picture
 RECORD = "demo-data.json"
+LOCK = ".demo-data.lock"  # its holder alone draws; others wait, and find the photos there
 SMALLEST, LARGEST = 16, 1024
 MOST_CLASSES, MOST_PER_CLASS = 10_000, 1_000_000
 
@@ -101,21 +102,30 @@ def write_data_set(folder: Path, data: DemoData) -> int:
     Raises:
         StorageError: If the folder holds anything else, or cannot be written.
     """
+    from filelock import FileLock
+
     folder = Path(folder)
     _refuse_other_content(folder, data)
-    names = species_names(data.classes)
-    drawn = 0
     with storage_errors(folder):
-        _write_record(folder, data, "running")
-        with track("drawing", data.photos) as advance:
-            for number, name in enumerate(names):
-                for index, file in _missing(folder / name, data.per_class, advance):
-                    _write_photo(file, photo_bytes(number, index, data))
-                    drawn += 1
-                    advance(1)
-        if drawn and hasattr(os, "sync"):  # one call instead of two fsyncs for each of thousands of files
-            os.sync()
-        _write_record(folder, data, "finished")
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / LOCK):
+            _refuse_other_content(folder, data)  # again: another process may have drawn while this one waited
+            _write_record(folder, data, "running")
+            drawn = _draw_missing(folder, data)
+            if drawn and hasattr(os, "sync"):  # one call instead of two fsyncs for each of thousands of files
+                os.sync()
+            _write_record(folder, data, "finished")
+    return drawn
+
+
+def _draw_missing(folder: Path, data: DemoData) -> int:
+    drawn = 0
+    with track("drawing", data.photos) as advance:
+        for number, name in enumerate(species_names(data.classes)):
+            for index, file in _missing(folder / name, data.per_class, advance):
+                _write_photo(file, photo_bytes(number, index, data))
+                drawn += 1
+                advance(1)
     return drawn
 
 
@@ -127,7 +137,7 @@ def photo_bytes(number: int, index: int, data: DemoData) -> bytes:
     return content.getvalue()
 
 
-def _missing(folder: Path, count: int, advance) -> Iterator[tuple[int, Path]]:
+def _missing(folder: Path, count: int, advance: Callable[[int], None]) -> Iterator[tuple[int, Path]]:
     """The photos of one class that are not there yet, in order."""
     folder.mkdir(parents=True, exist_ok=True)
     for left in folder.glob(".tmp-*"):  # of a process that was killed
@@ -166,7 +176,7 @@ def _write_record(folder: Path, data: DemoData, status: str) -> None:
 def _refuse_other_content(folder: Path, data: DemoData) -> None:
     if folder.exists() and not folder.is_dir():
         raise StorageError(f"{folder} cannot be a folder: a file is in its place.", "Name another folder.")
-    if not folder.is_dir() or not any(folder.iterdir()):
+    if not folder.is_dir() or all(entry.name.startswith(".") for entry in folder.iterdir()):
         return
     if not (folder / RECORD).is_file():
         raise StorageError(f"{folder} is not empty and holds no demo data.", "Name a new or an empty folder.")

@@ -14,8 +14,8 @@ from kit.data.synthetic.species import Bloom, Disc, Globe, Palette, Ring
 _GOLDEN_ANGLE = np.pi * (3 - np.sqrt(5))
 _CALYX = Ring((5, 6), (10, 40), (-10, -30), 0.3, 0.55, 0.5, 0.8, 0.03, wrapped=True)
 _GREEN = Palette((84, 122, 58), (98, 138, 66))
-_MESHES = {1: (2, 1), 2: (3, 2), 3: (6, 2)}  # detail -> meshes along and across a flat petal
-_WRAPPED_MESHES = {1: (2, 2), 2: (4, 3), 3: (7, 6)}
+_MESHES = {1: (2, 1), 2: (3, 1), 3: (6, 2)}  # detail -> meshes along and across a flat petal
+_WRAPPED_MESHES = {1: (2, 2), 2: (3, 3), 3: (7, 8)}
 _FLORETS = {1: 25, 2: 60, 3: 120}
 _SEEDS = {1: 60, 2: 100, 3: 130}
 _HAIRS = {1: 2, 2: 4, 3: 6}  # of each seed
@@ -133,7 +133,7 @@ def _colours(ring: Ring, palette: Palette, place: int, along: np.ndarray, strips
     base, tip = np.array(palette.base), np.array(palette.tip)
     inside = 1 - 0.75**place
     shadow = 1 - (0.6 if ring.wrapped else 0.25) * (1 - middle) * (0.4 + 0.6 * inside)
-    rib = 1 + 0.04 * np.where(np.arange(strips) % 2, 1, -1)[:, None]
+    rib = 1 + (0.012 if ring.wrapped else 0.04) * np.where(np.arange(strips) % 2, 1, -1)[:, None]
     return ((base + (tip - base) * middle**0.8) * shadow)[:, None] * rib
 
 

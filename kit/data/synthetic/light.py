@@ -83,7 +83,7 @@ def _expose(pixels: np.ndarray, conditions: Conditions, random: np.random.Genera
     """Uneven light, exposure, colour cast, contrast, saturation, vignette and noise: uint8, same shape."""
     size = len(pixels)
     place = np.linspace(-1, 1, size, dtype=np.float32)
-    slope = random.uniform(-0.22, 0.22, 2)
+    slope = random.uniform(-0.22, 0.22, 2).astype(np.float32)
     patches = soft_noise(random, 5, size) * max(0.0, random.uniform(-0.2, 0.3))
     corners = random.uniform(0, 0.28)
     light: np.ndarray = 1 + slope[0] * place[:, None] + slope[1] * place[None] + patches
