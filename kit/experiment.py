@@ -27,7 +27,7 @@ from kit.errors import ConfigError, DataError, StorageError
 from kit.evaluation import fit_temperature, mcnemar, score
 from kit.files import atomic_path, write_json
 from kit.insights.recording import record_insights
-from kit.model.weights import Weights, resolve
+from kit.model.weights import NAMED, Weights, resolve
 from kit.pages import draw_page
 from kit.predict import Predictor, load_classifier, require_finished
 from kit.records import RunFolder, StageClock, default_run_path, make_table
@@ -366,6 +366,6 @@ def anchored(config: RunConfig) -> RunConfig:
     data, weights = Path(config.data.path), Path(config.model.weights)
     if config.data.path and data.exists():
         config = replace(config, data=replace(config.data, path=os.path.abspath(data)))
-    if config.model.weights not in ("imagenet", "none") and weights.exists():
+    if config.model.weights not in NAMED and weights.exists():
         config = replace(config, model=replace(config.model, weights=os.path.abspath(weights)))
     return config

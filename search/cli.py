@@ -46,7 +46,9 @@ def run(
     sets: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of all trials; may be repeated.")
     ] = None,
-    weights: Annotated[str | None, typer.Option(help="imagenet, none, or a weights file.", show_default=False)] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="imagenet, starter, none, or a weights file.", show_default=False)
+    ] = None,
     backend: Annotated[str | None, typer.Option(help="jax or tensorflow.", show_default=False)] = None,
     as_json: _Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,

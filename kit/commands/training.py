@@ -33,7 +33,7 @@ def train(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Repeat with this many seeds; report mean and spread.")] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and what it would cost.")] = False,
-    weights: Annotated[str | None, _setting("model.weights", "imagenet, none, or a weights file.")] = None,
+    weights: Annotated[str | None, _setting("model.weights", "imagenet, starter, none, or a weights file.")] = None,
     backend: Annotated[str | None, _setting("backend", "jax or tensorflow.")] = None,
     seed: Annotated[int | None, _setting("seed", "Of weights, views and order.")] = None,
     split_seed: Annotated[int | None, _setting("split.seed", "Of the split.")] = None,
