@@ -138,7 +138,7 @@ def test_the_story_says_findings_and_what_is_missing():
         fine_tuned=Measured(0.925, 0.89, 0.95, 300),
         mended=40,
         spoiled=3,
-        p_value=1.25e-9,
+        p_value=1.2e-9,
         trials=8,
         own_validation=None,
         best_validation=0.95,
