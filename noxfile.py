@@ -4,6 +4,7 @@
     parity                          both backends in one environment: trained on one, loaded on the other
     browser                         the pages in headless Chromium (on PATH, or named by CHROMIUM); axe-core from npm
     postgres                        studies on a PostgreSQL server of their own, from the system's programs
+    package                         sdist and wheel; the wheel in an empty environment, where it runs the demo twice
     lint                            ruff: rules and format
     types                           mypy
     python_versions                 not by default: the suite on every supported Python that is on this machine
@@ -14,15 +15,18 @@ What follows `--` goes to pytest: `nox -R -s "tests(jax)" -- -k weights`.
 
 import os
 import shutil
+import subprocess
+import time
 from pathlib import Path
 
 import nox
 
-nox.options.sessions = ["lint", "types", "tests", "parity", "browser", "postgres"]
+nox.options.sessions = ["lint", "types", "tests", "parity", "browser", "postgres", "package"]
 # Under CI=true nox would fail where an interpreter of python_versions is missing; so it says "skipped" there as well.
 nox.options.error_on_missing_interpreters = False
 
 PROJECT = nox.project.load_toml("pyproject.toml")["project"]
+KILL_SECONDS = 1800  # of a demo that hangs; what it takes is printed
 BACKENDS = [nox.param(name, id=name) for name in ("jax", "tensorflow")]
 # Minor versions are pinned: a new one finds new faults in old code, and that should be a change of its own.
 RUFF, MYPY, AXE = "ruff==0.17.*", "mypy==2.4.*", "axe-core@4"
@@ -81,6 +85,35 @@ def postgres(session: nox.Session) -> None:
     # tests/conftest.py wants a backend's name; none of these tests imports it
     environment = {"POSTGRES_BINARIES": str(folder), "KERAS_BACKEND": "jax"}
     session.run("pytest", "-m", "postgres", "tests/search/test_postgres.py", *session.posargs, env=environment)
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """Builds sdist and, from it, wheel; installs the wheel alone, and runs the demo in an empty folder, twice."""
+    folder = Path(session.create_tmp()).resolve()
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    session.install("build", "twine")
+    session.run("python", "-m", "build", "--outdir", str(folder / "dist"), str(Path.cwd()))
+    (wheel,), (source,) = (folder / "dist").glob("*.whl"), (folder / "dist").glob("*.tar.gz")
+    session.run("twine", "check", "--strict", str(wheel), str(source))
+    python = folder / "empty" / ("Scripts" if os.name == "nt" else "bin")
+    session.run("python", "-m", "venv", str(folder / "empty"))
+    session.run(str(python / "python"), "-m", "pip", "install", "--quiet", f"{wheel}[jax]", external=True)
+    (folder / "here").mkdir()
+    # Of the environment: no settings, no store and no compiled program of an earlier run.
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("TRANSFERKIT_", "PYTHON", "JAX_"))}
+    own |= {"TRANSFERKIT_CACHE": str(folder / "cache"), "KERAS_HOME": str(folder / "keras"), "KERAS_BACKEND": "jax"}
+    for turn in ("first", "second"):
+        started = time.monotonic()
+        done = subprocess.run(
+            [str(python / "transferkit"), "demo"], cwd=folder / "here", env=own, stdout=subprocess.PIPE, text=True,
+            timeout=KILL_SECONDS,
+        )  # fmt: skip
+        session.log(f"The {turn} demo took {time.monotonic() - started:.0f} s:\n{done.stdout}")
+        pages = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("Page: ")]
+        if done.returncode or len(pages) != 4 or not all((folder / "here" / page).stat().st_size for page in pages):
+            session.error(f"The {turn} demo ended with status {done.returncode} and {len(pages)} pages of 4.")
 
 
 def _postgres_binaries() -> Path | None:

@@ -9,21 +9,36 @@ Who owns what, in the order of the arrows (each imports only what stands before 
     model                       backbone, head, cut points, kernels, pretrained weights
     training                    features once, then phases
     evaluation, records         scores with intervals; the folder a run leaves
-    predict, experiment         a finished run at work; and `train`, which composes all of the above
+    predict, run, experiment    a finished run at work; and `train`, which composes all of the above
+    api                         the names below
     cli, commands               the command line
 
-The Python API is `kit.train`, `kit.resume` and `kit.evaluate`; importing `kit` imports no backend.
+The Python API (docs/python-api.md); importing `kit` imports no backend:
+    configure                   settings as keywords -> RunConfig
+    train, resume, load_run     -> Run: the record, and `predict`
+    evaluate                    the scores again, or those of other photos
 """
 
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-_API = ("evaluate", "resume", "train")
-__all__ = list(_API)
+if TYPE_CHECKING:
+    from kit.api import configure, evaluate, load_run, resume, train
+    from kit.config import RunConfig
+    from kit.errors import UserError
+    from kit.predict import Prediction
+    from kit.run import Run
+
+__all__ = ["Prediction", "Run", "RunConfig", "UserError", "configure", "evaluate", "load_run", "resume", "train"]
+
+_HOMES = {"Prediction": "kit.predict", "Run": "kit.run", "RunConfig": "kit.config", "UserError": "kit.errors"}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _API:
-        from kit import experiment
-
-        return getattr(experiment, name)
+    if name in __all__:
+        return getattr(import_module(_HOMES.get(name, "kit.api")), name)
     raise AttributeError(f"module 'kit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

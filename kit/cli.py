@@ -28,12 +28,14 @@ OUR_PACKAGES = ("kit", "search", "reports")
 
 # What pyproject.toml lists (a test compares them), for a checkout that is run without being installed.
 BUILT_IN = {
+    "demo": "search.demo:demo",
     "train": "kit.commands.training:train",
     "evaluate": "kit.commands.evaluating:evaluate",
     "predict": "kit.commands.predicting:predict",
     "inspect": "kit.commands.inspecting:inspect",
     "cache": "kit.commands.caching:app",
     "doctor": "kit.commands.doctor:doctor",
+    "demo-data": "kit.commands.drawing:demo_data",
     "study": "search.cli:app",
     "report": "reports.cli:report",
 }

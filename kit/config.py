@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from kit.errors import ConfigError
 
 BACKENDS = ("jax", "tensorflow")
+STARTER = "starter"
+# What the kit's own weights were trained for: the settings of a run that takes them and says nothing else.
+STARTER_SETTINGS = {"model.alpha": 0.35, "data.image_size": 128}
 
 
 def _within(name: str, value: float, low: float, high: float) -> None:
@@ -123,7 +126,8 @@ class ModelConfig:
 
     Attributes:
         alpha: Width multiplier of MobileNetV2: 0.35, 0.5, 0.75, 1.0, 1.3 or 1.4.
-        weights: `imagenet`, a weights file (.weights.h5, .h5), or `none` for random ones.
+        weights: `imagenet`, `starter` (the kit's own, which need no download: alpha 0.35, and 128 pixels unless
+            data.image_size says otherwise), a weights file (.weights.h5, .h5), or `none` for random ones.
         head_units: Width of the dense layer; 0 leaves it out.
         dropout: Share of the dense layer's outputs dropped while training.
         kernels: `auto` (what is fastest on the backend and device), `stock` (Keras's own layers) or `own`.
@@ -141,7 +145,12 @@ class ModelConfig:
         _within("model.dropout", self.dropout, 0.0, 0.95)
         _one_of("model.kernels", self.kernels, ("auto", "stock", "own"))
         if not self.weights:
-            raise ConfigError("model.weights must be `imagenet`, `none` or a weights file, not empty.")
+            raise ConfigError("model.weights must be `imagenet`, `starter`, `none` or a weights file, not empty.")
+        if self.weights == STARTER and self.alpha != STARTER_SETTINGS["model.alpha"]:
+            raise ConfigError(
+                f"The starter weights are of alpha {STARTER_SETTINGS['model.alpha']}; model.alpha is {self.alpha}.",
+                "Leave model.alpha out, or choose other model.weights.",
+            )
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""train(config) -> RunFolder: the one place that composes all of kit.
+"""train(config) -> Run: the one place that composes all of kit.
 
 images → pixels → frozen features → phases → scores → run folder. Everything before the phases is kept in content-keyed
 stores and every epoch leaves a checkpoint, so resuming a run is doing the same again.
@@ -27,10 +27,11 @@ from kit.errors import ConfigError, DataError, StorageError
 from kit.evaluation import fit_temperature, mcnemar, score
 from kit.files import atomic_path, write_json
 from kit.insights.recording import record_insights
-from kit.model.weights import Weights, resolve
+from kit.model.weights import NAMED, Weights, resolve
 from kit.pages import draw_page
 from kit.predict import Predictor, load_classifier, require_finished
 from kit.records import RunFolder, StageClock, default_run_path, make_table
+from kit.run import Run
 from kit.training.history import History
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def train(
     *,
     on_epoch: Listener | None = None,
     note: Mapping[str, Any] | None = None,
-) -> RunFolder:
+) -> Run:
     """Trains and scores one model.
 
     Args:
@@ -56,7 +57,7 @@ def train(
         note: For the manifest, under `study`, where a study trains its best configuration.
 
     Returns:
-        The finished run folder.
+        The finished run.
 
     Raises:
         UserError: If the configuration, backend, photos, weights or disk do not allow it; the message says what to do.
@@ -66,7 +67,7 @@ def train(
         RunFolder(out).require_vacant()  # before the work that comes first
     clock = StageClock()
     dataset, session, weights = _prepare(config, clock)
-    run = RunFolder.create(out or default_run_path(dataset.name), config)
+    run = Run.create(out or default_run_path(dataset.name), config)
     with run.lock():
         run.update_manifest(**_origin(config, dataset, weights), **({} if note is None else {"study": dict(note)}))
         progress.say(f"Recording into {run.path}")
@@ -74,7 +75,7 @@ def train(
     return run
 
 
-def resume(path: Path, *, on_epoch: Listener | None = None) -> RunFolder:
+def resume(path: Path, *, on_epoch: Listener | None = None) -> Run:
     """Goes on with a run that was interrupted, from its last finished epoch; a finished run is left as it is.
 
     Args:
@@ -84,7 +85,7 @@ def resume(path: Path, *, on_epoch: Listener | None = None) -> RunFolder:
     Raises:
         UserError: If the photos, the weights or the backend are no longer those of the run.
     """
-    run = RunFolder.open(path)
+    run = Run.open(path)
     with run.lock():
         manifest = run.manifest
         if manifest["status"] == "finished":
@@ -365,6 +366,6 @@ def anchored(config: RunConfig) -> RunConfig:
     data, weights = Path(config.data.path), Path(config.model.weights)
     if config.data.path and data.exists():
         config = replace(config, data=replace(config.data, path=os.path.abspath(data)))
-    if config.model.weights not in ("imagenet", "none") and weights.exists():
+    if config.model.weights not in NAMED and weights.exists():
         config = replace(config, model=replace(config.model, weights=os.path.abspath(weights)))
     return config

@@ -1,4 +1,4 @@
-"""Progress bars with rates on a terminal; silence anywhere else."""
+"""What a person watches: lines, and bars with rates on a terminal; silence anywhere else."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -73,3 +73,10 @@ def track(label: str, total: int, unit: str = "images") -> Iterator[Callable[[in
         except KeyboardInterrupt:
             bar.stop()
             raise
+
+
+def printable(text: str) -> str:
+    """Text without control characters, which could steer a terminal, and without bytes that are no text."""
+    return "".join(
+        letter if letter.isprintable() else " " if letter == "\n" else "\N{REPLACEMENT CHARACTER}" for letter in text
+    )

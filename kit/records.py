@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from kit import settings
 from kit.config import RunConfig
@@ -61,7 +61,7 @@ class RunFolder:
     path: Path
 
     @classmethod
-    def create(cls, path: Path, config: RunConfig) -> "RunFolder":
+    def create(cls, path: Path, config: RunConfig) -> Self:
         """Starts a run's record: `config.toml`, and a manifest with status `running`.
 
         Raises:
@@ -85,7 +85,7 @@ class RunFolder:
         return run
 
     @classmethod
-    def open(cls, path: Path) -> "RunFolder":
+    def open(cls, path: Path) -> Self:
         """The record of a run that was started before.
 
         Raises:

@@ -7,6 +7,8 @@ A setting's key is its place in RunConfig (`data.image_size`, `phases.1.learning
 3. the environment: `TRANSFERKIT_DATA__IMAGE_SIZE=160` (two underscores for a dot);
 4. the command line: a setting's own flag and `--set data.image_size=160` weigh the same, so giving one key two
    different values there is an error rather than a guess.
+
+The starter weights bring the alpha and the image size that they were trained for, where no source gives these.
 """
 
 import dataclasses
@@ -20,7 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kit.config import PhaseConfig, RunConfig
+from kit.config import STARTER, STARTER_SETTINGS, PhaseConfig, RunConfig
 from kit.errors import ConfigError
 
 PREFIX = "TRANSFERKIT_"
@@ -31,6 +33,31 @@ _TYPE_WORDS = {
     str: "text",
     bool: "true or false",
     tuple: "a list of whole numbers",
+}
+# Options of the command line and keywords of `kit.configure`: short name -> key. Every other setting goes by its key.
+SHORTHANDS = {
+    "weights": "model.weights",
+    "backend": "backend",
+    "seed": "seed",
+    "split_seed": "split.seed",
+    "threads": "threads",
+    "image_size": "data.image_size",
+    "resize": "data.resize",
+    "alpha": "model.alpha",
+    "views": "views.count",
+    "head_units": "model.head_units",
+    "dropout": "model.dropout",
+    "batch_size": "training.batch_size",
+    "optimizer": "training.optimizer",
+    "label_smoothing": "training.label_smoothing",
+    "class_weights": "training.class_weights",
+    "head_epochs": "phases.0.epochs",
+    "head_learning_rate": "phases.0.learning_rate",
+    "fine_tune_epochs": "phases.1.epochs",
+    "learning_rate": "phases.1.learning_rate",
+    "unfreeze_depth": "phases.1.unfreeze_depth",
+    "conflicts": "data.conflicts",
+    "leaks": "data.leaks",
 }
 _PHASE_KEY = re.compile(r"phases\.(0|[1-9]\d{0,5})\.(\w+)", re.ASCII)
 
@@ -85,6 +112,8 @@ def from_toml(text: str, source: str = "the TOML text") -> RunConfig:
 def override(config: RunConfig, values: Mapping[str, object], source: str) -> RunConfig:
     """A configuration with other values for some keys.
 
+    A change to the starter weights brings their alpha and image size where the configuration has the defaults.
+
     Args:
         config: What holds otherwise.
         values: Dotted key -> value.
@@ -95,6 +124,8 @@ def override(config: RunConfig, values: Mapping[str, object], source: str) -> Ru
     """
     draft = _Draft()
     draft.put_tree(dataclasses.asdict(config) | {"phases": list(map(dataclasses.asdict, config.phases))}, "before")
+    if config.model.weights != STARTER:
+        draft.forget_defaults(STARTER_SETTINGS)
     draft.put_all(_Given(key, value, source) for key, value in values.items())
     return draft.build()
 
@@ -298,7 +329,20 @@ class _Draft:
             self.plain[item.key] = value
         self.sources[item.key] = item.source
 
+    def forget_defaults(self, names: Iterable[str]) -> None:
+        """Takes settings that have their default value as not given."""
+        for key in names:
+            if self.plain.get(key) == value_of(RunConfig(), key):
+                del self.plain[key], self.sources[key]
+
+    def _put_companions(self) -> None:
+        """What weights bring with them, where nobody gave it."""
+        if self.plain.get("model.weights") == STARTER:
+            for key, value in STARTER_SETTINGS.items():
+                self.plain.setdefault(key, value)
+
     def build(self) -> RunConfig:
+        self._put_companions()
         phases = tuple(self._make(PhaseConfig, phase, index) for index, phase in enumerate(self.phases))
         values: dict[str, Any] = {"phases": phases}
         for name, kind in _types(RunConfig).items():

@@ -7,5 +7,21 @@ blocks.py               what a section is made of: charts, tables, photos
 charts.py               palette and layout that all figures share
 run_page.py data_page.py study_page.py compare_page.py     which sections, in which order
 page.py  templates/     sections -> HTML, and which page a folder gets
+writing.py              `write_report`, the Python API (docs/python-api.md)
 cli.py                  `transferkit report`
 """
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from reports.writing import write_report
+
+__all__ = ["write_report"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from reports import writing
+
+        return getattr(writing, name)
+    raise AttributeError(f"module 'reports' has no attribute {name!r}")

@@ -6,8 +6,6 @@ from typing import Annotated
 
 import typer
 
-from kit.errors import ConfigError, StorageError
-
 
 def report(
     folders: Annotated[
@@ -24,17 +22,7 @@ def report(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
     """Draws one HTML page that needs no network, from what was recorded."""
-    from reports.page import page_of, write_page
+    from reports.writing import write_report
 
-    if out is not None and out.is_dir():
-        raise StorageError(f"{out} is a folder.", "Give --out a file to be, such as page.html.")
-    if len(folders) == 1:
-        page, path = page_of(folders[0], grid=grid), out or folders[0] / "report.html"
-    else:
-        from reports.compare_page import compare_page
-
-        if len({folder.resolve() for folder in folders}) < len(folders):
-            raise ConfigError("The same folder was given twice.", "Give each run once.")
-        page, path = compare_page(folders), out or Path("comparison.html")
-    write_page(page, path)
-    print(json.dumps({"page": str(path)}) if as_json else f"Page: {path}")
+    page = write_report(folders, out, grid=grid)
+    print(json.dumps({"page": str(page)}) if as_json else f"Page: {page}")

@@ -11,7 +11,7 @@ from typing import Any
 from kit import progress
 from kit.config import RunConfig
 from kit.errors import ConfigError
-from kit.records import RunFolder
+from kit.run import Run
 from search.records import StudyRecord, TrialRecord
 from search.storage import exclusive, storage_trouble
 from search.study import Study, config_of
@@ -25,7 +25,7 @@ class Best:
 
     Attributes:
         trial: Number of its trial.
-        run: Its run folder.
+        run: Its record, and its model at work.
         validation: Accuracy on validation, for which the trial was chosen.
         test: Accuracy on the test split; None where there is none.
         interval: 95% interval of `test`.
@@ -33,7 +33,7 @@ class Best:
     """
 
     trial: int
-    run: RunFolder
+    run: Run
     validation: float
     test: float | None
     interval: tuple[float, float] | None
@@ -130,12 +130,12 @@ def read_best(record: StudyRecord) -> Best | None:
     path = record.path / "best"
     if not (path / "metrics.json").exists():
         return None
-    run = RunFolder.open(path)
+    run = Run.open(path)
     known = run.manifest.get("study", {}).get("trial") == record.best and run.manifest["status"] == "finished"
     return _read(record, run) if known else None
 
 
-def _read(record: StudyRecord, run: RunFolder) -> Best:
+def _read(record: StudyRecord, run: Run) -> Best:
     note, test = run.manifest["study"], run.metrics["test"]
     trial = record.trial(note["trial"])
     kept = trial.kept(record.monitor)
@@ -164,17 +164,17 @@ def _ours(study: Study, note: dict[str, Any]) -> bool:
     return True
 
 
-def _present(path: Path, note: dict[str, Any]) -> RunFolder | None:
+def _present(path: Path, note: dict[str, Any]) -> Run | None:
     if not (path / "manifest.json").exists() or not (path / "config.toml").exists():
         return None
-    run = RunFolder.open(path)
+    run = Run.open(path)
     return run if run.manifest.get("study") == note else None
 
 
 def _move_aside(path: Path) -> None:
     """Keeps what was the best before: its test score has been seen, and is not to vanish."""
     if (path / "manifest.json").exists():
-        before = RunFolder.open(path).manifest.get("study", {}).get("trial", "unknown")
+        before = Run.open(path).manifest.get("study", {}).get("trial", "unknown")
         number, aside = 1, path.with_name(f"best-before-{before}")
         while aside.exists():
             number += 1

@@ -46,48 +46,32 @@ def run(
     sets: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of all trials; may be repeated.")
     ] = None,
-    weights: Annotated[str | None, typer.Option(help="imagenet, none, or a weights file.", show_default=False)] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="imagenet, starter, none, or a weights file.", show_default=False)
+    ] = None,
     backend: Annotated[str | None, typer.Option(help="jax or tensorflow.", show_default=False)] = None,
     as_json: _Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Searches, trains the best again, and scores it once on test. The same command goes on where it ended."""
     from kit import progress
-    from kit.pages import draw_page
-    from search.best import REFITS, keep_best
-    from search.best import pick as pick_trial
-    from search.front import measure_latency
-    from search.question import Asked, prepare
-    from search.running import run_trials
+    from kit.settings import load_config
+    from search.api import run_study
     from search.show import best_lines, table
 
     progress.set_quiet(quiet or as_json)
     seconds = None if timeout is None else parse_duration(timeout)
-    require_one_of("--refit", refit, REFITS)
     flags = {"data.path": data, "model.weights": weights, "backend": backend}
-    asked = Asked(
-        flags=flags, sets=tuple(sets or ()), config=config, space=space, name=name, out=out, storage=storage,
-        objectives=objectives, sampler=sampler, pruner=pruner, seed=sampler_seed,
+    study = run_study(
+        load_config(flags=flags, sets=sets or (), environ=os.environ, file=config), trials,
+        name=name, out=out, space=space, objectives=objectives, sampler=sampler, pruner=pruner, seed=sampler_seed,
+        workers=workers, timeout=seconds, storage=storage, pick=pick, refit=refit,
     )  # fmt: skip
-    with closing(prepare(asked, os.environ)) as study:
-        progress.say(f"Recording into {study.record.path}")
-        try:
-            record = run_trials(study, trials, workers=workers, timeout=seconds, threads=study.record.config["threads"])
-        except KeyboardInterrupt:
-            finished = study.record.counts.finished
-            progress.say(f"{finished} trials are finished and kept; the same command goes on.")
-            raise
-        number = pick_trial(record, pick)
-        study.note("picked", None if pick == "accuracy" else number)
-        best = None if number is None else keep_best(study, number, refit)
-        if len(record.objectives) > 1:
-            measure_latency(study)
-        record = study.refresh()
-    page = draw_page(record.path)
     if as_json:
-        print(json.dumps(summary(record, best) | {"page": None if page is None else str(page)}))
-    else:
-        print("\n".join([*table(record), "", *best_lines(record, best), *([f"Page: {page}"] if page else [])]))
+        print(json.dumps(summary(study.record, study.best) | {"page": None if study.page is None else str(study.page)}))
+        return
+    page = [f"Page: {study.page}"] if study.page else []
+    print("\n".join([*table(study.record), "", *best_lines(study.record, study.best), *page]))
 
 
 @app.command()
@@ -205,14 +189,6 @@ def parse_duration(text: str) -> float:
         raise ConfigError(f"--timeout must be a time such as 90s, 30m, 2h or 1h30m, not {text!r}.")
     units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
     return sum(float(number) * units[unit] for number, unit in parts)
-
-
-def require_one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
-    """Raises ConfigError if an option has none of the allowed values."""
-    from kit.errors import ConfigError
-
-    if value not in allowed:
-        raise ConfigError(f"{option} must be one of {', '.join(allowed)}, not {value!r}.")
 
 
 def summary(record: "StudyRecord", best: "Best | None") -> dict[str, Any]:

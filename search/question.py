@@ -1,6 +1,5 @@
-"""What the command line asks of a study, checked before anything is computed."""
+"""What is asked of a study, checked before anything is computed."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +9,6 @@ from kit.data.dataset import load_dataset
 from kit.errors import ConfigError, DataError
 from kit.experiment import anchored
 from kit.model.weights import resolve
-from kit.settings import load_config
 from search.records import DIRECTIONS, StudyRecord
 from search.space import Space, load_space
 from search.storage import Address
@@ -21,11 +19,9 @@ PARETO = (("accuracy", "parameters"), ("accuracy", "multiply_adds"))
 
 @dataclass(frozen=True)
 class Asked:
-    """The options of `study run` that say what to search, as they were given."""
+    """What to search, on what, and how; the options of `study run`, as they were given."""
 
-    flags: Mapping[str, object]
-    sets: tuple[str, ...] = ()
-    config: Path | None = None
+    config: RunConfig
     space: Path | None = None
     name: str | None = None
     out: Path | None = None
@@ -36,7 +32,7 @@ class Asked:
     seed: int = 0
 
 
-def prepare(asked: Asked, environ: Mapping[str, str]) -> Study:
+def prepare(asked: Asked) -> Study:
     """Checks everything that can be wrong, and opens the study.
 
     Raises:
@@ -47,8 +43,7 @@ def prepare(asked: Asked, environ: Mapping[str, str]) -> Study:
     if asked.pruner not in PRUNERS:
         raise ConfigError(f"--pruner must be one of {', '.join(PRUNERS)}, not {asked.pruner!r}.")
     address = None if asked.storage is None else Address.parse(asked.storage)
-    config = load_config(flags=asked.flags, sets=asked.sets, environ=environ, file=asked.config)
-    space = plan_space(config, objectives, asked.space)
+    space = plan_space(asked.config, objectives, asked.space)
     config = space.own
     dataset = load_dataset(config)
     if not len(dataset.indices("validation")):

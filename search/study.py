@@ -177,18 +177,19 @@ def _require_same(asked: StudyRecord, before: Any) -> None:
         )
     for part in ("objectives", "space", "sampler", "pruner", "seed", "weights", "config"):
         if fingerprint(before[part]) != fingerprint(now[part]):
-            where, then, here = _first_difference(part, before[part], now[part])
+            where, then, here = first_difference(part, before[part], now[part])
             raise ConfigError(f"The study {asked.name} was begun with {where} = {then}, not {here}.", hint)
 
 
-def _first_difference(name: str, before: Any, now: Any) -> tuple[str, Any, Any]:
+def first_difference(name: str, before: Any, now: Any) -> tuple[str, Any, Any]:
+    """Key and both values of the first difference between two trees; keys of a tree called `config` go without it."""
     if isinstance(before, list) and isinstance(now, list | tuple) and len(before) == len(now):
         before, now = dict(enumerate(before)), dict(enumerate(now))
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         for key in [*before, *now]:
             if key not in before or key not in now or fingerprint(before[key]) != fingerprint(now[key]):
                 below = str(key) if name == "config" else f"{name}.{key}"
-                return _first_difference(below, before.get(key), now.get(key))
+                return first_difference(below, before.get(key), now.get(key))
     return name, before, now
 
 

@@ -31,7 +31,9 @@ def test_the_command_starts_the_backend_and_says_so(run_cli, tmp_path):
     assert told["backends"][BACKEND]["starts"]
     assert told["backends"][BACKEND]["device"] in ("cpu", "gpu", "tpu")
     assert told["packages"]["keras"]
-    assert any("ImageNet weights" in line and str(tmp_path / "models") in line for line in told["advice"])
+    (told_of,) = [line for line in told["advice"] if "ImageNet weights" in line]
+    wanted = (str(tmp_path / "models"), "--weights FILE", "--weights starter")
+    assert [words for words in wanted if words not in told_of] == []
 
 
 @pytest.mark.parametrize(

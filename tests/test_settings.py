@@ -16,7 +16,7 @@ from kit.config import (
     ViewsConfig,
 )
 from kit.errors import ConfigError
-from kit.settings import from_toml, keys, load_config, to_toml
+from kit.settings import from_toml, keys, load_config, override, to_toml
 
 # every text a path can be: file names that are not UTF-8 reach Python with surrogates (PEP 383)
 TEXT = st.text(st.characters(exclude_categories=["Cs"])) | st.binary().map(
@@ -324,3 +324,56 @@ def test_broken_toml_names_file_and_line(toml):
 def test_unreadable_files_are_named(tmp_path):
     assert "nothing.toml cannot be read: No such file" in refusal(file=tmp_path / "nothing.toml").what
     assert str(tmp_path) in refusal(file=tmp_path).what
+
+
+# === What weights bring with them ===
+
+
+@pytest.mark.parametrize(
+    "sources",
+    [
+        {"flags": {"model.weights": "starter"}},
+        {"sets": ["model.weights=starter"]},
+        {"environ": {"TRANSFERKIT_MODEL__WEIGHTS": "starter"}},
+    ],
+    ids=["flag", "set", "environment"],
+)
+def test_the_starter_weights_bring_their_alpha_and_image_size(sources, tmp_path):
+    config = load_config(**sources)
+    assert (config.model.alpha, config.data.image_size) == (0.35, 128)
+    assert from_toml(to_toml(config)) == config
+    file = tmp_path / "run.toml"
+    file.write_text('[model]\nweights = "starter"\n[data]\nresize = "pad"\n')
+    assert load_config(file=file).data == dataclasses.replace(config.data, resize="pad")
+    assert override(RunConfig(), {"model.weights": "starter"}, "the test") == config
+
+
+def test_an_image_size_goes_over_that_of_the_starter_weights(tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text("[data]\nimage_size = 96\n")
+    config = load_config(file=file, flags={"model.weights": "starter"})
+    assert (config.model.alpha, config.data.image_size) == (0.35, 96)
+    assert load_config(flags={"model.weights": "starter", "data.image_size": 224}).data.image_size == 224
+    small = RunConfig(data=DataConfig(image_size=64))
+    assert override(small, {"model.weights": "starter"}, "the test").data.image_size == 64
+
+
+def test_other_weights_bring_nothing():
+    starter = load_config(flags={"model.weights": "starter"})
+    assert override(starter, {"model.weights": "imagenet"}, "the test").model.alpha == 0.35
+    assert load_config(flags={"model.weights": "none"}).model.alpha == 1.0
+
+
+@pytest.mark.parametrize("build", [
+    lambda: load_config(flags={"model.weights": "starter"}, environ={"TRANSFERKIT_MODEL__ALPHA": "1.0"}),
+    lambda: load_config(sets=["model.weights=starter", "model.alpha=1"]),
+    lambda: ModelConfig(weights="starter"),
+])  # fmt: skip
+def test_another_alpha_than_that_of_the_starter_weights_is_refused(build):
+    with pytest.raises(ConfigError, match=r"starter weights are of alpha 0.35; model.alpha is 1.0"):
+        build()
+
+
+def test_the_source_of_an_alpha_that_the_starter_weights_do_not_have_is_told():
+    with pytest.raises(ConfigError, match=r"model\.alpha comes from the environment variable TRANSFERKIT_MODEL__ALPHA"):
+        load_config(flags={"model.weights": "starter"}, environ={"TRANSFERKIT_MODEL__ALPHA": "1.0"})

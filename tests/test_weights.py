@@ -111,6 +111,31 @@ def test_none_keeps_the_random_weights(fresh):
     assert all(np.array_equal(a, b) for a, b in zip(before, fresh.get_weights(), strict=True))
 
 
+@pytest.mark.parametrize("size", [32, 128, 224])
+def test_the_kit_has_weights_of_its_own(size):
+    found = resolve("starter", 0.35, size)
+    assert (found.name, found.sha256) == ("starter", sha256_file(found.path))
+    assert found.path.stat().st_size <= 2_500_000
+    model = backbone(0.35, size)
+    load_into(model, found)
+    noise = (
+        np.random.default_rng(0).uniform(-1, 1, (4, size // 16, size // 16, 3)).repeat(16, axis=1).repeat(16, axis=2)
+    )
+    features = np.asarray(model(noise.astype(np.float32))).mean(axis=(1, 2))
+    assert features.shape == (4, 1280)
+    # alive, and different for different images
+    assert (features.std(axis=0) > 1e-3).mean() > 0.2
+    assert features.max() < 6.0001  # ReLU6
+
+
+def test_the_kits_own_weights_are_no_substitute_for_others(monkeypatch, tmp_path):
+    with pytest.raises(WeightsError, match=r"starter weights are of alpha 0.35, not of alpha 1.0"):
+        resolve("starter", 1.0, 128)
+    monkeypatch.setattr(module, "STARTER_FILE", tmp_path / "starter.weights.h5")
+    with pytest.raises(WeightsError, match="Install the kit again"):
+        resolve("starter", 0.35, 128)
+
+
 @pytest.mark.real
 def test_the_real_file_loads_as_keras_loads_it(real_data):
     path = real_data / "weights" / "mobilenet_v2_1.0_224_no_top.weights.h5"
@@ -222,8 +247,8 @@ def odd_files(tmp_path_factory):
         ("{}/page.h5", "no HDF5 file"),
         ("{}/folder.h5", "no weights file"),
         ("{}/missing.weights.h5", "no weights file"),
-        ("{}/weights.npz", "must be imagenet, none, or a file"),
-        ("imagnet", "must be imagenet, none, or a file"),
+        ("{}/weights.npz", "must be imagenet, starter, none, or a file"),
+        ("imagnet", "must be imagenet, starter, none, or a file"),
         ("https://example.org/x.weights.h5", "not the address"),
         ("hf://someone/something", "not the address"),
         ("gs://bucket/x.h5", "not the address"),
@@ -268,8 +293,9 @@ def test_where_imagenet_cannot_be_had_one_message_says_what_to_do(published):
     with pytest.raises(WeightsError) as caught:
         resolve("imagenet", 0.35, 96)
     path = imagenet_file(0.35, 96)
-    wanted = (path.name, module.ADDRESS + path.name, str(path.parent), "--weights FILE", "--weights none")
+    wanted = (path.name, module.ADDRESS + path.name, str(path.parent), "--weights FILE", "--weights starter")
     assert [words for words in wanted if words not in str(caught.value)] == []
+    assert not path.exists()
 
 
 def test_a_page_instead_of_the_file_is_refused_and_does_not_stay(published, keras_folder):

@@ -144,10 +144,11 @@ def _examine_cache() -> dict[str, Any]:
 
 
 def _examine_weights() -> dict[str, Any]:
-    from kit.model.weights import imagenet_fault, imagenet_file
+    from kit.model.weights import STARTER_FILE, imagenet_fault, imagenet_file
 
     fault = imagenet_fault(1.0, 224)
-    return {"imagenet": str(imagenet_file(1.0, 224)), "usable": fault is None, "fault": fault}
+    starter = str(STARTER_FILE) if STARTER_FILE.is_file() else None
+    return {"imagenet": str(imagenet_file(1.0, 224)), "usable": fault is None, "fault": fault, "starter": starter}
 
 
 def _advice(choice: dict, backends: dict, cache: dict, weights: dict) -> list[str]:
@@ -160,13 +161,10 @@ def _advice(choice: dict, backends: dict, cache: dict, weights: dict) -> list[st
     if not cache["writable"]:
         advice.append(f"Set TRANSFERKIT_CACHE to a folder you may write to: {cache['folder']} is not one.")
     if not weights["usable"]:
-        from kit.model.weights import ADDRESS
+        from kit.model.weights import offline_ways
 
-        name = Path(weights["imagenet"]).name
-        advice.append(
-            f"The first run downloads the ImageNet weights (9.4 MB). Without a network: put {ADDRESS}{name} into "
-            f"{Path(weights['imagenet']).parent}, or use --weights FILE or --weights none."
-        )
+        ways = offline_ways(Path(weights["imagenet"]))
+        advice.append(f"The first run downloads the ImageNet weights (9.4 MB). Without a network: {ways}")
     return advice
 
 
@@ -183,7 +181,8 @@ def _lines(report: dict[str, Any]) -> list[str]:
         "Cache",
         f"  {cache['folder']}: {_gigabytes(cache['bytes'])} used, {_gigabytes(cache['free_bytes'])} free",
     ]
-    lines += ["Pretrained weights", f"  {weights['fault'] or weights['imagenet']}"]
+    lines += ["Pretrained weights", f"  imagenet     {weights['fault'] or weights['imagenet']}"]
+    lines += [f"  starter      {weights['starter'] or 'missing: install the kit again'}"]
     if report["advice"]:
         lines += ["What to do", *(f"  - {line}" for line in report["advice"])]
     return [*lines, "A run can start." if report["ok"] else "A run cannot start yet."]

@@ -1,59 +1,22 @@
-"""`transferkit inspect`: what is in the data, before anyone trains.
-
-Facts first (`Inspection`, from `look`), then the record folder, then what is printed; each knows only the one before.
-"""
+"""`transferkit inspect`: what is in the data, before anyone trains."""
 
 import json
 import sys
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kit.errors import ConfigError, DataError, StorageError
+from kit.errors import ConfigError
+from kit.progress import printable
 
 if TYPE_CHECKING:
-    from kit.data.audit import Finding, ImageFacts
-    from kit.data.sources import Sample, SampleSet
+    from kit.data.audit import Finding
+    from kit.inspection import Inspection
 
-SCHEMA_VERSION = 1
-COLUMNS = tuple(
-    "path label split group width height bytes format mode sha256 mean_r mean_g mean_b finding".split()  # noqa: SIM905
-)
 _SHOWN = 5
 _SPLITS = ("train", "validation", "test")
-
-
-@dataclass(frozen=True)
-class Inspection:
-    """What `inspect` found.
-
-    Attributes:
-        samples: What the source lists.
-        facts: Of each sample.
-        groups: Of each sample.
-        splits: Of each sample, as training would assign them; None where it would leave the file out.
-        findings: Of the audit.
-        warnings: Of the split, each a sentence.
-        refusal: Why training would refuse the data as they are; empty where it would not.
-    """
-
-    samples: "SampleSet"
-    facts: "tuple[ImageFacts, ...]"
-    groups: tuple[str, ...]
-    splits: tuple[str | None, ...]
-    findings: "tuple[Finding, ...]"
-    warnings: tuple[str, ...]
-    refusal: str
-
-    @property
-    def rows(self) -> "zip[tuple[Sample, ImageFacts, str, str | None]]":
-        """Sample, facts, group and split, one by one."""
-        return zip(self.samples.samples, self.facts, self.groups, self.splits, strict=True)
 
 
 def inspect(
@@ -74,13 +37,14 @@ def inspect(
 ) -> None:
     """Show what is in the data: classes, sizes, and what is unreadable, doubled or leaking."""
     from kit import progress
+    from kit.inspection import look, refuse_other_content, summarise, table_text, write_record
     from kit.records import default_run_path
 
     if as_json and as_csv:
         raise ConfigError("--json and --csv were both given.", "Give one of them.")
     progress.set_quiet(quiet or as_json)
     if out is not None:
-        _refuse_other_content(out)
+        refuse_other_content(out)
     inspection = look(data, split_seed, near_duplicate_bits, threads)
     folder = out or default_run_path(inspection.samples.name, Path("inspections"))
     summary = summarise(inspection)
@@ -96,198 +60,7 @@ def inspect(
         _print(f"\nRecord: {printable(str(folder))}\n")
 
 
-# === Facts ===
-
-
-def look(data: str, split_seed: int, near_duplicate_bits: int, threads: int) -> Inspection:
-    """Lists, audits and splits the data.
-
-    Raises:
-        DataError: If `data` is no source of photos.
-    """
-    from kit.config import DataConfig
-    from kit.data.audit import audit, settle
-    from kit.data.sources import load_samples
-
-    config = DataConfig(path=data, near_duplicate_bits=near_duplicate_bits)
-    samples = load_samples(data)
-    found = audit(samples, config, threads)
-    try:
-        settle(samples, found, config)
-        refusal = ""
-    except DataError as error:
-        refusal = str(error)
-    splits, warnings = _splits(samples.samples, found.facts, found.groups, split_seed)
-    return Inspection(
-        samples, found.facts, found.groups, tuple(splits), found.findings, tuple(map(printable, warnings)), refusal
-    )
-
-
-def _splits(
-    samples: "Sequence[Sample]", facts: "Sequence[ImageFacts]", groups: Sequence[str], seed: int
-) -> tuple[list[str | None], list[str]]:
-    from kit.config import SplitConfig
-    from kit.data.split import assign_splits
-
-    read = [index for index, fact in enumerate(facts) if not fact.problem]
-    splits: list[str | None] = [None] * len(samples)
-    try:
-        assigned, warnings = assign_splits(
-            [samples[index].label for index in read],
-            [groups[index] for index in read],
-            [samples[index].split for index in read],
-            SplitConfig(seed=seed),
-        )
-    except DataError as error:
-        return [sample.split for sample in samples], [error.what]
-    for index, split in zip(read, assigned, strict=True):
-        splits[index] = split
-    return splits, warnings
-
-
-def summarise(inspection: Inspection) -> dict[str, Any]:
-    """Counts, shares, quantiles and findings of an inspection, as JSON values."""
-    from kit.data.audit import data_fingerprint
-
-    read = [(sample, fact, split) for sample, fact, _, split in inspection.rows if not fact.problem]
-    per_class = Counter(sample.label for sample, _, _ in read)
-    per_cell = Counter((sample.label, split) for sample, _, split in read)
-    counts = [per_class[label] for label in inspection.samples.classes]
-    kinds = Counter((finding.kind, finding.severity) for finding in inspection.findings)
-    return {
-        "name": inspection.samples.name,
-        "kind": inspection.samples.kind,
-        "data_fingerprint": data_fingerprint(inspection.samples.samples, inspection.facts),
-        "files": len(inspection.facts),
-        "images": len(read),
-        "classes": [
-            {
-                "label": label,
-                "images": per_class[label],
-                "share": per_class[label] / max(1, len(read)),
-                **{split: per_cell[label, split] for split in _SPLITS},
-            }
-            for label in inspection.samples.classes
-        ],
-        "imbalance": max(counts) / min(counts) if min(counts) else None,
-        "splits": {split: sum(at == split for _, _, at in read) for split in _SPLITS},
-        "sizes": {
-            name: _quantiles([getattr(fact, name) for _, fact, _ in read]) for name in ("width", "height", "bytes")
-        },
-        "formats": dict(Counter(fact.format for _, fact, _ in read).most_common()),
-        "modes": dict(Counter(fact.mode for _, fact, _ in read).most_common()),
-        "finding_counts": [
-            {"kind": kind, "severity": severity, "count": count} for (kind, severity), count in kinds.items()
-        ],
-        "warnings": list(inspection.warnings),
-        "training_refuses": inspection.refusal or None,
-    }
-
-
-def _quantiles(values: list[int]) -> dict[str, float] | None:
-    import numpy as np
-
-    if not values:
-        return None
-    names = ("min", "p10", "median", "p90", "max")
-    return dict(zip(names, np.quantile(values, (0, 0.1, 0.5, 0.9, 1)).tolist(), strict=True))
-
-
-# === Record ===
-
-
-def write_record(folder: Path, data: str, split_seed: int, inspection: Inspection, summary: dict[str, Any]) -> None:
-    """Writes the files of the record; it is whole once the manifest's status is `finished`."""
-    from kit.files import write_json, write_text
-
-    _refuse_other_content(folder)
-    manifest = {
-        "schema_version": SCHEMA_VERSION,
-        "kind": "inspection",
-        "status": "running",
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "data": data,
-        "data_fingerprint": summary["data_fingerprint"],
-        "split_seed": split_seed,
-        "versions": _versions(),
-        "summary": summary,
-    }
-    # Twice: a kill in between leaves a folder that the next `inspect` knows as its own, and no page takes for whole.
-    write_json(folder / "manifest.json", manifest)
-    write_text(folder / "samples.csv", table_text(inspection))
-    write_json(folder / "findings.json", [asdict(finding) for finding in inspection.findings])
-    write_thumbnails(folder, inspection)
-    write_json(folder / "manifest.json", {**manifest, "status": "finished"})
-
-
-def write_thumbnails(folder: Path, inspection: Inspection) -> None:
-    """Pictures for a page: photos of each class, and those that findings name."""
-    from kit.insights import album
-    from kit.insights.records import Insights
-
-    read = [sample for sample, fact, _, _ in inspection.rows if not fact.problem]
-    named = set(album.in_findings(inspection.findings))
-    chosen = [read[place] for place in album.per_class([sample.label for sample in read])]
-    chosen += [sample for sample in read if sample.path in named]
-    files = {sample.path: sample.file for sample in chosen[: album.LARGEST]}
-    Insights(folder).write_album("thumbnails", album.thumbnails_of_files(files))
-
-
-def table_text(inspection: Inspection) -> str:
-    """One CSV row for each sample; text that a spreadsheet would run is escaped as in `kit.records`."""
-    import csv
-    import io
-
-    from kit.records import escape_cell
-
-    kinds: dict[str, list[str]] = {}
-    for finding in inspection.findings:
-        for path in finding.paths:
-            kinds.setdefault(path, []).append(finding.kind)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for sample, fact, group, split in inspection.rows:
-        found = " ".join(kinds.get(sample.path, []))
-        colour = ("", "", "") if fact.problem else fact.mean_colour
-        size = ("", "") if fact.problem else (fact.width, fact.height)
-        cells = (sample.path, sample.label, split, group, *size, fact.bytes, fact.format, fact.mode, fact.sha256)
-        writer.writerow(
-            escape_cell(cell) if cell and isinstance(cell, str) else cell for cell in (*cells, *colour, found)
-        )
-    return text.getvalue()
-
-
-def _refuse_other_content(folder: Path) -> None:
-    from kit.files import read_json
-
-    if folder.exists() and not folder.is_dir():
-        raise StorageError(f"{folder} cannot be a folder: a file is in its place.", "Give --out another.")
-    content = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
-    if not content:
-        return
-    manifest = read_json(folder / "manifest.json") if "manifest.json" in content else None
-    if not (isinstance(manifest, dict) and manifest.get("kind") == "inspection"):
-        raise StorageError(f"{folder} is not empty and not a record of `inspect`.", "Give --out a new or empty folder.")
-
-
-def _versions() -> dict[str, str]:
-    import platform
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {"python": platform.python_version()}
-    for name in ("transferkit", "pillow", "numpy"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:  # run from a checkout
-            found[name] = "not installed"
-    return found
-
-
-# === What a person reads ===
-
-
-def _print_summary(inspection: Inspection, summary: dict[str, Any]) -> None:
+def _print_summary(inspection: "Inspection", summary: dict[str, Any]) -> None:
     imbalance = f", largest class {summary['imbalance']:.2f} x the smallest" if summary["imbalance"] else ""
     formats = ", ".join(f"{count} {name}" for name, count in summary["formats"].items())
     _print(
@@ -314,7 +87,7 @@ def _print_summary(inspection: Inspection, summary: dict[str, Any]) -> None:
         _print(f"\nTraining would refuse these data as they are: {printable(inspection.refusal)}\n")
 
 
-def _print_findings(inspection: Inspection) -> None:
+def _print_findings(inspection: "Inspection") -> None:
     groups: dict[tuple[str, str], list[Finding]] = {}
     for finding in inspection.findings:
         groups.setdefault((finding.kind, finding.severity), []).append(finding)
@@ -347,13 +120,6 @@ def _print_table(header: list[str], rows: list[list[Any]]) -> None:
     for row in cells:
         first, *others = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
         _print("  ".join([first.strip().ljust(widths[0]), *others]).rstrip() + "\n")
-
-
-def printable(text: str) -> str:
-    """Text without control characters, which could steer a terminal, and without bytes that are no text."""
-    return "".join(
-        letter if letter.isprintable() else " " if letter == "\n" else "\N{REPLACEMENT CHARACTER}" for letter in text
-    )
 
 
 def _print(text: str) -> None:

@@ -28,9 +28,9 @@ def predict(
     """Says what a run's model sees in photos. Files that cannot be read are named, and the exit status is then 2."""
     from kit import progress
     from kit.backend import start
-    from kit.commands.inspecting import printable
     from kit.errors import ConfigError, DataError
     from kit.predict import Predictor, find_photos, require_finished
+    from kit.progress import printable
     from kit.records import RunFolder
 
     if as_json and as_csv:
@@ -67,7 +67,7 @@ def _as_dict(one: "Prediction", predictor: "Predictor") -> dict[str, object]:
 
 def _table(predictions: "list[Prediction]", predictor: "Predictor") -> list[str]:
     """A line for each photo; what could steer a terminal is not printed."""
-    from kit.commands.inspecting import printable
+    from kit.progress import printable
 
     names = [printable(one.path) for one in predictions]
     width = min(max(map(len, names)), WIDEST)
@@ -75,7 +75,7 @@ def _table(predictions: "list[Prediction]", predictor: "Predictor") -> list[str]
 
 
 def _in_words(one: "Prediction", predictor: "Predictor") -> str:
-    from kit.commands.inspecting import printable
+    from kit.progress import printable
 
     if one.problem:
         return printable(one.problem)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kit.settings import SHORTHANDS
+
 if TYPE_CHECKING:
     from kit.config import RunConfig
     from kit.records import RunFolder
@@ -17,33 +19,6 @@ _DATA = "A folder of class folders, split folders, a table, an archive, or `flow
 def _setting(key: str, text: str) -> Any:
     """An option that is a shorthand for one setting; its default is the configuration's."""
     return typer.Option(help=f"{text} [{key}]", show_default=False)
-
-
-# Option -> setting. Whatever has no option has `--set`.
-SHORTHANDS = {
-    "weights": "model.weights",
-    "backend": "backend",
-    "seed": "seed",
-    "split_seed": "split.seed",
-    "threads": "threads",
-    "image_size": "data.image_size",
-    "resize": "data.resize",
-    "alpha": "model.alpha",
-    "views": "views.count",
-    "head_units": "model.head_units",
-    "dropout": "model.dropout",
-    "batch_size": "training.batch_size",
-    "optimizer": "training.optimizer",
-    "label_smoothing": "training.label_smoothing",
-    "class_weights": "training.class_weights",
-    "head_epochs": "phases.0.epochs",
-    "head_learning_rate": "phases.0.learning_rate",
-    "fine_tune_epochs": "phases.1.epochs",
-    "learning_rate": "phases.1.learning_rate",
-    "unfreeze_depth": "phases.1.unfreeze_depth",
-    "conflicts": "data.conflicts",
-    "leaks": "data.leaks",
-}
 
 
 def train(
@@ -58,7 +33,7 @@ def train(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Repeat with this many seeds; report mean and spread.")] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and what it would cost.")] = False,
-    weights: Annotated[str | None, _setting("model.weights", "imagenet, none, or a weights file.")] = None,
+    weights: Annotated[str | None, _setting("model.weights", "imagenet, starter, none, or a weights file.")] = None,
     backend: Annotated[str | None, _setting("backend", "jax or tensorflow.")] = None,
     seed: Annotated[int | None, _setting("seed", "Of weights, views and order.")] = None,
     split_seed: Annotated[int | None, _setting("split.seed", "Of the split.")] = None,
@@ -183,8 +158,8 @@ def _show_plan(config: "RunConfig", seeds: int, out: Path | None, as_json: bool)
     from dataclasses import asdict
 
     from kit import experiment
-    from kit.commands.inspecting import printable
     from kit.files import cache_folder, free_bytes
+    from kit.progress import printable
     from kit.records import RunFolder
 
     if out is not None and seeds == 1:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kit.backend import keras_home
+from kit.config import STARTER, STARTER_SETTINGS
 from kit.data.download import DownloadError, fetch
 from kit.errors import WeightsError
 from kit.files import sha256_file, storage_errors
@@ -25,6 +26,9 @@ SIZES = (96, 128, 160, 192, 224)
 FILE_BYTES = {(1.0, 224): 9_406_464}
 # Numbers in MobileNetV2 without its top, moving statistics included, by alpha; they tell of which alpha a file is.
 NUMBERS = {0.35: 410_208, 0.5: 706_224, 0.75: 1_382_064, 1.0: 2_257_984, 1.3: 3_766_048, 1.4: 4_363_712}
+# Weights that have a name instead of a file; docs/starter-weights.md says where the kit's own come from.
+NAMED = ("imagenet", STARTER, "none")
+STARTER_FILE = Path(__file__).with_name("starter.weights.h5")
 WANTED = (
     "Wanted are weights without the classification top, as model.save_weights('x.weights.h5') or Keras 2 writes them."
 )
@@ -35,7 +39,7 @@ class Weights:
     """Where a backbone's first weights come from.
 
     Attributes:
-        name: `imagenet`, `none`, or a file's name.
+        name: `imagenet`, `starter`, `none`, or a file's name.
         path: The HDF5 file; None for random weights.
         sha256: Of the file's bytes, 64 hex digits; empty for random weights.
     """
@@ -53,7 +57,8 @@ def resolve(weights: str, alpha: float, image_size: int) -> Weights:
     """Finds the weights asked for, downloading Keras's own where they are not there yet, and checks the file.
 
     Args:
-        weights: `imagenet`, `none`, or a weights file: .weights.h5 (Keras 3) or .h5 (Keras 2, by layer).
+        weights: `imagenet`, `starter` (the kit's own, of alpha 0.35, for images of any size), `none`, or a weights
+            file: .weights.h5 (Keras 3) or .h5 (Keras 2, by layer).
         alpha: Width multiplier of the MobileNetV2 that is to have them.
         image_size: Side of the images in pixels. There are files for 96, 128, 160, 192 and 224; any other size takes
             the one for 224, as Keras does.
@@ -66,9 +71,9 @@ def resolve(weights: str, alpha: float, image_size: int) -> Weights:
     if weights == "imagenet":
         path = _imagenet(alpha, image_size if image_size in SIZES else 224)
         return Weights("imagenet", path, sha256_file(path))
-    path = _local(weights)
+    path = _starter(alpha) if weights == STARTER else _local(weights)
     _require_alpha(path, alpha)
-    return Weights(path.name, path, sha256_file(path))
+    return Weights(STARTER if weights == STARTER else path.name, path, sha256_file(path))
 
 
 def load_into(backbone: "keras.Model", weights: Weights) -> None:
@@ -116,6 +121,24 @@ def imagenet_fault(alpha: float, size: int) -> str | None:
     return None
 
 
+def offline_ways(path: Path) -> str:
+    """What to do where Keras's file `path` cannot be downloaded."""
+    return (
+        f"Three ways on: download {ADDRESS}{path.name} elsewhere, or copy it from another machine's Keras folder, and "
+        f"put it into {path.parent}; use --weights FILE with weights you have; or use --weights {STARTER}, the small "
+        "network that comes with the kit (less accurate; docs/starter-weights.md)."
+    )
+
+
+def _starter(alpha: float) -> Path:
+    wanted = STARTER_SETTINGS["model.alpha"]
+    if alpha != wanted:
+        raise WeightsError(f"The starter weights are of alpha {wanted}, not of alpha {alpha}.")
+    if not STARTER_FILE.is_file():
+        raise WeightsError(f"The kit's own weights are missing: there is no {STARTER_FILE}.", "Install the kit again.")
+    return STARTER_FILE
+
+
 def _imagenet(alpha: float, size: int) -> Path:
     path, expected = imagenet_file(alpha, size), FILE_BYTES.get((alpha, size))
     if path.is_file():
@@ -133,8 +156,7 @@ def _imagenet(alpha: float, size: int) -> Path:
     except DownloadError as error:
         raise WeightsError(
             f"The ImageNet weights {path.name} are not in {path.parent}, and {error.what}",
-            f"Download that file elsewhere and put it into {path.parent}; or use --weights FILE with weights you have, "
-            "or --weights none to start from random ones.",
+            offline_ways(path),
         ) from error
     try:
         return _proved(path, alpha, expected)
@@ -162,10 +184,13 @@ def _local(weights: str) -> Path:
         raise WeightsError(f"{path} is a whole model, not a weights file.", WANTED)
     if not path.name.endswith(".h5"):
         raise WeightsError(
-            f"--weights must be imagenet, none, or a file that ends in .weights.h5 or .h5, not {weights!r}.", WANTED
+            f"--weights must be imagenet, starter, none, or a file that ends in .weights.h5 or .h5, not {weights!r}.",
+            WANTED,
         )
     if not path.is_file():
-        raise WeightsError(f"There is no weights file {path}.", "Check the path, or use --weights imagenet.")
+        raise WeightsError(
+            f"There is no weights file {path}.", f"Check the path, or use --weights imagenet or --weights {STARTER}."
+        )
     return path
 
 

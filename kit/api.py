@@ -1,0 +1,99 @@
+"""The Python API's own words: settings as keywords, and `train` as one says it in a notebook."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from kit import experiment
+from kit.config import RunConfig
+from kit.errors import ConfigError
+from kit.experiment import Listener
+from kit.run import Name, Run
+from kit.settings import SHORTHANDS, load_config
+
+
+def configure(data: Name = "", *, file: Name | None = None, sets: Sequence[str] = (), **settings: Any) -> RunConfig:
+    """Builds the configuration of a run or a study. The environment is not read.
+
+    Args:
+        data: A folder of class folders, split folders, a table, an archive, or `flowers`.
+        file: A TOML file of settings, over which the keywords go.
+        sets: `key=value` texts, as the command line's `--set` takes them.
+        settings: The command line's options with underscores (`weights="none"`, `fine_tune_epochs=5`; all are in
+            `kit.settings.SHORTHANDS`); any other setting by its key: `**{"training.monitor": "val_loss"}`.
+
+    Raises:
+        ConfigError: If a setting is unknown, of the wrong type or out of range; it names the nearest one.
+    """
+    given = {SHORTHANDS.get(name, name): value for name, value in settings.items()}
+    if data:
+        given["data.path"] = data
+    return load_config(flags=given, sets=sets, file=None if file is None else Path(file))
+
+
+def train(data: Name | RunConfig, out: Name | None = None, *, on_epoch: Listener | None = None, **settings: Any) -> Run:
+    """Trains and scores one model.
+
+        run = kit.train("photos", weights="none", views=3)
+        run.metrics["test"]["accuracy"], run.predict("photo.jpg").label
+
+    Args:
+        data: The photos, or a whole configuration from `configure`.
+        out: The run folder to be; default `runs/<data>-<time>`.
+        on_epoch: Called with the History after every epoch.
+        settings: As for `configure`; none beside a whole configuration.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        UserError: If the settings, backend, photos, weights or disk do not allow it; the message says what to do.
+    """
+    if isinstance(data, RunConfig):
+        if settings:
+            raise ConfigError(
+                f"train was given a whole configuration, and {', '.join(settings)} beside it.",
+                "Give the settings to kit.configure.",
+            )
+        config = data
+    else:
+        config = configure(data, **settings)
+    return experiment.train(config, None if out is None else Path(out), on_epoch=on_epoch)
+
+
+def resume(run: Name | Run, *, on_epoch: Listener | None = None) -> Run:
+    """Goes on with a run that was interrupted, from its last finished epoch; a finished run is left as it is.
+
+    Raises:
+        UserError: If the photos, the weights or the backend are no longer those of the run.
+    """
+    return experiment.resume(_folder(run), on_epoch=on_epoch)
+
+
+def load_run(path: Name) -> Run:
+    """The run in a folder, finished or not. Its model is loaded at the first prediction.
+
+    Raises:
+        StorageError: If it is not a run folder, or a newer kit wrote it.
+    """
+    return Run.open(Path(path))
+
+
+def evaluate(run: Name | Run, data: Name | None = None) -> dict[str, Any]:
+    """Scores a finished run's model again.
+
+    Args:
+        run: The run or its folder.
+        data: Other photos, in any form that training takes; None scores the run's own.
+
+    Returns:
+        Scores (as in `metrics.json`) by split for the run's own photos; under `all` for others.
+
+    Raises:
+        UserError: If the run is not finished, or the photos cannot be scored.
+    """
+    return experiment.evaluate(load_run(_folder(run)), None if data is None else str(data))
+
+
+def _folder(run: Name | Run) -> Path:
+    return run.path if isinstance(run, Run) else Path(run)

@@ -1,0 +1,139 @@
+"""`transferkit demo`: the whole kit in a few minutes, on photos that it draws itself.
+
+Each step leaves a record of its own under one folder, and is skipped where that record is whole: after Ctrl-C or a kill
+the same command goes on, and a second run takes seconds.
+
+    photos/        kit.data.synthetic      run/      two phases, scored on photos it never saw
+    inspection/    what is in the data     study/    a few trials; the best, trained again, in best/
+    manifest.json  what this demo was asked: another question needs another folder
+"""
+
+import json
+import os
+from dataclasses import replace
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from kit.config import RunConfig
+    from search.story import Story
+
+FOLDER = Path("transferkit-demo")
+SCHEMA_VERSION = 1
+
+
+def demo(
+    keep: Annotated[Path, typer.Option(metavar="DIR", help="Where everything goes, and stays.")] = FOLDER,
+    per_class: Annotated[int, typer.Option(min=10, help="Photos to draw of each of five flowers.")] = 200,
+    trials: Annotated[int, typer.Option(min=1, help="Of the study.")] = 8,
+    backend: Annotated[str | None, typer.Option(help="jax or tensorflow.", show_default=False)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> None:
+    """Shows the whole kit at work on drawn flowers: data, training, a study, pages. Nothing is downloaded.
+
+    The same command goes on where it was stopped. TRANSFERKIT_<KEY> in the environment changes any setting.
+    """
+    from kit import progress
+    from kit.settings import load_config
+
+    progress.set_quiet(quiet or as_json)
+    with as_file(files("search") / "demo.toml") as recipe:
+        config = load_config(flags={"backend": backend}, environ=os.environ, file=recipe)
+    story = run_demo(keep, config, per_class, trials)
+    print(json.dumps(story.to_dict()) if as_json else "\n".join(story.lines()))
+
+
+def run_demo(folder: Path, config: "RunConfig", per_class: int, trials: int) -> "Story":
+    """Draws, inspects, trains, searches and reports; what is there already is kept.
+
+    Args:
+        folder: Where everything goes.
+        config: Of the run, and of the study's first trial; its data are the photos that are drawn.
+        per_class: Photos to draw of each of five flowers.
+        trials: Finished trials wanted.
+
+    Returns:
+        What happened.
+
+    Raises:
+        UserError: If the folder holds anything else, or a step cannot be done; the message says what to do.
+    """
+    from kit import progress
+    from kit.data.synthetic import DemoData, write_data_set
+    from kit.records import StageClock
+    from search.api import run_study
+    from search.question import plan_space
+    from search.story import Story
+
+    # What the study's trials share, the run shares with them: its activations come from the same cut point.
+    config = plan_space(replace(config, data=replace(config.data, path="")), ("accuracy",), None).own
+    _take(folder, config, per_class)
+    photos, clock = folder / "photos", StageClock()
+    config = replace(config, data=replace(config.data, path=str(photos)))
+    try:
+        with clock.stage("photos"):
+            data = DemoData(per_class=per_class)
+            progress.say(f"1 of 4: drawing {data.photos:,} photos of flowers into {photos}")
+            write_data_set(photos, data)
+        with clock.stage("inspection"):
+            progress.say("2 of 4: looking at them before anyone trains")
+            _inspected(folder / "inspection", config)
+        with clock.stage("run"):
+            progress.say("3 of 4: training a head on frozen features, then fine-tuning the top of the network")
+            run = _trained(folder / "run", config)
+        with clock.stage("study"):
+            progress.say(f"4 of 4: searching for better settings in {trials} trials that share the frozen features")
+            study = run_study(config, trials, name="demo", out=folder / "study")
+    except KeyboardInterrupt:
+        progress.say(f"What is done is kept in {folder}: the same command goes on.")
+        raise
+    seconds = {name: measured["seconds"] for name, measured in clock.stages.items()}
+    return Story.of(folder, run, study, seconds)
+
+
+def _take(folder: Path, config: "RunConfig", per_class: int) -> None:
+    """Makes the folder a demo's, or finds that it is one and was asked the same."""
+    from kit.errors import ConfigError, StorageError
+    from kit.files import read_json, storage_errors, write_json
+    from search.study import config_tree, first_difference
+
+    asked = {"per_class": per_class, **config_tree(config)}
+    manifest = folder / "manifest.json"
+    if manifest.is_file() and (before := read_json(manifest)).get("kind") == "demo":
+        if before["asked"] != asked:
+            name, then, now = first_difference("config", before["asked"], asked)
+            raise ConfigError(
+                f"{folder} holds a demo with {name} = {then}, not {now}.", "Give --keep another folder for this one."
+            )
+        return
+    with storage_errors(folder):
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise StorageError(f"{folder} is there already, and holds no demo.", "Give --keep a new or empty folder.")
+    write_json(manifest, {"schema_version": SCHEMA_VERSION, "kind": "demo", "asked": asked})
+
+
+def _inspected(folder: Path, config: "RunConfig") -> None:
+    from kit.files import read_json
+    from kit.inspection import look, summarise, write_record
+    from kit.pages import draw_page
+
+    manifest = folder / "manifest.json"
+    if not manifest.is_file() or read_json(manifest).get("status") != "finished":
+        inspection = look(config.data.path, config.split.seed, config.data.near_duplicate_bits, config.threads)
+        write_record(folder, config.data.path, config.split.seed, inspection, summarise(inspection))
+    if not (folder / "report.html").exists():
+        draw_page(folder)
+
+
+def _trained(folder: Path, config: "RunConfig") -> Any:
+    from kit.experiment import resume, train
+    from kit.pages import draw_page
+
+    run = resume(folder) if (folder / "config.toml").exists() else train(config, folder)
+    if not run.report_path.exists():
+        draw_page(folder)
+    return run

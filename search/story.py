@@ -1,0 +1,160 @@
+"""What a demo did: facts from its records, five lines in plain words, and where to look next."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from kit.files import read_json
+from kit.run import Run
+from search.api import FinishedStudy
+from search.show import duration, short
+
+
+@dataclass(frozen=True)
+class Measured:
+    """An accuracy.
+
+    Attributes:
+        accuracy: Share of photos that were told right, 0 to 1.
+        low: Of its 95% interval.
+        high: Of its 95% interval.
+        photos: How many were scored.
+    """
+
+    accuracy: float
+    low: float
+    high: float
+    photos: int
+
+    @classmethod
+    def of(cls, scores: Mapping[str, Any]) -> "Measured":
+        """From the scores of one split in `metrics.json`."""
+        low, high = scores["accuracy_interval"]
+        return cls(scores["accuracy"], low, high, scores["n"])
+
+    def __str__(self) -> str:
+        return f"{self.accuracy:.1%} (95% interval {self.low:.1%} to {self.high:.1%})"
+
+
+@dataclass(frozen=True)
+class Story:
+    """What a demo did.
+
+    Attributes:
+        folder: Where everything is.
+        classes: What the photos show.
+        splits: Photos in train, validation and test.
+        findings: Of the inspection.
+        frozen: Test accuracy after the first phase, the network frozen.
+        fine_tuned: Test accuracy of the run.
+        mended: Test photos that only the fine-tuned network told right.
+        spoiled: Test photos that only the frozen one told right.
+        p_value: Of the exact McNemar test between the two.
+        trials: Of the study, finished.
+        own_validation: Validation accuracy of the settings that the study started from.
+        best_validation: Validation accuracy of the best trial.
+        best_settings: Of the best trial, those that were searched.
+        best: Test accuracy of the best, trained again; None where another machine has it.
+        trial_seconds: Median time of a trial.
+        backend: That trained.
+        threads: That it used.
+        seconds: Of each step, this time.
+    """
+
+    folder: Path
+    classes: tuple[str, ...]
+    splits: Mapping[str, int]
+    findings: int
+    frozen: Measured
+    fine_tuned: Measured
+    mended: int
+    spoiled: int
+    p_value: float
+    trials: int
+    own_validation: float | None
+    best_validation: float
+    best_settings: Mapping[str, Any]
+    best: Measured | None
+    trial_seconds: float
+    backend: str
+    threads: int
+    seconds: Mapping[str, float]
+
+    @classmethod
+    def of(cls, folder: Path, run: Run, study: FinishedStudy, seconds: Mapping[str, float]) -> "Story":
+        """Gathers the facts from what the steps recorded."""
+        metrics, manifest, record = run.metrics, run.manifest, study.record
+        inspected = read_json(folder / "inspection" / "manifest.json")["summary"]
+        assert record.best is not None, "a study ends with a complete trial, or with an error"
+        kept = record.trial(record.best)
+        own = next((trial.values[0] for trial in record.trials if trial.own and trial.values), None)
+        times = [trial.seconds for trial in record.trials if trial.finished and trial.seconds is not None]
+        return cls(
+            folder=folder,
+            classes=run.classes,
+            splits=manifest["data"]["photos"],
+            findings=sum(entry["count"] for entry in inspected["finding_counts"]),
+            frozen=Measured.of(metrics["phases"][0]["test"]),
+            fine_tuned=Measured.of(metrics["test"]),
+            mended=metrics["mcnemar"]["only_b"],
+            spoiled=metrics["mcnemar"]["only_a"],
+            p_value=metrics["mcnemar"]["p_value"],
+            trials=record.counts.finished,
+            own_validation=own,
+            best_validation=kept.values[0],
+            best_settings=dict(kept.params),
+            best=Measured.of(study.best.run.metrics["test"]) if study.best is not None else None,
+            trial_seconds=median(times) if times else 0.0,
+            backend=run.config.backend,
+            threads=manifest["environment"]["threads"],
+            seconds=dict(seconds),
+        )
+
+    @property
+    def pages(self) -> dict[str, Path]:
+        """Name -> page, in the order in which one reads them; those that could be drawn."""
+        places = {"data": "inspection", "run": "run", "study": "study", "best": "study/best"}
+        pages = {name: self.folder / place / "report.html" for name, place in places.items()}
+        return {name: page for name, page in pages.items() if page.exists()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: the facts, the five lines and the pages."""
+        pages = {name: str(page) for name, page in self.pages.items()}
+        return asdict(self) | {"folder": str(self.folder), "told": self.told(), "pages": pages}
+
+    def told(self) -> list[str]:
+        """Five lines."""
+        found = "the audit found nothing odd" if not self.findings else f"the audit has {self.findings:,} findings"
+        parts = ", ".join(f"{count:,} for {name}" for name, count in self.splits.items())
+        return [
+            f"{sum(self.splits.values()):,} photos of {len(self.classes)} kinds of flowers were drawn "
+            f"({', '.join(self.classes[:5])}{', ...' if len(self.classes) > 5 else ''}): {parts}; {found}.",
+            f"A head on the frozen network tells {self.frozen.accuracy:.1%} of {self.fine_tuned.photos:,} test photos, "
+            "which it never saw, right.",
+            f"Fine-tuning the network's top makes that {self.fine_tuned}: it put {self.mended} photos right and "
+            f"{self.spoiled} wrong (McNemar p = {self.p_value:.2g}).",
+            self._search_told(),
+            f"All of it took {duration(sum(self.seconds.values()))} on {self.backend} with {self.threads} threads; a "
+            f"trial takes {duration(self.trial_seconds)}, since the frozen layers ran once for all of them.",
+        ]
+
+    def _search_told(self) -> str:
+        settings = ", ".join(f"{key} {short(value)}" for key, value in sorted(self.best_settings.items()))
+        before = "" if self.own_validation is None else f" from {self.own_validation:.1%}"
+        line = f"{self.trials} trials took validation{before} to {self.best_validation:.1%} ({settings or 'as it was'})"
+        return f"{line}." if self.best is None else f"{line}; trained again, that one scores {self.best} on test."
+
+    def lines(self) -> list[str]:
+        """All that a person is told: what happened, and where to look next."""
+        named = {"data": "the data", "run": "the first run", "study": "the search", "best": "the model that is kept"}
+        best, photos = self.folder / "study" / "best", self.folder / "photos"
+        width = max(len(str(page)) for page in self.pages.values()) if self.pages else 0
+        return [
+            *(f"{number}. {line}" for number, line in enumerate(self.told(), start=1)),
+            "",
+            *(f"Page: {page!s:<{width}}  {named[name]}" for name, page in self.pages.items()),
+            f"Next: transferkit predict {best} {photos / self.classes[0]}",
+            "      transferkit train path/to/photos --weights starter",
+        ]

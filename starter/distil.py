@@ -1,0 +1,99 @@
+"""Makes the starter weights: `python -m starter.distil PHOTOS --teacher FILE` (docs/starter-weights.md: time, result).
+
+After a kill, the same command goes on: with the teacher's shard or the student's epoch that was last finished.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import typer
+
+from kit import backend, progress
+from kit.files import atomic_path, cache_folder, fingerprint, sha256_file
+from starter.command import Photos, Teacher, start
+
+if TYPE_CHECKING:
+    from kit.data.dataset import Dataset
+    from kit.model.backbones import Backbone
+    from starter.student import Recipe
+
+ALPHA = 0.35
+SLIM_ON = 512  # photos that the student's first weights are fitted on
+WATCH_EVERY = 10  # epochs between two looks at the validation photos
+RESULT = Path(__file__).resolve().parents[1] / "kit" / "model" / "starter.weights.h5"
+
+
+def distil(
+    path: Photos,
+    teacher: Teacher,
+    out: Annotated[Path, typer.Option(help="The weights file to write; ends in .weights.h5.")] = RESULT,
+    work: Annotated[Path | None, typer.Option(help="Folder for what a later run goes on from.")] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the photos.")] = 120,
+    four_fifths: Annotated[
+        bool, typer.Option("--four-fifths", help="Train on the validation photos too, once settings are chosen.")
+    ] = False,
+) -> None:
+    """Distils a small MobileNetV2 from a large one, over four fifths of some photos."""
+    backend.start(seed=0)
+    from starter import photos, student
+
+    recipe = student.Recipe(epochs=epochs)
+    dataset = photos.read(path)
+    splits = ["train", "validation"] if four_fifths else ["train"]
+    places = np.sort(np.concatenate([dataset.indices(split) for split in splits]))
+    key = [dataset.fingerprint, sha256_file(Path(teacher)), asdict(photos.VIEWS), len(places), photos.TEACHER_SIZE]
+    folder = (work or cache_folder() / "starter") / fingerprint(key)[:16]
+    progress.say(f"{len(places)} photos; work in {folder}")
+    backbone = _distilled(dataset, places, teacher, recipe, folder)
+    with atomic_path(out) as temporary:
+        backbone.model.save_weights(temporary)
+    progress.say(f"{out}: {out.stat().st_size:,} bytes, SHA-256 {sha256_file(out)}")
+
+
+def _distilled(dataset: "Dataset", places: np.ndarray, teacher: str, recipe: "Recipe", folder: Path) -> "Backbone":
+    from kit.model.backbones import mobilenet_v2
+    from starter import photos, slimming, student, targets
+
+    network = targets.load_teacher(teacher, photos.TEACHER_SIZE)
+    projections = targets.fit_projections(network, dataset, places)
+    lessons = targets.ensure(folder / "targets", network, projections, dataset, places)
+    backbone = mobilenet_v2(photos.STUDENT_SIZE, ALPHA)
+    steps = max(1, len(places) // recipe.batch_size)
+    model = student.build(backbone, projections, len(dataset.classes), recipe, steps)
+    checkpoints = folder / fingerprint(asdict(recipe))[:16]
+    if not any(checkpoints.glob("*.weights.h5")):
+        wide = targets.load_plain(teacher, photos.STUDENT_SIZE)
+        some = np.random.default_rng(recipe.seed).permutation(len(places))[:SLIM_ON]
+        slimming.slim(wide.model, backbone.model, _preprocessed(wide, lessons.pixels[some, 1]), recipe.seed)
+    student.train(model, lessons, dataset.labels[places], recipe, checkpoints, _watch(dataset, backbone))
+    return backbone
+
+
+def _preprocessed(backbone: "Backbone", pixels: np.ndarray) -> np.ndarray:
+    import keras
+
+    return keras.ops.convert_to_numpy(backbone.preprocessing(pixels))
+
+
+def _watch(dataset: "Dataset", backbone: "Backbone") -> Callable[[int], str]:
+    """What settings are chosen by: a linear classifier on the train photos, scored on the validation photos."""
+    from starter import photos, probe
+
+    parts = [(dataset.labels[places], places) for places in map(dataset.indices, ("train", "validation"))]
+    pixels = [probe.plain_pixels(dataset, places, photos.STUDENT_SIZE) for _, places in parts]
+
+    def look(epoch: int) -> str:
+        if epoch % WATCH_EVERY:
+            return ""
+        (labels, _), (truth, _) = parts
+        seen, asked = (probe.features(backbone, part) for part in pixels)
+        return f"; validation {probe.probe(seen, labels, asked, truth)}"
+
+    return look
+
+
+if __name__ == "__main__":
+    start(distil)

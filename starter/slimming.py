@@ -1,0 +1,137 @@
+"""The student's first weights, by least squares from a wider network of the same plan.
+
+Between its blocks a MobileNetV2 carries a linear map: what a block adds to it passes no activation. So the student can
+carry the teacher's map in fewer coordinates, the first principal components of each stage, as SliceGPT does for
+transformers [Ashkboos et al. 2024, arXiv:2401.15024]. Inside a block, between the activations, channels can only be
+chosen: those that a pivoted QR factorisation of the teacher's activations takes first. Then, block by block from the
+pixels up, each 1x1 convolution is the least-squares map from what the student has there to what the teacher has, which
+also makes up for errors of the blocks before [ThiNet, Luo et al. 2017, arXiv:1707.06342].
+"""
+
+import keras
+import numpy as np
+import scipy.linalg
+
+from kit.model.backbones import BLOCKS, mobilenet_v2_cuts
+
+PLACES = 16  # places of each image's maps that are looked at
+BATCH = 32
+RIDGE = 1e-3  # of the mean variance of what is fitted on
+
+
+def slim(teacher: keras.Model, student: keras.Model, images: np.ndarray, seed: int = 0) -> None:
+    """Gives `student` weights that imitate `teacher`, whose last map has as many channels.
+
+    Args:
+        teacher: MobileNetV2 without top.
+        student: The same with a smaller alpha and the same input.
+        images: Preprocessed, float32 (n, size, size, 3); some hundreds.
+        seed: Draws the places of each map that the fits look at.
+    """
+    _Slimming(teacher, student, images, seed).run()
+
+
+class _Slimming:
+    def __init__(self, teacher: keras.Model, student: keras.Model, images: np.ndarray, seed: int):
+        self.teacher, self.student, self.images = teacher, student, images
+        self.draws = np.random.default_rng(seed).random((len(images), PLACES))
+        cuts = mobilenet_v2_cuts({layer.name for layer in teacher.layers})
+        self.outputs = [cuts[BLOCKS - block].layer for block in range(BLOCKS)]
+        self.rows = self._teacher_rows()  # layer -> what the teacher has at the places looked at
+
+    def run(self) -> None:
+        axes = [self._axes(block) for block in range(BLOCKS)]
+        carried = self._stem(axes[0])
+        for block in range(1, BLOCKS):
+            carried = self._block(block, axes[block], carried)
+        self._fit("Conv_1", "Conv_1_bn", carried, self.rows["Conv_1_bn"])
+
+    def _teacher_rows(self) -> dict[str, np.ndarray]:
+        names = [*self.outputs, "expanded_conv_depthwise_relu", "Conv_1_bn"]
+        for block in range(1, BLOCKS):
+            names += [f"block_{block}_expand_BN", f"block_{block}_depthwise_relu"]
+        part = keras.Model(self.teacher.input, {name: self.teacher.get_layer(name).output for name in names})
+        sampled: dict[str, list[np.ndarray]] = {name: [] for name in names}
+        for start in range(0, len(self.images), BATCH):
+            batch = slice(start, start + BATCH)
+            for name, output in part(self.images[batch], training=False).items():
+                sampled[name].append(_at(keras.ops.convert_to_numpy(output), self.draws[batch]))
+        return {name: np.concatenate(rows) for name, rows in sampled.items()}
+
+    def _axes(self, block: int) -> np.ndarray:
+        """The coordinates of the stage of a block, (teacher's channels, student's), the most telling first."""
+        channels = self.rows[self.outputs[block]].shape[1]
+        stage = np.concatenate([self.rows[name] for name in self.outputs if self.rows[name].shape[1] == channels])
+        kept = self.student.get_layer(self.outputs[block]).output.shape[-1]
+        return np.linalg.eigh(np.cov(stage, rowvar=False))[1][:, ::-1][:, :kept]
+
+    def _stem(self, axes: np.ndarray) -> np.ndarray:
+        """Returns, as `_block`, what the student carries after it, float32 (n, rows, columns, channels)."""
+        chosen = self._chosen("expanded_conv", axes)
+        seen = self._copy("Conv1", "bn_Conv1", chosen, self.images, "")
+        active = self._copy("expanded_conv_depthwise", "expanded_conv_depthwise_BN", chosen, seen, "Conv1_relu")
+        self._fit("expanded_conv_project", "expanded_conv_project_BN", active, self.rows[self.outputs[0]] @ axes)
+        return self._passed(active, "expanded_conv_depthwise_relu", "expanded_conv_project_BN")
+
+    def _block(self, block: int, axes: np.ndarray, carried: np.ndarray) -> np.ndarray:
+        name, before, after = f"block_{block}", self.outputs[block - 1], self.outputs[block]
+        chosen = self._chosen(name, axes)
+        self._fit(f"{name}_expand", f"{name}_expand_BN", carried, self.rows[f"{name}_expand_BN"][:, chosen])
+        expanded = self._passed(carried, before, f"{name}_expand_relu")
+        active = self._copy(f"{name}_depthwise", f"{name}_depthwise_BN", chosen, expanded, f"{name}_expand_relu")
+        adds = after.endswith("_add")
+        wanted = self.rows[after] @ axes - (_at(carried, self.draws) if adds else 0.0)
+        self._fit(f"{name}_project", f"{name}_project_BN", active, wanted)
+        projected = self._passed(active, f"{name}_depthwise_relu", f"{name}_project_BN")
+        return carried + projected if adds else projected
+
+    def _chosen(self, block: str, axes: np.ndarray) -> np.ndarray:
+        """The teacher's channels that the student keeps, weighted by what they contribute to the coordinates kept."""
+        rows = self.rows[f"{block}_depthwise_relu"]
+        (kernel,) = self.teacher.get_layer(f"{block}_project").get_weights()
+        normalisation = self.teacher.get_layer(f"{block}_project_BN")
+        gamma, _, _, variance = normalisation.get_weights()
+        reach = np.linalg.norm((kernel[0, 0] * gamma / np.sqrt(variance + normalisation.epsilon)) @ axes, axis=1)
+        kept = self.student.get_layer(f"{block}_depthwise_relu").output.shape[-1]
+        order = scipy.linalg.qr((rows - rows.mean(axis=0)) * reach, mode="r", pivoting=True)[1]
+        return np.sort(order[:kept])
+
+    def _copy(
+        self, convolution: str, normalisation: str, chosen: np.ndarray, inputs: np.ndarray, source: str
+    ) -> np.ndarray:
+        """Keeps some channels of a convolution, with the student's own statistics; returns what it activates."""
+        (kernel,) = self.teacher.get_layer(convolution).get_weights()
+        kernel = kernel[:, :, chosen] if convolution.endswith("depthwise") else kernel[..., chosen]
+        self.student.get_layer(convolution).set_weights([kernel])
+        gamma, beta, _, _ = (values[chosen] for values in self.teacher.get_layer(normalisation).get_weights())
+        convolved = self._passed(inputs, source, convolution)
+        mean, variance = convolved.mean(axis=(0, 1, 2)), convolved.var(axis=(0, 1, 2))
+        self.student.get_layer(normalisation).set_weights([gamma, beta, mean, variance])
+        activation = "Conv1_relu" if convolution == "Conv1" else f"{convolution}_relu"
+        return self._passed(convolved, convolution, activation)
+
+    def _fit(self, convolution: str, normalisation: str, inputs: np.ndarray, wanted: np.ndarray) -> None:
+        """A 1x1 convolution and its normalisation as the least-squares map from the inputs to what is wanted."""
+        rows = _at(inputs, self.draws)
+        centred = (rows - rows.mean(axis=0)).astype(np.float64)
+        gram = centred.T @ centred
+        gram += RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram))
+        kernel = np.linalg.solve(gram, centred.T @ (wanted - wanted.mean(axis=0)))
+        self.student.get_layer(convolution).set_weights([kernel[None, None]])
+        convolved = rows @ kernel
+        layer, variance = self.student.get_layer(normalisation), convolved.var(axis=0)
+        layer.set_weights([np.sqrt(variance + layer.epsilon), wanted.mean(axis=0), convolved.mean(axis=0), variance])
+
+    def _passed(self, inputs: np.ndarray, source: str, target: str) -> np.ndarray:
+        """What the student makes of the output of one layer up to another; no source means the images."""
+        first = self.student.get_layer(source).output if source else self.student.input
+        part = keras.Model(first, self.student.get_layer(target).output)
+        batches = (inputs[start : start + BATCH] for start in range(0, len(inputs), BATCH))
+        return np.concatenate([keras.ops.convert_to_numpy(part(batch, training=False)) for batch in batches])
+
+
+def _at(maps: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """The drawn places of each map: (n, rows, columns, c) and numbers in [0, 1), (n, places), to (n * places, c)."""
+    flat = maps.reshape(len(maps), -1, maps.shape[-1])
+    places = (draws * flat.shape[1]).astype(int)
+    return np.take_along_axis(flat, places[..., None], axis=1).reshape(-1, flat.shape[-1])

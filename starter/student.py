@@ -1,0 +1,129 @@
+"""The network that is trained to see as the teacher does, epoch by epoch, with a checkpoint after each."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from kit import progress
+from kit.files import atomic_path
+from kit.model.backbones import Backbone
+from starter.targets import Projection, Targets
+
+MOMENTUM = 0.99  # of the moving statistics: Keras's 0.999 would lag behind so few steps
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the student is trained: AdamW, one warm-up, one cosine to 0.
+
+    Attributes:
+        epochs: Passes over the photos, each photo in one view; views take turns.
+        batch_size: Views a step.
+        learning_rate: At its highest.
+        warmup_epochs: Epochs until then.
+        weight_decay: Decoupled.
+        map_weight: Of the mean squared error of the last map, in the teacher's components.
+        pooled_weight: Of that of the pooled features.
+        label_weight: Of the cross-entropy of a linear classifier on the pooled features.
+        seed: Draws the order of photos and views, and the classifier's first weights.
+    """
+
+    epochs: int = 48
+    batch_size: int = 64
+    learning_rate: float = 2e-3
+    warmup_epochs: float = 3.0
+    weight_decay: float = 0.02
+    map_weight: float = 1.0
+    pooled_weight: float = 1.0
+    label_weight: float = 0.1
+    seed: int = 0
+
+
+def build(
+    backbone: Backbone, projections: tuple[Projection, Projection], classes: int, recipe: Recipe, steps: int
+) -> keras.Model:
+    """Pixels to the teacher's components of map and pooled features, and to logits; compiled for `steps` an epoch."""
+    for layer in backbone.model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = MOMENTUM
+    inputs = keras.Input(backbone.model.input.shape[1:], dtype="uint8")
+    features = backbone.model(backbone.preprocessing(inputs))
+    pooled = keras.layers.GlobalAveragePooling2D()(features)
+    of_map, of_pooled = (_fixed(projection, name) for projection, name in zip(projections, _PROJECTED, strict=True))
+    logits = keras.layers.Dense(classes, kernel_initializer="zeros", name="label")(pooled)
+    model = keras.Model(inputs, {"map": of_map(features), "pooled": of_pooled(pooled), "label": logits})
+    total, warmup = recipe.epochs * steps, round(recipe.warmup_epochs * steps)
+    rate = keras.optimizers.schedules.CosineDecay(
+        0.0, total - warmup, warmup_target=recipe.learning_rate, warmup_steps=warmup
+    )
+    optimizer = keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay)
+    optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+    model.compile(
+        optimizer,
+        loss={
+            "map": "mse",
+            "pooled": "mse",
+            "label": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        },
+        loss_weights={"map": recipe.map_weight, "pooled": recipe.pooled_weight, "label": recipe.label_weight},
+        jit_compile=keras.backend.backend() == "jax",  # XLA's convolutions on TensorFlow: 15 times slower on a CPU
+    )
+    return model
+
+
+_PROJECTED = ("map", "pooled")
+
+
+def _fixed(projection: Projection, name: str) -> keras.layers.Layer:
+    channels, components = projection.matrix.shape
+    layer = keras.layers.Dense(components, name=name, trainable=False)
+    layer.build((None, channels))
+    layer.set_weights([projection.matrix, -projection.mean @ projection.matrix])
+    return layer
+
+
+def epoch_of(targets: Targets, labels: np.ndarray, recipe: Recipe, epoch: int) -> tuple[np.ndarray, dict]:
+    """Every photo in one view, shuffled; over as many epochs as there are views, every view once."""
+    n, views = targets.pixels.shape[:2]
+    first = np.random.default_rng(recipe.seed).integers(views, size=n)
+    order = np.random.default_rng([recipe.seed, epoch]).permutation(n)
+    order = order[: n - n % recipe.batch_size] if n > recipe.batch_size else order  # whole batches alone
+    view = (first[order] + epoch) % views
+    wanted = {"map": targets.map[order, view], "pooled": targets.pooled[order, view], "label": labels[order]}
+    return targets.pixels[order, view], {k: v if k == "label" else v.astype(np.float32) for k, v in wanted.items()}
+
+
+def train(
+    model: keras.Model, targets: Targets, labels: np.ndarray, recipe: Recipe, folder: Path, watch=lambda epoch: ""
+) -> None:
+    """Trains from the last checkpoint in `folder`, if there is one, to the last epoch.
+
+    Args:
+        watch: Called after every epoch with the number of those finished; what it returns is shown.
+    """
+    for epoch in range(_restore(model, folder), recipe.epochs):
+        pixels, wanted = epoch_of(targets, labels, recipe, epoch)
+        history = model.fit(pixels, wanted, batch_size=recipe.batch_size, shuffle=False, verbose=0).history
+        losses = ", ".join(f"{name.removesuffix('_loss')} {value[0]:.4f}" for name, value in sorted(history.items()))
+        progress.say(f"epoch {epoch + 1} of {recipe.epochs}: {losses} {watch(epoch + 1)}".rstrip())
+        _save(model, folder, epoch + 1)
+
+
+def _save(model: keras.Model, folder: Path, epoch: int) -> None:
+    """One file, renamed into place, then the one before it is removed: a kill leaves one of them, whole."""
+    with atomic_path(folder / f"epoch-{epoch}.weights.h5") as temporary:
+        model.save_weights(temporary)
+    (folder / f"epoch-{epoch - 1}.weights.h5").unlink(missing_ok=True)
+
+
+def _restore(model: keras.Model, folder: Path) -> int:
+    """Loads the newest checkpoint, the optimizer's state included, and returns how many epochs it has seen."""
+    found = {int(re.findall(r"\d+", path.name)[0]): path for path in folder.glob("epoch-*.weights.h5")}
+    if not found:
+        return 0
+    model.optimizer.build(model.trainable_variables)
+    model.load_weights(found[max(found)])
+    return max(found)

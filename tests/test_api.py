@@ -1,0 +1,153 @@
+"""The Python API: what docs/python-api.md promises."""
+
+from pathlib import Path
+
+import pytest
+
+import kit
+from kit.errors import ConfigError, DataError, StorageError
+from kit.settings import SHORTHANDS
+
+SMALL = {
+    "image_size": 32,
+    "alpha": 0.35,
+    "views": 1,
+    "head_units": 8,
+    "batch_size": 16,
+    "head_epochs": 2,
+    "fine_tune_epochs": 1,
+    "unfreeze_depth": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def run(photos, lively_weights, tmp_path_factory):
+    """A run made as in a notebook; never write into it."""
+    seen = []
+    out = tmp_path_factory.mktemp("api") / "run"
+    run = kit.train(photos, out, weights=lively_weights, on_epoch=seen.append, **SMALL)
+    assert [len(history) for history in seen] == [1, 2, 3]
+    return run
+
+
+def test_importing_the_packages_imports_neither_a_backend_nor_optuna(run_python):
+    code = """
+import sys, kit, search, reports
+kit.configure, kit.UserError, dir(kit)
+assert not {"keras", "jax", "tensorflow", "optuna", "plotly"} & set(sys.modules), sorted(sys.modules)
+"""
+    done = run_python("-c", code)
+    assert done.returncode == 0, done.stderr
+
+
+def test_names_that_are_not_there_are_attribute_errors():
+    import reports
+    import search
+
+    for package in (kit, search, reports):
+        assert all(getattr(package, name) for name in package.__all__)
+        with pytest.raises(AttributeError, match="nonsense"):
+            package.nonsense  # noqa: B018
+
+
+def test_settings_are_the_options_of_the_command_line(tmp_path):
+    file = tmp_path / "recipe.toml"
+    file.write_text("seed = 3\n[model]\nhead_units = 64\n")
+    config = kit.configure("photos", file=file, views=2, head_units=32, sets=["model.dropout=0.25"])
+    assert (config.data.path, config.seed, config.views.count) == ("photos", 3, 2)
+    assert (config.model.head_units, config.model.dropout) == (32, 0.25)
+    assert kit.configure(**{"training.monitor": "val_loss"}).training.monitor == "val_loss"
+    assert set(SHORTHANDS.values()) & {"data.path"} == set()
+    with pytest.raises(ConfigError, match=r"no setting learning_rte .*\n.*nearest is .*learning_rate"):
+        kit.configure("photos", learning_rte=1e-3)
+
+
+def test_the_environment_is_not_read(monkeypatch):
+    monkeypatch.setenv("TRANSFERKIT_SEED", "7")
+    assert kit.configure("photos").seed == 0
+
+
+def test_a_whole_configuration_takes_nothing_beside_it():
+    with pytest.raises(ConfigError, match=r"and views beside it\.\n.*kit.configure"):
+        kit.train(kit.configure("photos"), views=2)
+
+
+def test_a_trained_run_predicts_as_its_record_says(run, photos):
+    assert run.classes == ("blue", "green", "red")
+    recorded = run.predictions.query("split == 'test'").set_index("path")
+    files = [photos / path for path in recorded.index]
+    predicted = run.predict(files)
+    assert [one.label for one in predicted] == list(recorded["predicted"])
+    assert [one.path for one in predicted] == list(map(str, files))
+    one = run.predict(str(files[0]))
+    assert one.label == predicted[0].label
+    assert one.probabilities == pytest.approx(predicted[0].probabilities, abs=1e-6)
+
+
+def test_a_run_loaded_again_is_the_same(run, photos):
+    again = kit.load_run(str(run.path))
+    assert again == run
+    assert again.predict([photos / "red"]) == run.predict([f"{photos}/red/*.jpg"])
+    assert kit.resume(again) == run
+    assert kit.evaluate(again)["test"] == {
+        key: value for key, value in run.metrics["test"].items() if key in kit.evaluate(again)["test"]
+    }
+
+
+def test_what_cannot_be_predicted_is_one_message(run, photos, tmp_path):
+    torn = tmp_path / "torn.jpg"
+    torn.write_bytes((photos / "red/0000.jpg").read_bytes()[:300])
+    with pytest.raises(DataError, match=r"torn\.jpg cannot be read"):
+        run.predict(torn)
+    assert run.predict([torn])[0].problem
+    with pytest.raises(DataError, match=r"is a folder\.\n.*in a list"):
+        run.predict(photos)
+    with pytest.raises(DataError, match=r"nowhere\.jpg is not a file"):
+        run.predict("nowhere.jpg")
+    with pytest.raises(StorageError, match="is not a run folder"):
+        kit.load_run(photos)
+
+
+def test_an_unfinished_run_tells_its_record_but_predicts_nothing(tmp_path):
+    kit.Run.create(tmp_path / "run", kit.configure("photos"))
+    run = kit.load_run(tmp_path / "run")
+    assert run.config.data.path == "photos"
+    with pytest.raises(StorageError, match="not finished"):
+        run.predict(Path(__file__))
+
+
+def test_a_study_and_its_page(photos, lively_weights, tmp_path, monkeypatch):
+    import search
+
+    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # of the worker: only the plumbing is tested
+    space = tmp_path / "space.toml"
+    space.write_text(
+        "[model]\nhead_units = { low = 8, high = 16 }\n[phases.1]\nunfreeze_depth = { low = 1, high = 2 }\n"
+    )
+    config = kit.configure(photos, weights=lively_weights, **SMALL)
+    study = search.run_study(config, trials=2, out=tmp_path / "study", space=space)
+    assert study.path == tmp_path / "study"
+    assert study.record.counts.finished == 2
+    assert study.page == study.path / "report.html"
+    assert study.best.run.predict(photos / "red/0000.jpg").label in study.best.run.classes
+    again = search.run_study(config, trials=2, out=tmp_path / "study", space=space)
+    assert again.record.trials == study.record.trials
+    assert again.best == study.best
+
+
+def test_reports_of_one_record_and_of_several(run, tmp_path):
+    import shutil
+
+    import reports
+
+    other = tmp_path / "other"
+    shutil.copytree(run.path, other)
+    page = reports.write_report(run, tmp_path / "one.html", grid=4)
+    assert page == tmp_path / "one.html"
+    assert f"{run.metrics['test']['accuracy']:.3f}" in page.read_text(encoding="utf-8")
+    assert reports.write_report([run, other], tmp_path / "two.html").exists()
+    for given, complaint in (([], "No record"), ([run, run.path], "given twice"), ([tmp_path], "is not a record")):
+        with pytest.raises(kit.UserError, match=complaint):
+            reports.write_report(given, tmp_path / "none.html")
+    with pytest.raises(ConfigError, match="grid must be from 1 to 96, not 0"):
+        reports.write_report(run, grid=0)

@@ -1,0 +1,91 @@
+"""The notebook runs from its first cell to its last, and the recipes resolve."""
+
+import ast
+import json
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import pytest
+
+from kit.config import RunConfig
+from kit.settings import load_config
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+RECIPES = sorted(EXAMPLES.glob("*.toml"))
+
+
+def code_cells() -> list[str]:
+    """The source of each code cell."""
+    notebook = json.loads((EXAMPLES / "flowers.ipynb").read_text(encoding="utf-8"))
+    assert (notebook["nbformat"], notebook["metadata"]["kernelspec"]["language"]) == (4, "python")
+    return ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+
+
+def run_cell(source: str, names: dict) -> object:
+    """Runs a cell; returns what Jupyter would show: the value of its last line, where that is an expression."""
+    tree = ast.parse(source)
+    shown = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+    exec(compile(tree, "<cell>", "exec"), names)
+    return None if shown is None else eval(compile(ast.Expression(shown.value), "<cell>", "eval"), names)
+
+
+@pytest.mark.slow
+def test_the_notebook_tells_its_story(tmp_path, monkeypatch, lively_weights, capsys):
+    """With fewer photos, a smaller network and shorter phases; every cell but the first as it stands."""
+    import kit
+    from kit.data.synthetic import DemoData, write_data_set
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        "kit.data.synthetic.write_data_set", lambda folder: write_data_set(folder, DemoData(per_class=24, size=64))
+    )
+    small = {"alpha": 0.35, "image_size": 32, "head_epochs": 2, "fine_tune_epochs": 1, "views": 1, "unfreeze_depth": 1}
+    configure = kit.configure
+    monkeypatch.setattr("kit.api.configure", lambda data, **settings: configure(data, **{**settings, **small}))
+    first, *cells = code_cells()
+    assert first == 'DATA, WEIGHTS = "flowers", "imagenet"  # or "demo", "starter"'
+    names = {"DATA": "demo", "WEIGHTS": str(lively_weights)}
+    shown = [run_cell(cell, names) for cell in cells]
+    figures = [one for one in shown if hasattr(one, "to_plotly_json")]
+    classes, photos, accuracy, loss, grid = figures
+    assert sum(len(trace.x) for trace in classes.data) == 120
+    assert len(classes.data) == 5
+    assert len(photos.data) == 16
+    assert [trace.name for trace in (*accuracy.data, *loss.data)] == ["accuracy", "val_accuracy", "loss", "val_loss"]
+    run = names["run"]
+    tested = run.predictions.query("split == 'test'")
+    assert len(grid.data) == min(32, len(tested))
+    titles = {note.text for note in grid.layout.annotations}
+    true, said = tested.iloc[0][["label", "predicted"]]
+    assert any(title.startswith(f"{true} / {said}") for title in titles)
+    assert f"fine-tuned {run.metrics['test']['accuracy']:.3f} [" in capsys.readouterr().out
+    prediction, page = shown[-1]
+    assert prediction.label in run.classes
+    assert page.exists()
+
+
+def test_the_notebook_holds_no_output():
+    notebook = json.loads((EXAMPLES / "flowers.ipynb").read_text(encoding="utf-8"))
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells)
+    assert len({cell["id"] for cell in notebook["cells"]}) == len(notebook["cells"])
+
+
+def test_there_are_three_recipes():
+    assert [path.stem for path in RECIPES] == ["accurate", "notebook", "quick"]
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_resolves_and_says_command_data_time_and_accuracy(path):
+    text = path.read_text(encoding="utf-8")
+    for word in ("# Command:", "# Data:", "# Expect:", "# Time:"):
+        assert word in text
+    assert f"--config examples/{path.name}" in text
+    assert len(load_config(file=path).phases) == 2
+
+
+def test_the_accurate_recipe_is_the_defaults_and_the_quick_one_that_of_the_demo():
+    recipes = {path.stem: load_config(file=path) for path in RECIPES}
+    assert recipes["accurate"] == RunConfig()
+    with as_file(files("search") / "demo.toml") as demo:
+        assert recipes["quick"] == load_config(file=demo)
