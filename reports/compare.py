@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import plotly.graph_objects as go
 
+from kit.statistics import SIGNIFICANT, mcnemar_p_value
 from kit.training.history import History
 from reports import text
 from reports.blocks import Chart, Note, Photo, Photos, Section, Table
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     import pandas  # type: ignore[import-untyped]  # its stubs are a package of their own, not needed to run
 
 SHOWN = 24
-CHANCE = 1.96  # standard deviations of (only_a - only_b) under equal chances, which is sqrt(only_a + only_b)
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,14 @@ class PairFacts:
     twins: bool
 
     @property
+    def p_value(self) -> float:
+        """McNemar's, of the two runs' answers to the same photos."""
+        return mcnemar_p_value(self.only_first, self.only_second)
+
+    @property
     def clear(self) -> bool:
-        """Whether the difference is more than chance explains (McNemar's test, normal approximation, 5%)."""
-        return abs(self.only_first - self.only_second) > CHANCE * (self.only_first + self.only_second) ** 0.5
+        """Whether the difference is more than chance explains."""
+        return self.p_value < SIGNIFICANT
 
 
 @dataclass(frozen=True)
@@ -340,12 +345,21 @@ def _disagreements(facts: ComparisonFacts, album: Mapping[str, bytes]) -> tuple:
             f"{pair.same:,}",
             f"{pair.only_first:,}",
             f"{pair.only_second:,}",
+            text.p_value(pair.p_value),
             "more than chance" if pair.clear else "may be chance",
         )
         for pair in facts.pairs
     )
-    head = ("runs", "photos in common", "same answer", "only the first right", "only the second right", "difference")
-    note = "McNemar's test on the photos that only one of the two got right, at 5%."
+    head = (
+        "runs",
+        "photos in common",
+        "same answer",
+        "only the first right",
+        "only the second right",
+        "p",
+        "difference",
+    )
+    note = f"p of McNemar's exact test on the photos that only one of the two got right; chance from {SIGNIFICANT} on."
     table = Table("Two by two, on the same photos", head, rows, note)
     photos = tuple(_disagreement(one, facts, album) for one in facts.disagreements)
     if not photos:

@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+from kit.statistics import SIGNIFICANT
 from reports import text
 from reports.blocks import Figure, Headline
-
-SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True)

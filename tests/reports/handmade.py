@@ -8,9 +8,10 @@ import numpy as np
 from PIL import Image
 
 from kit.config import RunConfig
-from kit.evaluation import mcnemar, score
+from kit.evaluation import score
 from kit.insights.records import Insights
 from kit.records import RunFolder, make_table
+from kit.statistics import mcnemar
 from kit.training.history import EpochRecord, History
 from search.records import StudyRecord, TrialRecord
 
