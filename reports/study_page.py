@@ -7,7 +7,8 @@ from reports import text
 from reports.blocks import Code, Figure, Headline, Link, Note, Page, Section, Table
 from reports.headline import headline, headline_facts
 from reports.run_page import Records
-from reports.trials import TrialsFacts, trials_facts, trials_sections
+from reports.trials.facts import TrialsFacts, trials_facts
+from reports.trials.sections import trials_sections
 from search.records import StudyRecord
 
 

@@ -28,6 +28,7 @@ FOR_REPORTS = (
     "kit.files",
     "kit.errors",
     "search.records",
+    "search.importance",
     "reports",
 )
 BACKENDS = {"keras", "jax", "tensorflow"}

@@ -9,12 +9,14 @@ from reports.calibration import Abstention, Bin, calibration_facts
 from reports.compare import Disagreement, PairFacts, RunFacts, comparison_facts, flatten
 from reports.confusion import ClassScore, ConfusionFacts, Pair, confusion_facts
 from reports.curves import CurvesFacts, PhaseSpan, curves_facts
-from reports.dataset import ClassCount, DatasetFacts, FindingGroup, Sizes, dataset_facts
+from reports.dataset import ClassCount, DatasetFacts, dataset_facts
+from reports.findings import FindingGroup
 from reports.headline import HeadlineFacts, headline_facts
 from reports.learning import CurvePoint, Doubt, LearningFacts, learning_facts
 from reports.predictions import PredictionsFacts, Verdict, pair_verdicts, predictions_facts
 from reports.provenance import PhaseFacts, ProvenanceFacts, provenance_facts
-from reports.trials import TrialPoint, coordinates, trials_facts
+from reports.sizes import Sizes
+from reports.trials.facts import TrialPoint, coordinates, trials_facts
 from search.records import StudyRecord, TrialRecord
 
 

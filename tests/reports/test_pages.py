@@ -92,12 +92,13 @@ def test_a_page_allows_its_two_scripts_and_nothing_from_elsewhere(run):
 def test_every_figure_says_what_to_see_and_has_its_numbers_as_a_table(run):
     page = html_of(run)
     parsed = Parsed(page)
+    charts = [a for _, a in parsed.tags if a.get("class") == "panels"]
     boxes = [a for _, a in parsed.tags if a.get("class") == "figure"]
-    assert len(boxes) == len(parsed.figures) == 9
-    assert all(box["role"] == "img" and len(box["aria-label"]) > 40 for box in boxes)
-    assert page.count("as a table</summary>") == 9
+    assert len(charts) == page.count("as a table</summary>") == 9
+    assert all(chart["role"] == "img" and len(chart["aria-label"]) > 40 for chart in charts)
+    assert len(boxes) == len(parsed.figures) == 10  # sizes and shapes stand side by side
+    assert len({box["id"] for box in boxes}) == 10
     assert ("html", {"lang": "en"}) in parsed.tags
-    assert len({box["id"] for box in boxes}) == 9
 
 
 def test_pictures_and_sections_of_a_whole_run(run):
@@ -132,7 +133,7 @@ def test_hostile_names_stay_text(tmp_path):
     page = html_of(folder)
     page.encode("utf-8")  # no lone surrogate is left
     parsed = Parsed(page)
-    assert len(parsed.figures) == 9
+    assert len(parsed.figures) == 10
     assert sum(tag == "script" and not attrs for tag, attrs in parsed.tags) == 2
     assert not [a for tag, a in parsed.tags if tag == "img" and not a["src"].startswith("data:image/jpeg")]
     assert not [a for _, a in parsed.tags if any(name.startswith("on") for name in a)]
@@ -245,7 +246,7 @@ def test_the_kind_of_a_folder(tmp_path, run):
 def test_a_study_of_any_size_gives_a_page(tmp_path, trials):
     make_study(tmp_path / "study", trials)
     parsed = Parsed(html_of(tmp_path / "study"))
-    assert len(parsed.figures) == {0: 0, 1: 5, 2: 5, 20: 7}[trials]
+    assert len(parsed.figures) == {0: 0, 1: 8, 2: 8, 20: 10}[trials]  # a panel for each of the four settings
 
 
 def test_a_study_shows_its_best_run_and_what_failed(tmp_path):
@@ -314,7 +315,7 @@ def test_an_inspection_gives_a_page(tmp_path):
     assert "Training would refuse these data as they are: No." in page
     assert "twice" in page
     assert page.count("data:image/jpeg") == 4
-    assert len(Parsed(page).figures) == 3
+    assert len(Parsed(page).figures) == 4
 
 
 # === Size, memory, imports ===
