@@ -103,7 +103,7 @@ def test_every_figure_says_what_to_see_and_has_its_numbers_as_a_table(run):
 
 def test_pictures_and_sections_of_a_whole_run(run):
     page = html_of(run)
-    for heading in ("Test accuracy", "Gain by fine-tuning", "Validation minus test", "Calibration error"):
+    for heading in ("Test accuracy", "Fine-tuning", "Validation minus test", "Calibration error"):
         assert heading in page
     for section in ("curves", "predictions", "maps", "confusion", "calibration", "doubts", "learning", "data"):
         assert f'<section id="{section}"' in page
@@ -282,7 +282,7 @@ def test_runs_are_compared(tmp_path):
     page = render(compare_page(runs), DATE)
     assert "the same configuration on two backends" in page
     assert "Right for some, wrong for others" in page
-    assert len(Parsed(page).figures) == 2
+    assert len(Parsed(page).figures) == 3
 
 
 def test_runs_of_one_name_are_told_apart(tmp_path):

@@ -48,7 +48,7 @@ def trials(value, count=24):
     ("decides", "value"),
     [
         (DEPTH, lambda params: params[DEPTH] / 10),
-        (OPTIMIZER, lambda params: 0.5 + 0.3 * (params[OPTIMIZER] == "sgd") + params[UNITS] / 1e6),
+        (OPTIMIZER, lambda params: 0.3 * (params[OPTIMIZER] == "sgd") + params[UNITS] * 7919 % 101 / 1e4),
         (RATE, lambda params: 0.9 - abs(params.get(RATE, 1e-6) - 1e-3)),
     ],
 )
