@@ -110,6 +110,11 @@ def seconds(value: float | None) -> str:
     return f"{whole // 3600:,} h {whole % 3600 // 60} min"
 
 
+def milliseconds(value: float | None) -> str:
+    """12.3 ms."""
+    return "–" if value is None else f"{value:,.3g} ms" if value < 1000 else f"{value:,.0f} ms"
+
+
 def size(value: float | None) -> str:
     """Bytes, in binary units."""
     if value is None:

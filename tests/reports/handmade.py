@@ -30,6 +30,28 @@ HOSTILE = (
     "'\"&amp;<>",
 )
 
+# exports/onnx/export.json, as `transferkit export` leaves it.
+ONNX = {
+    "schema_version": 1,
+    "kind": "export",
+    "format": "onnx",
+    "model": "model.onnx",
+    "bytes": 9_000_000,
+    "runtime": "ONNX Runtime 1.32.0",
+    "gate": {
+        "split": "test",
+        "photos": 430,
+        "tolerance": 1e-4,
+        "greatest_difference": 2.5e-6,
+        "agreement": 1.0,
+        "accuracy": 0.93,
+        "accuracy_interval": [0.9, 0.95],
+        "original_accuracy": 0.93,
+    },
+    "latency_ms": {"32": 210.0, "1": 6.5},
+    "original": {"runtime": "Keras 3.15.1 on jax", "bytes": 10_000_000},
+}
+
 
 def jpeg(colour=(90, 140, 60), side: int = 32) -> bytes:
     """A small picture of one colour."""

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from handmade import SPACE
+from handmade import ONNX, SPACE
 
 from kit.records import make_table
 from kit.training.history import EpochRecord, History
@@ -12,11 +12,12 @@ from reports.compare.facts import Disagreement, PairFacts, RunFacts, comparison_
 from reports.confusion import ClassScore, ConfusionFacts, Pair, confusion_facts
 from reports.curves import CurvesFacts, PhaseSpan, curves_facts
 from reports.dataset import ClassCount, DatasetFacts, dataset_facts
+from reports.exports import ExportFacts, exports_facts
 from reports.findings import FindingGroup
 from reports.headline import HeadlineFacts, headline, headline_facts
 from reports.learning import CurvePoint, Doubt, LearningFacts, learning_facts
 from reports.predictions import PredictionsFacts, Verdict, pair_verdicts, predictions_facts
-from reports.provenance import PhaseFacts, ProvenanceFacts, provenance_facts
+from reports.provenance import MOBILENET_V2, PhaseFacts, ProvenanceFacts, network_section, provenance_facts
 from reports.sizes import Sizes
 from reports.trials.facts import TrialPoint, coordinates, trials_facts
 from search.records import StudyRecord, TrialRecord
@@ -278,6 +279,9 @@ def test_provenance():
     }
     assert provenance_facts(manifest, "my run") == ProvenanceFacts(
         parameters=200,
+        multiply_adds=None,
+        backbone="mobilenet_v2",
+        blocks=MOBILENET_V2,
         phases=(PhaseFacts("head", 0, "pooled", 50, 0.25),),
         environment=(("backend", "jax"),),
         origin=(
@@ -292,6 +296,41 @@ def test_provenance():
         command="transferkit train --config 'my run/config.toml' --out again",
     )
     assert provenance_facts({"status": "running"}, "r").parameters is None
+
+
+def test_any_backbone_is_drawn_by_its_own_blocks():
+    phases = [
+        {"name": "top", "unfreeze_depth": 1, "cut": "stage4", "trained_parameters": 60},
+        {"name": "whole", "unfreeze_depth": -1, "cut": "all", "trained_parameters": 100},
+    ]
+    network = {"backbone": "resnet50", "blocks": ["stem", "stage3", "stage4"], "parameters": 100, "phases": phases}
+    facts = provenance_facts({"status": "finished", "network": {**network, "multiply_adds": 3_860_000_000}}, "r")
+    assert (facts.backbone, facts.blocks) == ("resnet50", ("stem", "stage3", "stage4"))
+    bars = network_section(facts).blocks[0]
+    assert bars.parts == ("stem", "stage3", "stage4", "head")
+    assert [trained for _, trained, _ in bars.phases] == [(False, False, True, True), (True, True, True, True)]
+    assert "100 parameters, resnet50 and a head" in bars.see
+    assert "3,860 million multiply-adds a photo" in bars.see
+
+
+# === Exports ===
+
+
+def test_exports():
+    assert exports_facts([ONNX]) == (
+        ExportFacts(
+            format="onnx",
+            runtime="ONNX Runtime 1.32.0",
+            bytes=9_000_000,
+            photos=430,
+            split="test",
+            agreement=1.0,
+            difference=2.5e-6,
+            accuracy=0.93,
+            original_accuracy=0.93,
+            latency=((1, 6.5), (32, 210.0)),
+        ),
+    )
 
 
 # === Comparison ===

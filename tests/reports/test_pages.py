@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from html.parser import HTMLParser
 
 import pytest
-from handmade import HOSTILE, jpeg, make_run, make_study
+from handmade import HOSTILE, ONNX, jpeg, make_run, make_study
 
 from kit.config import RunConfig
 from kit.errors import StorageError
@@ -110,6 +110,19 @@ def test_pictures_and_sections_of_a_whole_run(run):
     assert 'class="note missing"' not in page
     assert "no picture recorded" not in page
     assert "transferkit train --config whole/config.toml" in page
+
+
+def test_exports_are_shown_beside_the_original(tmp_path):
+    run = make_run(tmp_path / "run").path
+    assert 'id="exports"' not in html_of(run)
+    write_json(run / "exports" / "onnx" / "export.json", ONNX)
+    write_json(run / "exports" / "other" / "export.json", {"kind": "something else"})
+    page = html_of(run)
+    row = re.search(r"<tr>.{0,60}>onnx<.*?</tr>", page, re.DOTALL)
+    assert row is not None
+    for cell in ("ONNX Runtime 1.32.0", "8.6 MiB", "6.5 ms", "210 ms", "100.00%", "2.5e-06", "93.0%"):
+        assert f"<bdi>{cell}</bdi>" in row[0]
+    assert "the original&#39;s accuracy there is 93.0%" in page
 
 
 def test_the_grid_has_the_size_asked_for(run):
