@@ -23,6 +23,16 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
 
+    @property
+    def words(self) -> tuple[bool, ...]:
+        """Which columns hold words rather than numbers: those are read from the left."""
+        return tuple(
+            not any(cell[:1] in _NUMERIC for cell in column if cell) for column in zip(*self.rows, strict=True)
+        )
+
+
+_NUMERIC = frozenset("0123456789+-−<")
+
 
 @dataclass(frozen=True)
 class Chart:

@@ -126,8 +126,16 @@ def _three(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
+def _setting(value: str) -> str:
+    """As configured; a number that a study drew has more digits than anybody reads."""
+    try:
+        return value if value.isdigit() else f"{float(value):.4g}"
+    except ValueError:
+        return text.name(value, 40)
+
+
 def _settings_table(facts: ComparisonFacts) -> tuple[Table, ...]:
     if not facts.differing:
         return ()
-    rows = tuple((key, *(text.name(value, 40) for value in values)) for key, values in facts.differing)
+    rows = tuple((key, *map(_setting, values)) for key, values in facts.differing)
     return (Table("Settings that differ", ("setting", *(text.name(run.name) for run in facts.runs)), rows),)

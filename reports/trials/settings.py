@@ -150,11 +150,17 @@ def parallel_figure(facts: TrialsFacts) -> go.Figure:
     values = np.array([point.value for point in chosen], dtype=float)
     spread = np.ptp(values) or 1.0
     good = (values - values.min()) / spread if facts.higher else (values.max() - values) / spread
-    ticks = [*(text.label(name.rpartition(".")[2], 18) for name in names), text.label(facts.objective, 24)]
+    words = [text.label(name.rpartition(".")[2], 18) for name in names] + [text.label(facts.objective, 30)]
+    ticks = [one.replace("_", "<br>").replace(" ", "<br>") for one in words]
     figure = new_figure(
         380,
         showlegend=False,
-        xaxis={"tickvals": list(range(len(ticks))), "ticktext": ticks, "range": [-0.2, len(ticks) - 0.8]},
+        xaxis={
+            "tickvals": list(range(len(ticks))),
+            "ticktext": ticks,
+            "tickangle": 0,
+            "range": [-0.3, len(ticks) - 0.7],
+        },
         yaxis={"tickvals": [0, 1], "ticktext": ["low", "high"], "range": [-0.06, 1.06]},
     )
     for k in reversed(range(len(chosen))):  # the best last, on top

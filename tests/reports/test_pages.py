@@ -121,7 +121,7 @@ def test_exports_are_shown_beside_the_original(tmp_path):
     row = re.search(r"<tr>.{0,60}>onnx<.*?</tr>", page, re.DOTALL)
     assert row is not None
     for cell in ("ONNX Runtime 1.32.0", "8.6 MiB", "6.5 ms", "210 ms", "100.00%", "2.5e-06", "93.0%"):
-        assert f"<bdi>{cell}</bdi>" in row[0]
+        assert f">{cell}</bdi>" in row[0]
     assert "the original&#39;s accuracy there is 93.0%" in page
 
 
