@@ -2,6 +2,7 @@
 
 Who owns what, in the order of the arrows (each imports only what stands before it):
     errors, files, progress     messages a user can act on; files that appear whole or not at all
+    statistics                  intervals and a paired test
     config, settings            what a run needs; text, files and environment turned into it
     store                       computed rows, content-keyed and memory-mapped
     backend                     chooses and starts the Keras backend, before keras is imported

@@ -1,4 +1,4 @@
-"""Scores that can be believed: with intervals, calibration and a paired test. Knows numpy, no keras.
+"""Scores that can be believed: with intervals (kit.statistics) and calibration. Knows numpy, no keras.
 
 Everywhere n is the number of photos and c of classes; probabilities are float (n, c), 0 to 1, rows adding up to 1;
 labels are int (n,), 0 to c - 1. The class predicted is the most probable one, the first of several. Wrong shapes and
@@ -8,10 +8,12 @@ ranges are the caller's mistake: ValueError.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from statistics import NormalDist, fmean, stdev
+from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
+
+from kit.statistics import wilson_interval
 
 SMALLEST_PROBABILITY = float(np.finfo(np.float32).eps)
 TEMPERATURES = (0.05, 20.0)
@@ -55,25 +57,6 @@ class Scores:
         return asdict(self) | {"accuracy_interval": interval, "confusion": [list(row) for row in self.confusion]}
 
 
-@dataclass(frozen=True)
-class McNemar:
-    """Two classifiers on the same photos: how many both, only one, neither got right, and whether that is chance.
-
-    Attributes:
-        both: Photos both got right.
-        only_a: Photos only the first got right.
-        only_b: Photos only the second got right.
-        neither: Photos neither got right.
-        p_value: Exact two-sided binomial p-value of only_a and only_b under equal chances; 1 where both are 0.
-    """
-
-    both: int
-    only_a: int
-    only_b: int
-    neither: int
-    p_value: float
-
-
 def score(
     probabilities: np.ndarray, labels: np.ndarray, class_names: Sequence[str], temperature: float | None = None
 ) -> Scores:
@@ -106,31 +89,6 @@ def score(
         confusion=tuple(tuple(row) for row in matrix.tolist()),
         per_class=per_class(matrix, class_names),
     )
-
-
-def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Interval of a share: (p + z²/2n ± z sqrt(p (1 - p) / n + z²/4n²)) / (1 + z²/n), p = successes / n.
-
-    E. B. Wilson, Probable inference, the law of succession, and statistical inference, JASA 22 (1927) 209-212.
-    Unlike the normal approximation it stays within 0 and 1 and does not shrink to a point at p = 1.
-
-    Args:
-        successes: 0 to n.
-        n: Trials; 0 gives (0, 1): nothing is known.
-        confidence: Between 0 and 1, both excluded.
-    """
-    if not 0 <= successes <= n or not 0 < confidence < 1:
-        raise ValueError(f"0 <= successes <= n and 0 < confidence < 1, not {successes}, {n}, {confidence}")
-    if n == 0:
-        return 0.0, 1.0
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    share, shrink = successes / n, z * z / n
-    middle = (share + shrink / 2) / (1 + shrink)
-    half = z * math.sqrt(share * (1 - share) / n + shrink / (4 * n)) / (1 + shrink)
-    # the ends are exact at no and at all successes; rounding would leave 1e-17
-    low = 0.0 if successes == 0 else max(0.0, middle - half)
-    high = 1.0 if successes == n else min(1.0, middle + half)
-    return low, high
 
 
 def log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float | None:
@@ -240,27 +198,6 @@ def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarr
     if not 0 < temperature < math.inf:
         raise ValueError(f"temperature must be more than 0 and finite, not {temperature}")
     return _softmax(_log(np.asarray(probabilities, dtype=np.float64)) / temperature)
-
-
-def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> McNemar:
-    """McNemar's test in its exact form: only_a of (only_a + only_b) against a fair coin, two-sided.
-
-    Q. McNemar, Note on the sampling error of the difference between correlated proportions or percentages,
-    Psychometrika 12 (1947) 153-157.
-
-    Args:
-        correct_a: Bool (n,): which photos the first classifier got right.
-        correct_b: Bool (n,): the same of the second.
-    """
-    from scipy.special import bdtr  # type: ignore[import-untyped]  # its stubs are a package of their own
-
-    a, b = np.asarray(correct_a), np.asarray(correct_b)
-    if a.shape != b.shape or a.ndim != 1 or a.dtype != np.bool_ or b.dtype != np.bool_:
-        raise ValueError(f"two bool (n,) are needed, not {a.dtype} {a.shape} and {b.dtype} {b.shape}")
-    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
-    tail = float(bdtr(min(only_a, only_b), only_a + only_b, 0.5)) if only_a + only_b else 1.0
-    # twice the tail counts the middle twice where only_a = only_b
-    return McNemar(int((a & b).sum()), only_a, only_b, int((~a & ~b).sum()), min(1.0, 2 * tail))
 
 
 def summarise_seeds(metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from kit.data.dataset import Dataset, build_dataset, load_dataset
 from kit.data.images import ImageProblem
 from kit.data.sources import SPLITS, load_samples
 from kit.errors import ConfigError, DataError, StorageError
-from kit.evaluation import fit_temperature, mcnemar, score
+from kit.evaluation import fit_temperature, score
 from kit.files import atomic_path, write_json
 from kit.insights.recording import record_insights
 from kit.model.weights import NAMED, Weights, resolve
@@ -32,6 +32,7 @@ from kit.pages import draw_page
 from kit.predict import Predictor, load_classifier, require_finished
 from kit.records import RunFolder, StageClock, default_run_path, make_table
 from kit.run import Run
+from kit.statistics import mcnemar
 from kit.training.history import History
 
 if TYPE_CHECKING:

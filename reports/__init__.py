@@ -1,7 +1,8 @@
 """Pages: records -> facts -> figures -> one offline HTML file. Nothing here imports keras.
 
-dataset.py curves.py predictions.py confusion.py calibration.py learning.py provenance.py headline.py
-trials.py compare.py    each: `*_facts()` (frozen, no plotly), then `*_figure()`, then the section of a page
+headline.py curves.py predictions.py confusion.py calibration.py learning.py dataset.py sizes.py findings.py
+provenance.py exports.py trials/ compare/
+                        each: `*_facts()` (frozen, no plotly), then `*_figure()`, then the section of a page
 text.py                 names and numbers as text: names of files and classes are hostile until shown by it
 blocks.py               what a section is made of: charts, tables, photos
 charts.py               palette and layout that all figures share

@@ -23,6 +23,16 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
 
+    @property
+    def words(self) -> tuple[bool, ...]:
+        """Which columns hold words rather than numbers: those are read from the left."""
+        return tuple(
+            not any(cell[:1] in _NUMERIC for cell in column if cell) for column in zip(*self.rows, strict=True)
+        )
+
+
+_NUMERIC = frozenset("0123456789+-−<")
+
 
 @dataclass(frozen=True)
 class Chart:
@@ -32,15 +42,22 @@ class Chart:
         id: Unique in a page: letters, digits, hyphens.
         title: A heading.
         see: One sentence: what to see in it.
-        figure: plotly's.
+        figure: plotly's; several stand side by side where there is room, one below the other where there is not.
         table: The same numbers for who cannot see the figure, or wants them.
     """
 
     id: str
     title: str
     see: str
-    figure: "go.Figure"
+    figure: "go.Figure | tuple[go.Figure, ...]"
     table: Table
+
+    @property
+    def panels(self) -> "tuple[tuple[str, go.Figure], ...]":
+        """(id in the page, figure)."""
+        if not isinstance(self.figure, tuple):
+            return ((self.id, self.figure),)
+        return tuple((f"{self.id}-{place}", figure) for place, figure in enumerate(self.figure, start=1))
 
 
 @dataclass(frozen=True)
@@ -48,11 +65,12 @@ class Photo:
     """A photo with what is to be said of it.
 
     Attributes:
-        path: As recorded, made printable.
+        path: As recorded, made printable; empty where something else names it.
         jpeg: The thumbnail; None where the record has none.
         lines: Said below it.
         mark: `right`, `wrong` or empty: shown by a sign, a colour and a word.
-        others: Further pictures of the same photo: (what it shows, JPEG).
+        others: Further pictures that stand beside it: (what it shows, JPEG).
+        caption: Said right below the picture, as is what `others` show.
     """
 
     path: str
@@ -60,6 +78,7 @@ class Photo:
     lines: tuple[str, ...] = ()
     mark: str = ""
     others: tuple[tuple[str, bytes], ...] = ()
+    caption: str = ""
 
 
 @dataclass(frozen=True)

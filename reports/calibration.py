@@ -107,8 +107,8 @@ def reliability_figure(facts: CalibrationFacts) -> go.Figure:
     """Accuracy over confidence, bin by bin; on the diagonal where the model says what it knows."""
     figure = new_figure(
         380,
-        xaxis=share_axis("confidence", range=[0, 1.02]),
-        yaxis=share_axis("accuracy", range=[0, 1.04]),
+        xaxis=share_axis("confidence", range=[-0.02, 1.02]),
+        yaxis=share_axis("accuracy", range=[-0.05, 1.05]),
     )
     figure.add_scatter(
         x=[0, 1],
@@ -160,8 +160,8 @@ def abstention_figure(facts: CalibrationFacts) -> go.Figure:
     """Accuracy and share of photos answered, over the threshold."""
     figure = new_figure(
         320,
-        xaxis=share_axis("least confidence at which the model answers", range=[0, 1.01]),
-        yaxis=share_axis("share", range=[0, 1.04]),
+        xaxis=share_axis("least confidence at which the model answers", range=[-0.02, 1.02]),
+        yaxis=share_axis("share", range=[-0.05, 1.05]),
     )
     for name, values, colour, dash in (
         ("accuracy of the answers", [one.accuracy for one in facts.abstention], BLUE, "solid"),
@@ -201,7 +201,10 @@ def calibration_section(facts: CalibrationFacts) -> Section:
     abstention = Table(
         "What is left above each threshold",
         ("answers from", "photos answered", "accuracy"),
-        tuple((text.share(one.threshold), text.share(one.kept), text.share(one.accuracy)) for one in facts.abstention),
+        tuple(
+            (text.share(one.threshold), text.share(one.kept, facts.n), text.share(one.accuracy, facts.n))
+            for one in facts.abstention
+        ),
     )
     return Section(
         "calibration",
@@ -238,5 +241,5 @@ def _see_abstention(facts: CalibrationFacts) -> str:
         return f"Answering every photo, it is right {text.share(enough.accuracy, facts.n)} of the time."
     return (
         f"Silent below {enough.threshold:.0%}, it answers {enough.kept:.0%} of the photos and gets "
-        f"{text.share(enough.accuracy)} of those right."
+        f"{text.share(enough.accuracy, facts.n)} of those right."
     )

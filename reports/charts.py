@@ -5,6 +5,7 @@ dark page; no meaning rests on colour alone. Text and grid take the page's colou
 so figures set neither.
 """
 
+import math
 from typing import Any
 
 import plotly.graph_objects as go
@@ -16,6 +17,8 @@ SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "x")
 # from nothing to blue, on whatever lies below: one scale for light and dark
 SHADES = [[0.0, "rgba(43,131,186,0)"], [1.0, "rgba(43,131,186,0.85)"]]
 HEIGHT = 360
+STATES = {"complete": "circle", "pruned": "x-thin-open"}  # symbols of trials
+_LOG_TICKS = 5  # at most, so that they fit a telephone
 
 
 def new_figure(height: int = HEIGHT, **layout: Any) -> go.Figure:
@@ -23,7 +26,7 @@ def new_figure(height: int = HEIGHT, **layout: Any) -> go.Figure:
     base = {
         "height": height,
         "margin": {"l": 56, "r": 16, "t": 16, "b": 48},
-        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "traceorder": "normal"},
         "hovermode": "closest",
         "hoverlabel": {"align": "left", "namelength": -1},
         "template": "none",
@@ -34,6 +37,30 @@ def new_figure(height: int = HEIGHT, **layout: Any) -> go.Figure:
 def share_axis(title: str, **more: Any) -> dict[str, Any]:
     """An axis of shares, shown in percent."""
     return {"title": {"text": title}, "tickformat": ".0%", **more}
+
+
+def log_axis(title: str, low: float, high: float) -> dict[str, Any]:
+    """A logarithmic axis whose few ticks are plain numbers: plotly's own are powers and lone digits.
+
+    Args:
+        title: Safe in a figure.
+        low: The smallest value drawn, more than 0.
+        high: The greatest.
+    """
+    powers = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
+    near = [tick for tick in _ticks(powers, (1, 2, 5)) if low / 1.6 <= tick <= high * 1.6]
+    if len(near) > _LOG_TICKS:
+        near = [tick for tick in _ticks(powers, (1,)) if low / 1.6 <= tick <= high * 1.6]
+    shown = near[:: -(-len(near) // _LOG_TICKS)] if near else []
+    return {"title": {"text": title}, "type": "log", "tickvals": shown, "ticktext": [_tick(tick) for tick in shown]}
+
+
+def _ticks(powers: range, steps: tuple[int, ...]) -> list[float]:
+    return [float(f"{step}e{power}") for power in powers for step in steps]
+
+
+def _tick(value: float) -> str:
+    return f"{value:,g}" if 0.001 <= value < 1e6 else f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
 
 
 def series(place: int) -> dict[str, Any]:

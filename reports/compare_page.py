@@ -8,7 +8,10 @@ from kit.insights.records import Insights
 from kit.records import RunFolder
 from reports import text
 from reports.blocks import Page
-from reports.compare import RunFacts, comparison_facts, comparison_sections, run_facts
+from reports.compare.differences import differences_section
+from reports.compare.facts import RunFacts, comparison_facts, run_facts
+from reports.compare.scores import scores_section
+from reports.compare.training import curves_section, time_section
 from reports.headline import headline_facts
 from reports.page import kind_of
 from reports.run_page import Records
@@ -40,7 +43,12 @@ def compare_page(folders: Sequence[Path]) -> Page:
         title=f"{len(folders)} runs compared",
         subtitle=text.joined([text.name(name) for name in names], 8),
         headline=None,
-        sections=comparison_sections(facts, album),
+        sections=(
+            scores_section(facts),
+            curves_section(facts),
+            differences_section(facts, album),
+            time_section(facts),
+        ),
     )
 
 

@@ -45,13 +45,13 @@ class Pair:
         label: What they are.
         predicted: What they were taken for.
         photos: How many.
-        share: Of all photos of `label`.
+        support: Photos of `label` in all.
     """
 
     label: str
     predicted: str
     photos: int
-    share: float
+    support: int
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def confusion_facts(split: str, scores: Mapping[str, Any], classes: Sequence[str
         for i, name in enumerate(classes)
     ]
     pairs = [
-        Pair(classes[i], classes[j], count, count / support[i])
+        Pair(classes[i], classes[j], count, support[i])
         for i, row in enumerate(matrix)
         for j, count in enumerate(row)
         if count and i != j
@@ -188,7 +188,7 @@ def confusion_section(
                 Photos(
                     f"pair-{place}",
                     f"{text.name(pair.label, 32)} taken for {text.name(pair.predicted, 32)}",
-                    f"{text.count(pair.photos, 'photo')}, {text.share(pair.share)} of {text.name(pair.label, 32)}.",
+                    f"{pair.photos:,} of {text.count(pair.support, 'photo')} of {text.name(pair.label, 32)}.",
                     shown,
                 )
             )

@@ -75,7 +75,7 @@ def curves_figure(facts: CurvesFacts) -> go.Figure:
             "domain": [0.0, 0.15],
             "rangemode": "tozero",
             "nticks": 3,
-            "exponentformat": "power",
+            "exponentformat": "e",
         },
         hovermode="x unified",
     )
@@ -157,6 +157,9 @@ def _see(facts: CurvesFacts) -> str:
     gap = 100 * facts.gap
     if gap > 3:
         return f"{kept}; there, training is {gap:.0f} points above validation: what is learned by heart."
+    if gap < -3:
+        below = f"training is {-gap:.0f} points below validation"
+        return f"{kept}; there, {below}: it is measured while the epoch still learns, and on augmented photos."
     return f"{kept}; there, training and validation lie within {max(1, abs(gap)):.0f} points of each other."
 
 

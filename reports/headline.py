@@ -1,12 +1,13 @@
 """The number and its honesty: test accuracy, how sure of it one may be, and what flattered it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
+from kit.statistics import SIGNIFICANT
 from reports import text
 from reports.blocks import Figure, Headline
-
-SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class HeadlineFacts:
         accuracy: 0 to 1; None where nothing was scored.
         interval: Its 95% interval.
         flattery: Validation minus test accuracy; None unless both were measured.
+        flattery_error: Half the width of its 95% interval: how far two samples of these sizes differ by chance.
         calibration_error: 0 to 1, as the model speaks; None where nothing was scored.
         calibration_error_scaled: The same after temperature scaling.
         log_loss: In nats.
@@ -34,6 +36,7 @@ class HeadlineFacts:
     accuracy: float | None = None
     interval: tuple[float, float] | None = None
     flattery: float | None = None
+    flattery_error: float | None = None
     calibration_error: float | None = None
     calibration_error_scaled: float | None = None
     log_loss: float | None = None
@@ -49,7 +52,8 @@ def headline_facts(metrics: dict[str, Any]) -> HeadlineFacts:
     split = next((split for split in ("test", "validation") if metrics.get(split, {}).get("n")), "")
     if not split:
         return HeadlineFacts()
-    scores, validation = metrics[split], metrics.get("validation", {}).get("accuracy")
+    scores, validation = metrics[split], metrics.get("validation", {})
+    flattered = split == "test" and validation.get("accuracy") is not None
     phases = tuple((phase["name"], phase[split]["accuracy"]) for phase in metrics.get("phases", []))
     paired = metrics.get("mcnemar") if split == "test" and len(phases) > 1 else None
     return HeadlineFacts(
@@ -57,7 +61,8 @@ def headline_facts(metrics: dict[str, Any]) -> HeadlineFacts:
         n=scores["n"],
         accuracy=scores["accuracy"],
         interval=tuple(scores["accuracy_interval"]),
-        flattery=validation - scores["accuracy"] if split == "test" and validation is not None else None,
+        flattery=validation["accuracy"] - scores["accuracy"] if flattered else None,
+        flattery_error=_error_of_difference(validation, scores) if flattered else None,
         calibration_error=scores["calibration_error"],
         calibration_error_scaled=scores["calibration_error_scaled"],
         log_loss=scores["log_loss"],
@@ -67,6 +72,12 @@ def headline_facts(metrics: dict[str, Any]) -> HeadlineFacts:
         only_last=paired["only_b"] if paired else 0,
         p_value=paired["p_value"] if paired else None,
     )
+
+
+def _error_of_difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> float:
+    """1.96 standard errors of the difference of two independent shares."""
+    variances = (scores["accuracy"] * (1 - scores["accuracy"]) / scores["n"] for scores in (first, second))
+    return NormalDist().inv_cdf(0.975) * sum(variances) ** 0.5
 
 
 def headline(facts: HeadlineFacts) -> Headline:
@@ -98,48 +109,41 @@ def _phases(facts: HeadlineFacts) -> Figure | None:
     if len(facts.phases) < 2:
         return None
     (first, before), (last, after) = facts.phases[0], facts.phases[-1]
-    gain = text.points(after - before)
+    value = text.points(after - before, facts.n)
+    first, last = text.name(first), text.name(last)
     if facts.p_value is None:
-        return Figure("Fine-tuning", gain, f"{text.name(last)} against {text.name(first)}.")
-    if facts.only_last == facts.only_first == 0:
-        return Figure(
-            "Gain by fine-tuning", gain, f"{text.name(last)} and {text.name(first)} got the same photos right."
-        )
-    paired = (
-        f"{facts.only_last:,} photos only {text.name(last)} got right, {facts.only_first:,} only {text.name(first)}"
-    )
-    chance = (
-        f"more than chance (McNemar p {_equals(facts.p_value)})"
-        if facts.p_value < SIGNIFICANT
-        else f"which may be chance (McNemar p {_equals(facts.p_value)})"
-    )
-    return Figure("Gain by fine-tuning", gain, f"{paired}: {chance}.")
-
-
-def _equals(p: float) -> str:
-    return f"= {text.p_value(p)}" if p >= 0.001 else "< 0.001"
+        return Figure("Fine-tuning", value, f"{last} against {first}.")
+    if facts.only_last == facts.only_first:
+        same = "got the same photos right" if facts.only_last == 0 else "got equally many photos right"
+        return Figure("Fine-tuning", value, f"{last} and {first} {same}.")
+    paired = f"{text.count(facts.only_last, 'photo')} only {last} got right, {facts.only_first:,} only {first}"
+    side = "gain" if facts.only_last > facts.only_first else "loss"
+    chance = "more than chance" if facts.p_value < SIGNIFICANT else "which may be chance"
+    return Figure("Fine-tuning", value, f"{paired}: a {side}, {chance} (McNemar p {text.p_equals(facts.p_value)}).")
 
 
 def _flattery(facts: HeadlineFacts) -> Figure | None:
     if facts.flattery is None:
         return None
-    says = (
-        "Choosing by validation flattered it by that much."
-        if facts.flattery > 0
-        else "Validation did not flatter the model."
-    )
-    return Figure("Validation minus test", text.points(facts.flattery), says)
+    error = facts.flattery_error or 0.0
+    if abs(facts.flattery) <= error:
+        says = f"Within chance: samples of these sizes differ by up to {100 * error:.0f} points."
+    elif facts.flattery > 0:
+        says = "Choosing by validation flattered it: believe the test."
+    else:
+        says = "Test photos were easier than validation ones; choosing by validation did not flatter."
+    return Figure("Validation minus test", text.points(facts.flattery, facts.n), says)
 
 
 def _calibration(facts: HeadlineFacts) -> Figure | None:
     if facts.calibration_error is None:
         return None
     scaled = facts.calibration_error_scaled
-    after = "" if scaled is None else f" After temperature scaling, as predictions are given: {text.share(scaled)}."
+    after = f" Predictions are given after temperature scaling: {text.share(scaled, facts.n)}."
     return Figure(
         "Calibration error",
-        text.share(facts.calibration_error),
-        f"How far confidence and accuracy lie apart, on average.{after}",
+        text.share(facts.calibration_error, facts.n),
+        f"How far confidence and accuracy lie apart, on average.{after if scaled is not None else ''}",
     )
 
 

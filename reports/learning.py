@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 SHOWN = 24
 LISTED = 100
 WORTH = 0.005
+CLEAR = 0.02  # standard error up to which a flat curve is called flat
 
 
 @dataclass(frozen=True)
@@ -156,9 +157,11 @@ def _see(facts: LearningFacts) -> str:
     noise = facts.error or 0.0
     if facts.gain > max(WORTH, noise):
         return f"{doubled}: the curve still rises, so more photos are worth having."
-    if facts.gain > -noise:
-        return f"{doubled}, within the noise (±{100 * noise:.1f}): better labels may help more."
-    return f"{doubled}: the newer photos differ from the older ones, or their labels are worse."
+    if facts.gain < -noise:
+        return f"{doubled}: the newer photos differ from the older ones, or their labels are worse."
+    if noise > CLEAR:
+        return f"{doubled}, within the noise (±{100 * noise:.0f} points): too few validation photos to tell."
+    return f"{doubled}: the curve is flat, so better labels or other photos may help more than many of the same."
 
 
 def doubts_section(facts: LearningFacts, album: Mapping[str, bytes]) -> Section:
@@ -194,7 +197,7 @@ def doubts_section(facts: LearningFacts, album: Mapping[str, bytes]) -> Section:
     more = len(facts.doubts) - len(listed)
     table = Table(
         "The list",
-        ("photo", "split", "label", "looks like", "p of label", "p of that"),
+        ("photo", "split", "label", "looks like", "p(label)", "p(looks like)"),
         rows,
         f"{more} more are in insights/doubted.csv." if more else "",
     )

@@ -164,6 +164,7 @@ def maps_section(
                 (f"evidence for {text.name(verdict.predicted)}", seen[verdict.path]),
                 (f"evidence for {text.name(verdict.label)}", wanted[verdict.path]),
             ),
+            caption="the photo",
         )
         for verdict in facts.worst
         if verdict.path in seen and verdict.path in wanted

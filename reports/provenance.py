@@ -9,7 +9,8 @@ from typing import Any
 from reports import text
 from reports.blocks import Block, Code, Note, Section, Table
 
-CUTS = 19  # unfreeze depths of MobileNetV2, from the head alone (0) to the pixels
+# Of a record that does not say: runs of before there were other backbones.
+MOBILENET_V2 = ("stem", *(f"block {number}" for number in range(17)), "Conv_1")
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,9 @@ class ProvenanceFacts:
 
     Attributes:
         parameters: Of the whole network; None before it was trained.
+        multiply_adds: Of one photo; None where they were not counted.
+        backbone: Its name, as configured.
+        blocks: Of the backbone, from the pixels up; unfreeze depth counts them from the end.
         phases: What each trained.
         environment: (name, value): backend, versions, device.
         origin: (name, value): data, weights, seeds.
@@ -46,6 +50,9 @@ class ProvenanceFacts:
     """
 
     parameters: int | None
+    multiply_adds: int | None
+    backbone: str
+    blocks: tuple[str, ...]
     phases: tuple[PhaseFacts, ...]
     environment: tuple[tuple[str, str], ...]
     origin: tuple[tuple[str, str], ...]
@@ -76,6 +83,7 @@ def provenance_facts(manifest: Mapping[str, Any], folder: str) -> ProvenanceFact
     data, weights, seeds = (manifest.get(name) or {} for name in ("data", "weights", "seeds"))
     origin = {
         "started": manifest.get("created"),
+        "backbone": network.get("backbone"),
         "data": data.get("name"),
         "data fingerprint": data.get("fingerprint"),
         "pretrained weights": weights.get("name"),
@@ -89,6 +97,9 @@ def provenance_facts(manifest: Mapping[str, Any], folder: str) -> ProvenanceFact
     again = "again" if folder != "again" else "once-more"
     return ProvenanceFacts(
         parameters=total,
+        multiply_adds=network.get("multiply_adds"),
+        backbone=network.get("backbone", "mobilenet_v2"),
+        blocks=tuple(network.get("blocks", MOBILENET_V2)),
         phases=phases,
         environment=_pairs(manifest.get("environment") or {}),
         origin=_pairs(origin),
@@ -102,14 +113,19 @@ def _pairs(values: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     return tuple((key.replace("_", " "), str(value)) for key, value in values.items() if value not in (None, ""))
 
 
+_START = {"pooled": "the head", "all": "the pixels"}
+
+
 def network_section(facts: ProvenanceFacts) -> Section:
     """Which parts of the network each phase trained."""
     title = "Network"
     if facts.parameters is None:
         return Section("network", title, (Note("The network is described when a run ends.", "missing"),))
-    parts = ("stem", *(f"block {number}" for number in range(17)), "Conv_1", "head")
+    parts = (*facts.blocks, "head")
     deepest = max(facts.phases, key=lambda phase: phase.parameters, default=None)
-    see = f"{facts.parameters:,} parameters, MobileNetV2 and a head on its pooled features"
+    see = f"{facts.parameters:,} parameters, {text.name(facts.backbone)} and a head on its pooled features"
+    if facts.multiply_adds:
+        see += f", {facts.multiply_adds / 1e6:,.0f} million multiply-adds a photo"
     if deepest is not None:
         see += (
             f"; {text.name(deepest.name)} trained {text.share(deepest.share)} of them, the rest is as it was pretrained"
@@ -117,9 +133,9 @@ def network_section(facts: ProvenanceFacts) -> Section:
     phases = tuple(
         (
             text.name(phase.name),
-            tuple(place >= CUTS - phase.depth for place in range(len(parts))),
+            tuple(phase.depth < 0 or place >= len(facts.blocks) - phase.depth for place in range(len(parts))),
             f"{text.count(phase.parameters, 'parameter')} trained ({text.share(phase.share)}), from "
-            f"{'the head' if phase.cut == 'pooled' else 'the pixels' if phase.cut == 'all' else phase.cut} on",
+            f"{_START.get(phase.cut) or text.name(phase.cut)} on",
         )
         for phase in facts.phases
     )

@@ -14,6 +14,7 @@ from reports.calibration import calibration_facts, calibration_section
 from reports.confusion import ConfusionFacts, Pair, confusion_facts, confusion_section
 from reports.curves import curves_facts, curves_section
 from reports.dataset import dataset_facts, dataset_sections
+from reports.exports import exports_facts, exports_section, read_exports
 from reports.headline import headline, headline_facts
 from reports.learning import doubts_section, learning_facts, learning_section
 from reports.predictions import (
@@ -117,6 +118,7 @@ def run_page(folder: Path, grid: int = GRID) -> Page:
         learning_section(learning),
         *dataset_sections(data, album),
         network_section(provenance),
+        exports_section(exports_facts(read_exports(folder))),
         provenance_section(provenance),
     )
     name = text.name((manifest.get("data") or {}).get("name") or folder.resolve().name)

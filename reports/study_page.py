@@ -7,7 +7,8 @@ from reports import text
 from reports.blocks import Code, Figure, Headline, Link, Note, Page, Section, Table
 from reports.headline import headline, headline_facts
 from reports.run_page import Records
-from reports.trials import TrialsFacts, trials_facts, trials_sections
+from reports.trials.facts import TrialsFacts, plain, trials_facts
+from reports.trials.sections import trials_sections
 from search.records import StudyRecord
 
 
@@ -74,7 +75,7 @@ def _best(facts: TrialsFacts, best: Path) -> Section:
     if facts.best is None:
         return Section("best", "Best configuration", (Note("No trial is complete yet.", "missing"),))
     trial = facts.study.trial(facts.best)
-    rows = tuple((text.name(name), text.name(str(value))) for name, value in trial.params.items())
+    rows = tuple((text.name(name), plain(value)) for name, value in trial.params.items())
     blocks: list = [Table(f"What trial {trial.number} chose", ("setting", "value"), rows)]
     if (best / "report.html").is_file():
         blocks.insert(0, Link("The page of the best run: predictions, mistakes, confidence", "best/report.html"))

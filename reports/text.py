@@ -71,9 +71,13 @@ def interval(bounds: tuple[float, float] | list[float] | None, n: int | None = N
     return "–" if bounds is None else f"{share(bounds[0], n)} to {share(bounds[1], n)}"
 
 
-def points(difference: float | None) -> str:
-    """A difference of shares, in percentage points: 0.012 -> +1.2 points."""
-    return "–" if difference is None else f"{100 * difference:+.1f} points".replace("-", "−")
+def points(difference: float | None, n: int | None = None) -> str:
+    """A difference of shares, in percentage points: 0.012 -> +1.2 points; digits as those of `share`."""
+    if difference is None:
+        return "–"
+    digits = 0 if n is not None and n < 100 else 1
+    rounded = round(100 * difference, digits)
+    return f"{rounded if rounded else 0.0:{'+' if rounded else ''}.{digits}f} points".replace("-", "−")
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -91,17 +95,24 @@ def count(n: int, thing: str, plural: str = "") -> str:
 
 
 def seconds(value: float | None) -> str:
-    """0.32 s, 12 s, 4 min 10 s, 2 h 5 min."""
+    """0.32 s, 3.0 s, 12 s, 4 min 10 s, 2 h 5 min."""
     if value is None:
         return "–"
-    if value < 10:
+    if value < 1:
         return f"{value:.2g} s"
+    if value < 9.95:
+        return f"{value:.1f} s"
     whole = round(value)
     if whole < 120:
         return f"{whole} s"
     if whole < 7200:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600:,} h {whole % 3600 // 60} min"
+
+
+def milliseconds(value: float | None) -> str:
+    """12.3 ms."""
+    return "–" if value is None else f"{value:,.3g} ms" if value < 1000 else f"{value:,.0f} ms"
 
 
 def size(value: float | None) -> str:
@@ -118,6 +129,11 @@ def size(value: float | None) -> str:
 def p_value(value: float) -> str:
     """0.03; never 0.000."""
     return "less than 0.001" if value < 0.001 else f"{value:.2g}"
+
+
+def p_equals(value: float) -> str:
+    """After `p`: = 0.03, or < 0.001."""
+    return f"= {p_value(value)}" if value >= 0.001 else "< 0.001"
 
 
 def joined(names: list[str], limit: int = 6) -> str:

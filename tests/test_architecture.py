@@ -10,7 +10,7 @@ FILES = sorted(path for part in ("kit", "search", "reports") for path in (ROOT /
 
 # Lower numbers know nothing of higher ones; the first prefix that matches counts.
 LAYERS = [
-    ("kit.errors kit.files kit.config kit.progress kit.backend kit.ahead kit.programs", 0),
+    ("kit.errors kit.files kit.config kit.progress kit.backend kit.ahead kit.programs kit.statistics", 0),
     ("kit.store kit.settings kit.records kit.training.history", 1),
     ("kit.data", 2),
     ("kit.model", 3),
@@ -24,9 +24,11 @@ FOR_REPORTS = (
     "kit.records",
     "kit.insights.records",
     "kit.training.history",
+    "kit.statistics",
     "kit.files",
     "kit.errors",
     "search.records",
+    "search.importance",
     "reports",
 )
 BACKENDS = {"keras", "jax", "tensorflow"}

@@ -29,6 +29,7 @@ class Dataset:
         splits: `train`, `validation` or `test`, (n,).
         groups: Photos of one group share a split.
         dropped: Photos left out: path, label, given split, group, kind of finding.
+        dropped_files: Where those are.
         findings: What the audit found.
         warnings: What the owner should know about the split, each a sentence.
         fingerprint: SHA-256 over all samples of the source, those left out included.
@@ -44,6 +45,7 @@ class Dataset:
     splits: np.ndarray
     groups: tuple[str, ...]
     dropped: tuple[tuple[str, str, str | None, str | None, str], ...]
+    dropped_files: tuple[Path, ...]
     findings: tuple[Finding, ...]
     warnings: tuple[str, ...]
     fingerprint: str
@@ -82,6 +84,7 @@ def build_dataset(found: SampleSet, audited: Audit, config: RunConfig) -> Datase
     usable = settle(found, audited, config.data)
     labels = [sample.label for sample in usable.samples]
     splits, warnings = assign_splits(labels, usable.groups, [sample.split for sample in usable.samples], config.split)
+    dropped = [sample for sample in found.samples if sample.path in usable.dropped]
     number = {label: i for i, label in enumerate(found.classes)}
     return Dataset(
         name=found.name,
@@ -94,10 +97,9 @@ def build_dataset(found: SampleSet, audited: Audit, config: RunConfig) -> Datase
         splits=np.array(splits),
         groups=usable.groups,
         dropped=tuple(
-            (sample.path, sample.label, sample.split, sample.group, usable.dropped[sample.path])
-            for sample in found.samples
-            if sample.path in usable.dropped
+            (sample.path, sample.label, sample.split, sample.group, usable.dropped[sample.path]) for sample in dropped
         ),
+        dropped_files=tuple(sample.file for sample in dropped),
         findings=audited.findings,
         warnings=tuple(warnings),
         fingerprint=data_fingerprint(found.samples, audited.facts),

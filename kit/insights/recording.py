@@ -60,9 +60,12 @@ def record_insights(
         [place[path] for path in album.in_findings(dataset.findings) if path in place],
     )[: album.LARGEST]
     pixels = _pixels(session, dataset, shown)
+    left_out = {row[0]: file for row, file in zip(dataset.dropped, dataset.dropped_files, strict=True)}
+    odd = [path for path in album.in_findings(dataset.findings) if path in left_out][: album.LARGEST - len(shown)]
     insights.write_album(
         "thumbnails",
-        {dataset.paths[i]: album.thumbnail(Image.fromarray(pixels[k])) for k, i in enumerate(shown)},
+        {dataset.paths[i]: album.thumbnail(Image.fromarray(pixels[k])) for k, i in enumerate(shown)}
+        | album.thumbnails_of_files({path: left_out[path] for path in odd}),
     )
     _maps(insights, missing, dataset, session, activations, worst[:MAPS], predicted)
     insights.write_table("images", _images(dataset))

@@ -5,10 +5,14 @@
   const root = document.documentElement;
   const config = { responsive: true, displayModeBar: false, displaylogo: false, showSendToCloud: false, showTips: false };
 
+  const PAPER = 640; // width of a figure on paper, in CSS pixels: fits A4 and US Letter within their margins
+
   const colour = (name) => getComputedStyle(root).getPropertyValue(name).trim();
 
   function template() {
-    const axis = { gridcolor: colour("--line"), linecolor: colour("--line"), zerolinecolor: colour("--line"), automargin: true };
+    const line = colour("--line");
+    const title = { standoff: 10, font: { size: 13 } };
+    const axis = { gridcolor: line, linecolor: line, zerolinecolor: line, automargin: true, title };
     return {
       layout: {
         font: { family: getComputedStyle(document.body).fontFamily, size: 13, color: colour("--text") },
@@ -27,9 +31,13 @@
     return Promise.all(
       blocks.map((block) => {
         const { data, layout } = JSON.parse(block.textContent);
-        const narrow = window.innerWidth < 600;
+        const printed = root.classList.contains("print");
+        const box = document.getElementById(block.dataset.figure);
+        const narrow = window.innerWidth < 600 && !printed;
         const margin = narrow ? { ...layout.margin, l: 40, r: 8 } : layout.margin;
-        return Plotly.react(block.dataset.figure, data, { ...layout, margin, template: look }, config);
+        // beforeprint comes before the paper's width is known, so that plotly would draw for the screen's
+        const width = printed ? { autosize: false, width: PAPER / box.parentElement.dataset.columns } : { autosize: true };
+        return Plotly.react(box, data, { ...layout, ...width, margin, template: look }, config);
       }),
     ).then(() => { root.dataset.drawn = String(blocks.length); });
   }

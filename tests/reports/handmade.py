@@ -8,9 +8,10 @@ import numpy as np
 from PIL import Image
 
 from kit.config import RunConfig
-from kit.evaluation import mcnemar, score
+from kit.evaluation import score
 from kit.insights.records import Insights
 from kit.records import RunFolder, make_table
+from kit.statistics import mcnemar
 from kit.training.history import EpochRecord, History
 from search.records import StudyRecord, TrialRecord
 
@@ -28,6 +29,28 @@ HOSTILE = (
     "=1+1",
     "'\"&amp;<>",
 )
+
+# exports/onnx/export.json, as `transferkit export` leaves it.
+ONNX = {
+    "schema_version": 1,
+    "kind": "export",
+    "format": "onnx",
+    "model": "model.onnx",
+    "bytes": 9_000_000,
+    "runtime": "ONNX Runtime 1.32.0",
+    "gate": {
+        "split": "test",
+        "photos": 430,
+        "tolerance": 1e-4,
+        "greatest_difference": 2.5e-6,
+        "agreement": 1.0,
+        "accuracy": 0.93,
+        "accuracy_interval": [0.9, 0.95],
+        "original_accuracy": 0.93,
+    },
+    "latency_ms": {"32": 210.0, "1": 6.5},
+    "original": {"runtime": "Keras 3.15.1 on jax", "bytes": 10_000_000},
+}
 
 
 def jpeg(colour=(90, 140, 60), side: int = 32) -> bytes:

@@ -1,20 +1,25 @@
 """Each facts function against records made by hand, with `==`."""
 
+from dataclasses import replace
+
 import pytest
-from handmade import SPACE
+from handmade import ONNX, SPACE
 
 from kit.records import make_table
 from kit.training.history import EpochRecord, History
 from reports.calibration import Abstention, Bin, calibration_facts
-from reports.compare import Disagreement, PairFacts, RunFacts, comparison_facts, flatten
+from reports.compare.facts import Disagreement, PairFacts, RunFacts, comparison_facts, flatten
 from reports.confusion import ClassScore, ConfusionFacts, Pair, confusion_facts
 from reports.curves import CurvesFacts, PhaseSpan, curves_facts
-from reports.dataset import ClassCount, DatasetFacts, FindingGroup, Sizes, dataset_facts
-from reports.headline import HeadlineFacts, headline_facts
+from reports.dataset import ClassCount, DatasetFacts, dataset_facts
+from reports.exports import ExportFacts, exports_facts
+from reports.findings import FindingGroup
+from reports.headline import HeadlineFacts, headline, headline_facts
 from reports.learning import CurvePoint, Doubt, LearningFacts, learning_facts
 from reports.predictions import PredictionsFacts, Verdict, pair_verdicts, predictions_facts
-from reports.provenance import PhaseFacts, ProvenanceFacts, provenance_facts
-from reports.trials import TrialPoint, coordinates, trials_facts
+from reports.provenance import MOBILENET_V2, PhaseFacts, ProvenanceFacts, network_section, provenance_facts
+from reports.sizes import Sizes
+from reports.trials.facts import TrialPoint, coordinates, trials_facts
 from search.records import StudyRecord, TrialRecord
 
 
@@ -58,6 +63,7 @@ def test_headline():
         accuracy=0.8,
         interval=(0.5, 0.9),
         flattery=0.75 - 0.8,
+        flattery_error=pytest.approx(1.959964 * (0.75 * 0.25 / 4 + 0.8 * 0.2 / 10) ** 0.5),
         calibration_error=0.1,
         calibration_error_scaled=0.05,
         log_loss=0.4,
@@ -67,6 +73,44 @@ def test_headline():
         only_last=2,
         p_value=1.0,
     )
+
+
+SCORED = HeadlineFacts(split="test", n=400, accuracy=0.9, phases=(("head", 0.88), ("fine-tune", 0.9)), p_value=0.01)
+
+
+@pytest.mark.parametrize(
+    ("facts", "value", "says"),
+    [
+        (replace(SCORED, only_first=2, only_last=10), "+2.0 points", "a gain, more than chance (McNemar p = 0.01)"),
+        (
+            replace(SCORED, phases=(("head", 0.9), ("fine-tune", 0.88)), only_first=9, only_last=1, p_value=0.3),
+            "−2.0 points",
+            "1 photo only fine-tune got right, 9 only head: a loss, which may be chance (McNemar p = 0.3)",
+        ),
+        (replace(SCORED, phases=(("head", 0.9), ("fine-tune", 0.9))), "0.0 points", "got the same photos right"),
+        (replace(SCORED, p_value=None), "+2.0 points", "fine-tune against head."),
+    ],
+)
+def test_a_loss_by_fine_tuning_is_called_one(facts, value, says):
+    figure = next(one for one in headline(facts).figures if one.name == "Fine-tuning")
+    assert figure.value == value
+    assert says in figure.says
+
+
+@pytest.mark.parametrize(
+    ("flattery", "error", "says"),
+    [
+        (0.1, 0.04, "Choosing by validation flattered it"),
+        (-0.1, 0.04, "Test photos were easier"),
+        (0.03, 0.04, "Within chance: samples of these sizes differ by up to 4 points."),
+        (-0.03, 0.04, "Within chance"),
+    ],
+)
+def test_what_chance_explains_is_not_called_flattery(flattery, error, says):
+    figures = headline(replace(SCORED, flattery=flattery, flattery_error=error)).figures
+    figure = next(one for one in figures if one.name == "Validation minus test")
+    assert figure.value == f"{100 * flattery:+.1f} points".replace("-", "−")
+    assert figure.says.startswith(says)
 
 
 def test_headline_without_a_test_split_speaks_of_validation_and_without_any_of_nothing():
@@ -129,7 +173,7 @@ def test_confusion():
             ClassScore("b", 3, 4, 0.5, 2 / 3, 4 / 7),
             ClassScore("a", 5, 4, 0.75, 0.6, 2 / 3),
         ),
-        pairs=(Pair("a", "b", 2, 0.4), Pair("b", "a", 1, 1 / 3)),
+        pairs=(Pair("a", "b", 2, 5), Pair("b", "a", 1, 3)),
     )
 
 
@@ -142,7 +186,7 @@ def test_a_large_matrix_shows_the_classes_with_the_most_errors():
     facts = confusion_facts("test", {"n": 204, "confusion": matrix, "per_class": dict.fromkeys(names, score)}, names)
     assert (len(facts.classes), facts.left_out, len(facts.scores)) == (25, 15, 40)
     assert {"class 7", "class 31"} <= set(facts.classes)
-    assert facts.pairs == (Pair("class 7", "class 31", 4, 4 / 9),)
+    assert facts.pairs == (Pair("class 7", "class 31", 4, 9),)
 
 
 def test_calibration():
@@ -235,6 +279,9 @@ def test_provenance():
     }
     assert provenance_facts(manifest, "my run") == ProvenanceFacts(
         parameters=200,
+        multiply_adds=None,
+        backbone="mobilenet_v2",
+        blocks=MOBILENET_V2,
         phases=(PhaseFacts("head", 0, "pooled", 50, 0.25),),
         environment=(("backend", "jax"),),
         origin=(
@@ -249,6 +296,41 @@ def test_provenance():
         command="transferkit train --config 'my run/config.toml' --out again",
     )
     assert provenance_facts({"status": "running"}, "r").parameters is None
+
+
+def test_any_backbone_is_drawn_by_its_own_blocks():
+    phases = [
+        {"name": "top", "unfreeze_depth": 1, "cut": "stage4", "trained_parameters": 60},
+        {"name": "whole", "unfreeze_depth": -1, "cut": "all", "trained_parameters": 100},
+    ]
+    network = {"backbone": "resnet50", "blocks": ["stem", "stage3", "stage4"], "parameters": 100, "phases": phases}
+    facts = provenance_facts({"status": "finished", "network": {**network, "multiply_adds": 3_860_000_000}}, "r")
+    assert (facts.backbone, facts.blocks) == ("resnet50", ("stem", "stage3", "stage4"))
+    bars = network_section(facts).blocks[0]
+    assert bars.parts == ("stem", "stage3", "stage4", "head")
+    assert [trained for _, trained, _ in bars.phases] == [(False, False, True, True), (True, True, True, True)]
+    assert "100 parameters, resnet50 and a head" in bars.see
+    assert "3,860 million multiply-adds a photo" in bars.see
+
+
+# === Exports ===
+
+
+def test_exports():
+    assert exports_facts([ONNX]) == (
+        ExportFacts(
+            format="onnx",
+            runtime="ONNX Runtime 1.32.0",
+            bytes=9_000_000,
+            photos=430,
+            split="test",
+            agreement=1.0,
+            difference=2.5e-6,
+            accuracy=0.93,
+            original_accuracy=0.93,
+            latency=((1, 6.5), (32, 210.0)),
+        ),
+    )
 
 
 # === Comparison ===

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from html.parser import HTMLParser
 
 import pytest
-from handmade import HOSTILE, jpeg, make_run, make_study
+from handmade import HOSTILE, ONNX, jpeg, make_run, make_study
 
 from kit.config import RunConfig
 from kit.errors import StorageError
@@ -92,23 +92,37 @@ def test_a_page_allows_its_two_scripts_and_nothing_from_elsewhere(run):
 def test_every_figure_says_what_to_see_and_has_its_numbers_as_a_table(run):
     page = html_of(run)
     parsed = Parsed(page)
+    charts = [a for _, a in parsed.tags if a.get("class") == "panels"]
     boxes = [a for _, a in parsed.tags if a.get("class") == "figure"]
-    assert len(boxes) == len(parsed.figures) == 9
-    assert all(box["role"] == "img" and len(box["aria-label"]) > 40 for box in boxes)
-    assert page.count("as a table</summary>") == 9
+    assert len(charts) == page.count("as a table</summary>") == 9
+    assert all(chart["role"] == "img" and len(chart["aria-label"]) > 40 for chart in charts)
+    assert len(boxes) == len(parsed.figures) == 10  # sizes and shapes stand side by side
+    assert len({box["id"] for box in boxes}) == 10
     assert ("html", {"lang": "en"}) in parsed.tags
-    assert len({box["id"] for box in boxes}) == 9
 
 
 def test_pictures_and_sections_of_a_whole_run(run):
     page = html_of(run)
-    for heading in ("Test accuracy", "Gain by fine-tuning", "Validation minus test", "Calibration error"):
+    for heading in ("Test accuracy", "Fine-tuning", "Validation minus test", "Calibration error"):
         assert heading in page
     for section in ("curves", "predictions", "maps", "confusion", "calibration", "doubts", "learning", "data"):
         assert f'<section id="{section}"' in page
     assert 'class="note missing"' not in page
     assert "no picture recorded" not in page
     assert "transferkit train --config whole/config.toml" in page
+
+
+def test_exports_are_shown_beside_the_original(tmp_path):
+    run = make_run(tmp_path / "run").path
+    assert 'id="exports"' not in html_of(run)
+    write_json(run / "exports" / "onnx" / "export.json", ONNX)
+    write_json(run / "exports" / "other" / "export.json", {"kind": "something else"})
+    page = html_of(run)
+    row = re.search(r"<tr>.{0,60}>onnx<.*?</tr>", page, re.DOTALL)
+    assert row is not None
+    for cell in ("ONNX Runtime 1.32.0", "8.6 MiB", "6.5 ms", "210 ms", "100.00%", "2.5e-06", "93.0%"):
+        assert f">{cell}</bdi>" in row[0]
+    assert "the original&#39;s accuracy there is 93.0%" in page
 
 
 def test_the_grid_has_the_size_asked_for(run):
@@ -132,7 +146,7 @@ def test_hostile_names_stay_text(tmp_path):
     page = html_of(folder)
     page.encode("utf-8")  # no lone surrogate is left
     parsed = Parsed(page)
-    assert len(parsed.figures) == 9
+    assert len(parsed.figures) == 10
     assert sum(tag == "script" and not attrs for tag, attrs in parsed.tags) == 2
     assert not [a for tag, a in parsed.tags if tag == "img" and not a["src"].startswith("data:image/jpeg")]
     assert not [a for _, a in parsed.tags if any(name.startswith("on") for name in a)]
@@ -245,7 +259,7 @@ def test_the_kind_of_a_folder(tmp_path, run):
 def test_a_study_of_any_size_gives_a_page(tmp_path, trials):
     make_study(tmp_path / "study", trials)
     parsed = Parsed(html_of(tmp_path / "study"))
-    assert len(parsed.figures) == {0: 0, 1: 5, 2: 5, 20: 7}[trials]
+    assert len(parsed.figures) == {0: 0, 1: 8, 2: 8, 20: 10}[trials]  # a panel for each of the four settings
 
 
 def test_a_study_shows_its_best_run_and_what_failed(tmp_path):
@@ -281,7 +295,7 @@ def test_runs_are_compared(tmp_path):
     page = render(compare_page(runs), DATE)
     assert "the same configuration on two backends" in page
     assert "Right for some, wrong for others" in page
-    assert len(Parsed(page).figures) == 2
+    assert len(Parsed(page).figures) == 3
 
 
 def test_runs_of_one_name_are_told_apart(tmp_path):
@@ -314,7 +328,7 @@ def test_an_inspection_gives_a_page(tmp_path):
     assert "Training would refuse these data as they are: No." in page
     assert "twice" in page
     assert page.count("data:image/jpeg") == 4
-    assert len(Parsed(page).figures) == 3
+    assert len(Parsed(page).figures) == 4
 
 
 # === Size, memory, imports ===

@@ -1,0 +1,62 @@
+"""Where the runs disagree, photo by photo."""
+
+from collections.abc import Mapping
+
+from kit.statistics import SIGNIFICANT
+from reports import text
+from reports.blocks import Note, Photo, Photos, Section, Table
+from reports.compare.facts import ComparisonFacts, Disagreement
+
+
+def differences_section(facts: ComparisonFacts, album: Mapping[str, bytes]) -> Section:
+    """Pairs of runs, then photos.
+
+    Args:
+        facts: Of the runs.
+        album: Path -> thumbnail, of all runs together.
+    """
+    return Section("disagreements", "Where they disagree", _blocks(facts, album))
+
+
+def _blocks(facts: ComparisonFacts, album: Mapping[str, bytes]) -> tuple:
+    if not facts.pairs:
+        return (Note("No photo was scored by more than one of these runs.", "missing"),)
+    rows = tuple(
+        (
+            f"{text.name(pair.first)} / {text.name(pair.second)}",
+            f"{pair.common:,}",
+            f"{pair.same:,}",
+            f"{pair.only_first:,}",
+            f"{pair.only_second:,}",
+            text.p_value(pair.p_value),
+            "more than chance" if pair.clear else "may be chance",
+        )
+        for pair in facts.pairs
+    )
+    head = (
+        "runs",
+        "photos in common",
+        "same answer",
+        "only the first right",
+        "only the second right",
+        "p",
+        "difference",
+    )
+    note = (
+        f"McNemar's exact test on the photos that only one of the two got right; p < {SIGNIFICANT} is more than chance."
+    )
+    table = Table("Two by two, on the same photos", head, rows, note)
+    photos = tuple(_disagreement(one, facts, album) for one in facts.disagreements)
+    if not photos:
+        return (table, Note("On the photos that all were scored on, all are right or wrong together."))
+    see = f"{text.count(facts.disagreed, 'photo')} some runs get right and others wrong"
+    see += f"; the {len(photos)} most evenly split are shown." if facts.disagreed > len(photos) else "."
+    return (table, Photos("disagreements-photos", "Right for some, wrong for others", see, photos))
+
+
+def _disagreement(one: Disagreement, facts: ComparisonFacts, album: Mapping[str, bytes]) -> Photo:
+    lines = tuple(
+        f"{'✓' if said == one.label else '✗'} {text.name(run.name, 20)}: {text.name(said, 24)}"
+        for run, said in zip(facts.runs, one.predicted, strict=True)
+    )
+    return Photo(text.name(one.path), album.get(one.path), (f"is {text.name(one.label, 32)}", *lines))

@@ -1,0 +1,141 @@
+"""How good the runs are, each with its interval, and what was set differently."""
+
+import plotly.graph_objects as go
+
+from reports import text
+from reports.blocks import Chart, Note, Section, Table
+from reports.charts import BLUE, bar_height, new_figure, share_axis
+from reports.compare.facts import ComparisonFacts, PairFacts, RunFacts, figure_names
+
+
+def scores_figure(facts: ComparisonFacts) -> go.Figure:
+    """Accuracy of every run that was scored, with its 95% interval."""
+    scored = [
+        (name, run.scores.accuracy, run.scores.interval)
+        for name, run in zip(figure_names(facts), facts.runs, strict=True)
+        if run.scores.accuracy is not None and run.scores.interval is not None
+    ]
+    figure = new_figure(
+        bar_height(len(scored)) + 20,
+        showlegend=False,
+        xaxis=share_axis("accuracy"),
+        yaxis={"autorange": "reversed", "type": "category"},
+    )
+    figure.add_scatter(
+        x=[accuracy for _, accuracy, _ in scored],
+        y=[name for name, _, _ in scored],
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": [interval[1] - accuracy for _, accuracy, interval in scored],
+            "arrayminus": [accuracy - interval[0] for _, accuracy, interval in scored],
+            "color": BLUE,
+            "thickness": 1.5,
+        },
+        mode="markers",
+        marker={"color": BLUE, "size": 10},
+        customdata=[(f"{low:.1%}", f"{high:.1%}") for _, _, (low, high) in scored],
+        hovertemplate="%{y}: %{x:.1%}<br>%{customdata[0]} to %{customdata[1]}<extra></extra>",
+    )
+    return figure
+
+
+def scores_section(facts: ComparisonFacts) -> Section:
+    """Warnings first: what does not compare must not be compared."""
+    scored = [run for run in facts.runs if run.scores.accuracy is not None]
+    chart = (
+        Chart(
+            "scores-figure",
+            "Accuracy, with its 95% interval",
+            _see(facts, scored),
+            scores_figure(facts),
+            _intervals(scored),
+        )
+        if scored
+        else Note("None of these runs was scored.", "missing")
+    )
+    return Section("scores", "Scores", (*_warnings(facts), chart, _scores_table(facts), *_settings_table(facts)))
+
+
+def _intervals(scored: list[RunFacts]) -> Table:
+    rows = tuple(
+        (
+            text.name(run.name),
+            text.share(run.scores.accuracy, run.scores.n),
+            text.interval(run.scores.interval, run.scores.n),
+        )
+        for run in scored
+    )
+    return Table("Accuracy and its 95% interval", ("run", "accuracy", "95% interval"), rows)
+
+
+def _see(facts: ComparisonFacts, scored: list[RunFacts]) -> str:
+    if len(scored) == 1:
+        return f"Only {text.name(scored[0].name)} was scored."
+    ranked = sorted(scored, key=lambda run: -(run.scores.accuracy or 0.0))
+    best, second = (text.name(run.name) for run in ranked[:2])
+    says = f"{best} is the most accurate, {text.share(ranked[0].scores.accuracy, ranked[0].scores.n)}"
+    names = {ranked[0].name, ranked[1].name}
+    pair = next((pair for pair in facts.pairs if {pair.first, pair.second} == names), None)
+    if pair is None:
+        return f"{says}; no photo was scored by both it and {second}."
+    chance = "is more than chance" if pair.clear else "may be chance"
+    return f"{says}; its lead over {second} {chance} (McNemar p {text.p_equals(pair.p_value)})."
+
+
+def _warnings(facts: ComparisonFacts) -> tuple[Note, ...]:
+    notes = []
+    if len({run.data for run in facts.runs}) > 1:
+        notes.append(Note("These runs were made from different photos.", "warning"))
+    elif not facts.same_photos:
+        notes.append(Note("These runs were scored on different photos: their accuracies do not compare.", "warning"))
+    notes += [Note(_twins(pair)) for pair in facts.pairs if pair.twins]
+    return tuple(notes)
+
+
+def _twins(pair: PairFacts) -> str:
+    return (
+        f"{text.name(pair.first)} and {text.name(pair.second)} are the same configuration on two backends: they say "
+        f"the same of {pair.same:,} of {pair.common:,} photos. Random streams differ between backends, as two seeds do."
+    )
+
+
+def _scores_table(facts: ComparisonFacts) -> Table:
+    rows = []
+    for run in facts.runs:
+        scores = run.scores
+        rows.append(
+            (
+                text.name(run.name),
+                run.backend or "–",
+                scores.split or "not scored",
+                f"{scores.n:,}",
+                text.share(scores.accuracy, scores.n),
+                text.interval(scores.interval, scores.n),
+                _three(scores.macro_f1),
+                _three(scores.log_loss),
+                text.share(scores.calibration_error, scores.n),
+                text.seconds(sum(run.stages.values())) if run.stages else "–",
+            )
+        )
+    head = ("run", "backend", "on", "photos", "accuracy", "95% interval", "macro F1", "log loss", "calibration error")
+    return Table("All scores", (*head, "time"), tuple(rows))
+
+
+def _three(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _setting(value: str) -> str:
+    """As configured; a number that a study drew has more digits than anybody reads."""
+    try:
+        return value if value.isdigit() else f"{float(value):.4g}"
+    except ValueError:
+        return text.name(value, 40)
+
+
+def _settings_table(facts: ComparisonFacts) -> tuple[Table, ...]:
+    if not facts.differing:
+        return ()
+    rows = tuple((key, *map(_setting, values)) for key, values in facts.differing)
+    return (Table("Settings that differ", ("setting", *(text.name(run.name) for run in facts.runs)), rows),)

@@ -1,0 +1,102 @@
+"""How the runs got there, epoch by epoch, and how long it took."""
+
+import plotly.graph_objects as go
+
+from reports import text
+from reports.blocks import Chart, Note, Section, Table
+from reports.charts import SERIES, bar_height, new_figure, series, share_axis
+from reports.compare.facts import ComparisonFacts, figure_names
+
+EPOCHS_LISTED = 400
+
+
+def overlay_figure(facts: ComparisonFacts) -> go.Figure:
+    """Validation accuracy of every run, epoch by epoch."""
+    figure = new_figure(400, xaxis={"title": {"text": "epoch"}}, yaxis=share_axis("validation accuracy"))
+    for place, (run, name) in enumerate(zip(facts.runs, figure_names(facts), strict=True)):
+        figure.add_scatter(
+            x=[record.epoch for record in run.history],
+            y=[record.val_accuracy for record in run.history],
+            name=name,
+            mode="lines+markers",
+            hovertemplate="epoch %{x}: %{y:.1%}",
+            **series(place),
+        )
+    return figure
+
+
+def time_figure(facts: ComparisonFacts) -> go.Figure:
+    """Seconds of each run, stage upon stage."""
+    names = figure_names(facts)
+    figure = new_figure(
+        bar_height(len(names)) + 60,
+        barmode="stack",
+        xaxis={"title": {"text": "seconds"}},
+        yaxis={"autorange": "reversed", "type": "category"},
+    )
+    patterns = ("", "/", ".", "x", "\\", "-", "+", "|")
+    for place, stage in enumerate(_stages(facts)):
+        figure.add_bar(
+            y=names,
+            x=[run.stages.get(stage, 0.0) for run in facts.runs],
+            name=text.label(stage),
+            orientation="h",
+            marker={
+                "color": SERIES[place % len(SERIES)],
+                "pattern": {"shape": patterns[place % len(patterns)]},
+            },
+            hovertemplate="%{y}: %{x:.1f} s",
+        )
+    return figure
+
+
+def curves_section(facts: ComparisonFacts) -> Section:
+    """Validation accuracy of all runs in one figure."""
+    return Section("curves", "Training", (_overlay(facts),))
+
+
+def time_section(facts: ComparisonFacts) -> Section:
+    """Where the time went."""
+    return Section("time", "Time", (_time(facts),))
+
+
+def _overlay(facts: ComparisonFacts) -> Chart | Note:
+    points = [(run.name, record) for run in facts.runs for record in run.history if record.val_accuracy is not None]
+    if not points:
+        return Note("No run recorded a validation accuracy.", "missing")
+    best_name, best = max(points, key=lambda point: point[1].val_accuracy or 0.0)
+    rows = tuple(
+        (text.name(name), str(record.epoch), text.name(record.phase), text.share(record.val_accuracy))
+        for name, record in points[:EPOCHS_LISTED]
+    )
+    return Chart(
+        "overlay-figure",
+        "Validation accuracy",
+        f"The highest validation accuracy, {text.share(best.val_accuracy)}, is that of {text.name(best_name)} at epoch "
+        f"{best.epoch}.",
+        overlay_figure(facts),
+        Table("Every epoch", ("run", "epoch", "phase", "validation accuracy"), rows),
+    )
+
+
+def _time(facts: ComparisonFacts) -> Chart | Note:
+    timed = [run for run in facts.runs if run.stages]
+    if not timed:
+        return Note("No run recorded its times.", "missing")
+    fastest = min(timed, key=lambda run: sum(run.stages.values()))
+    rows = tuple(
+        (text.name(stage), *(text.seconds(run.stages.get(stage)) for run in facts.runs)) for stage in _stages(facts)
+    )
+    total = ("all", *(text.seconds(sum(run.stages.values())) for run in facts.runs))
+    return Chart(
+        "time-figure",
+        "Time of each stage",
+        f"{text.name(fastest.name)} took the least time, {text.seconds(sum(fastest.stages.values()))}; what an earlier "
+        "run left in the stores costs a later one nothing.",
+        time_figure(facts),
+        Table("Time of each stage", ("stage", *(text.name(run.name) for run in facts.runs)), (*rows, total)),
+    )
+
+
+def _stages(facts: ComparisonFacts) -> list[str]:
+    return list(dict.fromkeys(stage for run in facts.runs for stage in run.stages))

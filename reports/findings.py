@@ -1,0 +1,90 @@
+"""What the audit found: copies side by side, and files that give no picture."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from reports import text
+from reports.blocks import Note, Photo, Photos, Section, Table
+
+SHOWN, PER_FINDING = 8, 4
+LISTED = 20
+# Kinds of kit.data.findings in words; one that is not here stands for itself.
+TITLES = {
+    "conflict": "One photo, two labels",
+    "near-conflict": "Nearly one photo, two labels",
+    "leak": "One photo, two splits",
+    "near-leak": "Nearly one photo, two splits",
+    "duplicate": "Copies",
+    "near-duplicate": "Near copies",
+    "unreadable": "Unreadable files",
+    "not-an-image": "Files that are no images",
+    "truncated": "Truncated images",
+    "empty": "Empty files",
+    "bomb": "Images too large to open",
+    "extreme-size": "Unusual sizes",
+}
+_GRAVITY = {"error": 0, "warning": 1, "note": 2}
+
+
+@dataclass(frozen=True)
+class FindingGroup:
+    """Findings of one kind.
+
+    Attributes:
+        kind: Such as `duplicate`.
+        severity: `error`, `warning` or `note`.
+        count: How many.
+        shown: The first ones: (message, paths).
+    """
+
+    kind: str
+    severity: str
+    count: int
+    shown: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+def findings_facts(findings: Sequence[Mapping[str, Any]]) -> tuple[FindingGroup, ...]:
+    """By kind, gravest first.
+
+    Args:
+        findings: kind, severity, paths, message of each.
+    """
+    kinds: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for finding in findings:
+        kinds.setdefault((finding["kind"], finding["severity"]), []).append(finding)
+    ordered = sorted(kinds.items(), key=lambda item: (_GRAVITY.get(item[0][1], 3), item[0][0]))
+    return tuple(
+        FindingGroup(kind, severity, len(found), tuple((one["message"], tuple(one["paths"])) for one in found[:LISTED]))
+        for (kind, severity), found in ordered
+    )
+
+
+def findings_section(groups: Sequence[FindingGroup], album: Mapping[str, bytes]) -> Section:
+    """Pictures where there are some, a list where there are none.
+
+    Args:
+        groups: `findings_facts`.
+        album: Path -> thumbnail.
+    """
+    blocks = tuple(_group(place, group, album) for place, group in enumerate(groups))
+    return Section("findings", "What the audit found", blocks or (Note("Nothing odd was found."),))
+
+
+def _group(place: int, group: FindingGroup, album: Mapping[str, bytes]) -> Photos | Table:
+    title = TITLES.get(group.kind, text.name(group.kind))
+    counted = f"{text.count(group.count, group.severity)}"
+    if not any(path in album for _, paths in group.shown for path in paths):
+        rows = tuple((text.name(", ".join(paths), 120), text.name(message, 200)) for message, paths in group.shown)
+        more = group.count - len(rows)
+        note = f"{more:,} more are in findings.json." if more else ""
+        return Table(f"{title}: {counted}", ("file", "what was found"), rows, note)
+    photos = tuple(_photo(message, paths, album) for message, paths in group.shown[:SHOWN])
+    see = f"{counted}, of which the first {len(photos)} are shown." if group.count > len(photos) else f"{counted}."
+    return Photos(f"finding-{place}", title, see, photos, wide=True)
+
+
+def _photo(message: str, paths: tuple[str, ...], album: Mapping[str, bytes]) -> Photo:
+    first, *rest = paths[:PER_FINDING]
+    others = tuple((text.name(path, 40), album[path]) for path in rest if path in album)
+    return Photo("", album.get(first), (text.name(message, 300),), "", others, caption=text.name(first, 40))
