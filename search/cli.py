@@ -46,6 +46,7 @@ def run(
     sets: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of all trials; may be repeated.")
     ] = None,
+    backbone: Annotated[str | None, typer.Option(help="mobilenet_v2, resnet50, ...", show_default=False)] = None,
     weights: Annotated[str | None, typer.Option(help="imagenet, none, or a weights file.", show_default=False)] = None,
     backend: Annotated[str | None, typer.Option(help="jax or tensorflow.", show_default=False)] = None,
     as_json: _Json = False,
@@ -64,7 +65,7 @@ def run(
     progress.set_quiet(quiet or as_json)
     seconds = None if timeout is None else parse_duration(timeout)
     require_one_of("--refit", refit, REFITS)
-    flags = {"data.path": data, "model.weights": weights, "backend": backend}
+    flags = {"data.path": data, "model.backbone": backbone, "model.weights": weights, "backend": backend}
     asked = Asked(
         flags=flags, sets=tuple(sets or ()), config=config, space=space, name=name, out=out, storage=storage,
         objectives=objectives, sampler=sampler, pruner=pruner, seed=sampler_seed,
