@@ -160,12 +160,12 @@ def _advice(choice: dict, backends: dict, cache: dict, weights: dict) -> list[st
     if not cache["writable"]:
         advice.append(f"Set TRANSFERKIT_CACHE to a folder you may write to: {cache['folder']} is not one.")
     if not weights["usable"]:
-        from kit.model.weights import ADDRESS
+        from kit.model.catalog import find
 
-        name = Path(weights["imagenet"]).name
+        published = find("mobilenet_v2").imagenet(1.0, 224)
         advice.append(
-            f"The first run downloads the ImageNet weights (9.4 MB). Without a network: put {ADDRESS}{name} into "
-            f"{Path(weights['imagenet']).parent}, or use --weights FILE or --weights none."
+            "The first run downloads the ImageNet weights (9.4 MB). Without a network: put "
+            f"{published.address}{published.file} into {Path(weights['imagenet']).parent}, or use --weights FILE or --weights none."
         )
     return advice
 

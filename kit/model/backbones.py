@@ -54,8 +54,7 @@ class Backbone:
         if not -1 <= depth < len(self.cuts):
             deepest = len(self.cuts) - 1
             raise ConfigError(
-                f"unfreeze_depth must be from 0 (the head alone) to {deepest} (all) for this backbone, or -1 for all, "
-                f"not {depth}."
+                f"unfreeze_depth must be from 0 (the head alone) to {deepest} (all), or -1 for all, not {depth}."
             )
         return self.cuts[depth]
 

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from kit.errors import ConfigError
 
 HUB = "hub:"  # what follows names a KerasHub preset: a folder, or an address that KerasHub knows
+# What KerasHub's networks call their blocks: stack0_block1 (ResNet), block2a (EfficientNet), block_3_0 (MobileNet),
+# conv2_block1 (DenseNet), block4 (VGG, Xception).
+HUB_BLOCKS = r"(?:stack|stage|conv)_?\d+_block_?\d+|block_\d+_\d+|block\d+[a-z]?(?=_|$)"
 _STORAGE = "https://storage.googleapis.com/tensorflow/keras-applications/"
 _KERNELS = "weights_tf_dim_ordering_tf_kernels"
 
@@ -209,6 +212,11 @@ def find(name: str) -> Recipe:
 def is_hub(name: str) -> bool:
     """Whether a name asks for a KerasHub preset."""
     return name.startswith(HUB)
+
+
+def block_names(name: str) -> str:
+    """What the names of a backbone's blocks match, as a regular expression."""
+    return HUB_BLOCKS if is_hub(name) else find(name).blocks
 
 
 def _bare(name: str) -> str:

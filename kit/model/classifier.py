@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from kit.model.backbones import Backbone, Cut
+from kit.model.backbones import Backbone, Cut, find_cuts
 from kit.model.graph import inner_layers, output_of, structure
 from kit.model.kernels import accelerate
 
@@ -28,6 +28,21 @@ class Classifier:
     backbone: Backbone
     head: keras.Model
     kernels: str
+
+    @classmethod
+    def of(cls, model: keras.Model, blocks: str, kernels: str) -> "Classifier":
+        """The classifier that `full` made a model of.
+
+        Args:
+            model: The same layers, not copied.
+            blocks: What the names of the backbone's blocks match.
+            kernels: `stock` or `own`.
+
+        Raises:
+            ValueError: If `full` made no such model.
+        """
+        _, preprocessing, backbone, _, head = model.layers
+        return cls(Backbone(backbone, preprocessing, find_cuts(backbone, blocks)), head, kernels)
 
     def full(self) -> keras.Model:
         """The whole network in plain Keras layers.
