@@ -165,7 +165,8 @@ def _advice(choice: dict, backends: dict, cache: dict, weights: dict) -> list[st
         published = find("mobilenet_v2").imagenet(1.0, 224)
         advice.append(
             "The first run downloads the ImageNet weights (9.4 MB). Without a network: put "
-            f"{published.address}{published.file} into {Path(weights['imagenet']).parent}, or use --weights FILE or --weights none."
+            f"{published.address}{published.file} into {Path(weights['imagenet']).parent}, "
+            "or use --weights FILE or --weights none."
         )
     return advice
 

@@ -165,7 +165,7 @@ def _imagenet(network: str, published: Published, alpha: float) -> Path:
 
 
 def _prove(path: Path, published: Published, alpha: float) -> None:
-    """Raises WeightsError unless the file has the digest or, where Keras tells none, the size and structure it should."""
+    """Raises WeightsError unless the file has the digest or, where Keras tells none, the structure it should have."""
     found = path.stat().st_size
     if published.size is not None and found != published.size:
         raise WeightsError(f"The weights file {path} is damaged: it has {found:,} bytes, not {published.size:,}.")
