@@ -9,7 +9,8 @@ from typing import Any
 from reports import text
 from reports.blocks import Block, Code, Note, Section, Table
 
-CUTS = 19  # unfreeze depths of MobileNetV2, from the head alone (0) to the pixels
+# Of MobileNetV2, for records that do not tell: from the pixels up.
+MOBILENET_V2 = ("stem", *(f"block {number}" for number in range(17)), "Conv_1")
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class ProvenanceFacts:
 
     Attributes:
         parameters: Of the whole network; None before it was trained.
+        backbone: Its name.
+        blocks: Of the backbone, from the pixels up; each can be unfrozen apart.
         phases: What each trained.
         environment: (name, value): backend, versions, device.
         origin: (name, value): data, weights, seeds.
@@ -46,6 +49,8 @@ class ProvenanceFacts:
     """
 
     parameters: int | None
+    backbone: str
+    blocks: tuple[str, ...]
     phases: tuple[PhaseFacts, ...]
     environment: tuple[tuple[str, str], ...]
     origin: tuple[tuple[str, str], ...]
@@ -89,6 +94,8 @@ def provenance_facts(manifest: Mapping[str, Any], folder: str) -> ProvenanceFact
     again = "again" if folder != "again" else "once-more"
     return ProvenanceFacts(
         parameters=total,
+        backbone=network.get("backbone", "mobilenet_v2"),
+        blocks=tuple(network.get("blocks", MOBILENET_V2)),
         phases=phases,
         environment=_pairs(manifest.get("environment") or {}),
         origin=_pairs(origin),
@@ -107,9 +114,9 @@ def network_section(facts: ProvenanceFacts) -> Section:
     title = "Network"
     if facts.parameters is None:
         return Section("network", title, (Note("The network is described when a run ends.", "missing"),))
-    parts = ("stem", *(f"block {number}" for number in range(17)), "Conv_1", "head")
+    parts = (*facts.blocks, "head")
     deepest = max(facts.phases, key=lambda phase: phase.parameters, default=None)
-    see = f"{facts.parameters:,} parameters, MobileNetV2 and a head on its pooled features"
+    see = f"{facts.parameters:,} parameters, {text.name(facts.backbone, 80)} and a head on its pooled features"
     if deepest is not None:
         see += (
             f"; {text.name(deepest.name)} trained {text.share(deepest.share)} of them, the rest is as it was pretrained"
@@ -117,7 +124,7 @@ def network_section(facts: ProvenanceFacts) -> Section:
     phases = tuple(
         (
             text.name(phase.name),
-            tuple(place >= CUTS - phase.depth for place in range(len(parts))),
+            tuple(place >= len(facts.blocks) - phase.depth for place in range(len(parts))),
             f"{text.count(phase.parameters, 'parameter')} trained ({text.share(phase.share)}), from "
             f"{'the head' if phase.cut == 'pooled' else 'the pixels' if phase.cut == 'all' else phase.cut} on",
         )

@@ -61,17 +61,16 @@ def hub_backbone(name: str, image_size: int, alpha: float) -> "Backbone":
     _require_harmless(preset, CONVERTER)
     hub = _keras_hub()
     with _told(preset):
-        found = hub.models.Backbone.from_preset(
-            preset, load_weights=False, image_shape=(image_size, image_size, 3), dtype="float32"
-        )
+        found = hub.models.Backbone.from_preset(preset, load_weights=False, dtype="float32")
         converter = hub.layers.ImageConverter.from_preset(preset)
     if not all(isinstance(one, keras.KerasTensor) for one in (found.input, found.output)) or found.output.ndim != 4:
         raise ConfigError(
             f"{type(found).__name__} of {preset} does not give feature maps (height, width, channels).",
             "Convolutional backbones do; choose one of those.",
         )
-    model = keras.Model(found.input, found.output, name=found.name)
-    require_classes(Path(preset), keras.saving.serialize_keras_object(model), hub=True)
+    plain = keras.Model(found.input, found.output, name=found.name)
+    require_classes(Path(preset), keras.saving.serialize_keras_object(plain), hub=True)
+    model = _of_size(plain, image_size)
     cuts = find_cuts(model, HUB_BLOCKS)
     if len(cuts) == 2:
         raise ConfigError(f"{type(found).__name__} of {preset} has no blocks that the kit knows how to cut between.")
@@ -155,6 +154,15 @@ def _keras_hub() -> Any:
     except ImportError as error:
         raise BackendError(f"KerasHub is not installed: {error}.", _INSTALL) from error
     return keras_hub
+
+
+def _of_size(model: "keras.Model", size: int) -> "keras.Model":
+    """The same network for square inputs of one size: most presets leave the size open, and stores cannot."""
+    import keras
+
+    config = model.get_config()
+    config["layers"][0]["config"]["batch_shape"] = (None, size, size, 3)
+    return keras.Model.from_config(config)
 
 
 def _pixels(converter: Any) -> Pixels:

@@ -15,6 +15,7 @@ from kit.errors import BackendError, ConfigError, StorageError
 from kit.experiment import evaluate, train
 from kit.model.backbones import build_backbone
 from kit.model.classifier import Classifier
+from kit.model.cost import multiply_adds
 from kit.model.head import build_head
 from kit.model.loading import load_model
 from kit.model.weights import resolve
@@ -126,6 +127,17 @@ def test_weights_and_pixels_are_those_of_the_preset(preset):
     assert np.ptp(expected) > 0
     found = numpy(classifier.backbone.model(classifier.backbone.preprocessing(pixels)))
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_multiply_adds_count_what_is_inside_layers():
+    """One fused block: a 3x3 convolution to 32 channels and a 1x1 one to 8, at 4 x 4 places, by hand."""
+    from keras_hub.src.models.efficientnet.fusedmbconv import FusedMBConvBlock
+
+    x = keras.Input((4, 4, 8))
+    block = FusedMBConvBlock(input_filters=8, output_filters=8, expand_ratio=4, kernel_size=3, strides=1, se_ratio=0)
+    model = keras.Model(x, block(x))
+    assert multiply_adds(model) == 16 * (3 * 3 * 8 * 32 + 32 * 8)
+    assert model(np.zeros((1, 4, 4, 8), np.float32)).shape == (1, 4, 4, 8)
 
 
 def test_no_batch_normalisation_is_trained_wherever_it_is(preset):

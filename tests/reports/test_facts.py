@@ -13,7 +13,7 @@ from reports.dataset import ClassCount, DatasetFacts, FindingGroup, Sizes, datas
 from reports.headline import HeadlineFacts, headline_facts
 from reports.learning import CurvePoint, Doubt, LearningFacts, learning_facts
 from reports.predictions import PredictionsFacts, Verdict, pair_verdicts, predictions_facts
-from reports.provenance import PhaseFacts, ProvenanceFacts, provenance_facts
+from reports.provenance import PhaseFacts, ProvenanceFacts, network_section, provenance_facts
 from reports.trials import TrialPoint, coordinates, trials_facts
 from search.records import StudyRecord, TrialRecord
 
@@ -229,12 +229,16 @@ def test_provenance():
         "stages": {"audit": {"seconds": 1.5, "peak_memory_bytes": None}, "saving": {"seconds": 0.5}},
         "network": {
             "parameters": 200,
+            "backbone": "tiny",
+            "blocks": ["stem", "block1"],
             "kernels": "own",
             "phases": [{"name": "head", "unfreeze_depth": 0, "cut": "pooled", "trained_parameters": 50}],
         },
     }
     assert provenance_facts(manifest, "my run") == ProvenanceFacts(
         parameters=200,
+        backbone="tiny",
+        blocks=("stem", "block1"),
         phases=(PhaseFacts("head", 0, "pooled", 50, 0.25),),
         environment=(("backend", "jax"),),
         origin=(
@@ -249,6 +253,15 @@ def test_provenance():
         command="transferkit train --config 'my run/config.toml' --out again",
     )
     assert provenance_facts({"status": "running"}, "r").parameters is None
+
+
+def test_the_blocks_that_a_phase_trained_are_marked():
+    phases = [{"name": "tail", "unfreeze_depth": 2, "cut": "b", "trained_parameters": 50}]
+    blocks = ["stem", "a", "b", "c"]
+    facts = provenance_facts({"network": {"parameters": 100, "blocks": blocks, "phases": phases}}, "r")
+    (chart, _) = network_section(facts).blocks
+    assert chart.parts == (*blocks, "head")
+    assert [marked for _, marked, _ in chart.phases] == [(False, False, True, True, True)]
 
 
 # === Comparison ===
