@@ -132,5 +132,5 @@ def test_no_file_can_bring_code(path):
         given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
         assert given.get("safe_mode", "True") == "True", f"line {call.lineno}: safe_mode stays on"
         assert given.get("allow_pickle", "False") == "False", f"line {call.lineno}"
-        if function.endswith("saving.load_model") or function.endswith("models.load_model"):
+        if function.endswith(("saving.load_model", "models.load_model")):
             assert module_name(path) == "kit.model.loading", f"line {call.lineno}: kit.model.loading loads models"

@@ -42,7 +42,7 @@ def _inside(layer: keras.layers.Layer, inside: list[keras.layers.Layer]) -> int:
     for inner in inside:
         listen(inner)
     try:
-        keras.backend.compute_output_spec(layer.call, layer.input)
+        layer(keras.ops.zeros((1, *layer.input.shape[1:])), training=False)
     finally:
         for inner in inside:
             del inner.call

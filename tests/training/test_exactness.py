@@ -243,7 +243,7 @@ def sixteen(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if name != "mobilenet_v2"])
 def test_every_backbone_trains_what_straightforward_keras_trains(sixteen, name):
-    """Two steps of the top two blocks at 32 px, with own kernels. Seen: 2e-4, squeeze and excitation with small moves."""
+    """Two steps of the top two blocks at 32 px, with own kernels. Seen: 2e-4, in squeeze and excitation."""
     model = {"backbone": name, "alpha": 1.0, "kernels": "own"}
     case = prepare(sixteen, 2, data={"image_size": 32}, model=model)
     found = compare(case, Recipe("sgd", 1e-3))
