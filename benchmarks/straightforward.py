@@ -139,10 +139,11 @@ def _unfreeze(base: Any, depth: int) -> None:
     """Makes the top `depth` blocks trainable, batch normalisation excepted."""
     import keras
 
-    from kit.model.backbones import mobilenet_v2_cuts
+    from kit.model.backbones import find_cuts
+    from kit.model.catalog import block_names
 
     names = [layer.name for layer in base.layers]
-    cut = mobilenet_v2_cuts(set(names))[depth]
+    cut = find_cuts(base, block_names("mobilenet_v2"))[depth]
     first = len(names) if cut.depth == 0 else names.index(cut.layer) + 1 if cut.layer else 0
     base.trainable = True
     for number, layer in enumerate(base.layers):

@@ -122,17 +122,22 @@ class ViewsConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """MobileNetV2, then global average pooling, a dense ReLU layer, dropout, and a softmax over the classes.
+    """A backbone, then global average pooling, a dense ReLU layer, dropout, and a softmax over the classes.
 
     Attributes:
-        alpha: Width multiplier of MobileNetV2: 0.35, 0.5, 0.75, 1.0, 1.3 or 1.4.
-        weights: `imagenet`, `starter` (the kit's own, which need no download: alpha 0.35, and 128 pixels unless
-            data.image_size says otherwise), a weights file (.weights.h5, .h5), or `none` for random ones.
+        backbone: `mobilenet_v2`, `mobilenet_v3_small`, `mobilenet_v3_large`, `efficientnet_v2_b0`, `resnet50`,
+            `resnet50_v2`, `convnext_tiny`, `densenet121`, or `hub:` and a KerasHub preset (extra `hub`).
+        alpha: Width multiplier: 0.35, 0.5, 0.75, 1.0, 1.3 or 1.4 of MobileNetV2, 0.75 or 1.0 of MobileNetV3; others
+            have one width, 1.0.
+        weights: `imagenet` (of a KerasHub preset: its own), `starter` (the kit's own of MobileNetV2, which need no
+            download: alpha 0.35, and 128 pixels unless data.image_size says otherwise), a weights file (.weights.h5,
+            .h5), or `none` for random ones.
         head_units: Width of the dense layer; 0 leaves it out.
         dropout: Share of the dense layer's outputs dropped while training.
         kernels: `auto` (what is fastest on the backend and device), `stock` (Keras's own layers) or `own`.
     """
 
+    backbone: str = "mobilenet_v2"
     alpha: float = 1.0
     weights: str = "imagenet"
     head_units: int = 128
@@ -140,6 +145,8 @@ class ModelConfig:
     kernels: str = "auto"
 
     def __post_init__(self):
+        if not self.backbone:
+            raise ConfigError("model.backbone must name a backbone, such as mobilenet_v2, not be empty.")
         _one_of("model.alpha", self.alpha, (0.35, 0.5, 0.75, 1.0, 1.3, 1.4))
         _within("model.head_units", self.head_units, 0, 65536)
         _within("model.dropout", self.dropout, 0.0, 0.95)
@@ -198,9 +205,9 @@ class PhaseConfig:
     Attributes:
         name: What curves and tables call it.
         epochs: Passes over the training photos, at most.
-        unfreeze_depth: Blocks of the backbone trained, counted from the top: 0 the head alone, 1 adds Conv_1, 2 adds
-            block 16, ... 19 all. -1 also means all. Batch normalisation is never trained. 0 in a later phase leaves
-            that phase out: there is nothing new to train.
+        unfreeze_depth: Blocks of the backbone trained, counted from the top: 0 the head alone, and of MobileNetV2 1
+            adds Conv_1, 2 adds block 16, ... 19 all. -1 also means all. Batch normalisation is never trained. 0 in a
+            later phase leaves that phase out: there is nothing new to train.
         learning_rate: Step size at its highest.
         schedule: `constant`, or `cosine` (falls to 0 over the phase).
         warmup_epochs: Epochs over which the learning rate rises from 0 first; fractions are fine.

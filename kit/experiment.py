@@ -27,6 +27,7 @@ from kit.errors import ConfigError, DataError, StorageError
 from kit.evaluation import fit_temperature, score
 from kit.files import atomic_path, write_json
 from kit.insights.recording import record_insights
+from kit.model.catalog import HUB, is_hub
 from kit.model.weights import NAMED, Weights, resolve
 from kit.pages import draw_page
 from kit.predict import Predictor, load_classifier, require_finished
@@ -256,7 +257,7 @@ def _prepare(config: RunConfig, clock: StageClock) -> "tuple[Dataset, Session, W
     from kit.training.session import Session, build_classifier
 
     found = load_samples(config.data.path)  # a wrong path is told before weights are fetched
-    weights = resolve(config.model.weights, config.model.alpha, config.data.image_size)
+    weights = resolve(config.model.weights, config.model.alpha, config.data.image_size, config.model.backbone)
     with clock.stage("audit"):
         dataset = build_dataset(found, audit(found, config.data, config.threads), config)
     warnings = Counter(finding.kind for finding in dataset.findings if finding.severity == "warning")
@@ -369,4 +370,7 @@ def anchored(config: RunConfig) -> RunConfig:
         config = replace(config, data=replace(config.data, path=os.path.abspath(data)))
     if config.model.weights not in NAMED and weights.exists():
         config = replace(config, model=replace(config.model, weights=os.path.abspath(weights)))
+    preset = Path(config.model.backbone.removeprefix(HUB))
+    if is_hub(config.model.backbone) and preset.is_dir():
+        config = replace(config, model=replace(config.model, backbone=HUB + os.path.abspath(preset)))
     return config

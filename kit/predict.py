@@ -114,20 +114,31 @@ def require_finished(run: RunFolder) -> None:
 
 
 def load_classifier(run: RunFolder) -> "Classifier":
-    """The network of a finished run, with the weights of its `model.keras`."""
+    """The network of a finished run, from its `model.keras`.
+
+    Raises:
+        StorageError: If that file is damaged, is not one that the kit wrote, or belongs to another run.
+    """
     import keras
 
-    from kit.model.weights import Weights
-    from kit.training.session import build_classifier
+    from kit import backend
+    from kit.model.catalog import block_names, is_hub
+    from kit.model.classifier import Classifier
+    from kit.model.kernels import choose
+    from kit.model.loading import load_model
 
+    config, classes = run.config, len(run.manifest["classes"])
+    saved = load_model(run.model_path, hub=is_hub(config.model.backbone))
+    size = config.data.image_size
+    kernels = choose(config.model.kernels, keras.backend.backend(), backend.device())
     try:
-        saved = keras.saving.load_model(run.model_path, compile=False)
-    except Exception as error:  # a damaged archive fails in many ways
-        raise StorageError(f"{run.model_path} cannot be loaded: {error}.", "Train the run again.") from error
-    classifier = build_classifier(run.config, len(run.manifest["classes"]), Weights("none", None, ""))
-    for part in (classifier.backbone.model, classifier.head):
-        part.set_weights(saved.get_layer(part.name).get_weights())
-    return classifier
+        if (saved.input.shape, saved.output.shape) != ((None, size, size, 3), (None, classes)):
+            raise ValueError(f"from {saved.input.shape} to {saved.output.shape}")
+        return Classifier.of(saved, block_names(config.model.backbone), kernels)
+    except (ValueError, AttributeError) as error:
+        raise StorageError(
+            f"{run.model_path} is not the network of this run ({error}).", "Train the run again."
+        ) from error
 
 
 def find_photos(paths: Sequence[str]) -> list[Path]:

@@ -43,6 +43,7 @@ SHORTHANDS = {
     "threads": "threads",
     "image_size": "data.image_size",
     "resize": "data.resize",
+    "backbone": "model.backbone",
     "alpha": "model.alpha",
     "views": "views.count",
     "head_units": "model.head_units",

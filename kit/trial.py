@@ -48,7 +48,7 @@ class Trainer:
 
     def __init__(self) -> None:
         self._datasets: dict[str, Dataset] = {}
-        self._weights: dict[tuple[str, float, int], Weights] = {}
+        self._weights: dict[tuple[str, float, int, str], Weights] = {}
 
     def train(
         self, config: RunConfig, depths: Iterable[int] = (), on_epoch: Callable[[History], None] = lambda history: None
@@ -123,7 +123,7 @@ class Trainer:
         return self._datasets[key]
 
     def _resolved(self, config: RunConfig) -> Weights:
-        key = (config.model.weights, config.model.alpha, config.data.image_size)
+        key = (config.model.weights, config.model.alpha, config.data.image_size, config.model.backbone)
         if key not in self._weights:
             self._weights[key] = resolve(*key)
         return self._weights[key]

@@ -46,6 +46,7 @@ def run(
     sets: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of all trials; may be repeated.")
     ] = None,
+    backbone: Annotated[str | None, typer.Option(help="mobilenet_v2, resnet50, ...", show_default=False)] = None,
     weights: Annotated[
         str | None, typer.Option(help="imagenet, starter, none, or a weights file.", show_default=False)
     ] = None,
@@ -61,7 +62,7 @@ def run(
 
     progress.set_quiet(quiet or as_json)
     seconds = None if timeout is None else parse_duration(timeout)
-    flags = {"data.path": data, "model.weights": weights, "backend": backend}
+    flags = {"data.path": data, "model.backbone": backbone, "model.weights": weights, "backend": backend}
     study = run_study(
         load_config(flags=flags, sets=sets or (), environ=os.environ, file=config), trials,
         name=name, out=out, space=space, objectives=objectives, sampler=sampler, pruner=pruner, seed=sampler_seed,

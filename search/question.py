@@ -51,7 +51,7 @@ def prepare(asked: Asked) -> Study:
             "There are no validation photos, by which trials are compared.",
             "Give more photos, or raise split.validation.",
         )
-    weights = resolve(config.model.weights, config.model.alpha, config.data.image_size)
+    weights = resolve(config.model.weights, config.model.alpha, config.data.image_size, config.model.backbone)
     name = asked.name or dataset.name
     if not name or "/" in name or name.startswith("."):
         raise ConfigError(f"A study's name cannot be {name!r}.", "Give --name letters, digits and hyphens.")

@@ -24,6 +24,9 @@ def lively(backbone: Backbone, seed: int = 0) -> None:
     # Patches of many pixels: what is left of a photo at the network's top is what it averages over, not the noise.
     patches = noise.repeat(model.input.shape[1] // 8, axis=1).repeat(model.input.shape[2] // 8, axis=2)
     normalisations = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    for layer in model.layers:
+        if type(layer).__name__ == "LayerScale":  # of ConvNeXt: begins at 1e-6, so that its blocks do nothing at first
+            layer.gamma.assign(np.full(layer.gamma.shape, 0.3, np.float32))
     for layer in normalisations:
         layer.gamma.assign(np.full(layer.gamma.shape, 0.4, np.float32))
         layer.beta.assign(np.full(layer.beta.shape, 0.5, np.float32))

@@ -118,3 +118,21 @@ def test_house_rules(path):
         if function in ("np.load", "numpy.load"):
             given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
             assert given.get("allow_pickle") == "False", f"line {call.lineno}: np.load could run code"
+
+
+# Each would run code that a file brings; `keras.saving.load_model` does not where the file was looked at before.
+RUNS_CODE = {"eval", "exec", "compile", "pickle.load", "pickle.loads", "joblib.load", "yaml.load", "marshal.loads"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_no_file_can_bring_code(path):
+    tree = parsed(path)
+    assert [name for name, _ in imported(tree) if under(name, ["pickle", "joblib", "dill", "marshal", "shelve"])] == []
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        function = ast.unparse(call.func)
+        assert function not in RUNS_CODE, f"line {call.lineno}"
+        given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+        assert given.get("safe_mode", "True") == "True", f"line {call.lineno}: safe_mode stays on"
+        assert given.get("allow_pickle", "False") == "False", f"line {call.lineno}"
+        if function.endswith(("saving.load_model", "models.load_model")):
+            assert module_name(path) == "kit.model.loading", f"line {call.lineno}: kit.model.loading loads models"

@@ -43,3 +43,8 @@ def test_every_package_is_listed():
 def test_what_the_project_file_names_exists():
     assert (ROOT / PROJECT["project"]["readme"]).is_file()
     assert "Apache License" in (ROOT / "LICENSE").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("floor", ["keras>=3.15.1", "pillow>=12.3"])
+def test_versions_with_known_holes_are_excluded(floor):
+    assert floor in PROJECT["project"]["dependencies"]

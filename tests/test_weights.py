@@ -1,6 +1,8 @@
 """Pretrained weights: the right file is loaded whole, any other is refused by name."""
 
+import hashlib
 import shutil
+from dataclasses import replace
 
 import h5py
 import keras
@@ -12,6 +14,7 @@ from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
 from kit.errors import WeightsError
 from kit.files import sha256_file
 from kit.model import weights as module
+from kit.model.catalog import RECIPES, Published, find
 from kit.model.weights import Weights, imagenet_fault, imagenet_file, load_into, resolve
 
 
@@ -67,11 +70,13 @@ def test_the_count_of_numbers_is_that_of_the_model(alpha):
     assert module.NUMBERS[alpha] == backbone(alpha).count_params()
 
 
+class Asked(Exception):
+    """What Keras asks for."""
+
+
 @pytest.mark.parametrize(("size", "file_size"), [(96, 96), (160, 160), (100, 224)])
 @pytest.mark.filterwarnings("ignore:.*`rows` is not in:UserWarning")  # what is said of size 100
 def test_names_and_address_are_those_of_keras(monkeypatch, keras_folder, size, file_size):
-    class Asked(Exception):
-        pass
 
     def get_file(name, address, cache_subdir):
         raise Asked(name, address, cache_subdir)
@@ -80,8 +85,30 @@ def test_names_and_address_are_those_of_keras(monkeypatch, keras_folder, size, f
     with pytest.raises(Asked) as caught:
         backbone(0.35, size, "imagenet")
     ours = imagenet_file(0.35, file_size)
-    assert caught.value.args == (ours.name, module.ADDRESS + ours.name, ours.parent.name)
+    address = find("mobilenet_v2").imagenet(0.35, size).address
+    assert caught.value.args == (ours.name, address + ours.name, ours.parent.name)
     assert ours.parent == keras_folder / "models"
+
+
+@pytest.mark.parametrize(
+    ("name", "alpha"),
+    [(name, alpha) for name in RECIPES if name != "mobilenet_v2" for alpha in find(name).alphas],
+)
+def test_every_other_file_is_the_one_that_keras_asks_for(monkeypatch, name, alpha):
+    def get_file(file, address, cache_subdir, file_hash):
+        raise Asked(file, address, cache_subdir, file_hash)
+
+    recipe = find(name)
+    monkeypatch.setattr("keras.src.utils.file_utils.get_file", get_file)
+    for kind in (keras.initializers.VarianceScaling, keras.initializers.TruncatedNormal):
+        monkeypatch.setattr(kind, "__call__", lambda self, shape, dtype=None: np.zeros(shape, "float32"))
+    options = {"alpha": alpha} if len(recipe.alphas) > 1 else {}
+    with pytest.raises(Asked) as caught:
+        getattr(keras.applications, recipe.builder)(
+            input_shape=(224, 224, 3), include_top=False, weights="imagenet", **options
+        )
+    ours = recipe.imagenet(alpha, 224)
+    assert caught.value.args == (ours.file, ours.address + ours.file, "models", ours.digest)
 
 
 # === Files that fit ===
@@ -265,7 +292,7 @@ def test_what_is_no_weights_file_is_said(odd_files, given, told):
 @pytest.fixture
 def published(web, files, keras_folder, monkeypatch):
     """A server that has the Keras 2 file of alpha 0.35."""
-    monkeypatch.setattr(module, "ADDRESS", web.url(""))
+    monkeypatch.setattr("kit.model.catalog._STORAGE", web.url(""))
     monkeypatch.setattr("kit.data.download.WAITS", (0.0, 0.001))
     web.content = (files / "keras2.h5").read_bytes()
     return web
@@ -293,7 +320,13 @@ def test_where_imagenet_cannot_be_had_one_message_says_what_to_do(published):
     with pytest.raises(WeightsError) as caught:
         resolve("imagenet", 0.35, 96)
     path = imagenet_file(0.35, 96)
-    wanted = (path.name, module.ADDRESS + path.name, str(path.parent), "--weights FILE", "--weights starter")
+    wanted = (
+        path.name,
+        published.url("mobilenet_v2/" + path.name),
+        str(path.parent),
+        "--weights FILE",
+        "--weights starter",
+    )
     assert [words for words in wanted if words not in str(caught.value)] == []
     assert not path.exists()
 
@@ -319,6 +352,48 @@ def test_a_damaged_file_of_keras_is_refused_and_set_aside(published):
 
 
 def test_a_file_of_known_size_must_have_that_size(published, monkeypatch):
-    monkeypatch.setitem(module.FILE_BYTES, (0.35, 96), 12345)
+    known = find("mobilenet_v2")
+    recipe = replace(known, imagenet=lambda alpha, size: replace(known.imagenet(alpha, size), size=12345))
+    monkeypatch.setattr(module, "find", lambda name: recipe)
     with pytest.raises(WeightsError, match="not 12,345"):
         resolve("imagenet", 0.35, 96)
+
+
+@pytest.mark.parametrize("kind", ["md5", "sha256"])
+def test_a_file_of_known_digest_must_have_that_digest(published, monkeypatch, files, kind):
+    """As of every backbone but MobileNetV2, for which Keras publishes none."""
+    known, digest = find("resnet50"), hashlib.new(kind, (files / "keras2.h5").read_bytes()).hexdigest()
+    address = published.url("")
+    for told, fits in ((digest, True), ("0" * len(digest), False)):
+        recipe = replace(known, imagenet=lambda alpha, size, told=told: Published(address, f"{told}.h5", told))
+        monkeypatch.setattr(module, "find", lambda name, recipe=recipe: recipe)
+        if fits:
+            assert resolve("imagenet", 1.0, 224, "resnet50").sha256 == sha256_file(files / "keras2.h5")
+        else:
+            with pytest.raises(WeightsError, match=rf"its {kind.upper()} is {digest}, not 0000"):
+                resolve("imagenet", 1.0, 224, "resnet50")
+
+
+# === Other backbones ===
+
+
+@pytest.mark.parametrize("form", ["keras3.weights.h5", "keras2.h5"])
+def test_layers_inside_layers_are_loaded_too(tmp_path, form):
+    """ConvNeXt keeps its stem and its downsampling in models of their own."""
+
+    def network():
+        x = keras.Input((8, 8, 3))
+        inner = [keras.layers.LayerNormalization(), keras.layers.Conv2D(4, 2), keras.layers.Conv2D(5, 1)]
+        y = keras.Sequential([keras.layers.Conv2D(4, 2), keras.layers.LayerNormalization()])(x)
+        return keras.Model(x, keras.layers.Dense(2)(keras.Sequential(inner)(y)))
+
+    trained, random = network(), np.random.default_rng(0)
+    trained.set_weights([random.normal(size=array.shape) for array in trained.get_weights()])
+    if form == "keras2.h5":
+        with h5py.File(tmp_path / form, "w") as file:
+            save_weights_to_hdf5_group(file, trained)
+    else:
+        trained.save_weights(tmp_path / form)
+    model = network()
+    load_into(model, Weights(form, tmp_path / form, "0" * 64))
+    assert same(model, trained)

@@ -40,6 +40,7 @@ def train(
     threads: Annotated[int | None, _setting("threads", "CPU threads; 0 means all.")] = None,
     image_size: Annotated[int | None, _setting("data.image_size", "Side in pixels.")] = None,
     resize: Annotated[str | None, _setting("data.resize", "crop, stretch or pad.")] = None,
+    backbone: Annotated[str | None, _setting("model.backbone", "mobilenet_v2, resnet50, ..., or hub:PRESET.")] = None,
     alpha: Annotated[float | None, _setting("model.alpha", "Width of the network.")] = None,
     views: Annotated[int | None, _setting("views.count", "Views of each photo; 1 is no augmentation.")] = None,
     head_units: Annotated[int | None, _setting("model.head_units", "Width of the dense layer.")] = None,

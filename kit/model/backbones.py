@@ -1,8 +1,9 @@
-"""MobileNetV2 as a backbone: weights in, legal cut points out.
+"""A backbone: weights in, legal cut points out.
 
 A cut point is a place where one tensor carries everything: the input of a block, after the residual addition. Cut
-points are numbered by unfreeze depth, counted from the top: depth 1 cuts before Conv_1, depth 2 before block 16, and so
-on down to the stem.
+points are numbered by unfreeze depth, counted from the top: in MobileNetV2 depth 1 cuts before Conv_1, depth 2 before
+block 16, and so on down to the stem. Which networks there are says `kit.model.catalog`, where they can be cut
+`kit.model.graph`.
 """
 
 from dataclasses import dataclass
@@ -10,9 +11,8 @@ from dataclasses import dataclass
 import keras
 
 from kit.errors import ConfigError
-
-BLOCKS = 17  # expanded_conv is block 0, then block_1 to block_16
-STEM_DEPTH = BLOCKS + 2  # everything from the pixels on
+from kit.model.catalog import Pixels, find, is_hub
+from kit.model.graph import block_starts
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Cut:
     Attributes:
         depth: Unfreeze depth: how many blocks, from the top, lie above the cut.
         name: The first block above the cut, as Keras names it: `Conv_1`, `block_16`, ...; `pooled` at depth 0.
-        layer: The layer whose output the cut is; empty at the stem, where it is the pixels, and at depth 0, where it is
-            the backbone's output after pooling.
+        layer: The operation whose output the cut is; empty at the stem, where it is the pixels, and at depth 0, where
+            it is the backbone's output after pooling.
     """
 
     depth: int
@@ -33,7 +33,7 @@ class Cut:
 
 @dataclass(frozen=True)
 class Backbone:
-    """A convolutional network without its head.
+    """A network without its head.
 
     Attributes:
         model: float32 (batch, size, size, 3), preprocessed, to float32 (batch, height, width, channels).
@@ -59,29 +59,54 @@ class Backbone:
         return self.cuts[depth]
 
 
-def mobilenet_v2(image_size: int, alpha: float) -> Backbone:
-    """MobileNetV2 [Sandler et al. 2018, arXiv:1801.04381] with random weights.
+def build_backbone(name: str, image_size: int, alpha: float = 1.0) -> Backbone:
+    """A backbone with random weights.
 
     Args:
+        name: Of the catalog, or `hub:PRESET`.
         image_size: Side of the square input, in pixels, at least 32.
-        alpha: Width multiplier.
+        alpha: Width multiplier; 1 where the network has none.
+
+    Raises:
+        ConfigError: If there is no such backbone or width.
     """
-    model = keras.applications.MobileNetV2(
-        input_shape=(image_size, image_size, 3), alpha=alpha, include_top=False, weights=None
+    if is_hub(name):
+        from kit.model.hub import hub_backbone
+
+        return hub_backbone(name, image_size, alpha)
+    recipe = find(name)
+    recipe.require_alpha(alpha)
+    options: dict = {"alpha": alpha} if len(recipe.alphas) > 1 else {}
+    if recipe.inner_preprocessing:
+        options["include_preprocessing"] = False
+    model = getattr(keras.applications, recipe.builder)(
+        input_shape=(image_size, image_size, 3), include_top=False, weights=None, **options
     )
-    # The range that keras.applications.mobilenet_v2.preprocess_input gives: -1 to 1.
-    preprocessing = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="preprocessing")
-    return Backbone(model, preprocessing, mobilenet_v2_cuts({layer.name for layer in model.layers}))
+    return Backbone(model, preprocessing_layer(recipe.pixels), find_cuts(model, recipe.blocks))
 
 
-def mobilenet_v2_cuts(layer_names: set[str]) -> tuple[Cut, ...]:
-    """Depth 0 (pooled), 1 (Conv_1), 2 (block_16), ... 18 (expanded_conv), 19 (the pixels)."""
+def mobilenet_v2(image_size: int, alpha: float) -> Backbone:
+    """MobileNetV2 with random weights; see `build_backbone`."""
+    return build_backbone("mobilenet_v2", image_size, alpha)
 
-    def output_of(block: int) -> str:
-        prefix = f"block_{block}" if block else "expanded_conv"
-        return f"{prefix}_add" if f"{prefix}_add" in layer_names else f"{prefix}_project_BN"
 
-    cuts = [Cut(0, "pooled", ""), Cut(1, "Conv_1", output_of(BLOCKS - 1))]
-    for block in range(BLOCKS - 1, 0, -1):
-        cuts.append(Cut(BLOCKS + 1 - block, f"block_{block}", output_of(block - 1)))
-    return (*cuts, Cut(STEM_DEPTH - 1, "expanded_conv", "Conv1_relu"), Cut(STEM_DEPTH, "all", ""))
+def find_cuts(model: keras.Model, blocks: str) -> tuple[Cut, ...]:
+    """Depth 0 (pooled), one depth for each block from the top, and last the pixels.
+
+    Args:
+        model: A functional model.
+        blocks: What the names of its blocks match; see `kit.model.graph.block_starts`.
+    """
+    starts = block_starts(model, blocks)[::-1]
+    cuts = (Cut(depth, name, layer) for depth, (name, layer) in enumerate(starts, start=1))
+    return (Cut(0, "pooled", ""), *cuts, Cut(len(starts) + 1, "all", ""))
+
+
+def preprocessing_layer(pixels: Pixels) -> keras.layers.Layer:
+    """A plain Keras layer, `preprocessing`, from uint8 (batch, size, size, 3), 0-255, to what a network expects."""
+    scale, offset = (list(one) if isinstance(one, tuple) else one for one in (pixels.scale, pixels.offset))
+    if not pixels.bgr:
+        return keras.layers.Rescaling(scale, offset, name="preprocessing")
+    rgb = keras.Input((None, None, 3), dtype="uint8")
+    scaled = keras.layers.Rescaling(scale, offset)(keras.ops.flip(rgb, axis=-1))
+    return keras.Model(rgb, scaled, name="preprocessing")

@@ -4,12 +4,14 @@ All parts share the same layers, so there is nothing to copy back: training a ta
 """
 
 import hashlib
+import json
 from dataclasses import dataclass
 
 import keras
 import numpy as np
 
-from kit.model.backbones import Backbone, Cut
+from kit.model.backbones import Backbone, Cut, find_cuts
+from kit.model.graph import inner_layers, output_of, structure
 from kit.model.kernels import accelerate
 
 
@@ -26,6 +28,21 @@ class Classifier:
     backbone: Backbone
     head: keras.Model
     kernels: str
+
+    @classmethod
+    def of(cls, model: keras.Model, blocks: str, kernels: str) -> "Classifier":
+        """The classifier that `full` made a model of.
+
+        Args:
+            model: The same layers, not copied.
+            blocks: What the names of the backbone's blocks match.
+            kernels: `stock` or `own`.
+
+        Raises:
+            ValueError: If `full` made no such model.
+        """
+        _, preprocessing, backbone, _, head = model.layers
+        return cls(Backbone(backbone, preprocessing, find_cuts(backbone, blocks)), head, kernels)
 
     def full(self) -> keras.Model:
         """The whole network in plain Keras layers.
@@ -70,12 +87,18 @@ class Classifier:
         return keras.Model(inputs, outputs)
 
     def unfreeze(self, cut: Cut) -> None:
-        """Makes the head and the backbone's layers above `cut` trainable, but never batch normalisation."""
+        """Makes the head and the backbone's layers above `cut` trainable, but never batch normalisation.
+
+        Layer normalisation has no statistics of its own and is trained like any layer.
+        """
         above = set()
         if cut.depth:
             above = {layer.name for layer in self._stock_segment(cut, (self.backbone.cut(0),)).layers}
         for layer in self.backbone.model.layers:
-            layer.trainable = layer.name in above and not isinstance(layer, keras.layers.BatchNormalization)
+            layer.trainable = layer.name in above
+            for inner in inner_layers(layer):
+                if isinstance(inner, keras.layers.BatchNormalization):
+                    inner.trainable = False
 
     def shape(self, cut: Cut) -> tuple[int, ...]:
         """Shape of one image's activations at a cut point."""
@@ -83,13 +106,19 @@ class Classifier:
         return tuple(tensor.shape[-1:]) if cut.depth == 0 else tuple(tensor.shape[1:])
 
     def fingerprint(self, cut: Cut) -> str:
-        """SHA-256 (64 hex digits) of every weight below a cut point: what decides the activations there."""
+        """SHA-256 (64 hex digits) of all that decides the activations at a cut point.
+
+        That is every weight below it, what is computed with them, and what is done to the pixels first. Names of layers
+        are left out: Keras numbers some of them through the life of a process.
+        """
         digest = hashlib.sha256()
         if not self._is_pixels(cut):
-            for layer in self._stock_segment(self.backbone.cut(-1), (cut,)).layers:
-                for weight in layer.weights:
-                    digest.update(f"{weight.path}{weight.shape}".encode())
-                    digest.update(np.ascontiguousarray(keras.ops.convert_to_numpy(weight)).tobytes())
+            segment = self._stock_segment(self.backbone.cut(-1), (cut,))
+            shape = [structure(self.backbone.preprocessing), structure(segment)]
+            digest.update(json.dumps(shape, sort_keys=True).encode())
+            for weight in segment.weights:
+                digest.update(f"{weight.shape}".encode())
+                digest.update(np.ascontiguousarray(keras.ops.convert_to_numpy(weight)).tobytes())
         return digest.hexdigest()
 
     def _pixels(self) -> keras.KerasTensor:
@@ -102,7 +131,7 @@ class Classifier:
         model = self.backbone.model
         if cut.depth == 0:
             return model.output
-        return model.input if self._is_pixels(cut) else model.get_layer(cut.layer).output
+        return model.input if self._is_pixels(cut) else output_of(model, cut.layer)
 
     def _stock_segment(self, start: Cut, ends: tuple[Cut, ...]) -> keras.Model:
         return keras.Model(self._tensor(start), [self._tensor(end) for end in ends])

@@ -4,6 +4,8 @@ import math
 
 import keras
 
+from kit.model.graph import inner_layers
+
 
 def multiply_adds(model: keras.Model) -> int:
     """Multiply-adds of one image through the convolutions and dense layers of a model, nested ones included.
@@ -18,4 +20,30 @@ def multiply_adds(model: keras.Model) -> int:
             total += multiply_adds(layer)
         elif (kernel := getattr(layer, "kernel", None)) is not None:
             total += math.prod(kernel.shape) * math.prod(layer.output.shape[1:-1])
+        elif inside := [inner for inner in inner_layers(layer) if getattr(inner, "kernel", None) is not None]:
+            total += _inside(layer, inside)
     return total
+
+
+def _inside(layer: keras.layers.Layer, inside: list[keras.layers.Layer]) -> int:
+    """Multiply-adds of the layers inside one of KerasHub's: it is called once, and they tell the shapes they give."""
+    counts = []
+
+    def listen(inner: keras.layers.Layer) -> None:
+        call = inner.call
+
+        def counting(*args, **kwargs):
+            outputs = call(*args, **kwargs)
+            counts.append((id(inner), math.prod(inner.kernel.shape) * math.prod(outputs.shape[1:-1])))
+            return outputs
+
+        inner.call = counting
+
+    for inner in inside:
+        listen(inner)
+    try:
+        layer(keras.ops.zeros((1, *layer.input.shape[1:])), training=False)
+    finally:
+        for inner in inside:
+            del inner.call
+    return sum(dict(counts).values())

@@ -1,5 +1,6 @@
 """Pretrained weights: found or downloaded, proved, and loaded into the model they belong to."""
 
+import hashlib
 import math
 import re
 from collections import Counter
@@ -14,16 +15,13 @@ from kit.config import STARTER, STARTER_SETTINGS
 from kit.data.download import DownloadError, fetch
 from kit.errors import WeightsError
 from kit.files import sha256_file, storage_errors
+from kit.model.catalog import RECIPES, Published, find, is_hub
 
 if TYPE_CHECKING:
     import h5py
     import keras
 
-# Source: keras/src/applications/mobilenet_v2.py, BASE_WEIGHT_PATH and below (Keras 3.15); tests compare.
-ADDRESS = "https://storage.googleapis.com/tensorflow/keras-applications/mobilenet_v2/"
-SIZES = (96, 128, 160, 192, 224)
-# Bytes of the files whose size has been seen, by (alpha, size).
-FILE_BYTES = {(1.0, 224): 9_406_464}
+MOBILENET_V2 = RECIPES["mobilenet_v2"]
 # Numbers in MobileNetV2 without its top, moving statistics included, by alpha; they tell of which alpha a file is.
 NUMBERS = {0.35: 410_208, 0.5: 706_224, 0.75: 1_382_064, 1.0: 2_257_984, 1.3: 3_766_048, 1.4: 4_363_712}
 # Weights that have a name instead of a file; docs/starter-weights.md says where the kit's own come from.
@@ -53,26 +51,39 @@ class Weights:
             raise ValueError(f"weights are a file with its SHA-256, or `none` without; received {self}")
 
 
-def resolve(weights: str, alpha: float, image_size: int) -> Weights:
+def resolve(weights: str, alpha: float, image_size: int, backbone: str = MOBILENET_V2.name) -> Weights:
     """Finds the weights asked for, downloading Keras's own where they are not there yet, and checks the file.
 
     Args:
-        weights: `imagenet`, `starter` (the kit's own, of alpha 0.35, for images of any size), `none`, or a weights
-            file: .weights.h5 (Keras 3) or .h5 (Keras 2, by layer).
-        alpha: Width multiplier of the MobileNetV2 that is to have them.
-        image_size: Side of the images in pixels. There are files for 96, 128, 160, 192 and 224; any other size takes
-            the one for 224, as Keras does.
+        weights: `imagenet`, `starter` (the kit's own for MobileNetV2, of alpha 0.35, for images of any size), `none`,
+            or a weights file: .weights.h5 (Keras 3) or .h5 (Keras 2, by layer).
+        alpha: Width multiplier of the backbone that is to have them.
+        image_size: Side of the images in pixels. For MobileNetV2 there are files for 96, 128, 160, 192 and 224; any
+            other size takes the one for 224, as Keras does.
+        backbone: Name of the backbone; that of a KerasHub preset has `imagenet` mean the preset's own weights.
 
     Raises:
+        ConfigError: If there is no such backbone, or none of that width.
         WeightsError: If there is no such file, it cannot be downloaded, or it is damaged or of another alpha.
     """
+    if is_hub(backbone):
+        from kit.model.hub import resolve_preset
+
+        found = resolve_preset(backbone, alpha)
+        if weights == "imagenet":
+            return Weights("preset", found, sha256_file(found))
+    else:
+        recipe = find(backbone)
+        recipe.require_alpha(alpha)
     if weights == "none":
         return Weights("none", None, "")
     if weights == "imagenet":
-        path = _imagenet(alpha, image_size if image_size in SIZES else 224)
+        published = recipe.imagenet(alpha, image_size)
+        path = _imagenet(recipe.builder, published, alpha)
         return Weights("imagenet", path, sha256_file(path))
-    path = _starter(alpha) if weights == STARTER else _local(weights)
-    _require_alpha(path, alpha)
+    path = _starter(backbone, alpha) if weights == STARTER else _local(weights)
+    if backbone == MOBILENET_V2.name:
+        _require_alpha(path, alpha)
     return Weights(STARTER if weights == STARTER else path.name, path, sha256_file(path))
 
 
@@ -93,57 +104,68 @@ def load_into(backbone: "keras.Model", weights: Weights) -> None:
     with _opened(path) as file:
         saved = _saved_layers(path, file)
         # A Keras 2 file is read in order, as Keras does: its layers may have been named otherwise.
-        names = _names_in_keras3(backbone) if _is_keras3(file) else _names_in_order(layers, saved)
+        names = _names_in_keras3(backbone.layers) if _is_keras3(file) else _names_in_order(layers, saved)
+        held = {layer.name: [array for name in names.get(layer.name, ()) for array in saved.get(name, ())]
+                for layer in layers}  # fmt: skip
         for layer in layers:
-            _require_shapes(path, layer, saved.get(names.get(layer.name, ""), []))
-        if len(saved) > len(layers):
-            extra = next(name for name in saved if name not in {names[layer.name] for layer in layers})
+            _require_shapes(path, layer, held[layer.name])
+        known = {name for layer in layers for name in names.get(layer.name, ())}
+        if extra := next((name for name in saved if name not in known), None):
             raise _misfit(path, f"it holds {len(saved)} layers, the model has {len(layers)}; one too many is {extra}")
-        values = [(layer, [_finite(path, layer, array) for array in saved[names[layer.name]]]) for layer in layers]
+        values = [(layer, [_finite(path, layer, array) for array in held[layer.name]]) for layer in layers]
     for layer, arrays in values:
         layer.set_weights(arrays)
 
 
 def imagenet_file(alpha: float, size: int) -> Path:
     """Where Keras keeps its ImageNet weights for MobileNetV2 without top, whether they are there or not."""
-    return keras_home() / "models" / f"mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{float(alpha)}_{size}_no_top.h5"
+    return _place(MOBILENET_V2.imagenet(alpha, size))
 
 
 def imagenet_fault(alpha: float, size: int) -> str | None:
-    """What is wrong with Keras's ImageNet weights as they lie on this machine; None if nothing."""
-    path = imagenet_file(alpha, size)
+    """What is wrong with Keras's ImageNet weights for MobileNetV2 as they lie on this machine; None if nothing."""
+    published = MOBILENET_V2.imagenet(alpha, size)
+    path = _place(published)
     if not path.is_file():
         return f"There is no {path}."
     try:
-        _proved(path, alpha, FILE_BYTES.get((alpha, size)))
+        _prove(path, published, alpha)
     except WeightsError as error:
         return error.what
     return None
 
 
-def offline_ways(path: Path) -> str:
-    """What to do where Keras's file `path` cannot be downloaded."""
+def offline_ways(published: Published) -> str:
+    """What to do where a file of Keras's cannot be downloaded."""
+    path = _place(published)
     return (
-        f"Three ways on: download {ADDRESS}{path.name} elsewhere, or copy it from another machine's Keras folder, and "
-        f"put it into {path.parent}; use --weights FILE with weights you have; or use --weights {STARTER}, the small "
-        "network that comes with the kit (less accurate; docs/starter-weights.md)."
+        f"Three ways on: download {published.address}{path.name} elsewhere, or copy it from another machine's Keras "
+        f"folder, and put it into {path.parent}; use --weights FILE with weights you have; or use --weights {STARTER}, "
+        "the small network that comes with the kit (less accurate; docs/starter-weights.md)."
     )
 
 
-def _starter(alpha: float) -> Path:
+def _starter(backbone: str, alpha: float) -> Path:
     wanted = STARTER_SETTINGS["model.alpha"]
-    if alpha != wanted:
-        raise WeightsError(f"The starter weights are of alpha {wanted}, not of alpha {alpha}.")
+    if backbone != MOBILENET_V2.name or alpha != wanted:
+        raise WeightsError(
+            f"The starter weights are of {MOBILENET_V2.name} with alpha {wanted}, not of {backbone} with alpha {alpha}."
+        )
     if not STARTER_FILE.is_file():
         raise WeightsError(f"The kit's own weights are missing: there is no {STARTER_FILE}.", "Install the kit again.")
     return STARTER_FILE
 
 
-def _imagenet(alpha: float, size: int) -> Path:
-    path, expected = imagenet_file(alpha, size), FILE_BYTES.get((alpha, size))
+def _place(published: Published) -> Path:
+    return keras_home() / "models" / published.file
+
+
+def _imagenet(network: str, published: Published, alpha: float) -> Path:
+    """The published file on this machine, downloaded where it is not there yet, and proved."""
+    path = _place(published)
     if path.is_file():
         try:
-            return _proved(path, alpha, expected)
+            _prove(path, published, alpha)
         except WeightsError as error:
             aside = path.with_name(path.name + ".damaged")
             with storage_errors(path):
@@ -151,27 +173,37 @@ def _imagenet(alpha: float, size: int) -> Path:
             raise WeightsError(
                 error.what, f"It was renamed to {aside.name}; run again to download it anew, or use --weights FILE."
             ) from None
+        return path
     try:
-        fetch(ADDRESS + path.name, path, size=expected, label="MobileNetV2 ImageNet weights")
+        fetch(published.address + published.file, path, size=published.size, label=f"{network} ImageNet weights")
     except DownloadError as error:
         raise WeightsError(
             f"The ImageNet weights {path.name} are not in {path.parent}, and {error.what}",
-            offline_ways(path),
+            offline_ways(published),
         ) from error
     try:
-        return _proved(path, alpha, expected)
+        _prove(path, published, alpha)
     except WeightsError:
         path.unlink()
         raise
-
-
-def _proved(path: Path, alpha: float, size: int | None) -> Path:
-    """The path, if the file has the size and the structure that it should have."""
-    found = path.stat().st_size
-    if size is not None and found != size:
-        raise WeightsError(f"The weights file {path} is damaged: it has {found:,} bytes, not {size:,}.")
-    _require_alpha(path, alpha)
     return path
+
+
+def _prove(path: Path, published: Published, alpha: float) -> None:
+    """Raises WeightsError unless the file has the digest or, where Keras tells none, the structure it should have."""
+    found = path.stat().st_size
+    if published.size is not None and found != published.size:
+        raise WeightsError(f"The weights file {path} is damaged: it has {found:,} bytes, not {published.size:,}.")
+    if not published.digest:
+        _require_alpha(path, alpha)
+        return
+    kind = "md5" if len(published.digest) == 32 else "sha256"
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
+    if digest != published.digest:
+        raise WeightsError(
+            f"The weights file {path} is damaged: its {kind.upper()} is {digest}, not {published.digest}."
+        )
 
 
 def _local(weights: str) -> Path:
@@ -249,14 +281,23 @@ def _saved_layers(path: Path, file: "h5py.File") -> "dict[str, list[h5py.Dataset
 
 
 def _keras3_layers(file: "h5py.File") -> "dict[str, list[h5py.Dataset]]":
-    """`layers/NAME/vars/0`, `1`, ... (keras/src/saving/saving_lib.py, H5IOStore)."""
+    """`layers/NAME/vars/0`, `1`, ... (keras/src/saving/saving_lib.py, H5IOStore).
+
+    A layer inside a model inside the model, `layers/OUTER/layers/INNER/vars/0`, is called OUTER/INNER.
+    """
     saved = {}
-    for name in _plain_members(file["layers"]):
-        holder = file["layers"][name]
-        holder = holder["vars"] if "vars" in _plain_members(holder) else holder
-        numbers = sorted((number for number in _plain_members(holder) if number.isdecimal()), key=int)
-        if numbers:
-            saved[name] = [holder[number] for number in numbers]
+    waiting = [("", file["layers"])]
+    while waiting:
+        outer, group = waiting.pop()
+        for name in _plain_members(group):
+            holder = group[name]
+            inside = _plain_members(holder)
+            if "layers" in inside:
+                waiting.append((f"{outer}{name}/", holder["layers"]))
+            holder = holder["vars"] if "vars" in inside else holder
+            numbers = sorted((number for number in _plain_members(holder) if number.isdecimal()), key=int)
+            if numbers:
+                saved[f"{outer}{name}"] = [holder[number] for number in numbers]
     return saved
 
 
@@ -288,24 +329,27 @@ def _plain_members(group: "h5py.Group") -> list[str]:
     return [name for name in group if isinstance(group.get(name, getlink=True), h5py.HardLink)]
 
 
-def _names_in_keras3(backbone: "keras.Model") -> dict[str, str]:
-    """Layer name -> its name in a Keras 3 file: the class in snake case, numbered from the second one on.
+def _names_in_keras3(layers: list[Any], outer: str = "") -> dict[str, list[str]]:
+    """Layer name -> the names in a Keras 3 file of the layer and all inside it, in the order of its weights.
 
+    A layer is called there by its class in snake case, numbered from the second one on.
     Source: _load_container_state in keras/src/saving/saving_lib.py and to_snake_case in keras/src/utils/naming.py.
     """
     seen: Counter[str] = Counter()
     names = {}
-    for layer in backbone.layers:
+    for layer in layers:
         kind = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", type(layer).__name__))
         kind = re.sub(r"([a-z])([A-Z])", r"\1_\2", kind).lower()
-        names[layer.name] = f"{kind}_{seen[kind]}" if seen[kind] else kind
+        own = f"{outer}{kind}_{seen[kind]}" if seen[kind] else f"{outer}{kind}"
         seen[kind] += 1
+        inside = _names_in_keras3(getattr(layer, "layers", []), f"{own}/")
+        names[layer.name] = [own, *(name for inner in inside.values() for name in inner)]
     return names
 
 
-def _names_in_order(layers: list[Any], saved: "dict[str, list[h5py.Dataset]]") -> dict[str, str]:
+def _names_in_order(layers: list[Any], saved: "dict[str, list[h5py.Dataset]]") -> dict[str, list[str]]:
     """Layer name -> its name in a Keras 2 file: the first that has weights is the first there, and so on."""
-    return {layer.name: name for layer, name in zip(layers, saved, strict=False)}
+    return {layer.name: [name] for layer, name in zip(layers, saved, strict=False)}
 
 
 def _require_shapes(path: Path, layer: Any, arrays: "list[h5py.Dataset]") -> None:

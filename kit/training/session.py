@@ -14,10 +14,12 @@ from kit.config import RunConfig
 from kit.data.batches import TrainingSet
 from kit.data.dataset import Dataset
 from kit.files import fingerprint
-from kit.model.backbones import Cut, mobilenet_v2
+from kit.model.backbones import Cut, build_backbone
+from kit.model.catalog import is_hub
 from kit.model.classifier import Classifier
 from kit.model.cost import multiply_adds
 from kit.model.head import build_head
+from kit.model.hub import load_hub_weights
 from kit.model.kernels import choose
 from kit.model.weights import Weights, load_into
 from kit.store import Rows
@@ -38,8 +40,12 @@ def build_classifier(config: RunConfig, classes: int, weights: Weights) -> Class
     Raises:
         WeightsError: If the weights do not fit.
     """
-    backbone = mobilenet_v2(config.data.image_size, config.model.alpha)
-    load_into(backbone.model, weights)
+    keras.utils.set_random_seed(config.seed)  # seeds of layers that drop at random, whatever was drawn before
+    backbone = build_backbone(config.model.backbone, config.data.image_size, config.model.alpha)
+    if is_hub(config.model.backbone):
+        load_hub_weights(backbone.model, weights)
+    else:
+        load_into(backbone.model, weights)
     width = backbone.model.output.shape[-1]
     head = build_head(width, classes, config.model.head_units, config.model.dropout, config.seed)
     kernels = choose(config.model.kernels, keras.backend.backend(), backend.device())
@@ -206,7 +212,10 @@ class Session:
             phases.append(
                 {"name": phase.name, "unfreeze_depth": phase.depth, "cut": cut.name, "trained_parameters": trained}
             )
-        return {**self.size(), "kernels": self.classifier.kernels, "phases": phases}
+        blocks = [cut.name for cut in self.classifier.backbone.cuts[:0:-1]]
+        blocks = ["stem", *blocks[1:]]  # the deepest cut is called `all`
+        network = {"backbone": self.config.model.backbone, "blocks": blocks, "kernels": self.classifier.kernels}
+        return {**self.size(), **network, "phases": phases}
 
     def size(self) -> dict[str, int]:
         """How large the whole network is: parameters, and multiply-adds of one photo."""

@@ -1,4 +1,4 @@
-"""MobileNetV2's cut points: where they lie and what they are called."""
+"""Backbones: where each can be cut, what its blocks are called, and what it expects of pixels."""
 
 import keras
 import numpy as np
@@ -6,7 +6,10 @@ import pytest
 
 from kit import backend
 from kit.errors import ConfigError
-from kit.model.backbones import BLOCKS, STEM_DEPTH, mobilenet_v2, mobilenet_v2_cuts
+from kit.model.backbones import Backbone, build_backbone, mobilenet_v2
+from kit.model.catalog import RECIPES, find
+from kit.model.cost import multiply_adds
+from kit.model.graph import gateways
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +40,8 @@ def test_a_depth_names_the_block_that_begins_above_it(backbone, depth, name, lay
 
 
 def test_the_cuts_lie_in_order_from_the_top_to_the_pixels(backbone):
-    assert [cut.depth for cut in backbone.cuts] == list(range(STEM_DEPTH + 1)) == list(range(20))
-    assert [cut.name for cut in backbone.cuts[2:18]] == [f"block_{number}" for number in range(BLOCKS - 1, 0, -1)]
+    assert [cut.depth for cut in backbone.cuts] == list(range(20))
+    assert [cut.name for cut in backbone.cuts[2:18]] == [f"block_{number}" for number in range(16, 0, -1)]
     places = [layer.name for layer in backbone.model.layers]
     found = [places.index(cut.layer) for cut in backbone.cuts if cut.layer]
     assert found == sorted(found, reverse=True)
@@ -51,25 +54,6 @@ def test_a_depth_that_does_not_exist_is_refused(backbone, depth):
         backbone.cut(depth)
 
 
-def test_everything_above_a_cut_depends_on_its_tensor_alone(backbone):
-    """A cut carries everything: no layer above it reads anything below it but the cut itself."""
-    model = backbone.model
-    for cut in backbone.cuts[1:-1]:
-        above = {layer.name for layer in keras.Model(model.get_layer(cut.layer).output, model.output).layers}
-        below = {layer.name for layer in keras.Model(model.input, model.get_layer(cut.layer).output).layers}
-        names = {layer.name for layer in model.layers}
-        inputs = {layer.name for layer in model.layers if isinstance(layer, keras.layers.InputLayer)}
-        assert (above & names) | below == names
-        assert above & below <= inputs | {cut.layer}
-
-
-def test_names_follow_the_layers_that_are_there():
-    """Where a block has an addition, the cut lies behind it."""
-    cuts = mobilenet_v2_cuts({"block_15_add", "block_3_add"})
-    assert cuts[2].layer == "block_15_add"
-    assert cuts[3].layer == "block_14_project_BN"
-
-
 @pytest.mark.parametrize(("size", "alpha", "side", "channels"), [(96, 0.5, 3, 1280), (64, 1.4, 2, 1792)])
 def test_other_sizes_and_alphas(size, alpha, side, channels):
     backend.start()
@@ -79,7 +63,113 @@ def test_other_sizes_and_alphas(size, alpha, side, channels):
     assert [cut.name for cut in backbone.cuts][:3] == ["pooled", "Conv_1", "block_16"]
 
 
-def test_preprocessing_is_that_of_keras_applications(backbone):
-    values = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, axis=-1)
-    expected = keras.applications.mobilenet_v2.preprocess_input(values.astype(np.float32))
-    np.testing.assert_allclose(keras.ops.convert_to_numpy(backbone.preprocessing(values)), expected, atol=1e-6)
+# === Every backbone of the catalog ===
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_drawing():
+    """Weights of zeros: here only shapes count, and drawing random numbers takes a minute."""
+    with pytest.MonkeyPatch.context() as patch:
+        for kind in (keras.initializers.VarianceScaling, keras.initializers.TruncatedNormal):
+            patch.setattr(kind, "__call__", lambda self, shape, dtype=None: np.zeros(shape, "float32"))
+        yield
+
+
+@pytest.fixture(scope="module", params=RECIPES)
+def named(request) -> tuple[str, Backbone]:
+    """Each backbone at the size its authors count multiply-adds at."""
+    backend.start()
+    return request.param, build_backbone(request.param, 224)
+
+
+# name -> number of blocks above the stem, the top ones, and multiply-adds of the convolutions [the papers' figures]
+KNOWN = {
+    "mobilenet_v2": (18, ["Conv_1", "block_16"], 0.30e9),
+    "mobilenet_v3_small": (12, ["conv_1", "expanded_conv_10"], 0.055e9),
+    "mobilenet_v3_large": (16, ["conv_1", "expanded_conv_14"], 0.215e9),
+    "efficientnet_v2_b0": (22, ["top", "block6h"], 0.72e9),
+    "resnet50": (16, ["conv5_block3", "conv5_block2"], 3.86e9),
+    "resnet50_v2": (16, ["conv5_block3", "conv5_block2"], 3.48e9),
+    "convnext_tiny": (21, ["convnext_tiny_stage_3_block_2", "convnext_tiny_stage_3_block_1"], 4.46e9),
+    "densenet121": (61, ["conv5_block16", "conv5_block15"], 2.83e9),
+}
+
+
+def test_each_backbone_has_its_blocks_and_its_cost(named):
+    name, backbone = named
+    blocks, top, cost = KNOWN[name]
+    assert [cut.name for cut in backbone.cuts] == ["pooled", *top, *(cut.name for cut in backbone.cuts[3:-1]), "all"]
+    assert len(backbone.cuts) == blocks + 2
+    assert abs(multiply_adds(backbone.model) / cost - 1) < 0.01
+
+
+def test_everything_above_a_cut_depends_on_its_tensor_alone(named):
+    """Shown without the finder: with the cut's tensor as their input, the operations above reach no other input."""
+    _, backbone = named
+    model = backbone.model
+    names = [one.name for one in model.operations]
+    places = [names.index(cut.layer) for cut in backbone.cuts[1:-1]]
+    assert places == sorted(places, reverse=True)
+    for cut, place in zip(backbone.cuts[1:-1], places, strict=True):
+        tail = keras.Model(model.operations[place].output, model.output)  # raises where another input is needed
+        above = {one.name for one in tail.operations if not isinstance(one, keras.layers.InputLayer)}
+        assert above == set(names[place + 1 :]), cut.name
+
+
+def test_the_finder_knows_the_cuts_of_mobilenet_and_no_inside_of_a_block(backbone):
+    found = [one.name for one in gateways(backbone.model)]
+    assert {cut.layer for cut in backbone.cuts if cut.layer} <= set(found)
+    assert not {"block_15_expand", "block_15_depthwise_relu", "block_15_project_BN"} & set(
+        found
+    )  # the shortcut goes by
+    assert {"block_16_expand", "block_16_depthwise_relu"} <= set(found)  # block 16 has none
+
+
+def test_a_graph_with_two_ends_open_has_no_gateway_between():
+    x = keras.Input((4,))
+    left, right = keras.layers.Dense(3, name="left")(x), keras.layers.Dense(3, name="right")(x)
+    joined = keras.layers.Add(name="joined")([left, right])
+    model = keras.Model(x, keras.layers.Dense(2, name="last")(joined))
+    assert [one.name for one in gateways(model)] == [model.layers[0].name, "joined", "last"]
+
+
+def test_preprocessing_is_that_of_keras_applications(named):
+    """What the network itself would do to the pixels, or the function beside it."""
+    name, backbone = named
+    recipe = find(name)
+    values = np.random.default_rng(0).integers(0, 256, (1, 16, 16, 3), dtype=np.uint8)
+    found = keras.ops.convert_to_numpy(backbone.preprocessing(values))
+    if recipe.inner_preprocessing:
+        whole = getattr(keras.applications, recipe.builder)(input_shape=(32, 32, 3), include_top=False, weights=None)
+        expected = values
+        for layer in whole.layers[1:]:
+            if not isinstance(layer, keras.layers.Rescaling | keras.layers.Normalization) and layer.weights:
+                break
+            expected = keras.ops.convert_to_numpy(layer(expected))
+    else:
+        module = {"mobilenet_v2": "mobilenet_v2", "resnet50": "resnet", "resnet50_v2": "resnet_v2"}.get(
+            name, "densenet"
+        )
+        expected = getattr(keras.applications, module).preprocess_input(values.astype(np.float32))
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+# === Names ===
+
+
+@pytest.mark.parametrize("name", ["EfficientNetV2B0", "efficientnet_v2_b0", "efficientnet-v2-b0"])
+def test_capitals_and_dashes_do_not_matter(name):
+    assert find(name).name == "efficientnet_v2_b0"
+
+
+def test_an_unknown_backbone_is_refused_and_the_nearest_named():
+    with pytest.raises(ConfigError, match="The nearest is resnet50") as caught:
+        build_backbone("resnet52", 32)
+    assert all(name in caught.value.what for name in RECIPES)
+
+
+def test_a_width_that_a_backbone_has_not_is_refused():
+    with pytest.raises(ConfigError, match=r"one of 0.75, 1.0 for the backbone mobilenet_v3_small, not 1.4"):
+        build_backbone("mobilenet_v3_small", 32, 1.4)
+    with pytest.raises(ConfigError, match=r"one of 1.0 for the backbone resnet50, not 0.5"):
+        build_backbone("ResNet50", 32, 0.5)

@@ -17,7 +17,7 @@ from reports.findings import FindingGroup
 from reports.headline import HeadlineFacts, headline, headline_facts
 from reports.learning import CurvePoint, Doubt, LearningFacts, learning_facts
 from reports.predictions import PredictionsFacts, Verdict, pair_verdicts, predictions_facts
-from reports.provenance import MOBILENET_V2, PhaseFacts, ProvenanceFacts, network_section, provenance_facts
+from reports.provenance import PhaseFacts, ProvenanceFacts, network_section, provenance_facts
 from reports.sizes import Sizes
 from reports.trials.facts import TrialPoint, coordinates, trials_facts
 from search.records import StudyRecord, TrialRecord
@@ -273,6 +273,8 @@ def test_provenance():
         "stages": {"audit": {"seconds": 1.5, "peak_memory_bytes": None}, "saving": {"seconds": 0.5}},
         "network": {
             "parameters": 200,
+            "backbone": "tiny",
+            "blocks": ["stem", "block1"],
             "kernels": "own",
             "phases": [{"name": "head", "unfreeze_depth": 0, "cut": "pooled", "trained_parameters": 50}],
         },
@@ -280,8 +282,8 @@ def test_provenance():
     assert provenance_facts(manifest, "my run") == ProvenanceFacts(
         parameters=200,
         multiply_adds=None,
-        backbone="mobilenet_v2",
-        blocks=MOBILENET_V2,
+        backbone="tiny",
+        blocks=("stem", "block1"),
         phases=(PhaseFacts("head", 0, "pooled", 50, 0.25),),
         environment=(("backend", "jax"),),
         origin=(
@@ -296,6 +298,15 @@ def test_provenance():
         command="transferkit train --config 'my run/config.toml' --out again",
     )
     assert provenance_facts({"status": "running"}, "r").parameters is None
+
+
+def test_the_blocks_that_a_phase_trained_are_marked():
+    phases = [{"name": "tail", "unfreeze_depth": 2, "cut": "b", "trained_parameters": 50}]
+    blocks = ["stem", "a", "b", "c"]
+    facts = provenance_facts({"network": {"parameters": 100, "blocks": blocks, "phases": phases}}, "r")
+    (chart, _) = network_section(facts).blocks
+    assert chart.parts == (*blocks, "head")
+    assert [marked for _, marked, _ in chart.phases] == [(False, False, True, True, True)]
 
 
 def test_any_backbone_is_drawn_by_its_own_blocks():

@@ -50,9 +50,9 @@ def open_session(config: RunConfig, dataset: Dataset | None = None) -> tuple[Dat
     """Photos and a network as `kit.experiment` makes them; the small random network is made lively."""
     backend.start(config.backend, config.threads, config.seed)
     dataset = dataset or load_dataset(config)
-    weights = resolve(config.model.weights, config.model.alpha, config.data.image_size)
+    weights = resolve(config.model.weights, config.model.alpha, config.data.image_size, config.model.backbone)
     session = Session(config, build_classifier(config, len(dataset.classes), weights))
-    if config.model.weights == "none" and config.model.alpha == ALPHA:
+    if config.model.weights == "none" and (config.model.alpha, config.model.backbone) != (1.0, "mobilenet_v2"):
         lively(session.classifier.backbone)
     return dataset, session
 

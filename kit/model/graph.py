@@ -1,0 +1,99 @@
+"""The graph of a functional model: where one tensor carries everything, and how its layers group into blocks.
+
+A model is a graph of operations. An operation is a gateway if every path from the input to the output passes through
+it (it dominates the output): there, and only there, can the network be cut into a trunk and a tail joined by a single
+tensor. Nothing here knows any particular network.
+"""
+
+import re
+from typing import Any
+
+import keras
+
+
+def gateways(model: keras.Model) -> list[Any]:
+    """The operations whose single output carries everything, from the input to the output, both included.
+
+    Operations are walked from the input up. Each sends its output to its readers; a gateway is one that leaves no
+    earlier output still to be read.
+
+    Args:
+        model: A functional model with one input and one output.
+    """
+    ordered = model.operations  # Keras lists each after all that it reads
+    last_read = {id(one): place for place, one in enumerate(ordered)}
+    for place, one in enumerate(ordered):
+        for source in sources(one):
+            last_read[id(source)] = place
+    found, open_until = [], 0
+    for place, one in enumerate(ordered):
+        if open_until <= place and len(keras.tree.flatten(one.output)) == 1:
+            found.append(one)
+        open_until = max(open_until, last_read[id(one)])
+    return found
+
+
+def sources(operation: Any) -> list[Any]:
+    """The operations that an operation reads; none for an input."""
+    if isinstance(operation, keras.layers.InputLayer):
+        return []
+    return [tensor._keras_history.operation for tensor in keras.tree.flatten(operation.input)]
+
+
+def block_starts(model: keras.Model, pattern: str) -> list[tuple[str, str]]:
+    """Where the blocks of a network begin.
+
+    A block is called what `pattern` matches at the beginning of its layers' names; a layer that does not match belongs
+    to the block before it, and those before the first block are the stem.
+
+    Args:
+        model: A functional model with one input and one output.
+        pattern: Regular expression.
+
+    Returns:
+        From the input up: the block's name, and that of the last gateway below the block's first operation. A block
+        that no gateway separates from the one before, or from the input, counts as one with it.
+    """
+    passed = {id(one) for one in gateways(model)}
+    starts: list[tuple[str, str]] = []
+    seen: set[str] = set()
+    first = gateway = model.operations[0].name
+    for one in model.operations:
+        match = re.match(pattern, one.name)
+        if match and match[0] not in seen:
+            seen.add(match[0])
+            if gateway not in {first, *(below for _, below in starts)}:
+                starts.append((match[0], gateway))
+        if id(one) in passed:
+            gateway = one.name
+    return starts
+
+
+def output_of(model: keras.Model, name: str) -> keras.KerasTensor:
+    """What the operation of a name gives."""
+    return next(one for one in model.operations if one.name == name).output
+
+
+def inner_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """A layer and all layers inside it, however deep: models hold layers, and so do layers of KerasHub."""
+    return list(layer._flatten_layers(include_self=True, recursive=True))
+
+
+def structure(layer: Any) -> Any:
+    """What a layer or model computes, weights aside, ready for JSON: settings and connections, without any name.
+
+    Args:
+        layer: Of any kind; of a functional model, the inside is told.
+    """
+    if isinstance(layer, keras.Sequential):
+        return [structure(inner) for inner in layer.layers]
+    if not isinstance(layer, keras.Model):
+        return [type(layer).__name__, _nameless(keras.saving.serialize_keras_object(layer)["config"])]
+    places = {id(one): place for place, one in enumerate(layer.operations)}
+    return [[structure(one), [places[id(source)] for source in sources(one)]] for one in layer.operations]
+
+
+def _nameless(config: Any) -> Any:
+    if isinstance(config, dict):
+        return {key: _nameless(value) for key, value in config.items() if key not in ("name", "trainable", "seed")}
+    return [_nameless(one) for one in config] if isinstance(config, list | tuple) else config

@@ -1,0 +1,176 @@
+"""Any image backbone of KerasHub: a preset in, a backbone of the kit out.
+
+keras_hub is imported lazily, and only to build: it brings TensorFlow with it, whatever the backend. The network is
+taken out of its KerasHub class, so that a saved model needs keras_hub only where the network has layers of KerasHub's
+own (`loading.HUB_CLASSES`). A preset may come from someone else: its files are looked at before KerasHub reads them.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kit.errors import BackendError, ConfigError, StorageError, UserError, WeightsError
+from kit.model.catalog import HUB, HUB_BLOCKS, Pixels
+from kit.model.loading import named, require_classes, require_plain_weights
+
+if TYPE_CHECKING:
+    import keras
+
+    from kit.model.backbones import Backbone
+    from kit.model.weights import Weights
+
+CONFIG, CONVERTER, WEIGHTS = "config.json", "image_converter.json", "model.weights.h5"
+_INSTALL = "Run `pip install 'transferkit[hub]'`."
+
+
+def resolve_preset(name: str, alpha: float) -> Path:
+    """The weights file of a preset, downloaded where it is an address.
+
+    Args:
+        name: `hub:` and a folder, or an address that KerasHub knows.
+        alpha: Must be 1: a preset has the width it has.
+
+    Raises:
+        UserError: If there is no such preset, or it cannot be had.
+    """
+    if alpha != 1:
+        raise ConfigError(f"model.alpha must be 1.0 for the backbone {name}, not {alpha}.")
+    return _file(_preset(name), WEIGHTS)
+
+
+def hub_backbone(name: str, image_size: int, alpha: float) -> "Backbone":
+    """A KerasHub backbone with random weights.
+
+    Args:
+        name: `hub:` and a folder, or an address that KerasHub knows.
+        image_size: Side of the square input, in pixels.
+        alpha: Must be 1.
+
+    Raises:
+        UserError: If there is no such preset, KerasHub is missing, or the backbone is none that the kit can train.
+    """
+    import keras
+
+    from kit.model.backbones import Backbone, find_cuts, preprocessing_layer
+
+    resolve_preset(name, alpha)
+    preset = _preset(name)
+    _require_harmless(preset, CONFIG)
+    _require_harmless(preset, CONVERTER)
+    hub = _keras_hub()
+    with _told(preset):
+        found = hub.models.Backbone.from_preset(preset, load_weights=False, dtype="float32")
+        converter = hub.layers.ImageConverter.from_preset(preset)
+    if not all(isinstance(one, keras.KerasTensor) for one in (found.input, found.output)) or found.output.ndim != 4:
+        raise ConfigError(
+            f"{type(found).__name__} of {preset} does not give feature maps (height, width, channels).",
+            "Convolutional backbones do; choose one of those.",
+        )
+    plain = keras.Model(found.input, found.output, name=found.name)
+    require_classes(Path(preset), keras.saving.serialize_keras_object(plain), hub=True)
+    model = _of_size(plain, image_size)
+    cuts = find_cuts(model, HUB_BLOCKS)
+    if len(cuts) == 2:
+        raise ConfigError(f"{type(found).__name__} of {preset} has no blocks that the kit knows how to cut between.")
+    return Backbone(model, preprocessing_layer(_pixels(converter)), cuts)
+
+
+def load_hub_weights(model: "keras.Model", weights: "Weights") -> None:
+    """Gives a KerasHub network the weights of a file, as Keras reads them.
+
+    Raises:
+        WeightsError: If the file does not fit.
+    """
+    if weights.path is None:
+        return
+    try:
+        require_plain_weights(weights.path, weights.path, weights.path.stat().st_size)
+        model.load_weights(weights.path)
+    except StorageError as error:
+        raise WeightsError(error.what, error.hint) from error
+    except (ValueError, OSError, KeyError) as error:
+        first = str(error).splitlines()[0].rstrip(".")
+        raise WeightsError(f"The weights file {weights.path} does not fit the preset: {first}.") from error
+
+
+def _preset(name: str) -> str:
+    return name.removeprefix(HUB)
+
+
+def _file(preset: str, file: str) -> Path:
+    """A file of a preset, on this machine."""
+    folder = Path(preset).expanduser()
+    if folder.is_dir():
+        if not (folder / file).is_file():
+            raise ConfigError(f"{folder} is not a preset of KerasHub: it has no {file}.", _wanted(file))
+        return folder / file
+    if preset.startswith((".", "/", "~")) or not preset:
+        raise ConfigError(f"There is no preset folder {preset!r}.", f"Name it after {HUB}, or a preset of KerasHub.")
+    _keras_hub()
+    from keras_hub.src.utils.preset_utils import get_file
+
+    with _told(preset):
+        return Path(get_file(preset, file))
+
+
+def _wanted(file: str) -> str:
+    if file == CONVERTER:
+        return "It says what pixels the network expects: write it with ImageConverter(...).save_to_preset(folder)."
+    return "A preset is what save_to_preset(folder) of a KerasHub backbone writes."
+
+
+@contextmanager
+def _told(preset: str) -> Iterator[None]:
+    """Whatever KerasHub raises, as one message."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # network, credentials, versions: KerasHub and its downloaders raise many kinds
+        first = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+        raise ConfigError(
+            f"The KerasHub preset {preset!r} cannot be had: {first}.",
+            "Without a network, download the preset elsewhere and name its folder: --backbone hub:FOLDER.",
+        ) from error
+
+
+def _require_harmless(preset: str, file: str) -> None:
+    """Refuses a preset that names anything but layers of Keras and KerasHub, or functions."""
+    path = _file(preset, file)
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}.") from error
+    for module, name, _ in named(path, config):
+        if (module or "").partition(".")[0] not in ("keras", "keras_hub") or "Lambda" in name or name == "function":
+            raise ConfigError(f"{path} is refused: it holds {module}.{name}, which no preset of KerasHub does.")
+
+
+def _keras_hub() -> Any:
+    try:
+        import keras_hub
+    except ImportError as error:
+        raise BackendError(f"KerasHub is not installed: {error}.", _INSTALL) from error
+    return keras_hub
+
+
+def _of_size(model: "keras.Model", size: int) -> "keras.Model":
+    """The same network for square inputs of one size: most presets leave the size open, and stores cannot."""
+    import keras
+
+    config = model.get_config()
+    config["layers"][0]["config"]["batch_shape"] = (None, size, size, 3)
+    return keras.Model.from_config(config)
+
+
+def _pixels(converter: Any) -> Pixels:
+    scale, offset = (_numbers(value, default) for value, default in ((converter.scale, 1.0), (converter.offset, 0.0)))
+    return Pixels(scale, offset)
+
+
+def _numbers(value: Any, default: float) -> float | tuple[float, ...]:
+    if value is None:
+        return default
+    return tuple(map(float, value)) if hasattr(value, "__len__") else float(value)
