@@ -43,8 +43,7 @@ def export(
 def _lines(done: "Export") -> list[str]:
     """The original and the export side by side, and where the export lies."""
     record, gate = done.record, done.record["gate"]
-    latency = record["latency_ms"]
-    original = record["original"]
+    latency, original = record["latency_ms"], record["original"]
     rows = [
         ("", "original", record["format"]),
         ("runtime", original["runtime"], record["runtime"]),

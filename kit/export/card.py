@@ -115,8 +115,8 @@ def _summary(manifest: dict[str, Any], metrics: dict[str, Any], record: dict[str
         split, scores = scored
         low, high = scores["accuracy_interval"]
         text += (
-            f"On {scores['n']:,} {split} photos, which no weight was fitted to, it is right on {scores['accuracy']:.1%} "
-            f"(95% interval {low:.1%} to {high:.1%}). "
+            f"On {scores['n']:,} {split} photos, which no weight was fitted to, it is right on "
+            f"{scores['accuracy']:.1%} (95% interval {low:.1%} to {high:.1%}). "
         )
     return text + f"The model is {record['bytes'] / 2**20:.1f} MiB; this copy of it is for {record['runtime']}."
 
@@ -126,8 +126,9 @@ def _usage(run: RunFolder, chosen: Format) -> str:
     return (
         f"`pip install numpy pillow {chosen.packages}`, then, in this folder:\n\n"
         f"```python\n{example(run, chosen)}\n```\n\n"
-        f"It takes RGB pixels, uint8 (batch, {side}, {side}, 3), 0-255, any batch, and scales them by itself. Photos are "
-        f"turned as their EXIF says; {_RESIZED[resize].format(side=side)}. `preprocessing.json` says the same to a program."
+        f"It takes RGB pixels, uint8 (batch, {side}, {side}, 3), 0-255, any batch, and scales them by itself. Photos "
+        f"are turned as their EXIF says; {_RESIZED[resize].format(side=side)}. `preprocessing.json` says the same to a "
+        "program."
     )
 
 
@@ -215,8 +216,8 @@ def _parity(record: dict[str, Any]) -> str:
     ]
     return (
         f"{_table(('', 'the run', 'this export'), rows)}\n\nBefore it was handed over it was run on the "
-        f"{gate['photos']:,} {gate['split']} photos: {gate['agreement']:.1%} get the same class as from the run's model, "
-        f"and no probability is off by more than {gate['greatest_difference']:.1e} (allowed: {gate['tolerance']:.0e})."
+        f"{gate['photos']:,} {gate['split']} photos: {gate['agreement']:.1%} get the same class as from the run's "
+        f"model, and no probability is off by more than {gate['greatest_difference']:.1e} (allowed: {gate['tolerance']:.0e})."
     )
 
 

@@ -1,4 +1,4 @@
-"""The formats: what each needs, where its model lies, and how it is used. Adding one is a row here, a writer, a runtime."""
+"""The formats: what each needs, where its model lies, how it is used. A new one is a row here, a writer, a runtime."""
 
 from dataclasses import dataclass
 from importlib.util import find_spec

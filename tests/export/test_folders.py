@@ -41,10 +41,15 @@ def test_an_earlier_export_is_replaced(earlier, tmp_path):
 
 def test_a_failure_leaves_nothing_and_an_earlier_export_as_it_was(earlier, tmp_path):
     before = left_in(tmp_path)
-    for target in (earlier, tmp_path / "another"):
-        with pytest.raises(KeyboardInterrupt), replaced_folder(target) as folder:
+
+    def interrupted(target):
+        with replaced_folder(target) as folder:
             (folder / "model").write_text("half")
             raise KeyboardInterrupt
+
+    for target in (earlier, tmp_path / "another"):
+        with pytest.raises(KeyboardInterrupt):
+            interrupted(target)
     assert left_in(tmp_path) == before
 
 
@@ -62,10 +67,15 @@ def test_a_folder_that_holds_anything_else_is_refused(tmp_path, record):
 
 def test_something_put_there_meanwhile_is_kept(tmp_path):
     target = tmp_path / "out"
-    with pytest.raises(StorageError, match="holds more than an export"), replaced_folder(target) as folder:
-        (folder / "model").write_text("new")
-        target.mkdir()
-        (target / "letter.txt").write_text("mine")
+
+    def late():
+        with replaced_folder(target) as folder:
+            (folder / "model").write_text("new")
+            target.mkdir()
+            (target / "letter.txt").write_text("mine")
+
+    with pytest.raises(StorageError, match="holds more than an export"):
+        late()
     assert left_in(tmp_path) == {"out", "out/letter.txt"}
 
 

@@ -85,5 +85,5 @@ def test_photos_that_are_gone_are_named(recorded):
 def test_a_folder_of_photos_that_is_gone_is_named(recorded):
     run = recorded("test")
     shutil.rmtree(run.path.parent / "photos")
-    with pytest.raises(DataError, match="The test photos of .* cannot be read: .*photos"):
+    with pytest.raises(DataError, match=r"The test photos of .* cannot be read: .*photos"):
         gate_photos(run)
