@@ -79,7 +79,7 @@ def front_matter(run: RunFolder, chosen: Format) -> str:
         fields["model-index"] = [
             {"name": run.path.absolute().name, "results": [{"task": task, "dataset": source, "metrics": results}]}
         ]
-    lines = "\n".join(f"{key}: {json.dumps(value)}" for key, value in fields.items())
+    lines = "\n".join(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in fields.items())
     return f"---\n{lines}\n---"
 
 
@@ -217,7 +217,8 @@ def _parity(record: dict[str, Any]) -> str:
     return (
         f"{_table(('', 'the run', 'this export'), rows)}\n\nBefore it was handed over it was run on the "
         f"{gate['photos']:,} {gate['split']} photos: {gate['agreement']:.1%} get the same class as from the run's "
-        f"model, and no probability is off by more than {gate['greatest_difference']:.1e} (allowed: {gate['tolerance']:.0e})."
+        f"model, and no probability is off by more than {gate['greatest_difference']:.1e} (allowed: "
+        f"{gate['tolerance']:.0e})."
     )
 
 

@@ -108,7 +108,7 @@ def _write(format_name: str, run: RunFolder, folder: Path) -> dict[str, Any]:
 
 
 def _run(runtime: str, run: RunFolder, folder: Path, work: Path) -> dict[str, Any]:
-    """Leaves `<runtime>.npy`, the probabilities of all photos; the answer is the runtime's name and its latency.
+    """Leaves `<runtime>.npy`, the probabilities of all photos; answers with the runtime's name and an export's latency.
 
     The last block of photos is smaller than the others: a model that takes one size of batch alone fails here.
     """
