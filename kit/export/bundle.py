@@ -95,7 +95,7 @@ def _fill(run: RunFolder, chosen: Format, folder: Path, work: Path, tolerance: f
     write_json(work / "photos.json", [os.fspath(file.absolute()) for file in photos.files])
     own = run.config.backend if run.config.backend in backend.installed_backends() else backend.explain_choice().name
     progress.say(f"Writing {chosen.name}")
-    layer = ask("write", chosen.name, run, folder, work, chosen.writer or own)
+    written = ask("write", chosen.name, run, folder, work, chosen.writer or own)
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     progress.say(f"Comparing it with the original on {len(photos.files):,} {photos.split} photos")
     original = ask("run", ORIGINAL, run, folder, work, own)
@@ -120,19 +120,19 @@ def _fill(run: RunFolder, chosen: Format, folder: Path, work: Path, tolerance: f
     classes = run.manifest["classes"]
     write_json(folder / "labels.json", classes)
     write_text(folder / "labels.txt", "".join(f"{' '.join(name.split())}\n" for name in classes))
-    write_json(folder / "preprocessing.json", preprocessing_facts(run, layer))
+    write_json(folder / "preprocessing.json", preprocessing_facts(run, written["preprocessing"]))
     write_text(folder / "README.md", render_card(run, chosen, record))
     record["files"] = _files(folder)
     write_json(folder / RECORD, record)
     return record
 
 
-def preprocessing_facts(run: RunFolder, layer: dict[str, Any]) -> dict[str, Any]:
+def preprocessing_facts(run: RunFolder, steps: list[dict[str, Any]]) -> dict[str, Any]:
     """What a program in any language needs to feed the model as training did.
 
     Args:
         run: A finished run.
-        layer: What the model does to pixels by itself: the layer's class and settings.
+        steps: What the model then does to pixels by itself, in order: class and numbers of each layer.
     """
     data, classes = run.config.data, len(run.manifest["classes"])
     side = data.image_size
@@ -142,7 +142,7 @@ def preprocessing_facts(run: RunFolder, layer: dict[str, Any]) -> dict[str, Any]
         "resize": {"mode": data.resize, "filter": "bilinear, antialiased", "background": list(data.background)},
         "orientation": "as EXIF says",
         "transparency": "shown on the background",
-        "in_the_model": layer,
+        "in_the_model": steps,
         "output": {"shape": [None, classes], "dtype": "float32", "meaning": "probability of each class"},
         "temperature": run.metrics["temperature"],
     }

@@ -233,10 +233,15 @@ def _provenance(run: RunFolder) -> str:
         ("device", f"{environment['device']} ({environment['device_name']}), Python {environment['python']}"),
         ("pretrained weights", f"{weights['name']}{', SHA-256 ' + weights['sha256'] if weights['sha256'] else ''}"),
         ("seeds", ", ".join(f"{kind} {seed}" for kind, seed in manifest["seeds"].items())),
-        ("parameters", f"{manifest['network']['parameters']:,}"),
+        ("network", f"{_backbone(run)}, {manifest['network']['parameters']:,} parameters"),
         ("phases", "; ".join(_phase(phase) for phase in manifest["network"]["phases"])),
     ]
     return _table(("", ""), [(key, _plain(value)) for key, value in rows])
+
+
+def _backbone(run: RunFolder) -> str:
+    model = run.config.model
+    return f"{getattr(model, 'backbone', 'mobilenet_v2')}, alpha {model.alpha:g}, {run.config.data.image_size} px"
 
 
 def _phase(phase: dict[str, Any]) -> str:

@@ -64,18 +64,23 @@ def ask(task: str, what: str, run: RunFolder, folder: Path, work: Path, backend:
         errors="replace",
         check=False,
     )
-    found = read_json(answer) if answer.exists() else {"error": _how_it_ended(task, what, done)}
+    found = read_json(answer) if answer.exists() else _failed(task, what, _last_words(done))
     if "error" in found:
-        kind = {one.__name__: one for one in UserError.__subclasses__()}.get(found.get("kind"), ExportError)
-        raise kind(found["error"], found.get("hint", ""))
+        kind = {one.__name__: one for one in UserError.__subclasses__()}[found["kind"]]
+        raise kind(found["error"], found["hint"])
     return found
 
 
-def _how_it_ended(task: str, what: str, done: subprocess.CompletedProcess) -> str:
+def _failed(task: str, what: str, why: str) -> dict[str, Any]:
+    """The answer where something failed that no user caused: a converter meets what it does not know, memory ends."""
     doing = "writing" if task == "write" else "running"
-    last = next((line.strip() for line in reversed(done.stderr.splitlines()) if line.strip()), "")
-    why = last or f"its process ended with status {done.returncode}"
-    return f"The model could not be exported: {doing} it as {what} failed ({why[:300]})."
+    error = f"The model could not be exported: {doing} it as {what} failed ({why[:300]})."
+    return {"kind": ExportError.__name__, "error": error, "hint": "Take another format."}
+
+
+def _last_words(done: subprocess.CompletedProcess) -> str:
+    last = next((line.strip() for line in reversed(done.stderr.splitlines()) if line.strip()), "no word")
+    return f"its process ended with status {done.returncode}: {last}"
 
 
 # === In the process of its own ===
@@ -88,11 +93,13 @@ def main(task: str, what: str, run_path: str, folder: str, work_path: str) -> No
         answer = _write(what, run, Path(folder)) if task == "write" else _run(what, run, Path(folder), work)
     except UserError as error:
         answer = {"kind": type(error).__name__, "error": error.what, "hint": error.hint}
+    except Exception as error:  # converters and runtimes fail in any way they like
+        answer = _failed(task, what, f"{type(error).__name__}: {' '.join(str(error).split())}")
     write_json(work / "answer.json", answer)
 
 
 def _write(format_name: str, run: RunFolder, folder: Path) -> dict[str, Any]:
-    """Writes the model; the answer is its layer from pixels on: class and settings."""
+    """Writes the model; answers with what it does to pixels first."""
     from kit import backend
 
     # Not backend.start(): under JAX it keeps TensorFlow out, which KerasHub preprocesses with.
@@ -102,9 +109,17 @@ def _write(format_name: str, run: RunFolder, folder: Path) -> dict[str, Any]:
 
     classifier = load_classifier(run)
     write_model(format_name, run, classifier, folder)
-    layer = classifier.backbone.preprocessing
-    settings = {name: value for name, value in layer.get_config().items() if name in ("scale", "offset", "axis")}
-    return {"layer": type(layer).__name__, **settings}
+    return {"preprocessing": _steps(classifier.backbone.preprocessing)}
+
+
+def _steps(layer: Any) -> list[dict[str, Any]]:
+    """What a layer, or a model of several, does in order: the class of each step, and its numbers."""
+    steps = [step for step in getattr(layer, "operations", [layer]) if type(step).__name__ != "InputLayer"]
+    numbers = ("scale", "offset", "axis")
+    return [
+        {"layer": type(step).__name__} | {name: value for name, value in step.get_config().items() if name in numbers}
+        for step in steps
+    ]
 
 
 def _run(runtime: str, run: RunFolder, folder: Path, work: Path) -> dict[str, Any]:

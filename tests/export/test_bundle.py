@@ -2,6 +2,7 @@
 
 import json
 
+import keras
 import numpy as np
 import pytest
 
@@ -170,3 +171,12 @@ def test_a_slow_model_is_measured_three_times(monkeypatch):
     monkeypatch.setattr(worker.time, "perf_counter", lambda: now["at"])
     assert latency_ms(forward, np.zeros((1, 8, 8, 3))) == 10_000
     assert now["at"] == 50
+
+
+def test_what_the_model_does_to_pixels_is_told_step_by_step():
+    rescaling = keras.layers.Rescaling(1 / 255, [0.5, 0.25, 0])
+    alone = {"layer": "Rescaling", "scale": 1 / 255, "offset": [0.5, 0.25, 0]}
+    assert worker._steps(rescaling) == [alone]
+    pixels = keras.Input((8, 8, 3), dtype="uint8")
+    turned = keras.Model(pixels, rescaling(keras.ops.flip(pixels, axis=-1)))
+    assert worker._steps(turned) == [{"layer": "Flip", "axis": -1}, alone]

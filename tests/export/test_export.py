@@ -81,7 +81,7 @@ def test_labels_and_preprocessing_are_those_of_the_run(exported, run):
     facts = json.loads((exported.path / "preprocessing.json").read_text())
     assert facts["input"] == {"shape": [None, 32, 32, 3], "dtype": "uint8", "range": [0, 255], "channels": "RGB"}
     assert facts["resize"]["mode"] == run.config.data.resize
-    assert facts["in_the_model"] == {"layer": "Rescaling", "scale": 1 / 127.5, "offset": -1.0}
+    assert facts["in_the_model"] == [{"layer": "Rescaling", "scale": 1 / 127.5, "offset": -1.0}]
     assert facts["temperature"] == run.metrics["temperature"]
 
 
