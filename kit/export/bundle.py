@@ -63,7 +63,7 @@ class Export:
 
 
 def export_run(
-    run: RunFolder | Path | str, format_name: str, out: Path | None = None, *, tolerance: float = TOLERANCE
+    run: RunFolder | Path | str, format_name: str, out: Path | str | None = None, *, tolerance: float = TOLERANCE
 ) -> Export:
     """Writes a finished run's model in another format, and hands it over if it answers as the original does.
 
@@ -84,13 +84,14 @@ def export_run(
     require_finished(run)
     chosen = find_format(format_name)
     require_installed(chosen)
-    with replaced_folder(out or run.path / "exports" / chosen.name) as folder, _temporary_folder() as work:
+    path = Path(out) if out else run.path / "exports" / chosen.name
+    with replaced_folder(path) as folder, _temporary_folder() as work:
         record = _fill(run, chosen, folder, work, tolerance)
-    return Export(out or run.path / "exports" / chosen.name, record)
+    return Export(path, record)
 
 
 def _fill(run: RunFolder, chosen: Format, folder: Path, work: Path, tolerance: float) -> dict[str, Any]:
-    """Everything an export holds, the record last; returns the record."""
+    """Writes the model, compares it, and adds what lies beside it, the record last; returns the record."""
     photos = gate_photos(run)
     write_json(work / "photos.json", [os.fspath(file.absolute()) for file in photos.files])
     own = run.config.backend if run.config.backend in backend.installed_backends() else backend.explain_choice().name
@@ -117,14 +118,21 @@ def _fill(run: RunFolder, chosen: Format, folder: Path, work: Path, tolerance: f
         "original": {"runtime": original["runtime"], "bytes": run.model_path.stat().st_size},
         "versions": _versions(),
     }
-    classes = run.manifest["classes"]
-    write_json(folder / "labels.json", classes)
-    write_text(folder / "labels.txt", "".join(f"{' '.join(name.split())}\n" for name in classes))
-    write_json(folder / "preprocessing.json", preprocessing_facts(run, written["preprocessing"]))
-    write_text(folder / "README.md", render_card(run, chosen, record))
+    _write_papers(run, chosen, folder, written["preprocessing"], record)
     record["files"] = _files(folder)
     write_json(folder / RECORD, record)
     return record
+
+
+def _write_papers(
+    run: RunFolder, chosen: Format, folder: Path, steps: list[dict[str, Any]], record: dict[str, Any]
+) -> None:
+    """What lies beside the model: labels, preprocessing facts, the card."""
+    classes = run.manifest["classes"]
+    write_json(folder / "labels.json", classes)
+    write_text(folder / "labels.txt", "".join(f"{' '.join(name.split())}\n" for name in classes))
+    write_json(folder / "preprocessing.json", preprocessing_facts(run, steps))
+    write_text(folder / "README.md", render_card(run, chosen, record))
 
 
 def preprocessing_facts(run: RunFolder, steps: list[dict[str, Any]]) -> dict[str, Any]:

@@ -197,7 +197,7 @@ def _limits(manifest: dict[str, Any], metrics: dict[str, Any]) -> str:
     ]
     if scored := _scored(metrics):
         low, high = scored[1]["accuracy_interval"]
-        points.append(f"The accuracy is known to within {low:.1%} and {high:.1%}, on photos like those above.")
+        points.append(f"On photos like those above its accuracy lies between {low:.1%} and {high:.1%} (95% interval).")
         few = [name for name in classes if scored[1]["per_class"][name]["support"] < 10]
         if few:
             named = ", ".join(_plain(name) for name in few[:10]) + (", ..." if len(few) > 10 else "")
@@ -273,4 +273,4 @@ def _number(value: float | None) -> str:
 
 def _plain(text: str) -> str:
     """Text as it is, in Markdown: on one line, and nothing in it is markup."""
-    return re.sub(r"([\\`*_{}\[\]<>()#|~!&])", r"\\\1", " ".join(str(text).split()))
+    return re.sub(r"([\\`*_{}\[\]<>#|~!&])", r"\\\1", " ".join(str(text).split()))

@@ -1,6 +1,7 @@
 """What an export records and refuses, with the processes that compute replaced by answers."""
 
 import json
+import re
 
 import keras
 import numpy as np
@@ -93,7 +94,7 @@ def test_the_card_states_the_scores_of_the_run(run, answers, tmp_path):
     assert run.manifest["weights"]["sha256"] in card
     assert "Fine-tuned from the weights file lively.weights.h5" in card
     assert "Fewer than ten test photos stand behind the figures of: blue, green, red." in card
-    assert "nan" not in card
+    assert re.search(r"\b(nan|None|inf)\b", card) is None
 
 
 @pytest.mark.parametrize("chosen", FORMATS, ids=lambda chosen: chosen.name)
@@ -123,7 +124,7 @@ def test_names_of_other_people_stay_text(run, answers, tmp_path):
     data = {**run.manifest["data"], "name": "<script>\n# me | `you` [x](y)"}
     card = render(run, answers, tmp_path, data=data)
     title = next(line for line in card.splitlines() if line.startswith("# "))
-    assert title == r"# \<script\> \# me \| \`you\` \[x\]\(y\): an image classifier"
+    assert title == r"# \<script\> \# me \| \`you\` \[x\](y): an image classifier"
 
 
 # === The processes ===
