@@ -101,7 +101,7 @@ def _fill(run: RunFolder, chosen: Format, folder: Path, work: Path, tolerance: f
     progress.say(f"Comparing it with the original on {len(photos.files):,} {photos.split} photos")
     original = ask("run", ORIGINAL, run, folder, work, own)
     exported = ask("run", chosen.name, run, folder, work, chosen.writer or own)
-    verdict = compare(photos, *(_probabilities(work, name) for name in (ORIGINAL, chosen.name)), tolerance)
+    verdict = compare(photos, _probabilities(work, ORIGINAL), _probabilities(work, chosen.name), tolerance)
     if not verdict.passed:
         raise ExportError(_how_far_off(chosen, verdict), "Nothing was handed over. Take another format.")
     record = {

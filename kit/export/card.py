@@ -60,12 +60,6 @@ def render_card(run: RunFolder, chosen: Format, record: dict[str, Any]) -> str:
 def front_matter(run: RunFolder, chosen: Format) -> str:
     """YAML between two lines of dashes; every value is written as JSON, which YAML includes."""
     manifest = run.manifest
-    name, scores = manifest["data"]["name"], _scored(run.metrics)
-    results = [
-        {"type": kind, "value": round(scores[1][key], 6), "name": kind.replace("_", " ")}
-        for kind, key in (("accuracy", "accuracy"), ("f1", "macro_f1"))
-        if scores and scores[1][key] is not None
-    ]
     fields: dict[str, Any] = {
         "license": _licence(manifest)[0],
         "library_name": chosen.library,
@@ -73,12 +67,17 @@ def front_matter(run: RunFolder, chosen: Format) -> str:
         "tags": ["image-classification", "transfer-learning", "transferkit"],
         "metrics": ["accuracy", "f1"],
     }
-    if results:
-        task = {"type": "image-classification", "name": "Image classification"}
-        source = {"name": name, "type": "imagefolder", "split": scores[0]}
-        fields["model-index"] = [
-            {"name": run.path.absolute().name, "results": [{"task": task, "dataset": source, "metrics": results}]}
-        ]
+    if scored := _scored(run.metrics):
+        split, scores = scored
+        result = {
+            "task": {"type": "image-classification", "name": "Image classification"},
+            "dataset": {"name": manifest["data"]["name"], "type": "imagefolder", "split": split},
+            "metrics": [
+                {"type": "accuracy", "value": round(scores["accuracy"], 6), "name": "accuracy"},
+                {"type": "f1", "value": round(scores["macro_f1"], 6), "name": "macro F1"},
+            ],
+        }
+        fields["model-index"] = [{"name": run.path.absolute().name, "results": [result]}]
     lines = "\n".join(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in fields.items())
     return f"---\n{lines}\n---"
 
