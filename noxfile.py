@@ -3,6 +3,7 @@
     tests(jax), tests(tensorflow)   the suite, once a backend, against the installed package
     parity                          both backends in one environment: trained on one, loaded on the other
     browser                         the pages in headless Chromium (on PATH, or named by CHROMIUM); axe-core from npm
+    export                          every export format in its runtime, and KerasHub, once a backend
     postgres                        studies on a PostgreSQL server of their own, from the system's programs
     package                         sdist and wheel; the wheel in an empty environment, where it runs the demo twice
     lint                            ruff: rules and format
@@ -21,7 +22,7 @@ from pathlib import Path
 
 import nox
 
-nox.options.sessions = ["lint", "types", "tests", "parity", "browser", "postgres", "package"]
+nox.options.sessions = ["lint", "types", "tests", "parity", "browser", "export", "postgres", "package"]
 # Under CI=true nox would fail where an interpreter of python_versions is missing; so it says "skipped" there as well.
 nox.options.error_on_missing_interpreters = False
 
@@ -73,6 +74,15 @@ def browser(session: nox.Session) -> None:
     session.run(
         "pytest", "tests/reports/test_browser.py", *session.posargs, env={"KERAS_BACKEND": "jax", "AXE_CORE": axe}
     )
+
+
+@nox.session
+def export(session: nox.Session) -> None:
+    """Exports and KerasHub, whose extras the other sessions lack, on each backend."""
+    _install(session, "jax,tensorflow,hub,export,test")
+    folders = [folder for folder in ("tests/export", "tests/hub") if os.path.isdir(folder)]
+    for backend in ("jax", "tensorflow"):
+        session.run("pytest", *folders, *session.posargs, env={"KERAS_BACKEND": backend})
 
 
 @nox.session

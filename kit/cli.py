@@ -32,6 +32,7 @@ BUILT_IN = {
     "train": "kit.commands.training:train",
     "evaluate": "kit.commands.evaluating:evaluate",
     "predict": "kit.commands.predicting:predict",
+    "export": "kit.commands.exporting:export",
     "inspect": "kit.commands.inspecting:inspect",
     "cache": "kit.commands.caching:app",
     "doctor": "kit.commands.doctor:doctor",

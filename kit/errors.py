@@ -40,3 +40,7 @@ class WeightsError(UserError):
 
 class StorageError(UserError):
     """A file or folder cannot be written or read: disk full, no permission, damaged record."""
+
+
+class ExportError(UserError):
+    """A model cannot be written in a format, or does not answer there as it did."""

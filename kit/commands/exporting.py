@@ -1,0 +1,65 @@
+"""`transferkit export`: a run's model in another format, compared before it is handed over."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from kit.export.bundle import Export
+
+_FORMAT = "keras, saved_model, onnx, litert or keras-hub."
+_OUT = "The folder to be; an earlier export there is replaced."
+
+
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run folder.", show_default=False)],
+    format_name: Annotated[str, typer.Option("--format", help=_FORMAT, show_default=False)],
+    out: Annotated[Path | None, typer.Option(help=_OUT, show_default="RUN/exports/FORMAT")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> None:
+    """Writes a run's model in another format, runs it there on the test photos, and hands it over if it answers alike.
+
+    The folder holds the model, its labels, what a photo must become before it, and a model card with an example.
+    """
+    from kit import progress
+    from kit.export import export_run
+    from kit.pages import draw_page
+    from kit.records import RunFolder
+
+    progress.set_quiet(quiet or as_json)
+    folder = RunFolder.open(run)
+    done = export_run(folder, format_name, out)
+    if folder.report_path.exists() and done.path.resolve().is_relative_to(folder.path.resolve()):
+        draw_page(folder.path)  # it shows the exports that lie in the run folder
+    if as_json:
+        print(json.dumps({"export": str(done.path), **done.record}))
+    else:
+        print("\n".join(_lines(done)))
+
+
+def _lines(done: "Export") -> list[str]:
+    """The original and the export side by side, and where the export lies."""
+    record, gate = done.record, done.record["gate"]
+    latency, original = record["latency_ms"], record["original"]
+    rows = [
+        ("", "original", record["format"]),
+        ("runtime", original["runtime"], record["runtime"]),
+        ("size", _size(original["bytes"]), _size(record["bytes"])),
+        (f"accuracy ({gate['split']})", f"{gate['original_accuracy']:.3f}", f"{gate['accuracy']:.3f}"),
+        *((f"batch of {n}", "", f"{milliseconds:.1f} ms") for n, milliseconds in latency.items()),
+    ]
+    widths = [max(len(row[i]) for row in rows) for i in range(2)]
+    table = [f"{name:<{widths[0]}}  {old:<{widths[1]}}  {new}".rstrip() for name, old, new in rows]
+    return [
+        *table,
+        f"Of {gate['photos']:,} {gate['split']} photos {gate['agreement']:.1%} get the same class; no probability is "
+        f"off by more than {gate['greatest_difference']:.1e} (allowed: {gate['tolerance']:.0e}).",
+        f"Export: {done.path}",
+    ]
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**20:,.1f} MiB"

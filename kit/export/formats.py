@@ -1,0 +1,127 @@
+"""The formats: what each needs, where its model lies, how it is used. A new one is a row here, a writer, a runtime."""
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from kit.errors import ConfigError, ExportError
+
+
+@dataclass(frozen=True)
+class Format:
+    """One way to hand a model over.
+
+    Attributes:
+        name: As `--format` takes it.
+        model: The model in the export's folder: a file, a folder, or `.` where it is the folder itself.
+        needs: Modules that writing and running it import.
+        extra: The extra of pyproject.toml that installs them; empty where nothing is needed.
+        writer: The backend that can write it; empty where every one can.
+        library: Its name on Hugging Face (https://huggingface.co/docs/hub/models-libraries).
+        packages: What its user installs, beside NumPy and Pillow.
+        usage: Its lines of the example: an import, how it is loaded, and one photo's probabilities.
+    """
+
+    name: str
+    model: str
+    needs: tuple[str, ...]
+    extra: str
+    writer: str
+    library: str
+    packages: str
+    usage: tuple[str, str, str]
+
+
+FORMATS = (
+    Format(
+        name="keras",
+        model="model.keras",
+        needs=(),
+        extra="",
+        writer="",
+        library="keras",
+        packages="keras jax",
+        usage=(
+            "import keras",
+            'model = keras.saving.load_model("model.keras")',
+            "model.predict(pixels, verbose=0)[0]",
+        ),
+    ),
+    Format(
+        name="saved_model",
+        model="model",
+        needs=("tensorflow",),
+        extra="tensorflow",
+        writer="tensorflow",
+        library="tf-keras",
+        packages="tensorflow",
+        usage=(
+            "import tensorflow as tf",
+            'model = tf.saved_model.load("model")',
+            "model.serve(pixels).numpy()[0]",
+        ),
+    ),
+    Format(
+        name="onnx",
+        model="model.onnx",
+        needs=("tensorflow", "tf2onnx", "onnx", "onnxruntime"),
+        extra="export",
+        writer="tensorflow",
+        library="onnx",
+        packages="onnxruntime",
+        usage=(
+            "import onnxruntime",
+            'model = onnxruntime.InferenceSession("model.onnx")',
+            'model.run(None, {"pixels": pixels})[0][0]',
+        ),
+    ),
+    Format(
+        name="litert",
+        model="model.tflite",
+        needs=("tensorflow", "ai_edge_litert"),
+        extra="export",
+        writer="tensorflow",
+        library="tflite",
+        packages="ai-edge-litert",
+        usage=(
+            "from ai_edge_litert.interpreter import Interpreter",
+            'model = Interpreter("model.tflite").get_signature_runner()',
+            'model(pixels=pixels)["output_0"][0]',
+        ),
+    ),
+    Format(
+        name="keras-hub",
+        model=".",
+        needs=("keras_hub", "tensorflow"),
+        extra="hub",
+        writer="",
+        library="keras-hub",
+        packages="keras-hub",
+        usage=(
+            "import keras_hub",
+            'model = keras_hub.models.ImageClassifier.from_preset("./")',
+            "model.predict(pixels, verbose=0)[0]",
+        ),
+    ),
+)
+
+
+def find_format(name: str) -> Format:
+    """The format of a name.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    found = next((one for one in FORMATS if one.name == name), None)
+    if found is None:
+        raise ConfigError(f"--format must be one of {', '.join(one.name for one in FORMATS)}, not {name!r}.")
+    return found
+
+
+def require_installed(chosen: Format) -> None:
+    """Raises ExportError if a module that the format needs is not installed; says which extra installs it."""
+    missing = [name for name in chosen.needs if find_spec(name) is None]
+    if missing:
+        raise ExportError(
+            f"The format {chosen.name} needs {' and '.join(missing)}, not installed here.",
+            f"Install it: pip install 'transferkit[{chosen.extra}]'.",
+        )

@@ -1,0 +1,87 @@
+"""The files of a model -> probabilities, in the runtime that they are for and nothing else.
+
+Each loader gives a function from uint8 (batch, S, S, 3), 0-255, to float32 (batch, classes), and the runtime's name.
+"""
+
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from kit.records import RunFolder
+
+Forward = Callable[[np.ndarray], np.ndarray]
+ORIGINAL = "original"
+
+
+def load_runtime(name: str, run: RunFolder, folder: Path) -> tuple[Forward, str]:
+    """A model ready to run.
+
+    Args:
+        name: A format's, or ORIGINAL: the run's own model, as `transferkit predict` runs it.
+        run: The run that was exported.
+        folder: The export's folder.
+    """
+    loaders: dict[str, Callable[[], tuple[Forward, str]]] = {
+        ORIGINAL: lambda: _original(run),
+        "keras": lambda: _keras(folder / "model.keras"),
+        "saved_model": lambda: _saved_model(folder / "model"),
+        "onnx": lambda: _onnx(folder / "model.onnx"),
+        "litert": lambda: _litert(folder / "model.tflite"),
+        "keras-hub": lambda: _keras_hub(folder),
+    }
+    return loaders[name]()
+
+
+def _original(run: RunFolder) -> tuple[Forward, str]:
+    from kit import backend
+    from kit.predict import Predictor
+
+    name = backend.start(threads=run.config.threads)
+    return Predictor.of(run).forward, f"Keras {version('keras')} on {name}"
+
+
+def _keras(path: Path) -> tuple[Forward, str]:
+    import keras
+
+    model = keras.saving.load_model(path, compile=False)
+    return lambda pixels: np.asarray(model.predict_on_batch(pixels)), f"Keras {version('keras')} on {_backend()}"
+
+
+def _saved_model(path: Path) -> tuple[Forward, str]:
+    import tensorflow as tf
+
+    model = tf.saved_model.load(str(path))
+    return lambda pixels: model.serve(pixels).numpy(), f"TensorFlow {tf.__version__}"
+
+
+def _onnx(path: Path) -> tuple[Forward, str]:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return lambda pixels: session.run(None, {"pixels": pixels})[0], f"ONNX Runtime {onnxruntime.__version__}"
+
+
+def _litert(path: Path) -> tuple[Forward, str]:
+    from ai_edge_litert.interpreter import Interpreter
+
+    from kit.backend import available_threads
+
+    # As many threads as the others take by themselves: LiteRT's default is one.
+    runner = Interpreter(str(path), num_threads=available_threads()).get_signature_runner()
+    return lambda pixels: runner(pixels=pixels)["output_0"], f"LiteRT {version('ai-edge-litert')}"
+
+
+def _keras_hub(folder: Path) -> tuple[Forward, str]:
+    import keras_hub
+
+    model = keras_hub.models.ImageClassifier.from_preset(str(folder))
+    name = f"KerasHub {version('keras-hub')} on {_backend()}"
+    return lambda pixels: model.predict(pixels, batch_size=len(pixels), verbose=0), name
+
+
+def _backend() -> str:
+    import keras
+
+    return keras.backend.backend()

@@ -1,0 +1,169 @@
+"""Writing and running models in processes of their own: a process has one Keras backend, and a format may need another.
+
+    python -m kit.export.worker write FORMAT RUN FOLDER WORK
+    python -m kit.export.worker run RUNTIME RUN FOLDER WORK
+
+WORK holds `photos.json`, the photos' files in order; the answer is left there as `answer.json`. All of it is computed
+on the CPU, wherever the run was trained: what differs on one device is the export's doing.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from kit.config import DataConfig
+from kit.data.images import ImageProblem, decode
+from kit.errors import DataError, ExportError, UserError
+from kit.export.runtimes import ORIGINAL, Forward, load_runtime
+from kit.files import read_json, write_json
+from kit.records import RunFolder
+
+BLOCK = 32
+BATCHES = (1, 32)
+REPEATS = 20  # passes timed, as many as fit into SECONDS
+SECONDS = 3.0
+_ON_CPU = {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
+def ask(task: str, what: str, run: RunFolder, folder: Path, work: Path, backend: str) -> dict[str, Any]:
+    """Has a process of its own do something, and returns its answer.
+
+    Args:
+        task: `write` or `run`.
+        what: A format or runtime.
+        run: A finished run.
+        folder: The export's folder.
+        work: A temporary folder that holds `photos.json`.
+        backend: Keras's backend there.
+
+    Raises:
+        UserError: What that process raised; ExportError if it failed otherwise.
+    """
+    import kit
+
+    search_path = [str(Path(kit.__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, **_ON_CPU, "KERAS_BACKEND": backend}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, search_path))
+    arguments = [task, what, *(str(path.absolute()) for path in (run.path, folder, work))]
+    answer = work / "answer.json"
+    answer.unlink(missing_ok=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "kit.export.worker", *arguments],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    found = read_json(answer) if answer.exists() else _failed(task, what, _last_words(done))
+    if "error" in found:
+        kind = {one.__name__: one for one in UserError.__subclasses__()}[found["kind"]]
+        raise kind(found["error"], found["hint"])
+    return found
+
+
+def _failed(task: str, what: str, why: str) -> dict[str, Any]:
+    """The answer where something failed that no user caused: a converter meets what it does not know, memory ends."""
+    doing = "writing" if task == "write" else "running"
+    error = f"The model could not be exported: {doing} it as {what} failed ({why[:300]})."
+    return {"kind": ExportError.__name__, "error": error, "hint": "Take another format."}
+
+
+def _last_words(done: subprocess.CompletedProcess) -> str:
+    last = next((line.strip() for line in reversed(done.stderr.splitlines()) if line.strip()), "no word")
+    return f"its process ended with status {done.returncode}: {last}"
+
+
+# === In the process of its own ===
+
+
+def main(task: str, what: str, run_path: str, folder: str, work_path: str) -> None:
+    """Does one task and leaves the answer."""
+    run, work = RunFolder.open(Path(run_path)), Path(work_path)
+    try:
+        answer = _write(what, run, Path(folder)) if task == "write" else _run(what, run, Path(folder), work)
+    except UserError as error:
+        answer = {"kind": type(error).__name__, "error": error.what, "hint": error.hint}
+    except Exception as error:  # converters and runtimes fail in any way they like
+        answer = _failed(task, what, f"{type(error).__name__}: {' '.join(str(error).split())}")
+    write_json(work / "answer.json", answer)
+
+
+def _write(format_name: str, run: RunFolder, folder: Path) -> dict[str, Any]:
+    """Writes the model; answers with what it does to pixels first."""
+    from kit import backend
+
+    # Not backend.start(): under JAX it keeps TensorFlow out, which KerasHub preprocesses with.
+    backend.choose_backend()
+    from kit.export.writers import write_model
+    from kit.predict import load_classifier
+
+    classifier = load_classifier(run)
+    write_model(format_name, run, classifier, folder)
+    return {"preprocessing": _steps(classifier.backbone.preprocessing)}
+
+
+def _steps(layer: Any) -> list[dict[str, Any]]:
+    """What a layer, or a model of several, does in order: the class of each step, and its numbers."""
+    steps = [step for step in getattr(layer, "operations", [layer]) if type(step).__name__ != "InputLayer"]
+    numbers = ("scale", "offset", "axis")
+    return [
+        {"layer": type(step).__name__} | {name: value for name, value in step.get_config().items() if name in numbers}
+        for step in steps
+    ]
+
+
+def _run(runtime: str, run: RunFolder, folder: Path, work: Path) -> dict[str, Any]:
+    """Leaves `<runtime>.npy`, the probabilities of all photos; answers with the runtime's name and an export's latency.
+
+    The last block of photos is smaller than the others: a model that takes one size of batch alone fails here.
+    """
+    forward, name = load_runtime(runtime, run, folder)
+    files = [Path(file) for file in read_json(work / "photos.json")]
+    parts = []
+    for block in _blocks(files, run.config.data):
+        parts.append(forward(block))
+    np.save(work / f"{runtime}.npy", np.concatenate(parts))
+    if runtime == ORIGINAL:  # the kit pads its passes to one size: how long they take would mislead
+        return {"runtime": name}
+    latency = {str(n): latency_ms(forward, np.resize(block, (n, *block.shape[1:]))) for n in BATCHES}
+    return {"runtime": name, "latency_ms": latency}
+
+
+def _blocks(files: list[Path], data: DataConfig) -> Iterator[np.ndarray]:
+    """The photos as the run decoded them, uint8 (at most BLOCK, S, S, 3)."""
+
+    def pixels(file: Path) -> np.ndarray:
+        try:
+            return decode(file, data)
+        except ImageProblem as problem:
+            raise DataError(f"{file} cannot be decoded ({problem.kind}): {problem.detail}.", "Restore it.") from None
+
+    with ThreadPoolExecutor() as pool:
+        for start in range(0, len(files), BLOCK):
+            yield np.stack(list(pool.map(pixels, files[start : start + BLOCK])))
+
+
+def latency_ms(forward: Forward, pixels: np.ndarray) -> float:
+    """Median milliseconds that a batch takes, after two passes that warm up."""
+    seconds: list[float] = []
+    for _ in range(2):
+        forward(pixels)
+    while len(seconds) < REPEATS and (len(seconds) < 3 or sum(seconds) < SECONDS):
+        start = time.perf_counter()
+        forward(pixels)
+        seconds.append(time.perf_counter() - start)
+    return 1000 * median(seconds)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,122 @@
+"""A trained classifier -> the files of a model, each format by its library's own way out of Keras.
+
+Every model takes uint8 (batch, S, S, 3), 0-255, of any batch, and gives probabilities float32 (batch, classes).
+"""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from kit.model.classifier import Classifier
+from kit.records import RunFolder
+
+OPSET = 18  # the newest that tf2onnx 1.17 writes; ONNX Runtime reads it since 1.14
+
+
+def write_model(format_name: str, run: RunFolder, classifier: Classifier, folder: Path) -> None:
+    """Writes the model's files into `folder`, which exists.
+
+    Args:
+        format_name: Of `kit.export.formats`; this process's backend must be one that can write it.
+        run: A finished run.
+        classifier: Its network.
+        folder: Where to.
+    """
+    if format_name == "keras":
+        shutil.copyfile(run.model_path, folder / "model.keras")  # the very bytes that the run's scores are of
+    elif format_name == "saved_model":
+        _called(classifier).export(str(folder / "model"), format="tf_saved_model", verbose=False)
+    elif format_name == "onnx":
+        _write_onnx(classifier, folder / "model.onnx")
+    elif format_name == "litert":
+        _write_litert(classifier, folder / "model.tflite")
+    else:
+        _write_keras_hub(run, classifier, folder)
+
+
+def _called(classifier: Classifier) -> keras.Model:
+    """The whole network, called once: Keras exports no other."""
+    model = classifier.full()
+    model(keras.ops.zeros((1, *model.input.shape[1:]), "uint8"))
+    return model
+
+
+def _write_onnx(classifier: Classifier, path: Path) -> None:
+    """By tf2onnx, which leaves inner names at the model's ends: those that meet its user are given plain ones."""
+    import onnx
+
+    _called(classifier).export(str(path), format="onnx", opset_version=OPSET, verbose=False)
+    model = onnx.load(path)
+    old, new = model.graph.output[0].name, "probabilities"
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            names[:] = [new if name == old else name for name in names]
+    model.graph.output[0].name = new
+    for end in (model.graph.input[0], model.graph.output[0]):
+        end.type.tensor_type.shape.dim[0].dim_param = "batch"
+    del model.graph.value_info[:]
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
+
+
+def _write_litert(classifier: Classifier, path: Path) -> None:
+    """With LiteRT's own operators alone: a phone's interpreter has no others."""
+    import tensorflow as tf
+
+    builtins = {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}
+    _called(classifier).export(str(path), format="litert", target_spec=builtins, verbose=False)
+
+
+# === KerasHub ===
+
+
+def _write_keras_hub(run: RunFolder, classifier: Classifier, folder: Path) -> None:
+    """A preset: an ImageClassifier whose backbone is the network up to its last layer but one.
+
+    KerasHub's head is pooling, dropout and one Dense. So the hidden layer goes into the backbone, behind a pooling that
+    keeps height and width as 1, over which the head's own pooling changes nothing.
+    """
+    import keras_hub
+
+    head = {layer.name: layer for layer in classifier.head.layers}
+    rescaling = isinstance(classifier.backbone.preprocessing, keras.layers.Rescaling)
+    images = keras.Input(classifier.backbone.model.input.shape[1:], name="images")
+    scaled = images if rescaling else classifier.backbone.preprocessing(images)
+    features = classifier.backbone.model(scaled)
+    if "hidden" in head:
+        pooled = keras.layers.GlobalAveragePooling2D(keepdims=True, name="pooling")(features)
+        hidden = keras.layers.Dense.from_config(head["hidden"].get_config())
+        features = hidden(pooled)
+        hidden.set_weights(head["hidden"].get_weights())
+    last = head["probabilities"]
+    task = keras_hub.models.ImageClassifier(
+        backbone=keras.Model(images, features, name="backbone"),
+        num_classes=last.units,
+        preprocessor=keras_hub.models.ImageClassifierPreprocessor(_image_converter(run, classifier, rescaling)),
+        pooling="avg",
+        activation="softmax",
+        dropout=head["dropout"].rate if "dropout" in head else 0.0,
+    )
+    task.output_dense.set_weights(last.get_weights())
+    task.save_to_preset(str(folder))
+
+
+def _image_converter(run: RunFolder, classifier: Classifier, rescaling: bool) -> Any:
+    """Resizes as the run did (KerasHub would crop, whatever the run did), and scales where that is all there is to do.
+
+    A photo of the model's size passes through unchanged.
+    """
+    import keras_hub
+
+    data, layer = run.config.data, classifier.backbone.preprocessing
+    return keras_hub.layers.ImageConverter(
+        image_size=(data.image_size, data.image_size),
+        scale=layer.scale if rescaling else None,
+        offset=layer.offset if rescaling else None,
+        crop_to_aspect_ratio=data.resize == "crop",
+        pad_to_aspect_ratio=data.resize == "pad",
+        interpolation="bilinear",
+        antialias=True,
+    )

@@ -1,0 +1,113 @@
+"""Every format whose runtime is installed, from a trained run to the answer of the example in its card."""
+
+import ast
+import hashlib
+import json
+import re
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kit.data.images import decode
+from kit.export import export_run
+from kit.export.formats import FORMATS, find_format
+from kit.predict import Predictor
+
+RAW = """
+import sys
+import numpy, keras_hub
+from PIL import Image
+pixels = numpy.asarray(Image.open(sys.argv[1]))[None]
+classifier = keras_hub.models.ImageClassifier.from_preset(sys.argv[2])
+print(classifier.predict(pixels, verbose=0)[0].tolist())
+"""
+
+
+@pytest.fixture(scope="module", params=[chosen.name for chosen in FORMATS])
+def exported(request, run, tmp_path_factory):
+    """The run, handed over in a format."""
+    missing = [name for name in find_format(request.param).needs if find_spec(name) is None]
+    if missing:
+        pytest.skip(f"{request.param} needs {', '.join(missing)}")
+    return export_run(run, request.param, tmp_path_factory.mktemp("exports") / request.param)
+
+
+@pytest.fixture(scope="module")
+def predictor(run):
+    return Predictor.of(run)
+
+
+@pytest.fixture(scope="module")
+def photo(photos, tmp_path_factory) -> Path:
+    """A JPEG of the model's size: whoever reads it rightly has the same pixels, with no resampling to differ in."""
+    path = tmp_path_factory.mktemp("photo") / "photo.jpg"
+    Image.open(photos / "red" / "0003.jpg").resize((32, 32)).save(path, quality=95)
+    return path
+
+
+def test_it_answers_as_the_run_does(exported, run):
+    gate = exported.record["gate"]
+    test = run.predictions.query("split == 'test'")
+    assert np.ptp(test.filter(regex="^p_").to_numpy(), axis=0).max() > 0.05, "the photos look alike to the model"
+    assert (gate["split"], gate["photos"], gate["tolerance"]) == ("test", len(test), 1e-4)
+    assert gate["greatest_difference"] <= 1e-4
+    assert gate["agreement"] == 1
+    assert gate["accuracy"] == gate["original_accuracy"] == run.metrics["test"]["accuracy"]
+
+
+def test_the_record_is_of_the_files_that_are_there(exported):
+    record = json.loads((exported.path / "export.json").read_text())
+    assert record == exported.record
+    there = {path.relative_to(exported.path).as_posix(): path for path in exported.path.rglob("*") if path.is_file()}
+    assert set(record["files"]) == set(there) - {"export.json"}
+    for name, said in record["files"].items():
+        content = there[name].read_bytes()
+        assert said == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    own = {"labels.json", "labels.txt", "preprocessing.json", "README.md"}
+    assert own < set(record["files"])
+    assert record["bytes"] == sum(said["bytes"] for name, said in record["files"].items() if name not in own)
+    assert (exported.path / record["model"]).exists()
+    assert set(record["latency_ms"]) == {"1", "32"}
+    assert all(value > 0 for value in record["latency_ms"].values())
+
+
+def test_labels_and_preprocessing_are_those_of_the_run(exported, run):
+    assert json.loads((exported.path / "labels.json").read_text()) == ["blue", "green", "red"]
+    assert (exported.path / "labels.txt").read_text() == "blue\ngreen\nred\n"
+    facts = json.loads((exported.path / "preprocessing.json").read_text())
+    assert facts["input"] == {"shape": [None, 32, 32, 3], "dtype": "uint8", "range": [0, 255], "channels": "RGB"}
+    assert facts["resize"]["mode"] == run.config.data.resize
+    assert facts["in_the_model"] == [{"layer": "Rescaling", "scale": 1 / 127.5, "offset": -1.0}]
+    assert facts["temperature"] == run.metrics["temperature"]
+
+
+def test_the_example_of_its_card_runs_and_gives_the_probabilities(exported, predictor, photo, run_python, tmp_path):
+    folder = tmp_path / "elsewhere"
+    shutil.copytree(exported.path, folder)
+    shutil.copy(photo, folder)
+    (code,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+    assert len(code.splitlines()) == 10
+    done = run_python("-c", code, cwd=folder, env={"PYTHONPATH": None})
+    assert done.returncode == 0, done.stderr
+    printed = ast.literal_eval(done.stdout)
+    expected = predictor.forward(decode(photo, predictor.data)[None])[0]
+    assert list(printed) == ["blue", "green", "red"]
+    np.testing.assert_allclose(list(printed.values()), expected, atol=1e-4)
+
+
+def test_keras_hub_resizes_a_raw_photo_as_the_run_does(exported, predictor, photos, run_python, tmp_path):
+    """Not to the bit: Keras and Pillow resample in their own ways, and only one of them ends in whole numbers."""
+    if exported.record["format"] != "keras-hub":
+        pytest.skip("the other formats take photos of the model's size alone")
+    raw = tmp_path / "raw.png"
+    # a wide photo, smooth, whose edges are of another colour: what is cropped or squeezed otherwise is seen
+    gradient = np.linspace(0, 255, 96)[None, :, None] * np.array([1, 0.5, 0]) + np.zeros((48, 96, 3))
+    Image.fromarray(gradient.astype(np.uint8)).save(raw)
+    done = run_python("-c", RAW, raw, exported.path)
+    assert done.returncode == 0, done.stderr
+    expected = predictor.forward(decode(raw, predictor.data)[None])[0]
+    np.testing.assert_allclose(ast.literal_eval(done.stdout), expected, atol=1e-2)

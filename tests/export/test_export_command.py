@@ -1,0 +1,36 @@
+"""`transferkit export`, as it is typed."""
+
+import json
+
+from kit.export import formats
+
+
+def test_the_whole_way(command, run, tmp_path):
+    done = command("export", run.path, "--format", "keras", "--out", tmp_path / "out")
+    assert done.status == 0
+    assert "Comparing it with the original on 11 test photos" in done.err
+    assert f"Export: {tmp_path / 'out'}" in done.out
+    accuracy = run.metrics["test"]["accuracy"]
+    assert f"accuracy (test)  {accuracy:.3f}" in done.out
+    assert "Of 11 test photos 100.0% get the same class" in done.out
+    assert (tmp_path / "out" / "model.keras").read_bytes() == run.model_path.read_bytes()
+
+
+def test_json_is_the_record(command, run, tmp_path, monkeypatch):
+    done = command("export", run.path, "--format", "keras", "--out", tmp_path / "out", "--json")
+    assert (done.status, done.err) == (0, "")
+    said = json.loads(done.out)
+    assert said.pop("export") == str(tmp_path / "out")
+    assert said == json.loads((tmp_path / "out" / "export.json").read_text())
+
+
+def test_bad_input_is_one_message(refused, run, tmp_path, monkeypatch):
+    assert "--format must be one of keras, " in refused("export", run.path, "--format", "pickle")
+    assert "is not a folder" in refused("export", tmp_path / "none", "--format", "keras")
+    (tmp_path / "letter.txt").write_text("mine")
+    told = refused("export", run.path, "--format", "keras", "--out", tmp_path)
+    assert "is not empty and holds more than an export" in told
+    told = refused("export", run.path, "--format", "keras", "--out", run.path)
+    assert "is not empty and holds more than an export" in told
+    monkeypatch.setattr(formats, "find_spec", lambda name: None)
+    assert "pip install 'transferkit[export]'" in refused("export", run.path, "--format", "litert")
