@@ -44,7 +44,7 @@ class ProvenanceFacts:
         phases: What each trained.
         environment: (name, value): backend, versions, device.
         origin: (name, value): data, weights, seeds.
-        stages: (name, seconds, peak memory in bytes or None).
+        stages: (name, seconds, peak memory in bytes or None, programs compiled or None).
         seconds: Of all stages.
         command: That repeats the run.
     """
@@ -56,7 +56,7 @@ class ProvenanceFacts:
     phases: tuple[PhaseFacts, ...]
     environment: tuple[tuple[str, str], ...]
     origin: tuple[tuple[str, str], ...]
-    stages: tuple[tuple[str, float, int | None], ...]
+    stages: tuple[tuple[str, float, int | None, int | None], ...]
     seconds: float
     command: str
 
@@ -92,7 +92,8 @@ def provenance_facts(manifest: Mapping[str, Any], folder: str) -> ProvenanceFact
         "kernels": network.get("kernels"),
     }
     stages = tuple(
-        (name, stage["seconds"], stage.get("peak_memory_bytes")) for name, stage in manifest.get("stages", {}).items()
+        (name, stage["seconds"], stage.get("peak_memory_bytes"), stage.get("programs"))
+        for name, stage in manifest.get("stages", {}).items()
     )
     again = "again" if folder != "again" else "once-more"
     return ProvenanceFacts(
@@ -104,7 +105,7 @@ def provenance_facts(manifest: Mapping[str, Any], folder: str) -> ProvenanceFact
         environment=_pairs(manifest.get("environment") or {}),
         origin=_pairs(origin),
         stages=stages,
-        seconds=sum(seconds for _, seconds, _ in stages),
+        seconds=sum(seconds for _, seconds, *_ in stages),
         command=f"transferkit train --config {shlex.quote(str(PurePath(folder) / 'config.toml'))} --out {again}",
     )
 
@@ -155,15 +156,15 @@ def provenance_section(facts: ProvenanceFacts) -> Section:
             text.seconds(seconds),
             text.share(seconds / facts.seconds) if facts.seconds else "–",
             text.size(peak),
+            "–" if programs is None else str(programs),
         )
-        for name, seconds, peak in facts.stages
+        for name, seconds, peak, programs in facts.stages
     )
     blocks: list = [Code("The command that repeats it, from the folder that holds the run folder", facts.command)]
     if stages:
-        total = ("all", text.seconds(facts.seconds), "", "")
-        blocks.append(
-            Table("Time and memory of each stage", ("stage", "time", "share", "peak memory so far"), (*stages, total))
-        )
+        columns = ("stage", "time", "share", "peak memory so far", "programs compiled")
+        total = ("all", text.seconds(facts.seconds), "", "", "")
+        blocks.append(Table("Time, memory and compiled programs of each stage", columns, (*stages, total)))
     for caption, pairs in (("Where it comes from", facts.origin), ("Made with", facts.environment)):
         if pairs:
             rows = tuple((name, text.name(value, 80)) for name, value in pairs)

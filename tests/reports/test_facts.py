@@ -270,7 +270,7 @@ def test_provenance():
         "data": {"name": "flowers", "fingerprint": "ff"},
         "seeds": {"run": 3},
         "environment": {"backend": "jax", "device_name": ""},
-        "stages": {"audit": {"seconds": 1.5, "peak_memory_bytes": None}, "saving": {"seconds": 0.5}},
+        "stages": {"audit": {"seconds": 1.5, "peak_memory_bytes": None}, "saving": {"seconds": 0.5, "programs": 3}},
         "network": {
             "parameters": 200,
             "backbone": "tiny",
@@ -293,7 +293,7 @@ def test_provenance():
             ("seed of the run", "3"),
             ("kernels", "own"),
         ),
-        stages=(("audit", 1.5, None), ("saving", 0.5, None)),
+        stages=(("audit", 1.5, None, None), ("saving", 0.5, None, 3)),
         seconds=2.0,
         command="transferkit train --config 'my run/config.toml' --out again",
     )
