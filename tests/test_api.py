@@ -58,7 +58,7 @@ def test_settings_are_the_options_of_the_command_line(tmp_path):
     assert (config.model.head_units, config.model.dropout) == (32, 0.25)
     assert kit.configure(**{"training.monitor": "val_loss"}).training.monitor == "val_loss"
     assert set(SHORTHANDS.values()) & {"data.path"} == set()
-    with pytest.raises(ConfigError, match=r"no setting learning_rte .*\n.*nearest is .*learning_rate"):
+    with pytest.raises(ConfigError, match=r"no setting learning_rte \(a keyword\)\.\n.*nearest is .*learning_rate"):
         kit.configure("photos", learning_rte=1e-3)
 
 
