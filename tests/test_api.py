@@ -116,10 +116,10 @@ def test_an_unfinished_run_tells_its_record_but_predicts_nothing(tmp_path):
         run.predict(Path(__file__))
 
 
-def test_a_study_and_its_page(photos, lively_weights, tmp_path, monkeypatch):
+@pytest.mark.usefixtures("quick_jax")
+def test_a_study_and_its_page(photos, lively_weights, tmp_path):
     import search
 
-    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # of the worker: only the plumbing is tested
     space = tmp_path / "space.toml"
     space.write_text(
         "[model]\nhead_units = { low = 8, high = 16 }\n[phases.1]\nunfreeze_depth = { low = 1, high = 2 }\n"
