@@ -28,7 +28,7 @@ def configure(data: Name = "", *, file: Name | None = None, sets: Sequence[str] 
     given = {SHORTHANDS.get(name, name): value for name, value in settings.items()}
     if data:
         given["data.path"] = data
-    return load_config(flags=given, sets=sets, file=None if file is None else Path(file))
+    return load_config(flags=given, sets=sets, file=None if file is None else Path(file), origin="a keyword")
 
 
 def train(data: Name | RunConfig, out: Name | None = None, *, on_epoch: Listener | None = None, **settings: Any) -> Run:

@@ -78,6 +78,7 @@ def load_config(
     sets: Sequence[str] = (),
     environ: Mapping[str, str] | None = None,
     file: Path | None = None,
+    origin: str = "its flag",
 ) -> RunConfig:
     """Builds the configuration of one run from all its sources; the module's docstring gives their order.
 
@@ -86,6 +87,7 @@ def load_config(
         sets: `key=value` texts of `--set`. A value is read as TOML, and as bare text where it is none.
         environ: The environment (`os.environ`); None reads no environment.
         file: A TOML file.
+        origin: What errors call the flags.
 
     Raises:
         ConfigError: If a key is unknown, a value of the wrong type or out of range, a key given twice with different
@@ -95,7 +97,7 @@ def load_config(
     if file is not None:
         draft.put_tree(_read_toml(Path(file)), str(file))
     draft.put_all(_from_environment(environ or {}))
-    draft.put_all(_from_command_line(flags or {}, sets))
+    draft.put_all(_from_command_line(flags or {}, sets, origin))
     return draft.build()
 
 
@@ -242,8 +244,8 @@ def _from_environment(environ: Mapping[str, str]) -> list[_Given]:
     return given
 
 
-def _from_command_line(flags: Mapping[str, object], sets: Sequence[str]) -> list[_Given]:
-    given = [_Given(key, value, "its flag") for key, value in flags.items() if value is not None]
+def _from_command_line(flags: Mapping[str, object], sets: Sequence[str], origin: str) -> list[_Given]:
+    given = [_Given(key, value, origin) for key, value in flags.items() if value is not None]
     for text in sets:
         key, equals, value = (part.strip() for part in text.partition("="))
         if not equals or not key:

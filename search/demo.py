@@ -111,7 +111,10 @@ def _take(folder: Path, config: "RunConfig", per_class: int) -> None:
             )
         return
     with storage_errors(folder):
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        # a kill may have left a file that was on its way to be the manifest
+        if folder.exists() and (
+            not folder.is_dir() or any(not one.name.startswith(".tmp-") for one in folder.iterdir())
+        ):
             raise StorageError(f"{folder} is there already, and holds no demo.", "Give --keep a new or empty folder.")
     write_json(manifest, {"schema_version": SCHEMA_VERSION, "kind": "demo", "asked": asked})
 

@@ -136,7 +136,7 @@ class Story:
             f"Fine-tuning the network's top makes that {self.fine_tuned}: it put {self.mended} photos right and "
             f"{self.spoiled} wrong (McNemar p = {self.p_value:.2g}).",
             self._search_told(),
-            f"All of it took {duration(sum(self.seconds.values()))} on {self.backend} with {self.threads} threads; a "
+            f"This took {duration(sum(self.seconds.values()))} on {self.backend} with {self.threads} threads; a "
             f"trial takes {duration(self.trial_seconds)}, since the frozen layers ran once for all of them.",
         ]
 

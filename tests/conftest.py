@@ -95,6 +95,21 @@ def run_cli(run_python):
 
 
 @pytest.fixture
+def quick_jax(monkeypatch):
+    """JAX compiles fast rather than well, here and in child processes: for tests of what stands around the numbers."""
+    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+    if BACKEND != "jax":
+        yield
+        return
+    import jax
+
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture
 def web(monkeypatch):
     """A web server on this machine that can be told to misbehave (tests/web.py); no proxy stands before it."""
     from web import WebServer

@@ -58,7 +58,7 @@ def test_settings_are_the_options_of_the_command_line(tmp_path):
     assert (config.model.head_units, config.model.dropout) == (32, 0.25)
     assert kit.configure(**{"training.monitor": "val_loss"}).training.monitor == "val_loss"
     assert set(SHORTHANDS.values()) & {"data.path"} == set()
-    with pytest.raises(ConfigError, match=r"no setting learning_rte .*\n.*nearest is .*learning_rate"):
+    with pytest.raises(ConfigError, match=r"no setting learning_rte \(a keyword\)\.\n.*nearest is .*learning_rate"):
         kit.configure("photos", learning_rte=1e-3)
 
 
@@ -116,10 +116,10 @@ def test_an_unfinished_run_tells_its_record_but_predicts_nothing(tmp_path):
         run.predict(Path(__file__))
 
 
-def test_a_study_and_its_page(photos, lively_weights, tmp_path, monkeypatch):
+@pytest.mark.usefixtures("quick_jax")
+def test_a_study_and_its_page(photos, lively_weights, tmp_path):
     import search
 
-    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # of the worker: only the plumbing is tested
     space = tmp_path / "space.toml"
     space.write_text(
         "[model]\nhead_units = { low = 8, high = 16 }\n[phases.1]\nunfreeze_depth = { low = 1, high = 2 }\n"

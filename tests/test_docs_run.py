@@ -85,6 +85,7 @@ def place(tmp_path, photos, lively_weights, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_jax")
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page)], ids=lambda page: page.name)
 def test_what_a_page_tells_people_to_type_works(page, place, command, monkeypatch):  # noqa: F811
     names: dict[str, object] = {"__name__": "__main__"}

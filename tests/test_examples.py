@@ -30,6 +30,7 @@ def run_cell(source: str, names: dict) -> object:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_jax")
 def test_the_notebook_tells_its_story(tmp_path, monkeypatch, lively_weights, capsys):
     """With fewer photos, a smaller network and shorter phases; every cell but the first as it stands."""
     import kit

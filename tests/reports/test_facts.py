@@ -288,6 +288,7 @@ def test_provenance():
         environment=(("backend", "jax"),),
         origin=(
             ("started", "2026-01-02"),
+            ("backbone", "tiny"),
             ("data", "flowers"),
             ("data fingerprint", "ff"),
             ("seed of the run", "3"),

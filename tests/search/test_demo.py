@@ -157,5 +157,5 @@ def test_the_story_says_findings_and_what_is_missing():
     assert told[2].endswith("makes that 92.5% (95% interval 89.0% to 95.0%): it put 40 photos right and 3 wrong "
                             "(McNemar p = 1.2e-09).")  # fmt: skip
     assert told[3] == "8 trials took validation to 95.0% (as it was)."
-    assert told[4].startswith("All of it took 1 min 30 s on jax with 2 threads; a trial takes 3 s")
+    assert told[4].startswith("This took 1 min 30 s on jax with 2 threads; a trial takes 3 s")
     assert story.pages == {}
