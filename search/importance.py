@@ -26,7 +26,10 @@ def importance(study: StudyRecord) -> tuple[tuple[str, float], ...]:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    copy = optuna.create_study(direction=DIRECTIONS[study.objectives[0]])
+    maximize = optuna.study.StudyDirection.MAXIMIZE
+    minimize = optuna.study.StudyDirection.MINIMIZE
+    higher = DIRECTIONS[study.objectives[0]] == "maximize"
+    copy = optuna.create_study(direction=maximize if higher else minimize)
     copy.add_trials([_frozen(study, trial) for trial in complete])
     evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=BEST_SHARE)
     with warnings.catch_warnings():

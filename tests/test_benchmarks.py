@@ -178,7 +178,7 @@ def test_start_up_times_each_command(benchmark, photos, recipe, backend, run_cli
     assert seconds["--help"]["median"] < seconds["predict, one photo"]["median"]
 
 
-SCRIPTS = ["accuracy.py", "run.py", "memory.py", "trunk.py", "fine_tuning.py", "data.py", "start_up.py"]
+SCRIPTS = ["accuracy.py", "run.py", "memory.py", "trunk.py", "fine_tuning.py", "data.py", "start_up.py", "pages.py"]
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

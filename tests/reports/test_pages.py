@@ -6,13 +6,14 @@ import re
 import sys
 from datetime import UTC, datetime
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from handmade import HOSTILE, ONNX, jpeg, make_run, make_study
 
 from kit.config import RunConfig
 from kit.errors import StorageError
-from kit.files import write_json, write_text
+from kit.files import read_json, write_json, write_text
 from kit.insights.records import Insights
 from kit.records import RunFolder
 from reports import text
@@ -364,3 +365,19 @@ def test_100_000_predictions_take_less_than_500_mb_and_no_backend(tmp_path, run_
     assert backends == []
     assert int(peak) < 500e6
     assert os.path.getsize(run.report_path) < 8e6
+
+
+def test_a_benchmark_says_what_drawing_costs(run, tmp_path, run_python):
+    make_study(tmp_path / "study", 5)
+    script = Path(__file__).resolve().parents[2] / "benchmarks" / "pages.py"
+    done = run_python(script, run, tmp_path / "study", "--rounds", "1", "--results", tmp_path / "results")
+    assert done.returncode == 0, done.stderr
+    found = read_json(tmp_path / "results" / "pages.json")["pages"]
+    assert set(found) == {str(run), str(tmp_path / "study")}
+    for one in found.values():
+        assert one["seconds"] > 0
+        assert 4e6 < one["page_bytes"] < 8e6
+    assert done.stdout.startswith("page of")
+    refused = run_python(script, tmp_path / "nothing", "--results", tmp_path / "results")
+    assert refused.returncode == 2
+    assert "is not the folder of a run" in refused.stderr
