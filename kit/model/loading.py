@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 WEIGHTS = "model.weights.h5"
 # Bytes that each member may have: the largest backbone that Keras publishes has about 1 GB of weights.
 MEMBERS = {"metadata.json": 1 << 20, "config.json": 1 << 25, WEIGHTS: 1 << 32}
-MOST_NAMES = 100_000  # of groups and arrays in the weights; the kit's have some thousands
+MOST_NAMES = 20_000  # of groups and arrays in the weights; the kit's have some thousands
 DEEPEST = 100  # levels of a configuration; the kit's have about 20
 # Everything that the configuration of a model of the kit names, by module; a test writes every backbone and compares.
 CLASSES = {
@@ -98,7 +98,7 @@ def require_safe(path: Path, *, hub: bool = False) -> None:
     try:
         with open(path, "rb") as file:
             _require_archive(path, file, hub)
-    except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+    except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, KeyError, ValueError) as error:
         raise StorageError(f"{path} cannot be loaded: {_first_line(error)}.", "Train the run again.") from error
 
 
