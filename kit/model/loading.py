@@ -24,7 +24,7 @@ MEMBERS = {"metadata.json": 1 << 20, "config.json": 1 << 25, WEIGHTS: 1 << 32}
 MOST_NAMES = 20_000  # of groups and arrays in the weights; the kit's have some thousands
 DEEPEST = 100  # levels of a configuration; the kit's have about 20
 # Everything that the configuration of a model of the kit names, by module; a test writes every backbone and compares.
-CLASSES = {
+CLASSES: dict[str | None, set[str]] = {
     "keras": {"DTypePolicy", "Sequential"},
     "keras.initializers": {"GlorotUniform", "Ones", "VarianceScaling", "Zeros"},
     "keras.layers": {
@@ -53,7 +53,7 @@ CLASSES = {
     None: {"__keras_tensor__"},  # the place of a tensor in the graph
 }
 # Layers of KerasHub's own, in models that began as its presets: loading those imports keras_hub.
-HUB_CLASSES = {
+HUB_CLASSES: dict[str | None, set[str]] = {
     "keras_hub.src.models.efficientnet.cba": {"CBABlock"},
     "keras_hub.src.models.efficientnet.fusedmbconv": {"FusedMBConvBlock"},
     "keras_hub.src.models.efficientnet.mbconv": {"MBConvBlock"},
