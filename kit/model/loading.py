@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 WEIGHTS = "model.weights.h5"
 # Bytes that each member may have: the largest backbone that Keras publishes has about 1 GB of weights.
 MEMBERS = {"metadata.json": 1 << 20, "config.json": 1 << 25, WEIGHTS: 1 << 32}
-MOST_NAMES = 100_000  # of groups and arrays in the weights; the kit's have some thousands
+MOST_NAMES = 20_000  # of groups and arrays in the weights; the kit's have some thousands
 DEEPEST = 100  # levels of a configuration; the kit's have about 20
 # Everything that the configuration of a model of the kit names, by module; a test writes every backbone and compares.
-CLASSES = {
+CLASSES: dict[str | None, set[str]] = {
     "keras": {"DTypePolicy", "Sequential"},
     "keras.initializers": {"GlorotUniform", "Ones", "VarianceScaling", "Zeros"},
     "keras.layers": {
@@ -53,7 +53,7 @@ CLASSES = {
     None: {"__keras_tensor__"},  # the place of a tensor in the graph
 }
 # Layers of KerasHub's own, in models that began as its presets: loading those imports keras_hub.
-HUB_CLASSES = {
+HUB_CLASSES: dict[str | None, set[str]] = {
     "keras_hub.src.models.efficientnet.cba": {"CBABlock"},
     "keras_hub.src.models.efficientnet.fusedmbconv": {"FusedMBConvBlock"},
     "keras_hub.src.models.efficientnet.mbconv": {"MBConvBlock"},
@@ -98,7 +98,7 @@ def require_safe(path: Path, *, hub: bool = False) -> None:
     try:
         with open(path, "rb") as file:
             _require_archive(path, file, hub)
-    except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+    except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, KeyError, ValueError) as error:
         raise StorageError(f"{path} cannot be loaded: {_first_line(error)}.", "Train the run again.") from error
 
 

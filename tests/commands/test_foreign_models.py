@@ -189,7 +189,7 @@ REFUSED = [
     (_external_link, "the link 'stolen'"),
     (_external_storage, "/layers/stolen, which is not a plain array"),
     (_claims_much, "its weights claim 1,099,5"),
-    (_loop, "more than 100,000 names"),
+    (_loop, "more than 20,000 names"),
 ]
 
 
