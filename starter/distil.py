@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from starter.student import Recipe
 
 ALPHA = 0.35
-SLIM_ON = 512  # photos that the student's first weights are fitted on
-WATCH_EVERY = 10  # epochs between two looks at the validation photos
+SLIM_ON = 384  # photos that the student's first weights are fitted on
+WATCH_EVERY = 5  # epochs between two looks at the validation photos
 RESULT = Path(__file__).resolve().parents[1] / "kit" / "model" / "starter.weights.h5"
 
 
@@ -31,7 +31,7 @@ def distil(
     teacher: Teacher,
     out: Annotated[Path, typer.Option(help="The weights file to write; ends in .weights.h5.")] = RESULT,
     work: Annotated[Path | None, typer.Option(help="Folder for what a later run goes on from.")] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the photos.")] = 120,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the photos.")] = 10,
     four_fifths: Annotated[
         bool, typer.Option("--four-fifths", help="Train on the validation photos too, once settings are chosen.")
     ] = False,
