@@ -38,13 +38,15 @@ def distil(
 ) -> None:
     """Distils a small MobileNetV2 from a large one, over four fifths of some photos."""
     backend.start(seed=0)
+    from kit.model.weights import resolve
     from starter import photos, student
 
+    checked = resolve(teacher, 1.0, photos.TEACHER_SIZE)
     recipe = student.Recipe(epochs=epochs)
     dataset = photos.read(path)
     splits = ["train", "validation"] if four_fifths else ["train"]
     places = np.sort(np.concatenate([dataset.indices(split) for split in splits]))
-    key = [dataset.fingerprint, sha256_file(Path(teacher)), asdict(photos.VIEWS), len(places), photos.TEACHER_SIZE]
+    key = [dataset.fingerprint, checked.sha256, asdict(photos.VIEWS), len(places), photos.TEACHER_SIZE]
     folder = (work or cache_folder() / "starter") / fingerprint(key)[:16]
     progress.say(f"{len(places)} photos; work in {folder}")
     backbone = _distilled(dataset, places, teacher, recipe, folder)
