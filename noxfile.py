@@ -149,7 +149,9 @@ def _test_one_backend(session: nox.Session, backend: str) -> None:
     other = "tensorflow" if backend == "jax" else "jax"
     absent = f"import importlib.util as u; assert not u.find_spec('{other}'), '{other} is installed here'"
     session.run("python", "-c", absent)
-    session.run("pytest", "--ignore=tests/parity", *session.posargs, env={"KERAS_BACKEND": backend})
+    # Two workers, each a process of one backend; a file's tests stay together, for they share what they trained.
+    shared = ("-n", "2", "--dist", "loadfile")
+    session.run("pytest", *shared, "--ignore=tests/parity", *session.posargs, env={"KERAS_BACKEND": backend})
 
 
 def _install(session: nox.Session, extras: str) -> None:
