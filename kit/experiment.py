@@ -30,7 +30,7 @@ from kit.insights.recording import record_insights
 from kit.model.weights import Weights, resolve
 from kit.pages import draw_page
 from kit.predict import Predictor, load_classifier, require_finished
-from kit.records import RunFolder, StageClock, default_run_path, make_table
+from kit.records import RunFolder, StageClock, default_run_path, make_table, sweep
 from kit.statistics import mcnemar
 from kit.training.history import History
 
@@ -90,6 +90,7 @@ def resume(path: Path, *, on_epoch: Listener | None = None) -> RunFolder:
         manifest = run.manifest
         if manifest["status"] == "finished":
             return run
+        sweep(run)
         if not (path / "config.toml").exists():
             raise StorageError(f"{path} was stopped before its settings were recorded.", "Start a new run.")
         config, clock = run.config, StageClock()
