@@ -31,7 +31,7 @@ from kit.model.catalog import HUB, is_hub
 from kit.model.weights import NAMED, Weights, resolve
 from kit.pages import draw_page
 from kit.predict import Predictor, load_classifier, require_finished
-from kit.records import RunFolder, StageClock, default_run_path, make_table
+from kit.records import RunFolder, StageClock, default_run_path, make_table, sweep
 from kit.run import Run
 from kit.statistics import mcnemar
 from kit.training.history import History
@@ -92,6 +92,7 @@ def resume(path: Path, *, on_epoch: Listener | None = None) -> Run:
         manifest = run.manifest
         if manifest["status"] == "finished":
             return run
+        sweep(run)
         if not (path / "config.toml").exists():
             raise StorageError(f"{path} was stopped before its settings were recorded.", "Start a new run.")
         config, clock = run.config, StageClock()

@@ -251,6 +251,16 @@ class RunFolder:
             holder.release()
 
 
+def sweep(run: RunFolder) -> None:
+    """Removes what a killed process left half written in a run folder; the caller holds its lock.
+
+    Pages are left alone: they are drawn without the lock, so that one may be on its way right now.
+    """
+    for path in run.path.rglob(".tmp-*"):
+        if path.is_file() and path.suffix != ".html":
+            path.unlink(missing_ok=True)
+
+
 def default_run_path(name: str, root: Path = Path("runs")) -> Path:
     """`runs/<name>-<YYYYmmdd-HHMMSS>` in local time, with -2, -3, ... behind it where that exists.
 

@@ -24,6 +24,7 @@ from kit.records import (
     StageClock,
     default_run_path,
     make_table,
+    sweep,
     write_table,
 )
 from kit.training.history import EpochRecord, History
@@ -114,6 +115,20 @@ def test_what_a_kill_at_the_start_leaves_is_taken_over(run):
     (run.path / "config.toml").unlink()  # killed after the manifest, before the configuration
     (run.path / ".tmp-0123456789ab.config.toml").write_text("seed = ")
     assert RunFolder.create(run.path, RunConfig(seed=3)).config.seed == 3
+
+
+def test_what_a_killed_writer_left_is_swept_but_for_pages_on_their_way(run):
+    run.checkpoints.mkdir()
+    left = [run.path / ".tmp-0123456789ab.model.keras", run.checkpoints / ".tmp-0123456789ab.state.npz"]
+    page = run.path / ".tmp-0123456789ab.report.html"
+    for path in (*left, page):
+        path.write_text("half")
+    before = sorted(path.name for path in run.path.iterdir() if not path.name.startswith(".tmp-"))
+    with run.lock():
+        sweep(run)
+    assert [path for path in left if path.exists()] == []
+    assert page.exists()
+    assert set(before) <= {path.name for path in run.path.iterdir()}
 
 
 def test_a_record_of_something_else_is_not_opened(tmp_path, run):

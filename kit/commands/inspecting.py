@@ -57,7 +57,7 @@ def inspect(
         progress.say(f"Record: {printable(str(folder))}")
     else:
         _print_summary(inspection, summary)
-        _print(f"\nRecord: {printable(str(folder))}\n")
+        _print(f"\nRecord: {printable(str(folder))}\n`transferkit report {printable(str(folder))}` draws its page.\n")
 
 
 def _print_summary(inspection: "Inspection", summary: dict[str, Any]) -> None:

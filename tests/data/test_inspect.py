@@ -34,6 +34,7 @@ def test_text(inspect, data, tmp_path):
     (record,) = (tmp_path / "inspections").iterdir()
     assert record.name.startswith("garden-")
     assert f"Record: {record.relative_to(tmp_path)}" in result.stdout
+    assert result.stdout.endswith(f"`transferkit report {record.relative_to(tmp_path)}` draws its page.\n")
 
 
 def test_json_is_one_object_and_agrees_with_the_record(inspect, data, tmp_path):
