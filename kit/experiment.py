@@ -371,7 +371,7 @@ def anchored(config: RunConfig) -> RunConfig:
         config = replace(config, data=replace(config.data, path=os.path.abspath(data)))
     if config.model.weights not in NAMED and weights.exists():
         config = replace(config, model=replace(config.model, weights=os.path.abspath(weights)))
-    preset = Path(config.model.backbone.removeprefix(HUB))
+    preset = Path(config.model.backbone.removeprefix(HUB)).expanduser()
     if is_hub(config.model.backbone) and preset.is_dir():
         config = replace(config, model=replace(config.model, backbone=HUB + os.path.abspath(preset)))
     return config

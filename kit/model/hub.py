@@ -69,7 +69,11 @@ def hub_backbone(name: str, image_size: int, alpha: float) -> "Backbone":
             "Convolutional backbones do; choose one of those.",
         )
     plain = keras.Model(found.input, found.output, name=found.name)
-    require_classes(Path(preset), keras.saving.serialize_keras_object(plain), hub=True)
+    try:
+        require_classes(Path(preset), keras.saving.serialize_keras_object(plain), hub=True)
+    except StorageError as error:  # before a run is made whose model would be refused
+        hint = "docs/adding-a-backbone.md says which layers of KerasHub are supported."
+        raise ConfigError(error.what, hint) from error
     model = _of_size(plain, image_size)
     cuts = find_cuts(model, HUB_BLOCKS)
     if len(cuts) == 2:
@@ -96,12 +100,14 @@ def load_hub_weights(model: "keras.Model", weights: "Weights") -> None:
 
 
 def _preset(name: str) -> str:
-    return name.removeprefix(HUB)
+    preset = name.removeprefix(HUB)
+    folder = Path(preset).expanduser()
+    return str(folder) if folder.is_dir() else preset
 
 
 def _file(preset: str, file: str) -> Path:
     """A file of a preset, on this machine."""
-    folder = Path(preset).expanduser()
+    folder = Path(preset)
     if folder.is_dir():
         if not (folder / file).is_file():
             raise ConfigError(f"{folder} is not a preset of KerasHub: it has no {file}.", _wanted(file))

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import replace
+import sys
 from pathlib import Path
 
 import keras
@@ -11,7 +11,7 @@ import pytest
 
 from kit import backend
 from kit.config import DataConfig, ModelConfig, PhaseConfig, RunConfig, TrainingConfig, ViewsConfig
-from kit.errors import BackendError, ConfigError, StorageError
+from kit.errors import BackendError, ConfigError, StorageError, WeightsError
 from kit.experiment import evaluate, train
 from kit.model.backbones import build_backbone
 from kit.model.classifier import Classifier
@@ -21,6 +21,7 @@ from kit.model.loading import load_model
 from kit.model.weights import resolve
 from kit.predict import Predictor
 from kit.training.session import build_classifier
+from photos import make_photos
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # KerasHub and what it imports warn of each other
 
@@ -84,8 +85,6 @@ def preset(request, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def hub_photos(tmp_path_factory) -> Path:
-    from photos import make_photos
-
     return make_photos(tmp_path_factory.mktemp("hub"), ("blue", "red"), 16, size=48)
 
 
@@ -205,7 +204,7 @@ def test_weights_that_do_not_fit_are_refused(spoilt, preset):
     other = build_backbone("mobilenet_v2", SIZE, 0.35).model
     other.save_weights(spoilt / "model.weights.h5")
     config = run_config(spoilt, Path())
-    with pytest.raises(Exception, match="does not fit the preset"):
+    with pytest.raises(WeightsError, match="does not fit the preset"):
         build_classifier(config, 2, resolve("imagenet", 1.0, SIZE, config.model.backbone))
 
 
@@ -213,7 +212,6 @@ def test_a_width_is_refused(preset):
     config = run_config(preset, Path())
     with pytest.raises(ConfigError, match=r"model.alpha must be 1.0"):
         resolve("imagenet", 0.5, SIZE, config.model.backbone)
-    assert replace(config.model, alpha=1.0) == config.model
 
 
 def test_a_backbone_without_feature_maps_is_refused(tmp_path):
@@ -237,7 +235,7 @@ def test_an_address_that_cannot_be_reached_is_one_message(monkeypatch):
 
 
 def test_without_keras_hub_the_extra_is_named(preset, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "keras_hub", None)
+    monkeypatch.setitem(sys.modules, "keras_hub", None)
     with pytest.raises(BackendError, match="KerasHub is not installed") as caught:
         build_backbone(f"hub:{preset}", SIZE)
     assert "transferkit[hub]" in caught.value.hint
