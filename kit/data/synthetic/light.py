@@ -25,17 +25,17 @@ class Conditions:
         quality: Of the JPEG.
     """
 
-    radius: tuple[float, float] = (0.15, 0.55)
+    radius: tuple[float, float] = (0.2, 0.55)
     crowd: float = 0.4
-    field: float = 0.08
+    field: float = 0.05
     clutter: int = 12
     bystanders: int = 6
-    defocus: tuple[float, float] = (0.0, 1.1)
-    motion: float = 0.08
-    exposure: tuple[float, float] = (0.75, 1.35)
-    cast: float = 0.13
+    defocus: tuple[float, float] = (0.0, 0.9)
+    motion: float = 0.06
+    exposure: tuple[float, float] = (0.8, 1.3)
+    cast: float = 0.1
     saturation: tuple[float, float] = (0.75, 1.2)
-    noise: tuple[float, float] = (1.0, 5.0)
+    noise: tuple[float, float] = (1.0, 4.0)
     quality: tuple[int, int] = (68, 92)
 
 
