@@ -8,6 +8,7 @@ arXiv:1503.02531; of features: Romero et al. 2015, arXiv:1412.6550]. Who owns wh
     student     the network that is trained, epoch by epoch, with checkpoints
     probe       how good features are: a linear classifier on them, scored on photos held out (a command)
     distil      all of it in order (a command)
+    command     what the two commands share
 
 Not part of the installed package: run from the root of the repository.
 """

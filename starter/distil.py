@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from starter.student import Recipe
 
 ALPHA = 0.35
-SLIM_ON = 512  # photos that the student's first weights are fitted on
-WATCH_EVERY = 10  # epochs between two looks at the validation photos
+SLIM_ON = 384  # photos that the student's first weights are fitted on
+WATCH_EVERY = 5  # epochs between two looks at the validation photos
 RESULT = Path(__file__).resolve().parents[1] / "kit" / "model" / "starter.weights.h5"
 
 
@@ -31,20 +31,22 @@ def distil(
     teacher: Teacher,
     out: Annotated[Path, typer.Option(help="The weights file to write; ends in .weights.h5.")] = RESULT,
     work: Annotated[Path | None, typer.Option(help="Folder for what a later run goes on from.")] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the photos.")] = 120,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the photos.")] = 10,
     four_fifths: Annotated[
         bool, typer.Option("--four-fifths", help="Train on the validation photos too, once settings are chosen.")
     ] = False,
 ) -> None:
     """Distils a small MobileNetV2 from a large one, over four fifths of some photos."""
     backend.start(seed=0)
+    from kit.model.weights import resolve
     from starter import photos, student
 
+    checked = resolve(teacher, 1.0, photos.TEACHER_SIZE)
     recipe = student.Recipe(epochs=epochs)
     dataset = photos.read(path)
     splits = ["train", "validation"] if four_fifths else ["train"]
     places = np.sort(np.concatenate([dataset.indices(split) for split in splits]))
-    key = [dataset.fingerprint, sha256_file(Path(teacher)), asdict(photos.VIEWS), len(places), photos.TEACHER_SIZE]
+    key = [dataset.fingerprint, checked.sha256, asdict(photos.VIEWS), len(places), photos.TEACHER_SIZE]
     folder = (work or cache_folder() / "starter") / fingerprint(key)[:16]
     progress.say(f"{len(places)} photos; work in {folder}")
     backbone = _distilled(dataset, places, teacher, recipe, folder)

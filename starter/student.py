@@ -23,7 +23,7 @@ class Recipe:
         epochs: Passes over the photos, each photo in one view; views take turns.
         batch_size: Views a step.
         learning_rate: At its highest.
-        warmup_epochs: Epochs until then.
+        warmup: Share of all steps until then.
         weight_decay: Decoupled.
         map_weight: Of the mean squared error of the last map, in the teacher's components.
         pooled_weight: Of that of the pooled features.
@@ -31,10 +31,10 @@ class Recipe:
         seed: Draws the order of photos and views, and the classifier's first weights.
     """
 
-    epochs: int = 48
+    epochs: int = 10
     batch_size: int = 64
-    learning_rate: float = 2e-3
-    warmup_epochs: float = 3.0
+    learning_rate: float = 1e-3
+    warmup: float = 0.1
     weight_decay: float = 0.02
     map_weight: float = 1.0
     pooled_weight: float = 1.0
@@ -55,7 +55,8 @@ def build(
     of_map, of_pooled = (_fixed(projection, name) for projection, name in zip(projections, _PROJECTED, strict=True))
     logits = keras.layers.Dense(classes, kernel_initializer="zeros", name="label")(pooled)
     model = keras.Model(inputs, {"map": of_map(features), "pooled": of_pooled(pooled), "label": logits})
-    total, warmup = recipe.epochs * steps, round(recipe.warmup_epochs * steps)
+    total = recipe.epochs * steps
+    warmup = round(recipe.warmup * total)
     rate = keras.optimizers.schedules.CosineDecay(
         0.0, total - warmup, warmup_target=recipe.learning_rate, warmup_steps=warmup
     )
