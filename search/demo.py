@@ -11,7 +11,6 @@ the same command goes on, and a second run takes seconds.
 import json
 import os
 from dataclasses import replace
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -41,8 +40,8 @@ def demo(
     from kit.settings import load_config
 
     progress.set_quiet(quiet or as_json)
-    with as_file(files("search") / "demo.toml") as recipe:
-        config = load_config(flags={"backend": backend}, environ=os.environ, file=recipe)
+    recipe = Path(__file__).with_name("demo.toml")
+    config = load_config(flags={"backend": backend}, environ=os.environ, file=recipe)
     story = run_demo(keep, config, per_class, trials)
     print(json.dumps(story.to_dict()) if as_json else "\n".join(story.lines()))
 
@@ -70,7 +69,8 @@ def run_demo(folder: Path, config: "RunConfig", per_class: int, trials: int) -> 
     from search.story import Story
 
     # What the study's trials share, the run shares with them: its activations come from the same cut point.
-    config = plan_space(replace(config, data=replace(config.data, path="")), ("accuracy",), None).own
+    space = Path(__file__).with_name("demo_space.toml")
+    config = plan_space(replace(config, data=replace(config.data, path="")), ("accuracy",), space).own
     _take(folder, config, per_class)
     photos, clock = folder / "photos", StageClock()
     config = replace(config, data=replace(config.data, path=str(photos)))
@@ -87,7 +87,7 @@ def run_demo(folder: Path, config: "RunConfig", per_class: int, trials: int) -> 
             run = _trained(folder / "run", config)
         with clock.stage("study"):
             progress.say(f"4 of 4: searching for better settings in {trials} trials that share the frozen features")
-            study = run_study(config, trials, name="demo", out=folder / "study")
+            study = run_study(config, trials, name="demo", out=folder / "study", space=space)
     except KeyboardInterrupt:
         progress.say(f"What is done is kept in {folder}: the same command goes on.")
         raise

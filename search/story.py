@@ -131,8 +131,8 @@ class Story:
         return [
             f"{sum(self.splits.values()):,} photos of {len(self.classes)} kinds of flowers were drawn "
             f"({', '.join(self.classes[:5])}{', ...' if len(self.classes) > 5 else ''}): {parts}; {found}.",
-            f"A head on the frozen network tells {self.frozen.accuracy:.1%} of {self.fine_tuned.photos:,} test photos, "
-            "which it never saw, right.",
+            f"A new head on the frozen network is right about {self.frozen.accuracy:.1%} of {self.fine_tuned.photos:,} "
+            "test photos that it never saw.",
             f"Fine-tuning the network's top makes that {self.fine_tuned}: it put {self.mended} photos right and "
             f"{self.spoiled} wrong (McNemar p = {self.p_value:.2g}).",
             self._search_told(),
@@ -142,9 +142,14 @@ class Story:
 
     def _search_told(self) -> str:
         settings = ", ".join(f"{key} {short(value)}" for key, value in sorted(self.best_settings.items()))
-        before = "" if self.own_validation is None else f" from {self.own_validation:.1%}"
-        line = f"{self.trials} trials took validation{before} to {self.best_validation:.1%} ({settings or 'as it was'})"
-        return f"{line}." if self.best is None else f"{line}; trained again, that one scores {self.best} on test."
+        if self.own_validation is not None and self.best_validation <= self.own_validation:
+            line = (
+                f"{self.trials} trials found nothing better than these settings (validation {self.best_validation:.1%})"
+            )
+        else:
+            before = "" if self.own_validation is None else f" from {self.own_validation:.1%}"
+            line = f"{self.trials} trials took validation{before} to {self.best_validation:.1%} ({settings})"
+        return f"{line}." if self.best is None else f"{line}; trained again, the best scores {self.best} on test."
 
     def lines(self) -> list[str]:
         """All that a person is told: what happened, and where to look next."""

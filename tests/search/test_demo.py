@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -85,11 +86,13 @@ def test_a_killed_demo_goes_on_and_tells_five_lines_and_its_pages(told, place):
     folder = place / "transferkit-demo"
     metrics = RunFolder.open(folder / "run").metrics
     assert lines[0].startswith("1. 60 photos of 5 kinds of flowers were drawn (daisy, dandelion, roses,")
-    assert f"tells {metrics['phases'][0]['test']['accuracy']:.1%} of {metrics['test']['n']} test photos" in lines[1]
+    assert (
+        f"right about {metrics['phases'][0]['test']['accuracy']:.1%} of {metrics['test']['n']} test photos" in lines[1]
+    )
     assert f"makes that {metrics['test']['accuracy']:.1%} (95% interval" in lines[2]
     best = RunFolder.open(folder / "study/best").metrics["test"]["accuracy"]
-    assert "2 trials took validation from" in lines[3]
-    assert f"that one scores {best:.1%}" in lines[3]
+    assert lines[3].startswith("4. 2 trials ")
+    assert f"the best scores {best:.1%} (95% interval" in lines[3]
     for name in ("inspection", "run", "study", "study/best"):
         page = Path("transferkit-demo") / name / "report.html"
         assert f"Page: {page} " in told
@@ -142,7 +145,7 @@ def test_the_story_says_findings_and_what_is_missing():
         trials=8,
         own_validation=None,
         best_validation=0.95,
-        best_settings={},
+        best_settings={"model.head_units": 96, "phases.1.learning_rate": 3e-4},
         best=None,
         trial_seconds=3.2,
         backend="jax",
@@ -156,6 +159,11 @@ def test_the_story_says_findings_and_what_is_missing():
     )
     assert told[2].endswith("makes that 92.5% (95% interval 89.0% to 95.0%): it put 40 photos right and 3 wrong "
                             "(McNemar p = 1.2e-09).")  # fmt: skip
-    assert told[3] == "8 trials took validation to 95.0% (as it was)."
+    assert told[3] == "8 trials took validation to 95.0% (model.head_units 96, phases.1.learning_rate 0.0003)."
+    best = Measured(0.94, 0.9, 0.97, 300)
+    assert replace(story, own_validation=0.95, best=best).told()[3] == (
+        "8 trials found nothing better than these settings (validation 95.0%); trained again, the best scores 94.0% "
+        "(95% interval 90.0% to 97.0%) on test."
+    )
     assert told[4].startswith("This took 1 min 30 s on jax with 2 threads; a trial takes 3 s")
     assert story.pages == {}
