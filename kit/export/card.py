@@ -240,7 +240,7 @@ def _provenance(run: RunFolder) -> str:
 
 def _backbone(run: RunFolder) -> str:
     model = run.config.model
-    return f"{getattr(model, 'backbone', 'mobilenet_v2')}, alpha {model.alpha:g}, {run.config.data.image_size} px"
+    return f"{model.backbone}, alpha {model.alpha:g}, {run.config.data.image_size} px"
 
 
 def _phase(phase: dict[str, Any]) -> str:
