@@ -25,7 +25,7 @@ def load_runtime(name: str, run: RunFolder, folder: Path) -> tuple[Forward, str]
     """
     loaders: dict[str, Callable[[], tuple[Forward, str]]] = {
         ORIGINAL: lambda: _original(run),
-        "keras": lambda: _keras(folder / "model.keras"),
+        "keras": lambda: _keras(folder / "model.keras", run),
         "saved_model": lambda: _saved_model(folder / "model"),
         "onnx": lambda: _onnx(folder / "model.onnx"),
         "litert": lambda: _litert(folder / "model.tflite"),
@@ -42,10 +42,11 @@ def _original(run: RunFolder) -> tuple[Forward, str]:
     return Predictor.of(run).forward, f"Keras {version('keras')} on {name}"
 
 
-def _keras(path: Path) -> tuple[Forward, str]:
-    import keras
+def _keras(path: Path, run: RunFolder) -> tuple[Forward, str]:
+    from kit.model.catalog import is_hub
+    from kit.model.loading import load_model
 
-    model = keras.saving.load_model(path, compile=False)
+    model = load_model(path, hub=is_hub(run.config.model.backbone))
     return lambda pixels: np.asarray(model.predict_on_batch(pixels)), f"Keras {version('keras')} on {_backend()}"
 
 
