@@ -128,6 +128,11 @@ def cache_folder() -> Path:
     return Path(platformdirs.user_cache_dir("transferkit", appauthor=False))
 
 
+def heads_folder() -> Path:
+    """Where trained heads are kept that the trials of a study share."""
+    return cache_folder() / "heads"
+
+
 def _sync_folder(folder: Path) -> None:
     if os.name == "nt":  # Windows cannot open a folder; its rename is journalled
         return

@@ -161,6 +161,8 @@ def find_photos(paths: Sequence[str]) -> list[Path]:
 
 def _photos_at(text: str) -> list[Path]:
     path = Path(text)
+    if not text:  # a shell variable that was never set: not the folder one happens to be in
+        return []
     if path.is_dir():
         inside = (file for file in path.rglob("*") if not _hidden(file.relative_to(path)))
         return sorted(file for file in inside if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())

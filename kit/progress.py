@@ -80,3 +80,13 @@ def printable(text: str) -> str:
     return "".join(
         letter if letter.isprintable() else " " if letter == "\n" else "\N{REPLACEMENT CHARACTER}" for letter in text
     )
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.0f} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

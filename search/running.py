@@ -10,6 +10,7 @@ from pathlib import Path
 from kit import progress
 from kit.backend import available_threads
 from kit.errors import UserError
+from kit.progress import duration
 from search.claims import Ledger, Owner, repeated_error
 from search.records import StudyRecord, TrialRecord
 from search.storage import storage_trouble
@@ -160,13 +161,3 @@ def short(value: object) -> str:
     if isinstance(value, int) or value.is_integer():
         return f"{int(value):,}"
     return f"{value:.4g}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.0f} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from kit.progress import duration
 from kit.settings import to_toml
 from search.records import StudyRecord
-from search.running import duration, named_values, short
+from search.running import named_values, short
 
 if TYPE_CHECKING:
     from search.best import Best

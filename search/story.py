@@ -7,9 +7,10 @@ from statistics import median
 from typing import Any
 
 from kit.files import read_json
+from kit.progress import duration
 from kit.run import Run
 from search.api import FinishedStudy
-from search.show import duration, short
+from search.show import short
 
 
 @dataclass(frozen=True)

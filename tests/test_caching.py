@@ -134,6 +134,20 @@ def test_prune_removes_what_it_says_and_nothing_else():
     assert fill("pixels", 1).has([f"{0:064x}"]).all()  # and it can be built again
 
 
+def test_shared_heads_are_listed_verified_and_pruned_as_one_store(cache):
+    fill("features", 1)
+    (cache / "heads").mkdir()
+    for number in range(2):
+        (cache / "heads" / f"{number}.npz").write_bytes(b"x" * 700)
+    listed = json.loads(cache_command("list", "--json").stdout)
+    (heads,) = [store for store in listed["stores"] if store["kind"] == "heads"]
+    assert (heads["rows"], heads["bytes"], listed["others"]) == (2, 1400, [])
+    assert "all as written" in cache_command("verify").stdout
+    assert "1 store, 1.4 KB" in cache_command("prune", "--kind", "heads", "--yes").stdout
+    assert not (cache / "heads").exists()
+    assert [info.kind for info in inventory.list_stores()] == ["features"]
+
+
 def test_prune_leaves_a_store_that_another_process_builds():
     store = fill("pixels", 1)
     with FileLock(inventory.lock_path(store.folder)):
@@ -149,7 +163,7 @@ def test_prune_leaves_a_store_that_another_process_builds():
     [
         ([], "--older-than AGE, --kind KIND, --max-size SIZE or --all"),
         (["--all", "--kind", "pixels"], "cannot be combined"),
-        (["--kind", "pixel"], "must be one of features, pixels, not 'pixel'"),
+        (["--kind", "pixel"], "must be one of features, heads, pixels, not 'pixel'"),
         (["--older-than", "30"], "as in 30d, not '30'"),
         (["--max-size", "ten"], "as in 10GB, not 'ten'"),
         (["--all"], "nobody can answer here"),

@@ -61,7 +61,7 @@ def list_command(as_json: bool = typer.Option(False, "--json", help="Print one J
 @app.command("prune")
 def prune_command(
     older_than: str = typer.Option("", metavar="AGE", help="Not used for this long: 45m, 12h, 30d or 2w."),
-    kind: str = typer.Option("", metavar="KIND", help="Only stores of this kind: pixels or features."),
+    kind: str = typer.Option("", metavar="KIND", help="Only stores of this kind: pixels, features or heads."),
     max_size: str = typer.Option(
         "", metavar="SIZE", help="The least recently used, until at most 500MB, 10GB, ... are left."
     ),
@@ -153,7 +153,7 @@ def parse_size(text: str) -> int:
 
 
 def _check_kind(kind: str, stores: Sequence["StoreInfo"]) -> None:
-    kinds = sorted({"pixels", "features"} | {info.kind for info in stores})
+    kinds = sorted({"pixels", "features", "heads"} | {info.kind for info in stores})
     if kind and kind not in kinds:
         raise ConfigError(f"--kind must be one of {', '.join(kinds)}, not {kind!r}.")
 

@@ -160,7 +160,7 @@ def _show_plan(config: "RunConfig", seeds: int, out: Path | None, as_json: bool)
 
     from kit import experiment
     from kit.files import cache_folder, free_bytes
-    from kit.progress import printable
+    from kit.progress import duration, printable
     from kit.records import RunFolder
 
     if out is not None and seeds == 1:
@@ -176,8 +176,8 @@ def _show_plan(config: "RunConfig", seeds: int, out: Path | None, as_json: bool)
     print(f"{printable(plan.name)}: {counts}; classes: {printable(', '.join(plan.classes))}")
     width = max(len(stage.name) for stage in plan.stages)
     for stage in plan.stages:
-        print(f"{stage.name:<{width}}  {_duration(stage.seconds):>7}  {_size(stage.bytes):>9}  {stage.work}")
-    print(f"In all about {_duration(seconds)} and {_size(size)} of disk; {_size(free)} are free.")
+        print(f"{stage.name:<{width}}  {duration(stage.seconds):>12}  {_size(stage.bytes):>9}  {stage.work}")
+    print(f"In all about {duration(seconds)} and {_size(size)} of disk; {_size(free)} are free.")
     if seeds > 1:
         print(f"That is one run; each of the {seeds} seeds draws its own split and views, and costs about as much.")
     print("Nothing was trained or recorded.")
@@ -185,7 +185,3 @@ def _show_plan(config: "RunConfig", seeds: int, out: Path | None, as_json: bool)
 
 def _size(count: int) -> str:
     return f"{count / 2**20:,.1f} MiB" if count else "-"
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:,.0f} min"

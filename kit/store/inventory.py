@@ -10,7 +10,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from kit.errors import StorageError
-from kit.files import cache_folder, fingerprint, read_json, storage_errors
+from kit.files import cache_folder, fingerprint, heads_folder, read_json, storage_errors
 from kit.store.chunks import SUFFIX, Chunk, DamagedChunk
 from kit.store.stores import RECIPE, lock_path, stores_folder
 
@@ -43,15 +43,17 @@ class StoreInfo:
 
 
 def list_stores() -> list[StoreInfo]:
-    """All stores, the last used first."""
-    folders = [path for path in _entries(stores_folder()) if path.is_dir()]
-    return sorted((_info(folder) for folder in folders), key=lambda info: (-info.last_used, info.path.name))
+    """All stores, the last used first; the heads that trials share count as one."""
+    found = [_info(path) for path in _entries(stores_folder()) if path.is_dir()]
+    if heads_folder().is_dir():
+        found.append(_heads())
+    return sorted(found, key=lambda info: (-info.last_used, info.path.name))
 
 
 def other_folders() -> dict[Path, int]:
     """What else the cache holds (downloads, archives, audit facts): folder -> bytes."""
-    folders = [path for path in _entries(cache_folder()) if path.is_dir() and path != stores_folder()]
-    return {folder: _bytes_of(folder) for folder in folders}
+    stores = (stores_folder(), heads_folder())
+    return {path: _bytes_of(path) for path in _entries(cache_folder()) if path.is_dir() and path not in stores}
 
 
 def choose_stores(
@@ -136,6 +138,18 @@ def _info(folder: Path) -> StoreInfo:
         rows=sum(_rows_of(path) for path in chunk_files(folder)),
         bytes=_bytes_of(folder),
         last_used=_modified(recipe if recipe.exists() else folder),
+    )
+
+
+def _heads() -> StoreInfo:
+    folder, files = heads_folder(), _entries(heads_folder())
+    return StoreInfo(
+        path=folder,
+        kind=folder.name,
+        about="trained heads that trials share",
+        rows=len(files),
+        bytes=_bytes_of(folder),
+        last_used=max(map(_modified, files), default=_modified(folder)),
     )
 
 

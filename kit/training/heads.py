@@ -11,7 +11,7 @@ from pathlib import Path
 import keras
 
 from kit.errors import StorageError
-from kit.files import cache_folder
+from kit.files import heads_folder
 from kit.training.checkpoints import Arrays, load_arrays, save_arrays
 from kit.training.history import EpochRecord, History
 from kit.training.phases import arrays, assign
@@ -65,4 +65,4 @@ def _history(rows: Sequence[Sequence]) -> History:
 
 
 def _path(key: str) -> Path:
-    return cache_folder() / "heads" / f"{key}.npz"
+    return heads_folder() / f"{key}.npz"
