@@ -12,8 +12,10 @@ import keras
 import numpy as np
 import scipy.linalg
 
-from kit.model.backbones import BLOCKS, mobilenet_v2_cuts
+from kit.model.backbones import find_cuts
+from kit.model.catalog import block_names
 
+BLOCKS = 17  # of MobileNetV2: expanded_conv, then block_1 to block_16
 PLACES = 16  # places of each image's maps that are looked at
 BATCH = 32
 RIDGE = 1e-3  # of the mean variance of what is fitted on
@@ -35,7 +37,7 @@ class _Slimming:
     def __init__(self, teacher: keras.Model, student: keras.Model, images: np.ndarray, seed: int):
         self.teacher, self.student, self.images = teacher, student, images
         self.draws = np.random.default_rng(seed).random((len(images), PLACES))
-        cuts = mobilenet_v2_cuts({layer.name for layer in teacher.layers})
+        cuts = find_cuts(teacher, block_names("mobilenet_v2"))
         self.outputs = [cuts[BLOCKS - block].layer for block in range(BLOCKS)]
         self.rows = self._teacher_rows()  # layer -> what the teacher has at the places looked at
 

@@ -144,7 +144,8 @@ def test_reports_of_one_record_and_of_several(run, tmp_path):
     shutil.copytree(run.path, other)
     page = reports.write_report(run, tmp_path / "one.html", grid=4)
     assert page == tmp_path / "one.html"
-    assert f"{run.metrics['test']['accuracy']:.3f}" in page.read_text(encoding="utf-8")
+    scores = run.metrics["test"]
+    assert f"{round(scores['accuracy'] * scores['n'])} of {scores['n']} right" in page.read_text(encoding="utf-8")
     assert reports.write_report([run, other], tmp_path / "two.html").exists()
     for given, complaint in (([], "No record"), ([run, run.path], "given twice"), ([tmp_path], "is not a record")):
         with pytest.raises(kit.UserError, match=complaint):

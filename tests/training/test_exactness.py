@@ -120,28 +120,41 @@ def train_whole(case: Case, weights, recipe: Recipe) -> keras.Model:
     start = next(i for i, name in enumerate(names) if name == first or name.startswith(f"{first}_"))
     for i, layer in enumerate(base.layers):
         layer.trainable = i >= start and not isinstance(layer, keras.layers.BatchNormalization)
-    pixels = keras.Input((size, size, 3))
-    features = base(pixels)
+    pixels = keras.Input((size, size, 3), dtype="uint8")
+    features = base(preprocess(pixels))
     hidden = keras.layers.Dense(settings.model.head_units, "relu")(keras.layers.GlobalAveragePooling2D()(features))
     model = keras.Model(pixels, keras.layers.Dense(classes, "softmax")(hidden))
     model.set_weights(weights)
     loss = keras.losses.CategoricalCrossentropy(label_smoothing=recipe.smoothing)
     model.compile(optimizer=recipe.build(), loss=loss)
     for batch in batches(case, pixel_rows(case)):
-        model.train_on_batch(preprocess(batch.x.astype(np.float32)), keras.utils.to_categorical(batch.labels, classes))
+        model.train_on_batch(batch.x, keras.utils.to_categorical(batch.labels, classes))
     return model
+
+
+def as_float(pixels):
+    """For networks that bring a preprocessing of their own."""
+    return keras.ops.cast(pixels, "float32")
+
+
+def centred(pixels):
+    """The formula of preprocess_input, as x · scale + offset: x / 127.5 - 1 rounds otherwise, which ten steps show."""
+    return keras.layers.Rescaling(1 / 127.5, offset=-1.0)(pixels)
 
 
 # name -> its builder, and what is done to pixels outside of it
 STRAIGHTFORWARD = {
-    "mobilenet_v2": (keras.applications.MobileNetV2, keras.applications.mobilenet_v2.preprocess_input),
-    "mobilenet_v3_small": (keras.applications.MobileNetV3Small, np.asarray),
-    "mobilenet_v3_large": (keras.applications.MobileNetV3Large, np.asarray),
-    "efficientnet_v2_b0": (keras.applications.EfficientNetV2B0, np.asarray),
-    "resnet50": (keras.applications.ResNet50, keras.applications.resnet.preprocess_input),
-    "resnet50_v2": (keras.applications.ResNet50V2, keras.applications.resnet_v2.preprocess_input),
-    "convnext_tiny": (keras.applications.ConvNeXtTiny, np.asarray),
-    "densenet121": (keras.applications.DenseNet121, keras.applications.densenet.preprocess_input),
+    "mobilenet_v2": (keras.applications.MobileNetV2, centred),
+    "mobilenet_v3_small": (keras.applications.MobileNetV3Small, as_float),
+    "mobilenet_v3_large": (keras.applications.MobileNetV3Large, as_float),
+    "efficientnet_v2_b0": (keras.applications.EfficientNetV2B0, as_float),
+    "resnet50": (keras.applications.ResNet50, lambda x: keras.applications.resnet.preprocess_input(as_float(x))),
+    "resnet50_v2": (keras.applications.ResNet50V2, centred),
+    "convnext_tiny": (keras.applications.ConvNeXtTiny, as_float),
+    "densenet121": (
+        keras.applications.DenseNet121,
+        lambda x: keras.applications.densenet.preprocess_input(as_float(x)),
+    ),
 }
 
 
