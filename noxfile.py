@@ -28,6 +28,8 @@ nox.options.error_on_missing_interpreters = False
 
 PROJECT = nox.project.load_toml("pyproject.toml")["project"]
 KILL_SECONDS = 1800  # of a demo that hangs; what it takes is printed
+# Two workers, each a process of one backend; a file's tests stay together, for they share what they trained.
+WORKERS = ("-n", "2", "--dist", "loadfile")
 BACKENDS = [nox.param(name, id=name) for name in ("jax", "tensorflow")]
 # Minor versions are pinned: a new one finds new faults in old code, and that should be a change of its own.
 RUFF, MYPY, AXE = "ruff==0.17.*", "mypy==2.4.*", "axe-core@4"
@@ -80,9 +82,8 @@ def browser(session: nox.Session) -> None:
 def export(session: nox.Session) -> None:
     """Exports and KerasHub, whose extras the other sessions lack, on each backend."""
     _install(session, "jax,tensorflow,hub,export,test")
-    folders = [folder for folder in ("tests/export", "tests/hub") if os.path.isdir(folder)]
     for backend in ("jax", "tensorflow"):
-        session.run("pytest", *folders, *session.posargs, env={"KERAS_BACKEND": backend})
+        session.run("pytest", *WORKERS, "tests/export", "tests/hub", *session.posargs, env={"KERAS_BACKEND": backend})
 
 
 @nox.session
@@ -149,9 +150,7 @@ def _test_one_backend(session: nox.Session, backend: str) -> None:
     other = "tensorflow" if backend == "jax" else "jax"
     absent = f"import importlib.util as u; assert not u.find_spec('{other}'), '{other} is installed here'"
     session.run("python", "-c", absent)
-    # Two workers, each a process of one backend; a file's tests stay together, for they share what they trained.
-    shared = ("-n", "2", "--dist", "loadfile")
-    session.run("pytest", *shared, "--ignore=tests/parity", *session.posargs, env={"KERAS_BACKEND": backend})
+    session.run("pytest", *WORKERS, "--ignore=tests/parity", *session.posargs, env={"KERAS_BACKEND": backend})
 
 
 def _install(session: nox.Session, extras: str) -> None:
