@@ -49,7 +49,7 @@ def best_lines(record: StudyRecord, best: "Best | None") -> list[str]:
     if best is not None and best.test is not None and best.interval is not None:
         low, high = best.interval
         lines.append(f"Test accuracy {best.test:.3f} [{low:.3f}, {high:.3f}], scored once")
-        lines.append(f"Validation flatters by {best.flattery:+.3f} (validation {best.validation:.3f} less test)")
+        lines.append(f"Validation minus test {best.flattery:+.3f} (validation {best.validation:.3f}, which chose)")
     if best is not None:
         lines.append(f"Run folder: {best.run.path}")
     return lines

@@ -89,7 +89,7 @@ def test_the_same_command_goes_on_to_more(study, place, flowers):
     assert record.trials[:4] == before
     assert record.counts.finished == 5
     assert "scored once" in done.stdout
-    assert "Validation flatters by" in done.stdout
+    assert "Validation minus test" in done.stdout
 
 
 def test_show_prints_a_table_and_a_configuration_to_paste(here, command):
