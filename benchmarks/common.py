@@ -18,6 +18,7 @@ from typing import Annotated, Any
 import typer
 
 from kit import settings
+from kit.cli import run_script
 from kit.config import RunConfig
 from kit.errors import UserError
 from kit.files import read_json, write_json, write_text
@@ -36,15 +37,7 @@ Results = Annotated[Path, typer.Option(help="Folder for the JSON record.")]
 RESULTS = HERE / "results"
 
 
-def start(command: Callable[..., None]) -> None:
-    """Runs a script's one command; what the user can put right is a line or two and status 2."""
-    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    app.command()(command)
-    try:
-        app()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+start = run_script  # what every script here ends with
 
 
 def load_recipe(recipe: str, sets: Sequence[str] | None, flags: Mapping[str, object]) -> RunConfig:

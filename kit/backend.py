@@ -177,12 +177,16 @@ def describe() -> dict[str, Any]:
 
 def backend_version(name: str) -> str | None:
     """The installed version of `jax` or `tensorflow`; None where no package's record tells."""
-    for package in (name, f"{name}-cpu", f"{name}-macos"):  # TensorFlow comes under several package names
-        try:
-            return version(package)
-        except PackageNotFoundError:
-            continue
-    return None
+    packages = (name, f"{name}-cpu", f"{name}-macos")  # TensorFlow comes under several package names
+    return next(filter(None, map(package_version, packages)), None)
+
+
+def package_version(package: str) -> str | None:
+    """The installed version of a package; None where it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def available_threads() -> int:

@@ -12,6 +12,7 @@ import difflib
 import io
 import os
 import sys
+from collections.abc import Callable
 from functools import partial
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
 from typing import Any
@@ -146,6 +147,17 @@ def transferkit(
     ),
 ) -> None:
     """Trains the best small image classifier that a folder of photos allows, and says how good it is."""
+
+
+def run_script(command: Callable[..., None]) -> None:
+    """Runs one function as the command of a script of this repository; a UserError is told as the command line does."""
+    app = _new_app()
+    app.command()(command)
+    try:
+        app()
+    except UserError as error:
+        _complain(error)
+        sys.exit(2)
 
 
 def main() -> None:

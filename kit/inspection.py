@@ -226,12 +226,8 @@ def refuse_other_content(folder: Path) -> None:
 
 def _versions() -> dict[str, str]:
     import platform
-    from importlib.metadata import PackageNotFoundError, version
 
-    found = {"python": platform.python_version()}
-    for name in ("transferkit", "pillow", "numpy"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:  # run from a checkout
-            found[name] = "not installed"
-    return found
+    from kit.backend import package_version
+
+    packages = ("transferkit", "pillow", "numpy")  # the first is not installed where it is run from a checkout
+    return {"python": platform.python_version()} | {name: package_version(name) or "not installed" for name in packages}

@@ -82,6 +82,11 @@ def printable(text: str) -> str:
     )
 
 
+def mebibytes(count: int) -> str:
+    """Bytes as a person says them."""
+    return f"{count / 2**20:,.1f} MiB"
+
+
 def duration(seconds: float) -> str:
     """Seconds as a person says them."""
     whole = round(seconds)

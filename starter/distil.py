@@ -12,8 +12,9 @@ import numpy as np
 import typer
 
 from kit import backend, progress
+from kit.cli import run_script
 from kit.files import atomic_path, cache_folder, fingerprint, sha256_file
-from starter.command import Photos, Teacher, start
+from starter.command import Photos, Teacher
 
 if TYPE_CHECKING:
     from kit.data.dataset import Dataset
@@ -98,4 +99,4 @@ def _watch(dataset: "Dataset", backbone: "Backbone") -> Callable[[int], str]:
 
 
 if __name__ == "__main__":
-    start(distil)
+    run_script(distil)

@@ -13,12 +13,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from kit import backend
+from kit.cli import run_script
 from kit.config import STARTER, STARTER_SETTINGS, DataConfig
 from kit.data.dataset import Dataset
 from kit.data.images import decode
 from kit.evaluation import wilson_interval
 from starter import photos
-from starter.command import Photos, Teacher, start
+from starter.command import Photos, Teacher
 
 if TYPE_CHECKING:
     from kit.model.backbones import Backbone
@@ -111,4 +112,4 @@ def compare(
 
 
 if __name__ == "__main__":
-    start(compare)
+    run_script(compare)

@@ -118,15 +118,9 @@ def _how_it_ended(status: int, complaints: str) -> str:
 
 
 def _versions() -> dict[str, str | None]:
-    from importlib.metadata import PackageNotFoundError, version
+    from kit.backend import package_version
 
-    found: dict[str, str | None] = {"python": ".".join(map(str, sys.version_info[:3]))}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = None
-    return found
+    return {"python": ".".join(map(str, sys.version_info[:3])), **{name: package_version(name) for name in PACKAGES}}
 
 
 def _examine_cache() -> dict[str, Any]:

@@ -42,12 +42,14 @@ def export(
 
 def _lines(done: "Export") -> list[str]:
     """The original and the export side by side, and where the export lies."""
+    from kit.progress import mebibytes
+
     record, gate = done.record, done.record["gate"]
     latency, original = record["latency_ms"], record["original"]
     rows = [
         ("", "original", record["format"]),
         ("runtime", original["runtime"], record["runtime"]),
-        ("size", _size(original["bytes"]), _size(record["bytes"])),
+        ("size", mebibytes(original["bytes"]), mebibytes(record["bytes"])),
         (f"accuracy ({gate['split']})", f"{gate['original_accuracy']:.3f}", f"{gate['accuracy']:.3f}"),
         *((f"batch of {n}", "", f"{milliseconds:.1f} ms") for n, milliseconds in latency.items()),
     ]
@@ -59,7 +61,3 @@ def _lines(done: "Export") -> list[str]:
         f"off by more than {gate['greatest_difference']:.1e} (allowed: {gate['tolerance']:.0e}).",
         f"Export: {done.path}",
     ]
-
-
-def _size(count: int) -> str:
-    return f"{count / 2**20:,.1f} MiB"

@@ -184,4 +184,6 @@ def _show_plan(config: "RunConfig", seeds: int, out: Path | None, as_json: bool)
 
 
 def _size(count: int) -> str:
-    return f"{count / 2**20:,.1f} MiB" if count else "-"
+    from kit.progress import mebibytes
+
+    return mebibytes(count) if count else "-"

@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +115,7 @@ def _fill(run: RunFolder, chosen: Format, folder: Path, work: Path, tolerance: f
         "gate": verdict.to_dict(),
         "latency_ms": exported["latency_ms"],
         "original": {"runtime": original["runtime"], "bytes": run.model_path.stat().st_size},
-        "versions": _versions(),
+        "versions": {name: found for name in _PACKAGES if (found := backend.package_version(name))},
     }
     _write_papers(run, chosen, folder, written["preprocessing"], record)
     record["files"] = _files(folder)
@@ -167,16 +166,6 @@ def _how_far_off(chosen: Format, verdict: Verdict) -> str:
         off = f"a probability is off by {verdict.greatest_difference:.1e}, where {verdict.tolerance:.0e} is allowed"
     same = f"{verdict.agreement:.1%} of {verdict.photos:,} {verdict.split} photos get the same class"
     return f"The {chosen.name} model does not answer as the original does: {off}; {same}."
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _files(folder: Path) -> dict[str, dict[str, Any]]:

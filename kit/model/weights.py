@@ -66,6 +66,9 @@ def resolve(weights: str, alpha: float, image_size: int, backbone: str = MOBILEN
         ConfigError: If there is no such backbone, or none of that width.
         WeightsError: If there is no such file, it cannot be downloaded, or it is damaged or of another alpha.
     """
+    if weights == STARTER:  # first: a width that these weights brought must not be laid to the user
+        path = _starter(backbone, alpha)
+        return Weights(STARTER, path, sha256_file(path))
     if is_hub(backbone):
         from kit.model.hub import resolve_preset
 
@@ -81,10 +84,10 @@ def resolve(weights: str, alpha: float, image_size: int, backbone: str = MOBILEN
         published = recipe.imagenet(alpha, image_size)
         path = _imagenet(recipe.builder, published, alpha)
         return Weights("imagenet", path, sha256_file(path))
-    path = _starter(backbone, alpha) if weights == STARTER else _local(weights)
-    if backbone == MOBILENET_V2.name:
+    path = _local(weights)
+    if not is_hub(backbone) and recipe is MOBILENET_V2:
         _require_alpha(path, alpha)
-    return Weights(STARTER if weights == STARTER else path.name, path, sha256_file(path))
+    return Weights(path.name, path, sha256_file(path))
 
 
 def load_into(backbone: "keras.Model", weights: Weights) -> None:
@@ -147,12 +150,13 @@ def offline_ways(published: Published) -> str:
 
 def _starter(backbone: str, alpha: float) -> Path:
     wanted = STARTER_SETTINGS["model.alpha"]
-    if backbone != MOBILENET_V2.name or alpha != wanted:
+    if is_hub(backbone) or find(backbone) is not MOBILENET_V2 or alpha != wanted:
         raise WeightsError(
             f"The starter weights are of {MOBILENET_V2.name} with alpha {wanted}, not of {backbone} with alpha {alpha}."
         )
     if not STARTER_FILE.is_file():
         raise WeightsError(f"The kit's own weights are missing: there is no {STARTER_FILE}.", "Install the kit again.")
+    _require_alpha(STARTER_FILE, alpha)
     return STARTER_FILE
 
 

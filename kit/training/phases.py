@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -113,7 +114,6 @@ class _Runner:
             phase.index, epochs_total=epochs_before, epochs_done=0, best_epoch=0, best_score=(-math.inf,)
         )
         self.best: tuple[np.ndarray, ...] = ()
-        self.held: Any = None  # the rows on the device, once they are there
 
     @property
     def finished(self) -> bool:
@@ -188,12 +188,15 @@ class _Runner:
             and len(rows) * np.dtype(rows.dtype).itemsize * math.prod(rows.row_shape) <= HELD_BYTES
         )
 
+    @cached_property
+    def _held(self) -> Any:
+        """All rows that are trained on, on the device."""
+        return self.steps.hold(self.training.rows.gather(np.arange(len(self.training.rows))))
+
     def _held_steps(self, rates: Sequence[float]) -> Any:
         """An epoch in one call; returns (plain cross-entropy, correct), each (steps,)."""
-        if self.held is None:
-            self.held = self.steps.hold(self.training.rows.gather(np.arange(len(self.training.rows))))
         order = self.training.order(self.phase.index, self.state.epochs_done, self.settings.batch_size)
-        return self.steps.train_held(self.held, order, np.array(rates, np.float32))
+        return self.steps.train_held(self._held, order, np.array(rates, np.float32))
 
     def _single_steps(self, rates: Sequence[float]) -> Any:
         """An epoch step by step; returns as `_held_steps`."""

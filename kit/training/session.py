@@ -212,8 +212,7 @@ class Session:
             phases.append(
                 {"name": phase.name, "unfreeze_depth": phase.depth, "cut": cut.name, "trained_parameters": trained}
             )
-        blocks = [cut.name for cut in self.classifier.backbone.cuts[:0:-1]]
-        blocks = ["stem", *blocks[1:]]  # the deepest cut is called `all`
+        blocks = ["stem", *(cut.name for cut in self.classifier.backbone.cuts[-2:0:-1])]  # the deepest is called `all`
         network = {"backbone": self.config.model.backbone, "blocks": blocks, "kernels": self.classifier.kernels}
         return {**self.size(), **network, "phases": phases}
 
