@@ -1,9 +1,11 @@
 """Runs a study: workers, what a person sees of them, and the end, whichever way it comes."""
 
 import os
+import signal
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -65,10 +67,11 @@ def run_trials(
         grace=grace,
     )
     try:
-        with display(study.record, target) as show, crew(job, workers) as at_work:
+        with display(study.record, target) as show, crew(job, workers) as at_work, interrupts_noted() as heed:
             while at_work.tend():
                 show(study.refresh())
                 time.sleep(LOOK_SECONDS)
+                heed()
     finally:
         with storage_trouble(study.address):
             _ledger(study, job).sweep()
@@ -81,6 +84,39 @@ def run_trials(
                 f"`transferkit study show {record.name}` lists them. The same command goes on once that is put right.",
             )
     return record
+
+
+@contextmanager
+def interrupts_noted() -> Iterator[Callable[[], None]]:
+    """Notes Ctrl-C in the body, and raises KeyboardInterrupt where the body asks for it.
+
+    Raised wherever it happens to land, it is lost now and then (seen on a busy machine, about one time in ten): in a
+    finaliser Python prints it and goes on. A second one is raised at once.
+
+    Yields:
+        A function to call where being interrupted is fine.
+    """
+    noted = False
+
+    def note(number, frame) -> None:
+        nonlocal noted
+        if noted:
+            raise KeyboardInterrupt
+        noted = True
+
+    def heed() -> None:
+        if noted:
+            raise KeyboardInterrupt
+
+    # elsewhere Python has no signals, and `nohup` wants them ignored
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        yield heed
+        return
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield heed
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _ledger(study: Study, job: Job) -> Ledger:

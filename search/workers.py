@@ -28,6 +28,7 @@ SETTLED_AFTER = 3  # trials after which a worker has seen what it needs
 PAUSE_SECONDS = 0.25
 SHORT_LIFE_SECONDS = 20.0
 MOST_SHORT_LIVES = 3
+ASKED_TO_STOP, STOP_SECONDS = 3, 10.0  # how often a worker is asked to stop, and how long it is then waited for
 
 
 class Objective(Protocol):
@@ -236,13 +237,15 @@ class Crew:
 
     def stop(self) -> None:
         """Asks all workers to give up their trials, and waits for them; ends those that do not obey."""
+        for _ in range(ASKED_TO_STOP):  # again, for an interruption is lost where it lands in a finaliser
+            for worker in self._workers:
+                worker.ask_to_stop()
+            end = time.monotonic() + STOP_SECONDS
+            for worker in self._workers:
+                with suppress(subprocess.TimeoutExpired):
+                    worker.process.wait(max(0.1, end - time.monotonic()))
         for worker in self._workers:
-            worker.ask_to_stop()
-        end = time.monotonic() + 30
-        for worker in self._workers:
-            try:
-                worker.process.wait(max(0.1, end - time.monotonic()))
-            except subprocess.TimeoutExpired:
+            if worker.process.poll() is None:
                 worker.process.kill()
                 worker.process.wait()
             worker.close()

@@ -16,7 +16,7 @@ from studies import make
 from kit.errors import UserError
 from search.claims import Ledger, Owner, Verdict
 from search.records import StudyRecord
-from search.running import run_trials
+from search.running import interrupts_noted, run_trials
 from search.study import sampler_of
 
 FINISHED = ("complete", "pruned")
@@ -128,10 +128,13 @@ def wait_for(condition, seconds=120):
     raise AssertionError("it did not come about")
 
 
+# A suite that runs in the background has Ctrl-C ignored, and so have its children.
 PARENT = """
+import signal
 from pathlib import Path
 from studies import make
 from search.running import run_trials
+signal.signal(signal.SIGINT, signal.default_int_handler)
 run_trials(make(Path({path!r})), {target}, workers=2, objective="objectives:{objective}")
 """
 
@@ -172,6 +175,25 @@ def test_ctrl_c_writes_down_what_is_known(tmp_path):
     assert record.counts.finished >= 1
     finished = record.counts.finished
     assert_exact(run_trials(make(tmp_path), finished + 3, objective="objectives:Quick"), finished + 3)
+
+
+def test_a_ctrl_c_that_lands_in_a_finaliser_is_not_lost():
+    class Finalised:
+        def __del__(self):
+            signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the suite runs in the background
+    try:
+        with interrupts_noted() as heed:
+            heed()
+            Finalised()
+            with pytest.raises(KeyboardInterrupt):
+                heed()
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_stop_lets_running_trials_finish_and_the_next_run_goes_on(tmp_path):

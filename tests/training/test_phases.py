@@ -221,25 +221,29 @@ def tuned(depth: int, epochs: int = 1) -> PhaseConfig:
     return PhaseConfig(epochs=epochs, unfreeze_depth=depth, learning_rate=1e-4)
 
 
+# What the kit compiles is not what Keras compiles: an epoch of the head in one program, batches of one shape. Each is
+# rounded in its own way, and differently on each processor. A wrong rate, order or weight is seen far above this bound.
+AS_ROUNDED = 1e-3
+
+
 def test_three_phases_of_which_the_last_is_shallower(compared):
     """72 photos in batches of 8. The third phase trains block 16 and up, from the cut of the second, below block 14."""
-    assert compared(tuned(0), tuned(4), tuned(2)) <= 1e-5
+    assert compared(tuned(0), tuned(4), tuned(2)) <= AS_ROUNDED
 
 
 def test_the_head_alone(compared):
-    assert compared(tuned(0, epochs=3)) <= 1e-5
+    assert compared(tuned(0, epochs=3)) <= AS_ROUNDED
 
 
 def test_a_last_batch_that_is_not_full_with_smoothing_weights_and_views(compared):
     """72 photos in batches of 20: 12 in the last one."""
     training = {"batch_size": 20, "label_smoothing": 0.1, "class_weights": "balanced"}
     views = {"count": 2}
-    # a batch of another shape is compiled to other roundings
-    assert compared(tuned(0, epochs=2), tuned(2, epochs=2), training=training, views=views) <= 1e-3
+    assert compared(tuned(0, epochs=2), tuned(2, epochs=2), training=training, views=views) <= AS_ROUNDED
 
 
 def test_all_of_the_network(compared):
-    assert compared(tuned(19), data={"image_size": 32}, training={"batch_size": 24}) <= 1e-3
+    assert compared(tuned(19), data={"image_size": 32}, training={"batch_size": 24}) <= AS_ROUNDED
 
 
 # === Where the store would be too large ===
