@@ -280,5 +280,6 @@ def read_trial(trial: FrozenTrial) -> TrialRecord:
         retry_of=trial.system_attrs.get("failed_trial"),
         own=bool(attributes.get("own")),
         shared_head=bool(attributes.get("shared_head")),
+        computed=attributes.get("computed") or {},
         worker=attributes.get("worker"),
     )
