@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from contextlib import suppress
 
 import optuna
@@ -83,6 +84,15 @@ def test_a_trial_that_kills_its_workers_is_given_up(tmp_path):
     assert [trial.retry_of for trial in lost] == [None, 1, 1]
     assert {trial.error for trial in lost} == {"Its worker died."}
     assert lost[0].params == lost[1].params == lost[2].params
+
+
+def test_a_worker_that_has_grown_is_replaced(tmp_path):
+    record = run_trials(make(tmp_path), 10, objective="objectives:Growing")
+    assert_exact(record, 10)
+    assert record.counts.failed == 0
+    each = Counter(trial.worker for trial in record.trials)
+    # three trials show what it needs; two more stay below 64 MiB, the third does not
+    assert list(each.values()) == [6, 4]
 
 
 def test_four_workers_and_three_killed(tmp_path):
