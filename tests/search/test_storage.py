@@ -190,6 +190,18 @@ def test_a_study_refuses_another_space_and_configuration(tmp_path):
     assert make(tmp_path, config=elsewhere).record.created == record.created
 
 
+def test_a_folder_is_one_studys(tmp_path):
+    record = make(tmp_path).record
+    with pytest.raises(ConfigError, match="holds the study test, not other"):
+        make(tmp_path, name="other")
+    record_file = (tmp_path / "study.toml").read_text()
+    kept_elsewhere = record_file.replace(record.storage, "postgresql+psycopg://kit:***@host/studies")
+    (tmp_path / "study.toml").write_text(kept_elsewhere)
+    with pytest.raises(ConfigError, match=r"is kept in postgresql\+psycopg://kit:\*\*\*@host/studies, not in sqlite"):
+        make(tmp_path)
+    assert (tmp_path / "study.toml").read_text() == kept_elsewhere
+
+
 def test_a_study_that_is_not_ours_is_left_alone(tmp_path):
     study = optuna.create_study(study_name="test", storage=f"sqlite:///{tmp_path}/optuna.db")
     study._storage._backend.engine.dispose()
