@@ -261,6 +261,14 @@ class TestClaims:
         assert again.suggest_int("model.head_units", 32, 1024, log=True) == 128
         assert study.refresh().trial(1).retry_of == 0
 
+    def test_the_own_configuration_is_never_lost_to_interruptions(self, tmp_path):
+        study, owner = make(tmp_path), Owner(tmp_path / "workers")
+        with owner.alive():
+            for _ in range(5):
+                book = ledger(study, owner)
+                book.release(book.claim(sampler(study)), "It was interrupted.")
+            assert ledger(study, owner).claim(sampler(study)).user_attrs["own"]
+
     def test_a_trial_that_nobody_signed_is_given_up(self, tmp_path):
         study, owner = make(tmp_path), Owner(tmp_path / "workers")
         with owner.alive():
