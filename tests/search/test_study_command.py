@@ -180,6 +180,8 @@ def test_other_photos_are_refused(place, flowers, study, tmp_path):
         (("study", "run", "PHOTOS", "--storage", "mysql://x/y"), "of the kind 'mysql'"),
         (("study", "run", "PHOTOS", "--space", "nowhere.toml"), "nowhere.toml cannot be read"),
         (("study", "run", "PHOTOS", "--name", "a/b", "--weights", "none"), "name cannot be 'a/b'"),
+        (("study", "run", "PHOTOS", "--out", "space.toml/s", "--weights", "none"), "there is a file in its place"),
+        (("study", "run", "PHOTOS", "--out", "space.toml", "--weights", "none"), "there is a file in its place"),
         (("study", "show", "flower"), "The nearest is flowers"),
         (("study", "stop", "nothing-like-it"), "There is no study nothing-like-it"),
     ],
