@@ -4,6 +4,7 @@ Only here does a study read the test split.
 """
 
 import platform
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,12 @@ class Best:
         }
 
 
+def require_pick(how: str) -> None:
+    """Raises ConfigError if `how` can be no choice, whatever the trials come to: said before they are run."""
+    if not re.fullmatch(r"accuracy|\d+|within:\d*\.?\d+", how):
+        raise ConfigError(f"--pick must be accuracy, within:X or a trial's number, not {how!r}.")
+
+
 def pick(record: StudyRecord, how: str) -> int | None:
     """The trial to keep.
 
@@ -68,20 +75,17 @@ def pick(record: StudyRecord, how: str) -> int | None:
     Raises:
         ConfigError: If `how` is none of these, or the trial is not complete.
     """
+    require_pick(how)
     ranked = record.ranked()
     if not ranked:
         return None
     if how == "accuracy":
         return ranked[0].number
     kind, _, text = how.partition(":")
-    try:
-        if kind == "within":
-            margin = float(text)
-            near = [trial for trial in ranked if abs(trial.values[0] - ranked[0].values[0]) <= margin]
-            return min(near, key=lambda trial: trial.values[-1] if len(trial.values) > 1 else 0).number
-        number = int(how)
-    except ValueError:
-        raise ConfigError(f"--pick must be accuracy, within:X or a trial's number, not {how!r}.") from None
+    if kind == "within":
+        near = [trial for trial in ranked if abs(trial.values[0] - ranked[0].values[0]) <= float(text)]
+        return min(near, key=lambda trial: trial.values[-1] if len(trial.values) > 1 else 0).number
+    number = int(how)
     if number not in {trial.number for trial in ranked}:
         raise ConfigError(
             f"--pick {number}: the study has no complete trial of that number.", "`study show` lists them."

@@ -174,6 +174,8 @@ def test_other_photos_are_refused(place, flowers, study, tmp_path):
         (("study", "run", "PHOTOS", "--sampler", "grid"), "--sampler must be one of tpe, random, gp"),
         (("study", "run", "PHOTOS", "--pruner", "some"), "--pruner must be one of median, none"),
         (("study", "run", "PHOTOS", "--timeout", "soon"), "--timeout must be a time"),
+        (("study", "run", "PHOTOS", "--pick", "best"), "--pick must be accuracy, within:X or a trial's number"),
+        (("study", "run", "PHOTOS", "--pick", "within:a"), "--pick must be accuracy, within:X or a trial's number"),
         (("study", "run", "PHOTOS", "--refit", "all"), "--refit must be one of"),
         (("study", "run", "PHOTOS", "--objectives", "beauty"), "--objectives knows accuracy, log-loss"),
         (("study", "run", "PHOTOS", "--objectives", "log-loss,parameters"), "--objectives cannot be"),
