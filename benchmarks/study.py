@@ -42,6 +42,9 @@ def study(
         float | None, typer.Option(help="Do not time that side again: benchmarks/run.py has.", show_default=False)
     ] = None,
     space: Annotated[Path | None, typer.Option(help="What to search; the default space without it.")] = None,
+    keep: Annotated[
+        Path | None, typer.Option(help="A folder, new or empty, for the studies and their pages.", show_default=False)
+    ] = None,
     sets: common.Sets = None,
     results: common.Results = common.RESULTS,
 ) -> None:
@@ -49,7 +52,11 @@ def study(
 
     The first study starts with an empty cache, and its time is what is compared; the others share that cache, and are
     there to compare samplers. Both sides have a process of their own. Pruning and early stopping are on, as by default.
+    What the first trial computes of the frozen layers, and what all others together do, is counted: the latter is 0
+    where the trunk ran once for the whole study.
     """
+    if keep is not None and keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
+        raise UserError(f"--keep needs a new or empty folder, not {keep}.", "Give another.")
     config = common.load_recipe(recipe, sets, {"data.path": data, "model.weights": weights})
     require_plain(config)
     config = replace(config, backend=explain_choice(backend if backend != "auto" else config.backend).name)
@@ -60,7 +67,8 @@ def study(
             for seed in range(seeds):
                 options = ["--trials", str(trials), "--sampler", sampler, "--sampler-seed", str(seed)]
                 options += ["--space", str(space.absolute())] if space else []
-                studies.append({"sampler": sampler, "seed": seed, **run_study(patient, Path(folder), options)})
+                out = (keep or Path(folder) / "studies") / f"{sampler}-{seed}-{config.backend}"
+                studies.append({"sampler": sampler, "seed": seed, **run_study(patient, Path(folder), out, options)})
     seconds = straightforward_seconds
     if seconds is None:
         with plain_side(config, epochs_timed, "auto") as plain:
@@ -79,11 +87,17 @@ def study(
     common.record(results, f"study-{config.backend}", studies[0]["environment"], facts)
 
 
-def run_study(config: RunConfig, folder: Path, options: Sequence[str]) -> dict[str, Any]:
-    """One study by the command line, in a cache that the studies of this folder share."""
+def run_study(config: RunConfig, folder: Path, out: Path, options: Sequence[str]) -> dict[str, Any]:
+    """One study by the command line, in a cache that the studies of one folder share.
+
+    Args:
+        config: That all trials start from.
+        folder: Of the cache.
+        out: Of the study.
+        options: Of `transferkit study run`.
+    """
     recipe = folder / "recipe.toml"
     write_text(recipe, settings.to_toml(config))
-    out = folder / f"study-{len(list(folder.glob('study-*')))}"
     command = [sys.executable, "-m", "kit.cli", "study", "run", config.data.path, "--config", str(recipe)]
     command += ["--out", str(out), "--name", out.name, "--json", *options]
     environ = {**os.environ, "TRANSFERKIT_CACHE": str(folder / "cache"), "TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -105,6 +119,23 @@ def summary(record: StudyRecord, said: Mapping[str, Any], best: RunFolder) -> di
         "first_trial_seconds": record.trials[0].seconds,
         "later_trial_seconds": fmean(trial.seconds or 0.0 for trial in ended) if ended else None,
         "shared_heads": sum(trial.shared_head for trial in record.trials),
+        "photos": dict(best.manifest["data"]["photos"]),
+        "computed_first_trial": dict(record.trials[0].computed),
+        "computed_later_trials": sum(sum(trial.computed.values()) for trial in record.trials[1:]),
+        "trials_all_cached": sum(trial.finished and not trial.computed for trial in record.trials),
+        "trials": [
+            {
+                "number": trial.number,
+                "state": trial.state,
+                "values": list(trial.values),
+                "params": dict(trial.params),
+                "epochs": len(trial.history),
+                "seconds": trial.seconds,
+                "shared_head": trial.shared_head,
+            }
+            for trial in record.trials
+        ],
+        "best_seconds": sum(stage["seconds"] for stage in best.manifest["stages"].values()),
         "own_validation": own.values[0],
         "best_validation": record.trial(said["best"]["trial"]).values[0],
         "test_accuracy": said["best"]["test_accuracy"],
@@ -123,15 +154,31 @@ def _show(facts: Mapping[str, Any], backend: str) -> None:
             f"{one['seconds']:.0f}",
             one["counts"]["pruned"],
             one["epochs"],
+            one["shared_heads"],
+            f"{max(one['computed_first_trial'].values(), default=0)}/{one['computed_later_trials']}",
             f"{one['own_validation']:.4f}",
             f"{one['best_validation']:.4f}",
             f"{one['test_accuracy']:.4f} [{one['test_interval'][0]:.3f}, {one['test_interval'][1]:.3f}]",
         ]
         for one in facts["studies"]
     ]
-    common.show(rows, (f"sampler, {backend}", "seconds", "pruned", "epochs", "own val", "best val", "test"))
+    common.show(
+        rows,
+        (
+            f"sampler, {backend}",
+            "seconds",
+            "pruned",
+            "epochs",
+            "shared heads",
+            "photos through trunk, first/others",
+            "own val",
+            "best val",
+            "test",
+        ),
+    )
+    print("\nPhotos through trunk: what the first trial computed, and what all later trials together did.")
     print(
-        f"\n{facts['trials']} trials take {facts['ratio']:.2f} times one straightforward run "
+        f"{facts['trials']} trials take {facts['ratio']:.2f} times one straightforward run "
         f"({facts['straightforward_seconds']:.0f} s)."
     )
 

@@ -43,10 +43,28 @@ class Trained:
     shared_head: bool
 
 
+@dataclass(frozen=True)
+class Work:
+    """What a trial found in the cache, and what it did not.
+
+    Attributes:
+        shared_head: Whether the first phase came from an earlier trial.
+        computed: Name of a cut point -> rows that went through the frozen layers below it, since no store had them.
+    """
+
+    shared_head: bool
+    computed: dict[str, int]
+
+
 class Trainer:
-    """Trains one configuration after the other in this process."""
+    """Trains one configuration after the other in this process.
+
+    Attributes:
+        work: What the latest trial took from others, or had to compute; also of one that was ended half-way.
+    """
 
     def __init__(self) -> None:
+        self.work = Work(False, {})
         self._datasets: dict[str, Dataset] = {}
         self._weights: dict[tuple[str, float, int, str], Weights] = {}
 
@@ -76,7 +94,10 @@ class Trainer:
         session = Session(config, build_classifier(config, len(dataset.classes), self._resolved(config)))
         with clock.stage("features"):
             activations = session.extract(dataset, depths=depths)
-        history = session.fit(activations, None, History(), on_epoch, clock.stage, share_head=True)
+        try:
+            history = session.fit(activations, None, History(), on_epoch, clock.stage, share_head=True)
+        finally:
+            self.work = Work(session.head_was_shared, session.computed)
         return Trained(
             history=history,
             kept=history.best(config.training.monitor),

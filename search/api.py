@@ -10,7 +10,7 @@ from kit.config import RunConfig
 from kit.errors import ConfigError
 from kit.pages import draw_page
 from kit.run import Name
-from search.best import REFITS, Best, keep_best
+from search.best import REFITS, Best, keep_best, require_pick
 from search.best import pick as pick_trial
 from search.front import measure_latency
 from search.question import Asked, prepare
@@ -88,6 +88,7 @@ def run_study(
     """
     if refit not in REFITS:
         raise ConfigError(f"--refit must be one of {', '.join(REFITS)}, not {refit!r}.")
+    require_pick(pick)
     asked = Asked(
         config=data if isinstance(data, RunConfig) else configure(data),
         space=None if space is None else Path(space),

@@ -4,6 +4,7 @@ Only here does a study read the test split.
 """
 
 import platform
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from kit.config import RunConfig
 from kit.errors import ConfigError
 from kit.run import Run
 from search.records import StudyRecord, TrialRecord
-from search.storage import exclusive, storage_trouble
+from search.storage import if_free, storage_trouble
 from search.study import Study, config_of
 
 REFITS = ("train", "train+validation")
@@ -57,6 +58,12 @@ class Best:
         }
 
 
+def require_pick(how: str) -> None:
+    """Raises ConfigError if `how` can be no choice, whatever the trials come to: said before they are run."""
+    if not re.fullmatch(r"accuracy|\d+|within:\d*\.?\d+", how):
+        raise ConfigError(f"--pick must be accuracy, within:X or a trial's number, not {how!r}.")
+
+
 def pick(record: StudyRecord, how: str) -> int | None:
     """The trial to keep.
 
@@ -68,20 +75,17 @@ def pick(record: StudyRecord, how: str) -> int | None:
     Raises:
         ConfigError: If `how` is none of these, or the trial is not complete.
     """
+    require_pick(how)
     ranked = record.ranked()
     if not ranked:
         return None
     if how == "accuracy":
         return ranked[0].number
     kind, _, text = how.partition(":")
-    try:
-        if kind == "within":
-            margin = float(text)
-            near = [trial for trial in ranked if abs(trial.values[0] - ranked[0].values[0]) <= margin]
-            return min(near, key=lambda trial: trial.values[-1] if len(trial.values) > 1 else 0).number
-        number = int(how)
-    except ValueError:
-        raise ConfigError(f"--pick must be accuracy, within:X or a trial's number, not {how!r}.") from None
+    if kind == "within":
+        near = [trial for trial in ranked if abs(trial.values[0] - ranked[0].values[0]) <= float(text)]
+        return min(near, key=lambda trial: trial.values[-1] if len(trial.values) > 1 else 0).number
+    number = int(how)
     if number not in {trial.number for trial in ranked}:
         raise ConfigError(
             f"--pick {number}: the study has no complete trial of that number.", "`study show` lists them."
@@ -98,7 +102,8 @@ def keep_best(study: Study, number: int, refit: str = "train") -> Best | None:
         refit: `train`, or `train+validation` to train on both for as many epochs as the trial was best with.
 
     Returns:
-        The model that is kept; None where another machine has taken that upon itself.
+        The model that is kept; None where another machine has it, or is training it. One that dies at it is taken over
+        by the next that comes here.
 
     Raises:
         UserError: As `kit.experiment.train`.
@@ -108,15 +113,17 @@ def keep_best(study: Study, number: int, refit: str = "train") -> Best | None:
     record, path = study.record, study.record.path / "best"
     trial = record.trial(number)
     note = {"name": record.name, "trial": number, "refit": refit}
-    if not _ours(study, note):
-        return None
-    run = _present(path, note)
-    if run is None:
-        _move_aside(path)
-        progress.say(f"Training trial {number}, the best, again, to score it on test.")
-        run = train(_configuration(record, study, trial, refit), path, note=note)
-    elif run.manifest["status"] != "finished":
-        run = resume(path)
+    with storage_trouble(study.address), if_free(study.address, f"best-{record.name}", study.storage.engine) as free:
+        if not _ours(study, note, free):
+            return None
+        run = _present(path, note)
+        if run is None:
+            _move_aside(path)
+            progress.say(f"Training trial {number}, the best, again, to score it on test.")
+            run = train(_configuration(record, study, trial, refit), path, note=note)
+        elif run.manifest["status"] != "finished":
+            run = resume(path)
+        study.note("best", {"note": note, "host": platform.node(), "finished": True})
     best = _read(record, run)
     if best.reproduced is False:
         progress.say(
@@ -149,18 +156,26 @@ def _read(record: StudyRecord, run: Run) -> Best:
     )
 
 
-def _ours(study: Study, note: dict[str, Any]) -> bool:
-    """Takes the training of the best upon this machine, unless another one has."""
-    name = study.record.name
-    with storage_trouble(study.address), exclusive(study.address, f"transferkit study {name}", study.storage.engine):
-        taken = study.optuna.user_attrs.get("best")
-        if taken and taken["note"] == note and taken["host"] != platform.node():
-            progress.say(
-                f"Trial {note['trial']} is the best; {taken['host']} trains it again, and has it in its folder. "
-                "If that machine is gone, take its configuration from `study show` and `train --config`."
-            )
-            return False
-        study.optuna.set_user_attr("best", {"note": note, "host": platform.node()})
+def _ours(study: Study, note: dict[str, Any], free: bool) -> bool:
+    """Takes the training of the best upon this machine, unless another one has done it or is at it.
+
+    Args:
+        study: The study.
+        note: What is to be trained.
+        free: Whether nobody else is at it; only then the caller holds the lock.
+    """
+    taken = study.optuna.user_attrs.get("best")
+    if not free:
+        where = taken["host"] if taken else "another process"
+        progress.say(f"The best is being trained again on {where}, which will have it in its folder.")
+        return False
+    if taken and taken["note"] == note and taken["host"] != platform.node() and taken.get("finished"):
+        progress.say(
+            f"Trial {note['trial']} is the best; {taken['host']} has trained it again, and has it in its folder. "
+            "If that machine is gone, take its configuration from `study show` and `train --config`."
+        )
+        return False
+    study.note("best", {"note": note, "host": platform.node(), "finished": False})
     return True
 
 

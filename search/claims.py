@@ -117,11 +117,11 @@ class Ledger:
         self._patiently(sweep)
 
     def release(self, trial: "optuna.Trial | FrozenTrial", why: str) -> None:
-        """Gives a trial up, for another to repeat."""
+        """Gives a trial up, for another to repeat, however often: who interrupts it knows why."""
 
         def release() -> None:
             with self._lock(), suppress(UpdateFinishedTrialError):
-                self._retire(self.storage.get_trial(trial._trial_id), why)
+                self._retire(self.storage.get_trial(trial._trial_id), why, however_often=True)
 
         self._patiently(release)
 
@@ -183,13 +183,13 @@ class Ledger:
         dead = self.owner.is_dead(name)
         return trial._trial_id in stale if dead is None else dead
 
-    def _retire(self, trial: FrozenTrial, why: str) -> None:
+    def _retire(self, trial: FrozenTrial, why: str, however_often: bool = False) -> None:
         """Fails a trial that nobody runs, and has it repeated; the attributes are those of Optuna's own retries."""
         history = [*trial.system_attrs.get("retry_history", []), trial.number]
         asked = trial.params or "fixed_params" in trial.system_attrs or trial.user_attrs.get("own")
         others = self.study.get_trials(deepcopy=False)
         known = any(other.system_attrs.get("retry_history") == history for other in others)
-        if asked and not known and len(history) <= MOST_RETRIES:
+        if asked and not known and (however_often or len(history) <= MOST_RETRIES):
             self.study.add_trial(
                 optuna.create_trial(
                     state=TrialState.WAITING,

@@ -42,10 +42,18 @@ class TrainingObjective:
                     raise optuna.TrialPruned
 
         trial.set_user_attr("threads", self._threads)
-        trained = self._trainer.train(config, self._space.depths(), report)
-        trial.set_user_attr("shared_head", trained.shared_head)
+        try:
+            trained = self._trainer.train(config, self._space.depths(), report)
+        except optuna.TrialPruned:
+            self._note_work(trial)
+            raise
+        self._note_work(trial)
         trial.set_user_attr("stages", {name: stage["seconds"] for name, stage in trained.stages.items()})
         return tuple(values(trained, self._record.objectives))
+
+    def _note_work(self, trial: optuna.Trial) -> None:
+        trial.set_user_attr("shared_head", self._trainer.work.shared_head)
+        trial.set_user_attr("computed", self._trainer.work.computed)
 
 
 def values(trained: Trained, objectives: Iterable[str]) -> Iterable[float]:

@@ -8,6 +8,7 @@ from kit.config import RunConfig
 from kit.data.dataset import load_dataset
 from kit.errors import ConfigError, DataError
 from kit.experiment import anchored
+from kit.files import storage_errors
 from kit.model.weights import resolve
 from search.records import DIRECTIONS, StudyRecord
 from search.space import Space, load_space
@@ -56,7 +57,11 @@ def prepare(asked: Asked) -> Study:
     if not name or "/" in name or name.startswith("."):
         raise ConfigError(f"A study's name cannot be {name!r}.", "Give --name letters, digits and hyphens.")
     path = asked.out or Path("studies") / name
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        with storage_errors(path):
+            path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise ConfigError(f"{path} cannot be a folder: there is a file in its place.", "Give another --out.") from None
     address = address or Address.of_folder(path.absolute())
     record = StudyRecord(
         path=path,

@@ -51,6 +51,8 @@ class TrialRecord:
         retry_of: Number of the first trial that this one repeats because its worker died; None for all others.
         own: True for the user's own configuration, unchanged.
         shared_head: True where the head came from an earlier trial with the same head, seed, photos and first phase.
+        computed: Name of a cut point -> photos that went through the frozen layers below it, since no store had them;
+            empty where every activation came from the cache.
         worker: Which worker ran it: host, process id and a random token.
     """
 
@@ -65,6 +67,7 @@ class TrialRecord:
     retry_of: int | None = None
     own: bool = False
     shared_head: bool = False
+    computed: Mapping[str, int] = field(default_factory=dict)
     worker: str | None = None
 
     def __post_init__(self):

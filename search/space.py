@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 # What decides which photos are measured, by what, or with which machine: to vary it would compare unlike things.
 NOT_SEARCHABLE = re.compile(r"seed|backend|threads|split\..*|training\.(monitor|store_.*|base_depth)|phases\.\d+\.name")
-_DATA_SEARCHABLE = ("data.image_size", "data.resize", "data.background")
+_DATA_SEARCHABLE = ("data.image_size", "data.resize")
 _PHASE = re.compile(r"phases\.(\d+)\.(\w+)")
 
 
@@ -259,6 +259,9 @@ def _parameter(own: RunConfig, key: str, content: Any, source: str) -> "Range | 
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise ConfigError(f"{name} must be a number, not {value!r}.")
         kind = type(_typed(own, key, content["low"], source))
+        for name, value in numbers.items():
+            if kind is int and not float(value).is_integer():  # neither is infinity
+                raise ConfigError(f"{name} must be a whole number, as the setting is, not {value}.")
         found: Range | Choice = Range(
             **{name: kind(value) for name, value in numbers.items()}, log=content.get("log", False)
         )

@@ -35,6 +35,13 @@ SQLITE_TIMEOUT = 60.0
 
 # File systems whose locks SQLite cannot rely on (https://www.sqlite.org/faq.html#q5).
 NETWORK = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "glusterfs", "lustre", "9p", "fuse.sshfs", "beegfs")
+# Options of a PostgreSQL URL that may be shown; `password` and `sslpassword` are not among them.
+_SHOWN_OPTIONS = {
+    "application_name", "channel_binding", "connect_timeout", "gssencmode", "host", "hostaddr", "keepalives",
+    "keepalives_count", "keepalives_idle", "keepalives_interval", "krbsrvname", "options", "passfile", "port",
+    "service", "sslcert", "sslcompression", "sslcrl", "sslkey", "sslmode", "sslrootcert", "target_session_attrs",
+    "tcp_user_timeout", "user",
+}  # fmt: skip
 _LOST = (
     "connection", "terminating", "shutting down", "starting up", "recovery mode", "server closed", "timeout expired",
 )  # fmt: skip
@@ -165,7 +172,7 @@ class Address:
         hint = "Wanted: sqlite:///FILE, or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE."
         try:
             url = make_url(text)
-        except ArgumentError:
+        except (ArgumentError, ValueError):  # the latter for a port that is no number
             raise ConfigError("The storage is not a URL.", hint) from None  # not quoted: it may hold a password
         kind, _, driver = url.drivername.partition("+")
         if kind not in ("sqlite", "postgresql", "postgres") or driver not in ("", "psycopg"):
@@ -173,7 +180,19 @@ class Address:
         if kind == "sqlite":
             if url.database in (None, "", ":memory:"):
                 raise ConfigError("A study needs a file: SQLite in memory cannot be shared or continued.", hint)
-            return cls(url)
+            return cls(url.set(database=os.path.abspath(str(url.database))))  # `show` may run in another folder
+        if "@" in (url.database or ""):
+            raise ConfigError(
+                "The storage is not a URL: its password has characters with a meaning of their own.",
+                "Write them with their codes: %40 for @, %2F for /, %3A for :, %25 for %.",
+            )
+        if secret := sorted(
+            set(url.query) - _SHOWN_OPTIONS
+        ):  # not quoted, nor let through: it would be shown, and written down
+            raise ConfigError(
+                f"The storage cannot have {', '.join(map(repr, secret))} after the question mark.",
+                "Give the password as USER:PASSWORD@HOST, or in the environment as PGPASSWORD or PGPASSFILE.",
+            )
         _require_psycopg()
         return cls(url.set(drivername="postgresql+psycopg"))
 
@@ -265,6 +284,8 @@ def _open(address: Address, options: dict[str, Any], heartbeat: int, grace: int)
 def _require_writable(file: Path) -> None:
     if file.exists() and not os.access(file, os.W_OK):
         raise StorageError(f"The storage {file} is read-only.", "Make it writable, or give another --storage.")
+    if file.is_dir():
+        raise StorageError(f"The storage {file} is a folder.", "Name the file to be: sqlite:///FOLDER/optuna.db.")
     if not file.parent.is_dir():
         raise StorageError(f"There is no folder {file.parent} for the storage.", "Make it, or give another --storage.")
     if not os.access(file.parent, os.W_OK):
@@ -342,7 +363,7 @@ def exclusive(address: Address, name: str, engine: sqlalchemy.Engine | None = No
         finally:
             lock.release()
         return
-    key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
+    key = _key(name)
     own = engine or sqlalchemy.create_engine(address.secret, connect_args={"connect_timeout": 10})
     try:
         with own.connect() as connection:
@@ -359,3 +380,40 @@ def exclusive(address: Address, name: str, engine: sqlalchemy.Engine | None = No
     finally:
         if engine is None:
             own.dispose()
+
+
+@contextmanager
+def if_free(address: Address, name: str, engine: sqlalchemy.Engine) -> Iterator[bool]:
+    """Holds a lock for the minutes of the body if nobody else does; yields whether. It is freed when its holder dies.
+
+    Args:
+        address: The storage.
+        name: What is locked; on SQLite letters and hyphens, for it names a file.
+        engine: Of the storage.
+    """
+    if address.file is not None:
+        lock = filelock.FileLock(f"{address.file}.{name}.lock", blocking=False)
+        try:
+            lock.acquire()
+        except filelock.Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+        return
+    connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+    try:
+        # A machine that is gone without a word is noticed after a minute, not after the two hours of most systems.
+        for setting, seconds in (("idle", 30), ("interval", 10), ("count", 3)):
+            connection.execute(sqlalchemy.text(f"SET tcp_keepalives_{setting} = {seconds}"))
+        yield bool(connection.scalar(sqlalchemy.text("SELECT pg_try_advisory_lock(:key)"), {"key": _key(name)}))
+    finally:
+        with suppress(DBAPIError):  # the server has restarted meanwhile, and has forgotten the lock by itself
+            connection.invalidate()  # a connection given back would keep the lock
+            connection.close()
+
+
+def _key(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)

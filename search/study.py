@@ -88,10 +88,11 @@ def open_study(asked: StudyRecord, address: Address, own_params: Mapping[str, An
         own_params: What the user's own configuration has for the searched settings: the first trial.
 
     Raises:
-        ConfigError: If the study in the storage was asked something else.
+        ConfigError: If the study in the storage was asked something else, or the folder is another study's.
         StorageError: As `open_storage`.
     """
     asked.path.mkdir(parents=True, exist_ok=True)
+    _require_same_place(asked)
     storage = open_storage(address)
     try:
         return _open_study(asked, address, storage, own_params)
@@ -163,6 +164,24 @@ def question(asked: StudyRecord) -> dict[str, Any]:
         "weights": asked.data["weights"],
         "config": config,
     }
+
+
+def _require_same_place(asked: StudyRecord) -> None:
+    """A folder is one study's: another would write over its record, and move its best aside."""
+    if not is_study(asked.path):
+        return
+    before = StudyRecord.load(asked.path)
+    if before.name != asked.name:
+        raise ConfigError(
+            f"{asked.path} holds the study {before.name}, not {asked.name}.",
+            f"Give another --out, or --name {before.name} to go on with it.",
+        )
+    # The server may have another name meanwhile, and the folder have been moved; but a file is no server.
+    if before.storage.startswith("sqlite") != asked.storage.startswith("sqlite"):
+        raise ConfigError(
+            f"The study {asked.name} in {asked.path} is kept in {before.storage}, not in {asked.storage}.",
+            "Give the --storage it was begun with, or another --out.",
+        )
 
 
 def _require_same(asked: StudyRecord, before: Any) -> None:
@@ -280,5 +299,6 @@ def read_trial(trial: FrozenTrial) -> TrialRecord:
         retry_of=trial.system_attrs.get("failed_trial"),
         own=bool(attributes.get("own")),
         shared_head=bool(attributes.get("shared_head")),
+        computed=attributes.get("computed") or {},
         worker=attributes.get("worker"),
     )

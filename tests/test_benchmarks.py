@@ -213,10 +213,16 @@ def test_study_compares_with_one_straightforward_run(benchmark, photos, recipe, 
     space = tmp_path / "space.toml"
     space.write_text("[model]\nhead_units = [8, 16]\n[phases.0]\nunfreeze_depth = { low = 0, high = 1 }\n")
     arguments = (photos, "--weights", "none", "--recipe", recipe, "--space", space, "--trials", 2)
-    arguments += ("--straightforward-seconds", 1000, "--set", "phases.0.epochs=1")
+    arguments += ("--straightforward-seconds", 1000, "--set", "phases.0.epochs=1", "--keep", tmp_path / "kept")
     printed, facts = benchmark("study.py", *arguments, name=f"study-{backend}")
     (one,) = facts["studies"]
     assert one["counts"]["complete"] + one["counts"]["pruned"] == 2
     assert one["best_validation"] >= one["own_validation"]
+    searched = one["photos"]["train"] + one["photos"]["validation"]
+    assert set(one["computed_first_trial"].values()) == {searched}  # every cut, every photo but those of test, once
+    assert one["computed_later_trials"] == 0
+    assert one["trials_all_cached"] == 1
+    assert len(one["trials"]) == 2
+    assert (tmp_path / "kept" / f"tpe-0-{backend}" / "report.html").exists()
     assert facts["ratio"] == one["seconds"] / 1000
     assert f"{one['test_accuracy']:.4f}" in printed

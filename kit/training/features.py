@@ -5,6 +5,7 @@ every cut nearer the top is computed from the stored rows. So what a run reads n
 the cache.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -56,6 +57,7 @@ class Features:
         seed: Draws the views.
         dtype: Type of stored activations.
         threads: Decoding threads; 0 means all cores.
+        computed: Name of a cut -> rows that no store had, and that were computed here.
     """
 
     classifier: Classifier
@@ -65,6 +67,7 @@ class Features:
     seed: int
     dtype: str
     threads: int = 0
+    computed: Counter[str] = field(default_factory=Counter, init=False, compare=False, repr=False)
     # The trunk never changes while it is used, so both are worked out once, not once a store.
     _runners: dict = field(default_factory=dict, init=False, compare=False, repr=False)
     _fingerprints: dict = field(default_factory=dict, init=False, compare=False, repr=False)
@@ -127,6 +130,7 @@ class Features:
 
             def produce(keys: list[str]) -> Iterator[Block]:
                 run = self.runner(self.base, cuts)
+                self.computed.update({cut.name: len(keys) for cut in cuts})
                 starts = range(0, len(keys), BLOCK)
                 blocks = (keys[start : start + BLOCK] for start in starts)
                 computed = ((block, run(base.gather([position[key] for key in block]))) for block in blocks)
@@ -142,6 +146,7 @@ class Features:
         where = dict(zip(photos.keys, photos.files, strict=True))
 
         def produce(keys: list[str]) -> Iterator[Block]:
+            self.computed[self.base.name] += len(keys) * len(views)
             run = self.runner(self.classifier.backbone.cut(-1), (self.base,))
             blocks = self._pixels([where[key] for key in keys], keys, views)
             computed = ((names, [run(one)[0] for one in pixels]) for names, pixels in blocks)

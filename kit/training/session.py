@@ -61,12 +61,14 @@ class Session:
         classifier: The network; trained in place.
         phases: The schedule, resolved against the backbone.
         head_was_shared: Whether `fit` took the trained head from another run.
+        computed: Name of a cut -> rows that `extract` computed, since no store had them.
     """
 
     config: RunConfig
     classifier: Classifier
     phases: tuple[Phase, ...] = field(init=False)
     head_was_shared: bool = field(default=False, init=False)
+    computed: dict[str, int] = field(default_factory=dict, init=False)
 
     def __post_init__(self):
         depths = [self.classifier.backbone.cut(phase.unfreeze_depth).depth for phase in self.config.phases]
@@ -110,6 +112,7 @@ class Session:
             cut.depth: Rows.join([plain[cut.depth].take(train), *([augmented[cut.depth]] if augmented else [])])
             for cut in cuts
         }
+        self.computed = dict(features.computed)
         stores = {cut.depth: tuple(features.store(cut, view).name for view in range(views)) for cut in starts.values()}
         return Activations(dataset, {depth: cut.depth for depth, cut in starts.items()}, plain, training, views, stores)
 

@@ -1,6 +1,7 @@
 """Objectives without keras, named `objectives:NAME` in a worker's job; each writes down which trials it ran."""
 
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -68,6 +69,19 @@ class Deadly(_Objective):
         if 1 in (trial.number, stored.system_attrs.get("failed_trial")):
             os.kill(os.getpid(), 9)
         return values
+
+
+class Growing(_Objective):
+    """Keeps 30 MiB more with every trial, in a worker that is to be replaced when it has grown by 64."""
+
+    def __init__(self, record, threads):
+        super().__init__(record, threads)
+        sys.modules["__main__"].GROWTH_BYTES = 64 << 20  # of search.workers, which runs as a program here
+        self.kept = [bytes(range(256)) * (300 << 12)]  # once beyond what the start took, each trial shows
+
+    def __call__(self, trial):
+        self.kept.append(bytes(range(256)) * (30 << 12))
+        return super().__call__(trial)
 
 
 class Reporting(_Objective):

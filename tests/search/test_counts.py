@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from contextlib import suppress
 
 import optuna
@@ -83,6 +84,15 @@ def test_a_trial_that_kills_its_workers_is_given_up(tmp_path):
     assert [trial.retry_of for trial in lost] == [None, 1, 1]
     assert {trial.error for trial in lost} == {"Its worker died."}
     assert lost[0].params == lost[1].params == lost[2].params
+
+
+def test_a_worker_that_has_grown_is_replaced(tmp_path):
+    record = run_trials(make(tmp_path), 10, objective="objectives:Growing")
+    assert_exact(record, 10)
+    assert record.counts.failed == 0
+    each = Counter(trial.worker for trial in record.trials)
+    # three trials show what it needs; two more stay below 64 MiB, the third does not
+    assert list(each.values()) == [6, 4]
 
 
 def test_four_workers_and_three_killed(tmp_path):
@@ -272,6 +282,14 @@ class TestClaims:
         assert again.user_attrs["own"]
         assert again.suggest_int("model.head_units", 32, 1024, log=True) == 128
         assert study.refresh().trial(1).retry_of == 0
+
+    def test_the_own_configuration_is_never_lost_to_interruptions(self, tmp_path):
+        study, owner = make(tmp_path), Owner(tmp_path / "workers")
+        with owner.alive():
+            for _ in range(5):
+                book = ledger(study, owner)
+                book.release(book.claim(sampler(study)), "It was interrupted.")
+            assert ledger(study, owner).claim(sampler(study)).user_attrs["own"]
 
     def test_a_trial_that_nobody_signed_is_given_up(self, tmp_path):
         study, owner = make(tmp_path), Owner(tmp_path / "workers")

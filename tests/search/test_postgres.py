@@ -8,6 +8,7 @@ import time
 import pytest
 from objectives import ran
 from studies import QUICK_HEART, make
+from test_best import assert_a_kill_frees, finished, trained  # noqa: F401  # the last is a fixture
 from test_counts import a_worker, assert_exact, kill_some, wait_for
 
 from kit.errors import StorageError
@@ -79,6 +80,10 @@ def freeze_a_worker(path):
     wait_for(lambda: len(ran(path)) >= 2)
     os.kill(a_worker(path), signal.SIGSTOP)
     time.sleep(0.1)
+
+
+def test_who_dies_training_the_best_is_taken_over(tmp_path, address, trained, monkeypatch, capsys):  # noqa: F811
+    assert_a_kill_frees(finished(tmp_path / "study", address), trained(), monkeypatch, capsys)
 
 
 def test_the_password_is_written_nowhere(tmp_path, address):

@@ -21,6 +21,10 @@ from search.storage import Address, exclusive, network_drive, open_storage
         ("what is this", "not a URL"),
         ("mysql://kit:s3cret@host/db", "of the kind 'mysql'"),
         ("postgresql+psycopg2://kit:s3cret@host/db", r"psycopg2'"),
+        ("postgresql://kit:s3cret@host:many/db", "not a URL"),
+        ("postgresql://kit:s3cret@word/s3cret@host/db", "its password has characters"),
+        ("postgresql://kit@host/db?password=s3cret", "cannot have 'password' after the question mark"),
+        ("postgresql://kit@host/db?sslmode=require&sslpassword=s3cret", "cannot have 'sslpassword'"),
         ("sqlite://", "needs a file"),
         ("sqlite:///:memory:", "needs a file"),
     ],
@@ -61,6 +65,18 @@ def test_a_file_that_is_no_database(tmp_path):
 def test_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(StorageError, match="no folder"):
         open_storage(Address.parse(f"sqlite:///{tmp_path}/nowhere/optuna.db"))
+
+
+def test_a_folder_in_place_of_a_file(tmp_path):
+    with pytest.raises(StorageError, match="is a folder"):
+        open_storage(Address.parse(f"sqlite:///{tmp_path}"))
+
+
+def test_a_file_is_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    address = Address.parse("sqlite:///optuna.db")
+    monkeypatch.chdir("/")
+    assert address.file == tmp_path / "optuna.db"
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write everywhere")
@@ -172,6 +188,18 @@ def test_a_study_refuses_another_space_and_configuration(tmp_path):
     # what belongs to one machine may change
     elsewhere = {**record.config, "threads": 1, "data": {**record.config["data"], "path": "/elsewhere"}}
     assert make(tmp_path, config=elsewhere).record.created == record.created
+
+
+def test_a_folder_is_one_studys(tmp_path):
+    record = make(tmp_path).record
+    with pytest.raises(ConfigError, match="holds the study test, not other"):
+        make(tmp_path, name="other")
+    record_file = (tmp_path / "study.toml").read_text()
+    kept_elsewhere = record_file.replace(record.storage, "postgresql+psycopg://kit:***@host/studies")
+    (tmp_path / "study.toml").write_text(kept_elsewhere)
+    with pytest.raises(ConfigError, match=r"is kept in postgresql\+psycopg://kit:\*\*\*@host/studies, not in sqlite"):
+        make(tmp_path)
+    assert (tmp_path / "study.toml").read_text() == kept_elsewhere
 
 
 def test_a_study_that_is_not_ours_is_left_alone(tmp_path):

@@ -1,0 +1,100 @@
+"""Who trains the best again, when several machines could; without keras."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from studies import make
+
+from search import best
+from search.running import run_trials
+from search.storage import if_free
+
+HOLDER = """
+import sys
+from search.storage import Address, if_free, open_storage
+address = Address.parse(sys.stdin.readline().strip())
+storage = open_storage(address)
+with if_free(address, "best-test", storage.engine) as free:
+    print(free, flush=True)
+    sys.stdin.readline()
+"""
+
+
+class FakeRun:
+    """What `keep_best` reads of a run."""
+
+    def __init__(self, path, note):
+        self.path, self.manifest, self.history = path, {"study": note, "status": "finished"}, None
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """`train` only notes where it was called; `_read` returns the run."""
+    calls: list[Path] = []
+
+    def train(config, path, *, note):
+        calls.append(path)
+        if len(calls) == 1 and trained.dies:
+            raise KeyboardInterrupt
+        return FakeRun(path, note)
+
+    class Read:
+        reproduced = True
+
+    def trained(dies=False):
+        trained.dies = dies
+        return calls
+
+    import kit.experiment
+
+    monkeypatch.setattr(kit.experiment, "train", train)
+    monkeypatch.setattr(best, "_read", lambda record, run: Read())
+    return trained
+
+
+def on(monkeypatch, host, study):
+    """keep_best, as if on a machine of that name."""
+    monkeypatch.setattr(best.platform, "node", lambda: host)
+    return best.keep_best(study, 0)
+
+
+def finished(path, address=None):
+    study = make(path, address)
+    run_trials(study, 1, objective="objectives:Quick")
+    return study
+
+
+def test_a_machine_that_died_training_the_best_is_taken_over(tmp_path, trained, monkeypatch):
+    study, calls = finished(tmp_path), trained(dies=True)
+    with pytest.raises(KeyboardInterrupt):
+        on(monkeypatch, "first", study)
+    assert on(monkeypatch, "second", study) is not None
+    assert len(calls) == 2
+    # now it is done, and nobody does it again
+    assert on(monkeypatch, "third", study) is None
+    assert len(calls) == 2
+
+
+def test_the_best_is_trained_by_one_at_a_time_and_a_kill_frees_it(tmp_path, trained, monkeypatch, capsys):
+    study, calls = finished(tmp_path), trained()
+    assert_a_kill_frees(study, calls, monkeypatch, capsys)
+
+
+def assert_a_kill_frees(study, calls, monkeypatch, capsys):
+    """While another process trains the best, this one leaves it alone; once that is killed, this one does it."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as one:
+        one.stdin.write(f"{study.address.secret}\n")
+        one.stdin.flush()
+        assert one.stdout.readline() == "True\n"
+        assert on(monkeypatch, "second", study) is None
+        assert calls == []
+        assert "being trained again on another process" in capsys.readouterr().err
+        one.kill()
+    assert on(monkeypatch, "second", study) is not None
+    assert len(calls) == 1
+    with if_free(study.address, "best-test", study.storage.engine) as free:
+        assert free
