@@ -74,3 +74,8 @@ def series(place: int) -> dict[str, Any]:
 def bar_height(bars: int) -> int:
     """Of a figure with horizontal bars."""
     return max(160, 90 + 24 * bars)
+
+
+def whole_ticks(count: int) -> int:
+    """Distance of the ticks of an axis that counts, so that a dozen fit: plotly's own stand at halves."""
+    return next(step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 10**9) if count <= 12 * step)

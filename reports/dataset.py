@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "validation", "test")
 CLASSES_DRAWN = 60  # more bars cannot be read: the largest and the smallest stay
+CLASSES_LISTED = 200
 CLASSES_SAMPLED, PER_CLASS = 12, 6
 IMBALANCED = 5.0
 
@@ -35,6 +36,11 @@ class ClassCount:
     def photos(self) -> int:
         """In all splits together."""
         return self.train + self.validation + self.test
+
+
+def imbalance(counts: Sequence[int]) -> float | None:
+    """Photos of the largest class over those of the smallest; None where a class has none."""
+    return max(counts) / min(counts) if counts and min(counts) else None
 
 
 @dataclass(frozen=True)
@@ -84,11 +90,10 @@ def dataset_facts(
     # counted in Python: pandas' text type cannot hold a name that is not UTF-8
     cells = Counter(zip(used["label"].tolist(), used["split"].tolist(), strict=True))
     counts = tuple(ClassCount(label, *(cells[label, split] for split in SPLITS)) for label in classes)
-    smallest = min((one.photos for one in counts), default=0)
     return DatasetFacts(
         classes=counts,
         left_out=left_out,
-        imbalance=max(one.photos for one in counts) / smallest if smallest else None,
+        imbalance=imbalance([one.photos for one in counts]),
         sizes=sizes_facts(images, used, classes) if len(images) else None,
         findings=findings_facts(findings),
         samples=_samples(used, classes, album),
@@ -175,6 +180,8 @@ def _see_classes(facts: DatasetFacts) -> str:
     left = f"; {text.count(facts.left_out, 'file')} left out" if facts.left_out else ""
     if facts.imbalance is None:
         return f"{counted}{left}; at least one class has no photo."
+    if facts.imbalance == 1:
+        return f"{counted}{left}" + ("; every class has as many." if len(facts.classes) > 1 else ".")
     ratio = f"the largest class has {facts.imbalance:.1f} times as many photos as the smallest"
     if facts.imbalance >= IMBALANCED:
         ratio += ", enough for the rare ones to suffer: read macro F1 beside accuracy"
@@ -182,15 +189,15 @@ def _see_classes(facts: DatasetFacts) -> str:
 
 
 def _class_table(facts: DatasetFacts) -> Table:
-    rows = tuple(
-        (
-            text.name(one.label),
-            *(f"{getattr(one, split):,}" for split in SPLITS),
-            f"{one.photos:,}",
-            text.share(one.photos / facts.photos if facts.photos else None),
-        )
-        for one in facts.classes[:200]
-    )
-    more = len(facts.classes) - len(rows)
+    columns = [[getattr(one, split) for one in facts.classes] for split in (*SPLITS, "photos")]
+    cells = [[_counted(count, sum(column)) for count in column[:CLASSES_LISTED]] for column in columns]
+    names = [text.name(one.label) for one in facts.classes[:CLASSES_LISTED]]
+    ratios = (f"{ratio:.1f} : 1" if (ratio := imbalance(column)) else "–" for column in columns)
+    rows = (*zip(names, *cells, strict=True), ("largest to smallest", *ratios))
+    more = len(facts.classes) - len(names)
     note = f"{more:,} further classes are left out." if more else ""
-    return Table("Photos of each class", ("class", *SPLITS, "all", "share"), rows, note)
+    return Table("Photos of each class, and their share of the split", ("class", *SPLITS, "all"), rows, note)
+
+
+def _counted(count: int, of: int) -> str:
+    return f"{count:,} ({count / of:.1%})" if of else "0"

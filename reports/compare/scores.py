@@ -74,7 +74,10 @@ def _see(facts: ComparisonFacts, scored: list[RunFacts]) -> str:
         return f"Only {text.name(scored[0].name)} was scored."
     ranked = sorted(scored, key=lambda run: -(run.scores.accuracy or 0.0))
     best, second = (text.name(run.name) for run in ranked[:2])
-    says = f"{best} is the most accurate, {text.share(ranked[0].scores.accuracy, ranked[0].scores.n)}"
+    accuracy = text.share(ranked[0].scores.accuracy, ranked[0].scores.n)
+    if ranked[0].scores.accuracy == ranked[1].scores.accuracy:
+        return f"None leads: {best} and {second} are equally accurate, {accuracy}."
+    says = f"{best} is the most accurate, {accuracy}"
     names = {ranked[0].name, ranked[1].name}
     pair = next((pair for pair in facts.pairs if {pair.first, pair.second} == names), None)
     if pair is None:

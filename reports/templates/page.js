@@ -12,7 +12,9 @@
   function template() {
     const line = colour("--line");
     const title = { standoff: 10, font: { size: 13 } };
-    const axis = { gridcolor: line, linecolor: line, zerolinecolor: line, automargin: true, title };
+    // ticks that cannot be seen keep the numbers of both axes apart where they meet
+    const ticks = { ticks: "outside", ticklen: 5, tickcolor: "rgba(0,0,0,0)" };
+    const axis = { gridcolor: line, linecolor: line, zerolinecolor: line, automargin: true, title, ...ticks };
     return {
       layout: {
         font: { family: getComputedStyle(document.body).fontFamily, size: 13, color: colour("--text") },

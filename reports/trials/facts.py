@@ -50,6 +50,7 @@ class TrialsFacts:
         best: Number of the trial that is kept; None before one is complete.
         gain: How much better the best is than the user's own configuration; None where that is not known.
         importance: `search.importance.importance`.
+        settings: Names of what was searched; what the space fixes is the same in all trials.
         workers: Names of those that ran trials.
         front: Numbers of the Pareto front; empty for one objective.
     """
@@ -61,6 +62,7 @@ class TrialsFacts:
     best: int | None
     gain: float | None
     importance: tuple[tuple[str, float], ...]
+    settings: tuple[str, ...]
     workers: tuple[str, ...]
     front: tuple[int, ...]
 
@@ -87,6 +89,7 @@ def trials_facts(study: StudyRecord) -> TrialsFacts:
         best=kept,
         gain=None if own is None or found is None else (found - own if higher else own - found),
         importance=importance(study),
+        settings=tuple(name for name, space in study.space.items() if "fixed" not in space),
         workers=tuple(dict.fromkeys(trial.worker for trial in study.trials if trial.worker)),
         front=tuple(trial.number for trial in study.front()) if len(study.objectives) > 1 else (),
     )

@@ -31,7 +31,7 @@ def _nothing(facts: TrialsFacts) -> str:
 def _table(facts: TrialsFacts) -> tuple[Table, ...]:
     if not facts.points:
         return ()
-    names = list(facts.study.space)
+    names = list(facts.settings)
     failed = any(trial.error for trial in facts.study.trials)
     rows = tuple(
         (

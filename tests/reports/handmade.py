@@ -1,6 +1,7 @@
 """Records made by hand: runs, studies and inspections that no model was trained for."""
 
 import io
+import tomllib
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from kit.config import RunConfig
 from kit.evaluation import score
 from kit.insights.records import Insights
 from kit.records import RunFolder, make_table
+from kit.settings import to_toml
 from kit.statistics import mcnemar
 from kit.training.history import EpochRecord, History
 from search.records import StudyRecord, TrialRecord
@@ -215,6 +217,7 @@ SPACE = {
     "phases.1.unfreeze_depth": {"low": 0, "high": 8, "log": False},
     "phases.1.learning_rate": {"low": 1e-6, "high": 1e-3, "log": True},
     "training.optimizer": {"choices": ["adam", "sgd"]},
+    "phases.1.weight_decay": {"fixed": 0.0},
 }
 
 
@@ -231,7 +234,7 @@ def make_study(folder: Path, trials: int = 20, objectives: tuple[str, ...] = ("a
         storage="sqlite:///optuna.db",
         data={"name": "flowers", "fingerprint": "f" * 64},
         space=SPACE,
-        config={"training": {"monitor": "val_accuracy"}},
+        config=tomllib.loads(to_toml(RunConfig())),
         trials=tuple(_trial(number, trials, len(objectives)) for number in range(trials)),
     )
     ranked = study.ranked()

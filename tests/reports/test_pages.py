@@ -1,5 +1,6 @@
 """Whole pages from records made by hand: what they promise, whatever the records hold."""
 
+import html
 import json
 import os
 import re
@@ -16,6 +17,7 @@ from kit.errors import StorageError
 from kit.files import read_json, write_json, write_text
 from kit.insights.records import Insights
 from kit.records import RunFolder
+from kit.settings import from_toml, override
 from reports import text
 from reports.compare_page import compare_page
 from reports.page import draw, kind_of, page_of, render
@@ -274,6 +276,23 @@ def test_a_study_shows_its_best_run_and_what_failed(tmp_path):
     assert "&lt;b&gt;diverged&lt;/b&gt;" in page
 
 
+def test_the_best_configuration_is_whole_before_it_was_trained_again(tmp_path):
+    study = make_study(tmp_path / "study")
+    written = re.search(r"<pre[^>]*><code>(.*?)</code>", html_of(tmp_path / "study"), re.DOTALL)
+    assert written is not None
+    chosen = {"phases.1.weight_decay": 0.0, **study.trial(study.best).params}
+    assert from_toml(html.unescape(written[1])) == override(RunConfig(), chosen, "the test")
+
+
+def test_what_the_space_fixes_is_said_and_not_drawn(tmp_path):
+    make_study(tmp_path / "study")
+    parsed = Parsed(html_of(tmp_path / "study"))
+    assert "0, fixed" in parsed.words
+    titles = [figure["layout"]["xaxis"].get("title", {}).get("text") for figure in parsed.figures]
+    assert "training.optimizer" in titles
+    assert "phases.1.weight_decay" not in titles
+
+
 def test_two_objectives_have_a_front(tmp_path):
     make_study(tmp_path / "study", objectives=("accuracy", "parameters"))
     assert "Pareto front" in html_of(tmp_path / "study")
@@ -295,8 +314,9 @@ def test_runs_are_compared(tmp_path):
     runs = [make_run(tmp_path / name, backend=name, seed=k).path for k, name in enumerate(("jax", "tensorflow"))]
     page = render(compare_page(runs), DATE)
     assert "the same configuration on two backends" in page
+    assert "None leads: jax and tensorflow are equally accurate, 83%." in page
     assert "Right for some, wrong for others" in page
-    assert len(Parsed(page).figures) == 3
+    assert len(Parsed(page).figures) == 4  # accuracy and loss stand side by side
 
 
 def test_runs_of_one_name_are_told_apart(tmp_path):
