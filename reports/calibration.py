@@ -160,7 +160,7 @@ def abstention_figure(facts: CalibrationFacts) -> go.Figure:
     """Accuracy and share of photos answered, over the threshold."""
     figure = new_figure(
         320,
-        xaxis=share_axis("least confidence at which the model answers", range=[-0.02, 1.02]),
+        xaxis=share_axis("confidence threshold", range=[-0.02, 1.02]),
         yaxis=share_axis("share", range=[-0.05, 1.05]),
     )
     for name, values, colour, dash in (

@@ -36,7 +36,7 @@
         const printed = root.classList.contains("print");
         const box = document.getElementById(block.dataset.figure);
         const narrow = window.innerWidth < 600 && !printed;
-        const margin = narrow ? { ...layout.margin, l: 40, r: 8 } : layout.margin;
+        const margin = narrow ? { ...layout.margin, l: 40 } : layout.margin;
         // beforeprint comes before the paper's width is known, so that plotly would draw for the screen's
         const width = printed ? { autosize: false, width: PAPER / box.parentElement.dataset.columns } : { autosize: true };
         return Plotly.react(box, data, { ...layout, ...width, margin, template: look }, config);

@@ -158,7 +158,6 @@ def parallel_figure(facts: TrialsFacts) -> go.Figure:
         xaxis={
             "tickvals": list(range(len(ticks))),
             "ticktext": ticks,
-            "tickangle": 0,
             "range": [-0.3, len(ticks) - 0.7],
         },
         yaxis={"tickvals": [0, 1], "ticktext": ["low", "high"], "range": [-0.06, 1.06]},
@@ -198,7 +197,9 @@ def settings_charts(facts: TrialsFacts) -> tuple[Chart | Note, ...]:
         blocks.append(Chart("slices-figure", "One setting at a time", see, slice_figures(facts), table))
     contour = contour_figure(facts)
     if contour is not None:
-        see = "The darker, the better a forest of these two settings expects it; trust it near the points only."
+        see = (
+            "The deeper the blue, the better a forest of these two settings expects it; trust it near the points only."
+        )
         blocks.append(Chart("contour-figure", "Unfreeze depth against learning rate", see, contour, table))
     if ranked_points(facts) and facts.settings:
         see = "Each line is a trial, from setting to setting to its value at the right; the thick one is the best."
