@@ -230,7 +230,8 @@ def _see_reliability(facts: CalibrationFacts) -> str:
 def _see_confidence(facts: CalibrationFacts) -> str:
     sure = [one for one in facts.bins if one.low >= 0.8 - 1e-9]
     wrong = sum(one.n - one.right for one in sure)
-    return f"Of {sum(one.n for one in sure):,} photos on which it is more than 80% sure, {wrong:,} are wrong."
+    photos = text.count(sum(one.n for one in sure), "photo")
+    return f"Of {photos} on which it is more than 80% sure, {text.count(wrong, 'is', 'are')} wrong."
 
 
 def _see_abstention(facts: CalibrationFacts) -> str:

@@ -20,7 +20,7 @@ SPLITS = ("train", "validation", "test")
 CLASSES_DRAWN = 60  # more bars cannot be read: the largest and the smallest stay
 CLASSES_LISTED = 200
 CLASSES_SAMPLED, PER_CLASS = 12, 6
-IMBALANCED = 5.0
+EVEN, IMBALANCED = 1.05, 5.0
 
 
 @dataclass(frozen=True)
@@ -180,8 +180,8 @@ def _see_classes(facts: DatasetFacts) -> str:
     left = f"; {text.count(facts.left_out, 'file')} left out" if facts.left_out else ""
     if facts.imbalance is None:
         return f"{counted}{left}; at least one class has no photo."
-    if facts.imbalance == 1:
-        return f"{counted}{left}" + ("; every class has as many." if len(facts.classes) > 1 else ".")
+    if facts.imbalance < EVEN:
+        return f"{counted}{left}" + ("; every class has about as many." if len(facts.classes) > 1 else ".")
     ratio = f"the largest class has {facts.imbalance:.1f} times as many photos as the smallest"
     if facts.imbalance >= IMBALANCED:
         ratio += ", enough for the rare ones to suffer: read macro F1 beside accuracy"

@@ -88,6 +88,11 @@ SCORED = HeadlineFacts(split="test", n=400, accuracy=0.9, phases=(("head", 0.88)
             "1 photo only fine-tune got right, 9 only head: a loss, which may be chance (McNemar p = 0.3)",
         ),
         (replace(SCORED, phases=(("head", 0.9), ("fine-tune", 0.9))), "0.0 points", "got the same photos right"),
+        (
+            replace(SCORED, phases=(("head", 0.9), ("fine-tune", 0.9)), only_first=3, only_last=3, p_value=1.0),
+            "0.0 points",
+            "3 photos only fine-tune got right, 3 only head: neither gain nor loss (McNemar p = 1)",
+        ),
         (replace(SCORED, p_value=None), "+2.0 points", "fine-tune against head."),
     ],
 )
