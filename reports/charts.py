@@ -39,6 +39,15 @@ def new_figure(height: int = HEIGHT, **layout: Any) -> go.Figure:
     return go.Figure(layout={**base, **layout})
 
 
+def names_axis() -> dict[str, Any]:
+    """An axis of names from the top down, every one of them shown.
+
+    Plotly leaves names out where a legend of two lines makes the plot lower, then finds the margin too wide, the legend
+    on one line and the plot higher, and so on.
+    """
+    return {"autorange": "reversed", "type": "category", "dtick": 1}
+
+
 def share_axis(title: str, **more: Any) -> dict[str, Any]:
     """An axis of shares, shown in percent."""
     return {"title": {"text": title}, "tickformat": ".0%", **more}

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from reports import text
 from reports.blocks import Chart, Note, Photo, Photos, Section, Table
-from reports.charts import BLUE, GREEN, VERMILLION, bar_height, new_figure
+from reports.charts import BLUE, GREEN, VERMILLION, bar_height, names_axis, new_figure
 from reports.findings import FindingGroup, findings_facts, findings_section
 from reports.sizes import Sizes, sizes_charts, sizes_facts
 
@@ -117,10 +117,10 @@ def classes_figure(facts: DatasetFacts) -> go.Figure:
     """Photos of each class, split by split."""
     shown = _drawn(facts.classes)
     figure = new_figure(
-        bar_height(len(shown)),
+        bar_height(len(shown)) + 30,  # a legend of two lines, on a telephone
         barmode="stack",
         xaxis={"title": {"text": "photos"}},
-        yaxis={"autorange": "reversed", "type": "category"},
+        yaxis=names_axis(),
     )
     names = text.labels([one.label for one in shown])
     for split, colour, pattern in zip(SPLITS, (BLUE, GREEN, VERMILLION), ("", "/", "."), strict=True):

@@ -4,7 +4,7 @@ import plotly.graph_objects as go
 
 from reports import text
 from reports.blocks import Chart, Note, Section, Table
-from reports.charts import BLUE, bar_height, new_figure, share_axis
+from reports.charts import BLUE, bar_height, names_axis, new_figure, share_axis
 from reports.compare.facts import ComparisonFacts, PairFacts, RunFacts, figure_names
 
 
@@ -19,7 +19,7 @@ def scores_figure(facts: ComparisonFacts) -> go.Figure:
         bar_height(len(scored)) + 20,
         showlegend=False,
         xaxis=share_axis("accuracy"),
-        yaxis={"autorange": "reversed", "type": "category"},
+        yaxis=names_axis(),
     )
     figure.add_scatter(
         x=[accuracy for _, accuracy, _ in scored],

@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 
 from reports import text
 from reports.blocks import Chart, Note, Section, Table
-from reports.charts import SERIES, bar_height, new_figure, series, share_axis, whole_ticks
+from reports.charts import SERIES, bar_height, names_axis, new_figure, series, share_axis, whole_ticks
 from reports.compare.facts import ComparisonFacts, figure_names
 
 EPOCHS_LISTED = 400
@@ -42,7 +42,7 @@ def time_figure(facts: ComparisonFacts) -> go.Figure:
         bar_height(len(names)) + 60,
         barmode="stack",
         xaxis={"title": {"text": "seconds"}},
-        yaxis={"autorange": "reversed", "type": "category"},
+        yaxis=names_axis(),
     )
     patterns = ("", "/", ".", "x", "\\", "-", "+", "|")
     for place, stage in enumerate(_stages(facts)):

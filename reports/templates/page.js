@@ -31,7 +31,7 @@
   function draw() {
     const look = template();
     return Promise.all(
-      blocks.map((block) => {
+      blocks.map(async (block) => {  // so that a figure that fails leaves the others alone
         const { data, layout } = JSON.parse(block.textContent);
         const printed = root.classList.contains("print");
         const box = document.getElementById(block.dataset.figure);

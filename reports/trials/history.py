@@ -6,7 +6,18 @@ import plotly.graph_objects as go
 
 from reports import text
 from reports.blocks import Chart, Table
-from reports.charts import BLUE, GREY, HEIGHT, STATES, VERMILLION, bar_height, new_figure, share_axis, whole_ticks
+from reports.charts import (
+    BLUE,
+    GREY,
+    HEIGHT,
+    STATES,
+    VERMILLION,
+    bar_height,
+    names_axis,
+    new_figure,
+    share_axis,
+    whole_ticks,
+)
 from reports.trials.facts import TABLE, TrialsFacts, digits, number, objective_axis, ranked_points
 from search.records import TrialRecord
 
@@ -97,7 +108,7 @@ def timeline_figure(facts: TrialsFacts) -> go.Figure:
         bar_height(max(1, len(lanes))) + 40,
         barmode="overlay",
         xaxis={"title": {"text": f"{'minutes' if long else 'seconds'} from the start"}},
-        yaxis={"autorange": "reversed", "type": "category"},
+        yaxis=names_axis(),
     )
     for state, colour, pattern in (("complete", BLUE, ""), ("pruned", GREY, "/"), ("failed", VERMILLION, "x")):
         chosen = [trial for trial in timed if trial.state == state]

@@ -5,7 +5,7 @@ import plotly.graph_objects as go
 
 from reports import text
 from reports.blocks import Chart, Note, Table
-from reports.charts import BLUE, GREY, SHADES, STATES, VERMILLION, bar_height, log_axis, new_figure
+from reports.charts import BLUE, GREY, SHADES, STATES, VERMILLION, bar_height, log_axis, names_axis, new_figure
 from reports.trials.facts import (
     TABLE,
     TrialPoint,
@@ -38,7 +38,7 @@ def importance_figure(facts: TrialsFacts) -> go.Figure:
         bar_height(len(facts.importance)),
         showlegend=False,
         xaxis={"title": {"text": "share"}, "tickformat": ".0%", "range": [0, 1]},
-        yaxis={"autorange": "reversed", "type": "category"},
+        yaxis=names_axis(),
     )
     figure.add_bar(
         y=text.labels([name for name, _ in facts.importance], 32),

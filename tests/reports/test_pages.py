@@ -10,12 +10,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from handmade import HOSTILE, ONNX, jpeg, make_run, make_study
+from handmade import HOSTILE, ONNX, make_inspection, make_run, make_study
 
 from kit.config import RunConfig
 from kit.errors import StorageError
-from kit.files import read_json, write_json, write_text
-from kit.insights.records import Insights
+from kit.files import read_json, write_json
 from kit.records import RunFolder
 from kit.settings import from_toml, override
 from reports import text
@@ -333,17 +332,7 @@ def test_only_runs_are_compared(tmp_path, run):
 
 
 def test_an_inspection_gives_a_page(tmp_path):
-    header = "path,label,split,group,width,height,bytes,format,mode,sha256,mean_r,mean_g,mean_b,finding\n"
-    rows = (
-        "a/1.jpg,a,train,g,320,240,9,JPEG,RGB,x,1,2,3,duplicate\nb/1.jpg,b,test,g,32,24,9,JPEG,RGB,x,1,2,3,duplicate\n"
-    )
-    broken = "b/2.jpg,b,,g,,,9,,,x,,,,truncated\n"
-    write_text(tmp_path / "samples.csv", header + rows + broken)
-    finding = {"kind": "duplicate", "severity": "warning", "paths": ["a/1.jpg", "b/1.jpg"], "message": "twice"}
-    write_json(tmp_path / "findings.json", [finding])
-    summary = {"name": "photos", "classes": [{"label": "a"}, {"label": "b"}], "training_refuses": "No."}
-    write_json(tmp_path / "manifest.json", {"kind": "inspection", "status": "finished", "summary": summary})
-    Insights(tmp_path).write_album("thumbnails", {"a/1.jpg": jpeg(), "b/1.jpg": jpeg()})
+    make_inspection(tmp_path)
     page = html_of(tmp_path)
     assert "2 photos in 2 classes; 1 file left out" in page
     assert "Training would refuse these data as they are: No." in page
