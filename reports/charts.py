@@ -50,7 +50,13 @@ def names_axis() -> dict[str, Any]:
 
 def share_axis(title: str, **more: Any) -> dict[str, Any]:
     """An axis of shares, shown in percent."""
-    return {"title": {"text": title}, "tickformat": ".0%", **more}
+    # a single point would stand in the middle of -100% to 100% and more
+    return {
+        "title": {"text": title},
+        "tickformat": ".0%",
+        "autorangeoptions": {"clipmin": -0.03, "clipmax": 1.03},
+        **more,
+    }
 
 
 def log_axis(title: str, low: float, high: float) -> dict[str, Any]:

@@ -52,7 +52,7 @@ class DatasetFacts:
         left_out: Files that are not used.
         imbalance: Photos of the largest class over those of the smallest; None where a class has none.
         sizes: None where they were not recorded.
-        findings: By kind, gravest first.
+        findings: By kind, gravest first; None where they were not recorded.
         samples: Class -> paths of photos of it.
     """
 
@@ -60,7 +60,7 @@ class DatasetFacts:
     left_out: int
     imbalance: float | None
     sizes: Sizes | None
-    findings: tuple[FindingGroup, ...]
+    findings: tuple[FindingGroup, ...] | None
     samples: tuple[tuple[str, tuple[str, ...]], ...]
 
     @property
@@ -73,7 +73,7 @@ def dataset_facts(
     used: "pandas.DataFrame",
     left_out: int,
     images: "pandas.DataFrame",
-    findings: Sequence[Mapping[str, Any]],
+    findings: Sequence[Mapping[str, Any]] | None,
     classes: Sequence[str],
     album: Mapping[str, bytes],
 ) -> DatasetFacts:
@@ -83,7 +83,7 @@ def dataset_facts(
         used: path, label and split of the photos that are used.
         left_out: Files that are not.
         images: path, width, height, mean_r, mean_g, mean_b; may be empty.
-        findings: kind, severity, paths, message.
+        findings: kind, severity, paths, message; None where they were not recorded.
         classes: In the model's order.
         album: Only photos in it are sampled.
     """
@@ -95,7 +95,7 @@ def dataset_facts(
         left_out=left_out,
         imbalance=imbalance([one.photos for one in counts]),
         sizes=sizes_facts(images, used, classes) if len(images) else None,
-        findings=findings_facts(findings),
+        findings=None if findings is None else findings_facts(findings),
         samples=_samples(used, classes, album),
     )
 
@@ -151,7 +151,9 @@ def dataset_sections(facts: DatasetFacts, album: Mapping[str, bytes]) -> tuple[S
     blocks: list = [
         Chart("classes-figure", "Photos of each class", _see_classes(facts), classes_figure(facts), _class_table(facts))
     ]
-    if facts.sizes is None:
+    if not facts.classes:
+        blocks = [Note("The run was not so far that it knew its photos.", "missing")]
+    elif facts.sizes is None:
         blocks.append(Note("Sizes and colours of the photos were not recorded.", "missing"))
     else:
         blocks += sizes_charts(facts.sizes)

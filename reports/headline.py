@@ -152,5 +152,7 @@ def _balance(facts: HeadlineFacts) -> Figure | None:
     if facts.macro_f1 is None:
         return None
     return Figure(
-        "Macro F1", f"{facts.macro_f1:.3f}", f"Every class weighing the same. Log loss {facts.log_loss:.3f} nats."
+        "Macro F1",
+        f"{facts.macro_f1:.3f}",
+        f"Every class weighing the same. Log loss {abs(facts.log_loss or 0.0):.3f} nats.",
     )

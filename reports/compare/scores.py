@@ -126,7 +126,7 @@ def _scores_table(facts: ComparisonFacts) -> Table:
 
 
 def _three(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+    return "–" if value is None else f"{abs(value):.3f}"  # a loss of nothing is -0.0
 
 
 def _setting(value: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from reports import text
+from reports.charts import share_axis
 from search.importance import importance
 from search.records import DIRECTIONS, StudyRecord, TrialRecord
 
@@ -138,10 +139,9 @@ def ranked_points(facts: TrialsFacts) -> list[TrialPoint]:
 
 def objective_axis(facts: TrialsFacts) -> dict[str, Any]:
     """An axis of the first objective."""
-    return {
-        "title": {"text": facts.objective},
-        **({"tickformat": ".0%"} if facts.study.objectives[0] == "accuracy" else {}),
-    }
+    return (
+        share_axis(facts.objective) if facts.study.objectives[0] == "accuracy" else {"title": {"text": facts.objective}}
+    )
 
 
 def digits(facts: TrialsFacts) -> str:

@@ -13,7 +13,7 @@ import pytest
 from handmade import HOSTILE, ONNX, make_inspection, make_run, make_study
 
 from kit.config import RunConfig
-from kit.errors import StorageError
+from kit.errors import ConfigError, StorageError
 from kit.files import read_json, write_json
 from kit.records import RunFolder
 from kit.settings import from_toml, override
@@ -74,6 +74,12 @@ def test_the_same_records_give_the_same_bytes_but_for_the_date(run):
 def test_the_date_can_be_fixed_from_outside(run, monkeypatch):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "86400")
     assert "1970-01-02 00:00 UTC" in render(page_of(run))
+
+
+def test_a_date_that_is_none_is_refused(run, monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "yesterday")
+    with pytest.raises(ConfigError, match="SOURCE_DATE_EPOCH"):
+        render(page_of(run))
 
 
 def test_a_page_allows_its_two_scripts_and_nothing_from_elsewhere(run):
@@ -223,6 +229,10 @@ def test_a_run_that_was_killed_at_its_start_says_what_is_missing(tmp_path):
     page = html_of(run.path)
     for sentence in ("The run has not ended", "No epoch was recorded.", "No photo was scored."):
         assert sentence in page
+    for sentence in ("recorded no doubted labels", "of the audit were not recorded", "was not so far"):
+        assert sentence in page
+    for untrue in ("No label is doubted", "Nothing odd was found", "0 photos in 0 classes"):
+        assert untrue not in page
     (run.path / "config.toml").unlink()
     assert "No epoch was recorded." in html_of(run.path)
 
