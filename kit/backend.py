@@ -163,6 +163,7 @@ def describe() -> dict[str, Any]:
         raise BackendError("No backend runs yet.", "Call kit.backend.start() first.")
     return {
         "backend": name,
+        "transferkit": package_version("transferkit"),
         "keras": version("keras"),
         name: backend_version(name),
         "numpy": version("numpy"),

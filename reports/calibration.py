@@ -160,7 +160,7 @@ def abstention_figure(facts: CalibrationFacts) -> go.Figure:
     """Accuracy and share of photos answered, over the threshold."""
     figure = new_figure(
         320,
-        xaxis=share_axis("least confidence at which the model answers", range=[-0.02, 1.02]),
+        xaxis=share_axis("confidence threshold", range=[-0.02, 1.02]),
         yaxis=share_axis("share", range=[-0.05, 1.05]),
     )
     for name, values, colour, dash in (
@@ -230,7 +230,8 @@ def _see_reliability(facts: CalibrationFacts) -> str:
 def _see_confidence(facts: CalibrationFacts) -> str:
     sure = [one for one in facts.bins if one.low >= 0.8 - 1e-9]
     wrong = sum(one.n - one.right for one in sure)
-    return f"Of {sum(one.n for one in sure):,} photos on which it is more than 80% sure, {wrong:,} are wrong."
+    photos = text.count(sum(one.n for one in sure), "photo")
+    return f"Of {photos} on which it is more than 80% sure, {text.count(wrong, 'is', 'are')} wrong."
 
 
 def _see_abstention(facts: CalibrationFacts) -> str:

@@ -25,7 +25,12 @@ def new_figure(height: int = HEIGHT, **layout: Any) -> go.Figure:
     """An empty figure in the house's layout; `layout` as plotly's."""
     base = {
         "height": height,
-        "margin": {"l": 56, "r": 16, "t": 16, "b": 48},
+        "margin": {
+            "l": 56,
+            "r": 20,
+            "t": 16,
+            "b": 48,
+        },  # at the right, room for half of "100%": plotly hides what is cut
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "traceorder": "normal"},
         "hovermode": "closest",
         "hoverlabel": {"align": "left", "namelength": -1},
@@ -34,9 +39,24 @@ def new_figure(height: int = HEIGHT, **layout: Any) -> go.Figure:
     return go.Figure(layout={**base, **layout})
 
 
+def names_axis() -> dict[str, Any]:
+    """An axis of names from the top down, every one of them shown.
+
+    Plotly leaves names out where a legend of two lines makes the plot lower, then finds the margin too wide, the legend
+    on one line and the plot higher, and so on.
+    """
+    return {"autorange": "reversed", "type": "category", "dtick": 1}
+
+
 def share_axis(title: str, **more: Any) -> dict[str, Any]:
     """An axis of shares, shown in percent."""
-    return {"title": {"text": title}, "tickformat": ".0%", **more}
+    # a single point would stand in the middle of -100% to 100% and more
+    return {
+        "title": {"text": title},
+        "tickformat": ".0%",
+        "autorangeoptions": {"clipmin": -0.03, "clipmax": 1.03},
+        **more,
+    }
 
 
 def log_axis(title: str, low: float, high: float) -> dict[str, Any]:
@@ -74,3 +94,8 @@ def series(place: int) -> dict[str, Any]:
 def bar_height(bars: int) -> int:
     """Of a figure with horizontal bars."""
     return max(160, 90 + 24 * bars)
+
+
+def whole_ticks(count: int) -> int:
+    """Distance of the ticks of an axis that counts, so that a dozen fit: plotly's own stand at halves."""
+    return next(step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 10**9) if count <= 12 * step)

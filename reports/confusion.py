@@ -12,6 +12,7 @@ from reports.charts import SHADES, new_figure
 from reports.predictions import Verdict, verdict_photo
 
 LARGEST = 25  # classes in the matrix: more cannot be read
+SHARES_WRITTEN = 6  # classes up to which a cell has room for its share on a telephone
 LARGEST_TABLE = 100
 PAIRS = 5
 
@@ -118,9 +119,16 @@ _SCORES = ("precision", "recall", "f1")
 
 
 def confusion_figure(facts: ConfusionFacts) -> go.Figure:
-    """The matrix: shaded by share of the label's photos, with counts written in."""
+    """The matrix: shaded by share of the label's photos, with counts written in, and shares where they fit."""
     names = text.labels(list(facts.classes), 16)
-    written = [[f"{count:,}" if count else "" for count in row] for row in facts.counts]
+    both = len(names) <= SHARES_WRITTEN
+    written = [
+        [
+            (f"{count:,}<br>{share:.0%}" if both else f"{count:,}") if count else ""
+            for count, share in zip(*rows, strict=True)
+        ]
+        for rows in zip(facts.counts, facts.shares, strict=True)
+    ]
     hover = [
         [(names[i], names[j], f"{count:,}", f"{share:.1%}") for j, (count, share) in enumerate(zip(*rows, strict=True))]
         for i, rows in enumerate(zip(facts.counts, facts.shares, strict=True))

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from kit.training.history import COLUMNS, History
 from reports import text
 from reports.blocks import Chart, Note, Section, Table
-from reports.charts import BLUE, VERMILLION, new_figure, series, share_axis
+from reports.charts import BLUE, VERMILLION, new_figure, series, share_axis, whole_ticks
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def curves_figure(facts: CurvesFacts) -> go.Figure:
     """Accuracy, loss and learning rate above each other, on one axis of epochs."""
     figure = new_figure(
         560,
-        xaxis={"title": {"text": "epoch"}, "anchor": "y3", "dtick": _every(len(facts.history)), "zeroline": False},
+        xaxis={"title": {"text": "epoch"}, "anchor": "y3", "dtick": whole_ticks(len(facts.history)), "zeroline": False},
         yaxis=share_axis("accuracy", domain=[0.62, 1.0]),
         yaxis2={"title": {"text": "loss (nats)"}, "domain": [0.22, 0.57], "rangemode": "tozero"},
         yaxis3={
@@ -126,10 +126,10 @@ def curves_figure(facts: CurvesFacts) -> go.Figure:
         )
         figure.add_annotation(
             x=span.first - 0.4,
-            y=1,
+            y=0.595,  # between accuracy and loss, where no curve runs
             yref="paper",
             xanchor="left",
-            yanchor="top",
+            yanchor="middle",
             showarrow=False,
             text=text.label(span.name, 16),
         )
@@ -179,8 +179,3 @@ def _table(facts: CurvesFacts) -> Table:
     )
     head = ("epoch", "phase", "accuracy", "validation", "loss", "validation loss", "learning rate", "time")
     return Table("Every epoch", head, rows)
-
-
-def _every(epochs: int) -> int:
-    """Distance of the ticks, so that a dozen fit."""
-    return next(step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 10**9) if epochs <= 12 * step)

@@ -48,7 +48,7 @@ def data_page(folder: Path) -> Page:
 
 def _headline(facts: DatasetFacts) -> Headline:
     splits = {name: sum(getattr(one, name) for one in facts.classes) for name in ("train", "validation", "test")}
-    grave = sum(group.count for group in facts.findings if group.severity != "note")
+    grave = sum(group.count for group in facts.findings or () if group.severity != "note")
     figures = (
         Figure("Classes", f"{len(facts.classes):,}", ""),
         Figure(

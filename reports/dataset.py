@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from reports import text
 from reports.blocks import Chart, Note, Photo, Photos, Section, Table
-from reports.charts import BLUE, GREEN, VERMILLION, bar_height, new_figure
+from reports.charts import BLUE, GREEN, VERMILLION, bar_height, names_axis, new_figure
 from reports.findings import FindingGroup, findings_facts, findings_section
 from reports.sizes import Sizes, sizes_charts, sizes_facts
 
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "validation", "test")
 CLASSES_DRAWN = 60  # more bars cannot be read: the largest and the smallest stay
+CLASSES_LISTED = 200
 CLASSES_SAMPLED, PER_CLASS = 12, 6
-IMBALANCED = 5.0
+EVEN, IMBALANCED = 1.05, 5.0
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class ClassCount:
         return self.train + self.validation + self.test
 
 
+def imbalance(counts: Sequence[int]) -> float | None:
+    """Photos of the largest class over those of the smallest; None where a class has none."""
+    return max(counts) / min(counts) if counts and min(counts) else None
+
+
 @dataclass(frozen=True)
 class DatasetFacts:
     """What is in the data.
@@ -46,7 +52,7 @@ class DatasetFacts:
         left_out: Files that are not used.
         imbalance: Photos of the largest class over those of the smallest; None where a class has none.
         sizes: None where they were not recorded.
-        findings: By kind, gravest first.
+        findings: By kind, gravest first; None where they were not recorded.
         samples: Class -> paths of photos of it.
     """
 
@@ -54,7 +60,7 @@ class DatasetFacts:
     left_out: int
     imbalance: float | None
     sizes: Sizes | None
-    findings: tuple[FindingGroup, ...]
+    findings: tuple[FindingGroup, ...] | None
     samples: tuple[tuple[str, tuple[str, ...]], ...]
 
     @property
@@ -67,7 +73,7 @@ def dataset_facts(
     used: "pandas.DataFrame",
     left_out: int,
     images: "pandas.DataFrame",
-    findings: Sequence[Mapping[str, Any]],
+    findings: Sequence[Mapping[str, Any]] | None,
     classes: Sequence[str],
     album: Mapping[str, bytes],
 ) -> DatasetFacts:
@@ -77,20 +83,19 @@ def dataset_facts(
         used: path, label and split of the photos that are used.
         left_out: Files that are not.
         images: path, width, height, mean_r, mean_g, mean_b; may be empty.
-        findings: kind, severity, paths, message.
+        findings: kind, severity, paths, message; None where they were not recorded.
         classes: In the model's order.
         album: Only photos in it are sampled.
     """
     # counted in Python: pandas' text type cannot hold a name that is not UTF-8
     cells = Counter(zip(used["label"].tolist(), used["split"].tolist(), strict=True))
     counts = tuple(ClassCount(label, *(cells[label, split] for split in SPLITS)) for label in classes)
-    smallest = min((one.photos for one in counts), default=0)
     return DatasetFacts(
         classes=counts,
         left_out=left_out,
-        imbalance=max(one.photos for one in counts) / smallest if smallest else None,
+        imbalance=imbalance([one.photos for one in counts]),
         sizes=sizes_facts(images, used, classes) if len(images) else None,
-        findings=findings_facts(findings),
+        findings=None if findings is None else findings_facts(findings),
         samples=_samples(used, classes, album),
     )
 
@@ -112,10 +117,10 @@ def classes_figure(facts: DatasetFacts) -> go.Figure:
     """Photos of each class, split by split."""
     shown = _drawn(facts.classes)
     figure = new_figure(
-        bar_height(len(shown)),
+        bar_height(len(shown)) + 30,  # a legend of two lines, on a telephone
         barmode="stack",
         xaxis={"title": {"text": "photos"}},
-        yaxis={"autorange": "reversed", "type": "category"},
+        yaxis=names_axis(),
     )
     names = text.labels([one.label for one in shown])
     for split, colour, pattern in zip(SPLITS, (BLUE, GREEN, VERMILLION), ("", "/", "."), strict=True):
@@ -146,7 +151,9 @@ def dataset_sections(facts: DatasetFacts, album: Mapping[str, bytes]) -> tuple[S
     blocks: list = [
         Chart("classes-figure", "Photos of each class", _see_classes(facts), classes_figure(facts), _class_table(facts))
     ]
-    if facts.sizes is None:
+    if not facts.classes:
+        blocks = [Note("The run was not so far that it knew its photos.", "missing")]
+    elif facts.sizes is None:
         blocks.append(Note("Sizes and colours of the photos were not recorded.", "missing"))
     else:
         blocks += sizes_charts(facts.sizes)
@@ -175,6 +182,8 @@ def _see_classes(facts: DatasetFacts) -> str:
     left = f"; {text.count(facts.left_out, 'file')} left out" if facts.left_out else ""
     if facts.imbalance is None:
         return f"{counted}{left}; at least one class has no photo."
+    if facts.imbalance < EVEN:
+        return f"{counted}{left}" + ("; every class has about as many." if len(facts.classes) > 1 else ".")
     ratio = f"the largest class has {facts.imbalance:.1f} times as many photos as the smallest"
     if facts.imbalance >= IMBALANCED:
         ratio += ", enough for the rare ones to suffer: read macro F1 beside accuracy"
@@ -182,15 +191,15 @@ def _see_classes(facts: DatasetFacts) -> str:
 
 
 def _class_table(facts: DatasetFacts) -> Table:
-    rows = tuple(
-        (
-            text.name(one.label),
-            *(f"{getattr(one, split):,}" for split in SPLITS),
-            f"{one.photos:,}",
-            text.share(one.photos / facts.photos if facts.photos else None),
-        )
-        for one in facts.classes[:200]
-    )
-    more = len(facts.classes) - len(rows)
+    columns = [[getattr(one, split) for one in facts.classes] for split in (*SPLITS, "photos")]
+    cells = [[_counted(count, sum(column)) for count in column[:CLASSES_LISTED]] for column in columns]
+    names = [text.name(one.label) for one in facts.classes[:CLASSES_LISTED]]
+    ratios = (f"{ratio:.1f} : 1" if (ratio := imbalance(column)) else "–" for column in columns)
+    rows = (*zip(names, *cells, strict=True), ("largest to smallest", *ratios))
+    more = len(facts.classes) - len(names)
     note = f"{more:,} further classes are left out." if more else ""
-    return Table("Photos of each class", ("class", *SPLITS, "all", "share"), rows, note)
+    return Table("Photos of each class, and their share of the split", ("class", *SPLITS, "all"), rows, note)
+
+
+def _counted(count: int, of: int) -> str:
+    return f"{count:,} ({count / of:.1%})" if of else "0"

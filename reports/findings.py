@@ -60,15 +60,18 @@ def findings_facts(findings: Sequence[Mapping[str, Any]]) -> tuple[FindingGroup,
     )
 
 
-def findings_section(groups: Sequence[FindingGroup], album: Mapping[str, bytes]) -> Section:
+def findings_section(groups: Sequence[FindingGroup] | None, album: Mapping[str, bytes]) -> Section:
     """Pictures where there are some, a list where there are none.
 
     Args:
-        groups: `findings_facts`.
+        groups: `findings_facts`; None where no findings were recorded.
         album: Path -> thumbnail.
     """
+    title = "What the audit found"
+    if groups is None:
+        return Section("findings", title, (Note("The findings of the audit were not recorded.", "missing"),))
     blocks = tuple(_group(place, group, album) for place, group in enumerate(groups))
-    return Section("findings", "What the audit found", blocks or (Note("Nothing odd was found."),))
+    return Section("findings", title, blocks or (Note("Nothing odd was found."),))
 
 
 def _group(place: int, group: FindingGroup, album: Mapping[str, bytes]) -> Photos | Table:

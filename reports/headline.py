@@ -113,13 +113,14 @@ def _phases(facts: HeadlineFacts) -> Figure | None:
     first, last = text.name(first), text.name(last)
     if facts.p_value is None:
         return Figure("Fine-tuning", value, f"{last} against {first}.")
-    if facts.only_last == facts.only_first:
-        same = "got the same photos right" if facts.only_last == 0 else "got equally many photos right"
-        return Figure("Fine-tuning", value, f"{last} and {first} {same}.")
+    if facts.only_last == facts.only_first == 0:
+        return Figure("Fine-tuning", value, f"{last} and {first} got the same photos right.")
     paired = f"{text.count(facts.only_last, 'photo')} only {last} got right, {facts.only_first:,} only {first}"
-    side = "gain" if facts.only_last > facts.only_first else "loss"
-    chance = "more than chance" if facts.p_value < SIGNIFICANT else "which may be chance"
-    return Figure("Fine-tuning", value, f"{paired}: a {side}, {chance} (McNemar p {text.p_equals(facts.p_value)}).")
+    side = "a gain" if facts.only_last > facts.only_first else "a loss"
+    chance = f"{side}, {'more than chance' if facts.p_value < SIGNIFICANT else 'which may be chance'}"
+    if facts.only_last == facts.only_first:
+        chance = "neither gain nor loss"
+    return Figure("Fine-tuning", value, f"{paired}: {chance} (McNemar p {text.p_equals(facts.p_value)}).")
 
 
 def _flattery(facts: HeadlineFacts) -> Figure | None:
@@ -151,5 +152,7 @@ def _balance(facts: HeadlineFacts) -> Figure | None:
     if facts.macro_f1 is None:
         return None
     return Figure(
-        "Macro F1", f"{facts.macro_f1:.3f}", f"Every class weighing the same. Log loss {facts.log_loss:.3f} nats."
+        "Macro F1",
+        f"{facts.macro_f1:.3f}",
+        f"Every class weighing the same. Log loss {abs(facts.log_loss or 0.0):.3f} nats.",
     )

@@ -19,7 +19,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from kit.errors import StorageError
+from kit.errors import ConfigError, StorageError
 from kit.files import read_json, write_text
 from reports.blocks import Page
 
@@ -159,4 +159,10 @@ def _plotly() -> str:
 def _now() -> datetime:
     """https://reproducible-builds.org/specs/source-date-epoch/"""
     fixed = os.environ.get("SOURCE_DATE_EPOCH")
-    return datetime.fromtimestamp(int(fixed), UTC) if fixed else datetime.now(UTC)
+    try:
+        return datetime.fromtimestamp(int(fixed), UTC) if fixed else datetime.now(UTC)
+    except (ValueError, OverflowError, OSError):
+        hint = "Give seconds since 1970, or unset it."
+        raise ConfigError(
+            f"SOURCE_DATE_EPOCH in the environment must be a whole number, not {fixed!r}.", hint
+        ) from None

@@ -119,7 +119,8 @@ def predictions_section(facts: PredictionsFacts, album: Mapping[str, bytes]) -> 
         Photos(
             "sample",
             f"{text.count(len(facts.sample), 'photo')} drawn at random",
-            f"{wrong} of these {len(facts.sample)} are wrong; of {photos}, {facts.mistakes:,} of {facts.n:,} are.",
+            f"{wrong} of these {len(facts.sample)} {_are(wrong)} wrong; of {photos}, {facts.mistakes:,} of {facts.n:,} "
+            f"{_are(facts.mistakes)}.",
             tuple(verdict_photo(verdict, album) for verdict in facts.sample),
         )
     ]
@@ -176,6 +177,10 @@ def maps_section(
         "the photos taught. Both pictures of a photo share one scale."
     )
     return Section("maps", title, (Photos("maps-photos", "Class activation maps", see, photos, wide=True),))
+
+
+def _are(n: int) -> str:
+    return "is" if n == 1 else "are"
 
 
 def verdict_photo(verdict: Verdict, album: Mapping[str, bytes]) -> Photo:

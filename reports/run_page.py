@@ -101,17 +101,21 @@ def run_page(folder: Path, grid: int = GRID) -> Page:
     confusion = confusion_facts(split, metrics[split], classes) if split in metrics else None
     pairs = {pair: pair_verdicts(verdicts, split, pair.label, pair.predicted) for pair in _pairs(confusion)}
     validation = metrics.get("validation", {}).get("n", 0)
-    learning = learning_facts(insights.doubted, insights.learning_curve, validation, summary["missing"])
+    missing = dict(summary["missing"])
+    if not (insights.folder / "doubted.csv").exists():
+        missing.setdefault("doubted", "This run recorded no doubted labels.")
+    learning = learning_facts(insights.doubted, insights.learning_curve, validation, missing)
     provenance = provenance_facts(manifest, folder.resolve().name)
     used = records.samples[records.samples["finding"].isna() & records.samples["split"].notna()]
     left_out = len(records.samples) - len(used)
-    data = dataset_facts(used, left_out, insights.images, insights.findings, classes, album)
+    findings = insights.findings if (insights.folder / "findings.json").exists() else None
+    data = dataset_facts(used, left_out, insights.images, findings, classes, album)
     monitor = records.config.training.monitor if records.config else "val_accuracy"
     looked = (insights.album("activation-predicted"), insights.album("activation-label"))
     sections = (
         curves_section(curves_facts(records.history, monitor)),
         predictions_section(said, album),
-        maps_section(said, album, *looked, summary["missing"].get("activation", "")),
+        maps_section(said, album, *looked, missing.get("activation", "")),
         confusion_section(confusion, pairs, album),
         calibration_section(calibration_facts(verdicts)),
         doubts_section(learning, album),

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from reports import text
 from reports.blocks import Chart, Table
-from reports.charts import BLUE, GREY, bar_height, new_figure
+from reports.charts import BLUE, GREY, bar_height, names_axis, new_figure
 
 if TYPE_CHECKING:
     import pandas  # type: ignore[import-untyped]  # its stubs are a package of their own, not needed to run
@@ -104,7 +104,7 @@ def colours_figure(sizes: Sizes) -> go.Figure:
         bar_height(len(shown)),
         showlegend=False,
         xaxis={"title": {"text": "mean brightness (0 to 255)"}, "range": [0, 255]},
-        yaxis={"autorange": "reversed", "type": "category"},
+        yaxis=names_axis(),
     )
     figure.add_bar(
         y=text.labels([label for label, _ in shown]),

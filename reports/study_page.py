@@ -1,7 +1,8 @@
 """The page of a study."""
 
-import shlex
+import copy
 from pathlib import Path
+from typing import Any
 
 from reports import text
 from reports.blocks import Code, Figure, Headline, Link, Note, Page, Section, Table
@@ -9,7 +10,7 @@ from reports.headline import headline, headline_facts
 from reports.run_page import Records
 from reports.trials.facts import TrialsFacts, plain, trials_facts
 from reports.trials.sections import trials_sections
-from search.records import StudyRecord
+from search.records import StudyRecord, TrialRecord
 
 
 def study_page(folder: Path) -> Page:
@@ -80,12 +81,24 @@ def _best(facts: TrialsFacts, best: Path) -> Section:
     if (best / "report.html").is_file():
         blocks.insert(0, Link("The page of the best run: predictions, mistakes, confidence", "best/report.html"))
     config = best / "config.toml"
-    if config.is_file():
-        blocks.append(Code("The whole configuration, as TOML", config.read_text(encoding="utf-8", errors="replace")))
-    else:
-        flags = " ".join(f"--set {shlex.quote(f'{name}={value}')}" for name, value in trial.params.items())
-        blocks.append(Code("As options of the command line", f"transferkit train DATA {flags}"))
+    whole = config.read_text(encoding="utf-8", errors="replace") if config.is_file() else _toml(facts.study, trial)
+    blocks.append(Code("The whole configuration, as TOML, for transferkit train --config FILE", whole))
     return Section("best", "Best configuration", tuple(blocks))
+
+
+def _toml(study: StudyRecord, trial: TrialRecord) -> str:
+    """What a trial was trained with: the study's own configuration, what the space fixes, what the trial chose."""
+    import tomli_w
+
+    tree = copy.deepcopy(study.config)
+    fixed = {} if trial.own else {name: space["fixed"] for name, space in study.space.items() if "fixed" in space}
+    for name, value in {**fixed, **trial.params}.items():
+        *sections, last = name.split(".")
+        table: Any = tree
+        for section in sections:  # phases are a list
+            table = table[int(section)] if isinstance(table, list) else table.setdefault(section, {})
+        table[last] = value
+    return tomli_w.dumps(tree)
 
 
 def _provenance(study: StudyRecord) -> Section:
@@ -107,6 +120,8 @@ def _provenance(study: StudyRecord) -> Section:
 
 
 def _range(space) -> str:
+    if "fixed" in space:
+        return f"{plain(space['fixed'])}, fixed"
     if "choices" in space:
         return text.name(", ".join(map(str, space["choices"])), 80)
     steps = " (logarithmic)" if space.get("log") else f" in steps of {space['step']}" if space.get("step") else ""

@@ -128,7 +128,7 @@ print(json.dumps({**backend.describe(), "floatx": keras.config.floatx()}))
     assert (told["backend"], told["threads"], told["floatx"]) == (BACKEND, 1, "float32")
     assert told["device"] in ("cpu", "gpu", "tpu")
     assert told["device_name"]
-    assert all(told[name] for name in ("keras", BACKEND, "numpy", "pillow", "python", "platform"))
+    assert all(told[name] for name in ("transferkit", "keras", BACKEND, "numpy", "pillow", "python", "platform"))
     assert not (tmp_path / "keras.json").exists()
 
 

@@ -4,7 +4,7 @@ import plotly.graph_objects as go
 
 from reports import text
 from reports.blocks import Chart, Note, Section, Table
-from reports.charts import BLUE, bar_height, new_figure, share_axis
+from reports.charts import BLUE, bar_height, names_axis, new_figure, share_axis
 from reports.compare.facts import ComparisonFacts, PairFacts, RunFacts, figure_names
 
 
@@ -19,7 +19,7 @@ def scores_figure(facts: ComparisonFacts) -> go.Figure:
         bar_height(len(scored)) + 20,
         showlegend=False,
         xaxis=share_axis("accuracy"),
-        yaxis={"autorange": "reversed", "type": "category"},
+        yaxis=names_axis(),
     )
     figure.add_scatter(
         x=[accuracy for _, accuracy, _ in scored],
@@ -74,7 +74,10 @@ def _see(facts: ComparisonFacts, scored: list[RunFacts]) -> str:
         return f"Only {text.name(scored[0].name)} was scored."
     ranked = sorted(scored, key=lambda run: -(run.scores.accuracy or 0.0))
     best, second = (text.name(run.name) for run in ranked[:2])
-    says = f"{best} is the most accurate, {text.share(ranked[0].scores.accuracy, ranked[0].scores.n)}"
+    accuracy = text.share(ranked[0].scores.accuracy, ranked[0].scores.n)
+    if ranked[0].scores.accuracy == ranked[1].scores.accuracy:
+        return f"None leads: {best} and {second} are equally accurate, {accuracy}."
+    says = f"{best} is the most accurate, {accuracy}"
     names = {ranked[0].name, ranked[1].name}
     pair = next((pair for pair in facts.pairs if {pair.first, pair.second} == names), None)
     if pair is None:
@@ -123,7 +126,7 @@ def _scores_table(facts: ComparisonFacts) -> Table:
 
 
 def _three(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+    return "–" if value is None else f"{abs(value):.3f}"  # a loss of nothing is -0.0
 
 
 def _setting(value: str) -> str:

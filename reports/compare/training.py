@@ -1,25 +1,35 @@
 """How the runs got there, epoch by epoch, and how long it took."""
 
+from typing import Any
+
 import plotly.graph_objects as go
 
 from reports import text
 from reports.blocks import Chart, Note, Section, Table
-from reports.charts import SERIES, bar_height, new_figure, series, share_axis
+from reports.charts import SERIES, bar_height, names_axis, new_figure, series, share_axis, whole_ticks
 from reports.compare.facts import ComparisonFacts, figure_names
 
 EPOCHS_LISTED = 400
 
 
-def overlay_figure(facts: ComparisonFacts) -> go.Figure:
-    """Validation accuracy of every run, epoch by epoch."""
-    figure = new_figure(400, xaxis={"title": {"text": "epoch"}}, yaxis=share_axis("validation accuracy"))
+def overlay_figures(facts: ComparisonFacts) -> tuple[go.Figure, go.Figure]:
+    """Validation accuracy and loss of every run, epoch by epoch."""
+    return (
+        _overlaid(facts, "val_accuracy", share_axis("validation accuracy"), ".1%"),
+        _overlaid(facts, "val_loss", {"title": {"text": "validation loss (nats)"}, "rangemode": "tozero"}, ".3f"),
+    )
+
+
+def _overlaid(facts: ComparisonFacts, column: str, axis: dict[str, Any], digits: str) -> go.Figure:
+    longest = max((len(run.history) for run in facts.runs), default=1)
+    figure = new_figure(400, xaxis={"title": {"text": "epoch"}, "dtick": whole_ticks(longest)}, yaxis=axis)
     for place, (run, name) in enumerate(zip(facts.runs, figure_names(facts), strict=True)):
         figure.add_scatter(
             x=[record.epoch for record in run.history],
-            y=[record.val_accuracy for record in run.history],
+            y=[getattr(record, column) for record in run.history],
             name=name,
             mode="lines+markers",
-            hovertemplate="epoch %{x}: %{y:.1%}",
+            hovertemplate=f"epoch %{{x}}: %{{y:{digits}}}",
             **series(place),
         )
     return figure
@@ -32,7 +42,7 @@ def time_figure(facts: ComparisonFacts) -> go.Figure:
         bar_height(len(names)) + 60,
         barmode="stack",
         xaxis={"title": {"text": "seconds"}},
-        yaxis={"autorange": "reversed", "type": "category"},
+        yaxis=names_axis(),
     )
     patterns = ("", "/", ".", "x", "\\", "-", "+", "|")
     for place, stage in enumerate(_stages(facts)):
@@ -51,7 +61,7 @@ def time_figure(facts: ComparisonFacts) -> go.Figure:
 
 
 def curves_section(facts: ComparisonFacts) -> Section:
-    """Validation accuracy of all runs in one figure."""
+    """Validation accuracy and loss of all runs, one upon the other."""
     return Section("curves", "Training", (_overlay(facts),))
 
 
@@ -66,16 +76,24 @@ def _overlay(facts: ComparisonFacts) -> Chart | Note:
         return Note("No run recorded a validation accuracy.", "missing")
     best_name, best = max(points, key=lambda point: point[1].val_accuracy or 0.0)
     rows = tuple(
-        (text.name(name), str(record.epoch), text.name(record.phase), text.share(record.val_accuracy))
+        (
+            text.name(name),
+            str(record.epoch),
+            text.name(record.phase),
+            text.share(record.val_accuracy),
+            "–" if record.val_loss is None else f"{record.val_loss:.3f}",
+        )
         for name, record in points[:EPOCHS_LISTED]
     )
+    more = len(points) - len(rows)
+    note = f"{more:,} more are in the runs' history.csv." if more else ""
     return Chart(
         "overlay-figure",
-        "Validation accuracy",
+        "Validation accuracy and loss",
         f"The highest validation accuracy, {text.share(best.val_accuracy)}, is that of {text.name(best_name)} at epoch "
         f"{best.epoch}.",
-        overlay_figure(facts),
-        Table("Every epoch", ("run", "epoch", "phase", "validation accuracy"), rows),
+        overlay_figures(facts),
+        Table("Every epoch", ("run", "epoch", "phase", "validation accuracy", "validation loss"), rows, note),
     )
 
 

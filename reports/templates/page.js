@@ -12,7 +12,9 @@
   function template() {
     const line = colour("--line");
     const title = { standoff: 10, font: { size: 13 } };
-    const axis = { gridcolor: line, linecolor: line, zerolinecolor: line, automargin: true, title };
+    // ticks that cannot be seen keep the numbers of both axes apart where they meet
+    const ticks = { ticks: "outside", ticklen: 5, tickcolor: "rgba(0,0,0,0)" };
+    const axis = { gridcolor: line, linecolor: line, zerolinecolor: line, automargin: true, title, ...ticks };
     return {
       layout: {
         font: { family: getComputedStyle(document.body).fontFamily, size: 13, color: colour("--text") },
@@ -29,12 +31,12 @@
   function draw() {
     const look = template();
     return Promise.all(
-      blocks.map((block) => {
+      blocks.map(async (block) => {  // so that a figure that fails leaves the others alone
         const { data, layout } = JSON.parse(block.textContent);
         const printed = root.classList.contains("print");
         const box = document.getElementById(block.dataset.figure);
         const narrow = window.innerWidth < 600 && !printed;
-        const margin = narrow ? { ...layout.margin, l: 40, r: 8 } : layout.margin;
+        const margin = narrow ? { ...layout.margin, l: 40 } : layout.margin;
         // beforeprint comes before the paper's width is known, so that plotly would draw for the screen's
         const width = printed ? { autosize: false, width: PAPER / box.parentElement.dataset.columns } : { autosize: true };
         return Plotly.react(box, data, { ...layout, ...width, margin, template: look }, config);

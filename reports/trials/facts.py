@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from reports import text
+from reports.charts import share_axis
 from search.importance import importance
 from search.records import DIRECTIONS, StudyRecord, TrialRecord
 
@@ -50,6 +51,7 @@ class TrialsFacts:
         best: Number of the trial that is kept; None before one is complete.
         gain: How much better the best is than the user's own configuration; None where that is not known.
         importance: `search.importance.importance`.
+        settings: Names of what was searched; what the space fixes is the same in all trials.
         workers: Names of those that ran trials.
         front: Numbers of the Pareto front; empty for one objective.
     """
@@ -61,6 +63,7 @@ class TrialsFacts:
     best: int | None
     gain: float | None
     importance: tuple[tuple[str, float], ...]
+    settings: tuple[str, ...]
     workers: tuple[str, ...]
     front: tuple[int, ...]
 
@@ -87,6 +90,7 @@ def trials_facts(study: StudyRecord) -> TrialsFacts:
         best=kept,
         gain=None if own is None or found is None else (found - own if higher else own - found),
         importance=importance(study),
+        settings=tuple(name for name, space in study.space.items() if "fixed" not in space),
         workers=tuple(dict.fromkeys(trial.worker for trial in study.trials if trial.worker)),
         front=tuple(trial.number for trial in study.front()) if len(study.objectives) > 1 else (),
     )
@@ -135,10 +139,9 @@ def ranked_points(facts: TrialsFacts) -> list[TrialPoint]:
 
 def objective_axis(facts: TrialsFacts) -> dict[str, Any]:
     """An axis of the first objective."""
-    return {
-        "title": {"text": facts.objective},
-        **({"tickformat": ".0%"} if facts.study.objectives[0] == "accuracy" else {}),
-    }
+    return (
+        share_axis(facts.objective) if facts.study.objectives[0] == "accuracy" else {"title": {"text": facts.objective}}
+    )
 
 
 def digits(facts: TrialsFacts) -> str:

@@ -6,7 +6,18 @@ import plotly.graph_objects as go
 
 from reports import text
 from reports.blocks import Chart, Table
-from reports.charts import BLUE, GREY, HEIGHT, STATES, VERMILLION, bar_height, new_figure, share_axis
+from reports.charts import (
+    BLUE,
+    GREY,
+    HEIGHT,
+    STATES,
+    VERMILLION,
+    bar_height,
+    names_axis,
+    new_figure,
+    share_axis,
+    whole_ticks,
+)
 from reports.trials.facts import TABLE, TrialsFacts, digits, number, objective_axis, ranked_points
 from search.records import TrialRecord
 
@@ -19,7 +30,9 @@ MINUTES_FROM = 300  # seconds; a shorter timeline is in seconds
 
 def history_figure(facts: TrialsFacts) -> go.Figure:
     """Every trial in order, and the best so far."""
-    figure = new_figure(HEIGHT, xaxis={"title": {"text": "trial"}}, yaxis=objective_axis(facts))
+    figure = new_figure(
+        HEIGHT, xaxis={"title": {"text": "trial"}, "dtick": whole_ticks(len(facts.points))}, yaxis=objective_axis(facts)
+    )
     for state, colour in (("complete", BLUE), ("pruned", GREY)):
         chosen = [point for point in facts.points if point.state == state and point.value is not None]
         if chosen:
@@ -45,10 +58,15 @@ def history_figure(facts: TrialsFacts) -> go.Figure:
 
 def curves_figure(facts: TrialsFacts) -> go.Figure:
     """Validation accuracy of the trials, epoch by epoch; pruned ones end early."""
+    drawn = _drawn_curves(facts)
+    longest = max((trial.history.records[-1].epoch for trial in drawn), default=1)
     figure = new_figure(
-        HEIGHT, showlegend=False, xaxis={"title": {"text": "epoch"}}, yaxis=share_axis("validation accuracy")
+        HEIGHT,
+        showlegend=False,
+        xaxis={"title": {"text": "epoch"}, "dtick": whole_ticks(longest)},
+        yaxis=share_axis("validation accuracy"),
     )
-    for trial in reversed(_drawn_curves(facts)):
+    for trial in reversed(drawn):
         best = trial.number == facts.best
         colour = VERMILLION if best else BLUE if trial.state == "complete" else GREY
         epochs = [record.epoch for record in trial.history]
@@ -90,7 +108,7 @@ def timeline_figure(facts: TrialsFacts) -> go.Figure:
         bar_height(max(1, len(lanes))) + 40,
         barmode="overlay",
         xaxis={"title": {"text": f"{'minutes' if long else 'seconds'} from the start"}},
-        yaxis={"autorange": "reversed", "type": "category"},
+        yaxis=names_axis(),
     )
     for state, colour, pattern in (("complete", BLUE, ""), ("pruned", GREY, "/"), ("failed", VERMILLION, "x")):
         chosen = [trial for trial in timed if trial.state == state]

@@ -31,19 +31,19 @@ def _nothing(facts: TrialsFacts) -> str:
 def _table(facts: TrialsFacts) -> tuple[Table, ...]:
     if not facts.points:
         return ()
-    names = list(facts.study.space)
+    names = list(facts.settings)
     failed = any(trial.error for trial in facts.study.trials)
     rows = tuple(
         (
             str(trial.number),
             trial.state + (", your own" if trial.own else ""),
+            *((text.name(trial.error, 80) if trial.error else "",) if failed else ()),
             *(plain(trial.params.get(name)) for name in names),
             number(facts, point.value),
             text.seconds(trial.seconds),
-            *((text.name(trial.error, 80) if trial.error else "",) if failed else ()),
         )
         for trial, point in list(zip(by_number(facts), facts.points, strict=True))[:TABLE]
     )
     more = len(facts.points) - len(rows)
-    head = ("trial", "state", *map(text.name, names), facts.objective, "time", *(("error",) if failed else ()))
+    head = ("trial", "state", *(("error",) if failed else ()), *map(text.name, names), facts.objective, "time")
     return (Table("Every trial", head, rows, f"{more:,} more are in trials.csv." if more else ""),)

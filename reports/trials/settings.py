@@ -5,7 +5,7 @@ import plotly.graph_objects as go
 
 from reports import text
 from reports.blocks import Chart, Note, Table
-from reports.charts import BLUE, GREY, SHADES, STATES, VERMILLION, bar_height, log_axis, new_figure
+from reports.charts import BLUE, GREY, SHADES, STATES, VERMILLION, bar_height, log_axis, names_axis, new_figure
 from reports.trials.facts import (
     TABLE,
     TrialPoint,
@@ -38,7 +38,7 @@ def importance_figure(facts: TrialsFacts) -> go.Figure:
         bar_height(len(facts.importance)),
         showlegend=False,
         xaxis={"title": {"text": "share"}, "tickformat": ".0%", "range": [0, 1]},
-        yaxis={"autorange": "reversed", "type": "category"},
+        yaxis=names_axis(),
     )
     figure.add_bar(
         y=text.labels([name for name, _ in facts.importance], 32),
@@ -52,7 +52,7 @@ def importance_figure(facts: TrialsFacts) -> go.Figure:
 
 def slice_figures(facts: TrialsFacts) -> tuple[go.Figure, ...]:
     """The objective over each setting."""
-    return tuple(_slice(facts, name) for name in facts.study.space)
+    return tuple(_slice(facts, name) for name in facts.settings)
 
 
 def _slice(facts: TrialsFacts, name: str) -> go.Figure:
@@ -143,7 +143,7 @@ def contour_figure(facts: TrialsFacts) -> go.Figure | None:
 
 def parallel_figure(facts: TrialsFacts) -> go.Figure:
     """Each trial a line across all settings, to its value; plotly's own kind needs `unsafe-eval`, so drawn as lines."""
-    names = list(facts.study.space)
+    names = list(facts.settings)
     chosen = ranked_points(facts)[:LINES]
     trials = {trial.number: trial for trial in facts.study.trials}
     places = [coordinates(facts.study, name, [trials[point.number] for point in chosen]) for name in names]
@@ -158,7 +158,6 @@ def parallel_figure(facts: TrialsFacts) -> go.Figure:
         xaxis={
             "tickvals": list(range(len(ticks))),
             "ticktext": ticks,
-            "tickangle": 0,
             "range": [-0.3, len(ticks) - 0.7],
         },
         yaxis={"tickvals": [0, 1], "ticktext": ["low", "high"], "range": [-0.06, 1.06]},
@@ -194,13 +193,15 @@ def settings_charts(facts: TrialsFacts) -> tuple[Chart | Note, ...]:
     see = "Each point is a trial: look for a side on which the points lie higher."
     if not facts.higher:
         see = see.replace("higher", "lower")
-    if facts.study.space:
+    if facts.settings:
         blocks.append(Chart("slices-figure", "One setting at a time", see, slice_figures(facts), table))
     contour = contour_figure(facts)
     if contour is not None:
-        see = "The darker, the better a forest of these two settings expects it; trust it near the points only."
+        see = (
+            "The deeper the blue, the better a forest of these two settings expects it; trust it near the points only."
+        )
         blocks.append(Chart("contour-figure", "Unfreeze depth against learning rate", see, contour, table))
-    if ranked_points(facts):
+    if ranked_points(facts) and facts.settings:
         see = "Each line is a trial, from setting to setting to its value at the right; the thick one is the best."
         blocks.append(Chart("parallel-figure", "All settings at once", see, parallel_figure(facts), table))
     return tuple(blocks)
@@ -220,7 +221,7 @@ def _importance(facts: TrialsFacts) -> Chart | Note:
 
 
 def _settings_table(facts: TrialsFacts) -> Table:
-    names = list(facts.study.space)
+    names = list(facts.settings)
     trials = {trial.number: trial for trial in facts.study.trials}
     rows = tuple(
         (

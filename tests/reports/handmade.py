@@ -1,6 +1,7 @@
 """Records made by hand: runs, studies and inspections that no model was trained for."""
 
 import io
+import tomllib
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -9,8 +10,10 @@ from PIL import Image
 
 from kit.config import RunConfig
 from kit.evaluation import score
+from kit.files import write_json, write_text
 from kit.insights.records import Insights
 from kit.records import RunFolder, make_table
+from kit.settings import to_toml
 from kit.statistics import mcnemar
 from kit.training.history import EpochRecord, History
 from search.records import StudyRecord, TrialRecord
@@ -203,9 +206,26 @@ def _write_insights(run, paths, texts, classes, split, final, labels) -> None:
     curve = {"photos": [10, 10, 20, 40], "draw": [0, 1, 0, 0], "accuracy": [0.5, 0.6, 0.7, 0.75]}
     insights.write_table("learning_curve", make_table(curve))
     finding = {"kind": "duplicate", "severity": "warning", "paths": paths[:2], "message": f"{paths[0]} twice"}
-    from kit.files import write_json
-
     write_json(insights.folder / "findings.json", [finding])
+
+
+# === Inspections ===
+
+
+def make_inspection(folder: Path) -> None:
+    """What `inspect` leaves of two photos that are the same and a third that cannot be read."""
+    header = "path,label,split,group,width,height,bytes,format,mode,sha256,mean_r,mean_g,mean_b,finding\n"
+    rows = (
+        "a/1.jpg,a,train,g,320,240,9,JPEG,RGB,x,1,2,3,duplicate\nb/1.jpg,b,test,g,32,24,9,JPEG,RGB,x,1,2,3,duplicate\n"
+    )
+    broken = "b/2.jpg,b,,g,,,9,,,x,,,,truncated\n"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "samples.csv", header + rows + broken)
+    finding = {"kind": "duplicate", "severity": "warning", "paths": ["a/1.jpg", "b/1.jpg"], "message": "twice"}
+    write_json(folder / "findings.json", [finding])
+    summary = {"name": "photos", "classes": [{"label": "a"}, {"label": "b"}], "training_refuses": "No."}
+    write_json(folder / "manifest.json", {"kind": "inspection", "status": "finished", "summary": summary})
+    Insights(folder).write_album("thumbnails", {"a/1.jpg": jpeg(), "b/1.jpg": jpeg()})
 
 
 # === Studies ===
@@ -215,6 +235,7 @@ SPACE = {
     "phases.1.unfreeze_depth": {"low": 0, "high": 8, "log": False},
     "phases.1.learning_rate": {"low": 1e-6, "high": 1e-3, "log": True},
     "training.optimizer": {"choices": ["adam", "sgd"]},
+    "phases.1.weight_decay": {"fixed": 0.0},
 }
 
 
@@ -231,7 +252,7 @@ def make_study(folder: Path, trials: int = 20, objectives: tuple[str, ...] = ("a
         storage="sqlite:///optuna.db",
         data={"name": "flowers", "fingerprint": "f" * 64},
         space=SPACE,
-        config={"training": {"monitor": "val_accuracy"}},
+        config=tomllib.loads(to_toml(RunConfig())),
         trials=tuple(_trial(number, trials, len(objectives)) for number in range(trials)),
     )
     ranked = study.ranked()

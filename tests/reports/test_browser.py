@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from handmade import HOSTILE, make_run, make_study
+from handmade import HOSTILE, make_inspection, make_run, make_study
 
 from reports.compare_page import compare_page
 from reports.page import draw, write_page
@@ -27,6 +27,7 @@ ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
 )
+FLOWERS = ("daisy", "dandelion", "roses", "sunflowers", "tulips")
 OWNED = "document.title.includes('owned')"
 # Elements wider than the window that are not in a box that scrolls by itself.
 SIDEWAYS = "document.documentElement.scrollWidth > window.innerWidth"
@@ -36,20 +37,23 @@ SIDEWAYS = "document.documentElement.scrollWidth > window.innerWidth"
 def pages(tmp_path_factory) -> dict[str, Path]:
     """A page of every kind."""
     folder = tmp_path_factory.mktemp("pages")
-    runs = [make_run(folder / name, backend=name, seed=k).path for k, name in enumerate(("jax", "tensorflow"))]
+    backends = enumerate(("jax", "tensorflow"))
+    runs = [make_run(folder / name, FLOWERS, backend=name, seed=k).path for k, name in backends]
+    make_inspection(folder / "inspection")
     make_study(folder / "study")
     make_study(folder / "pareto", objectives=("accuracy", "parameters"))
     return {
         "run": draw(runs[0]),
         "hostile": draw(make_run(folder / "hostile", HOSTILE).path),
         "interrupted": draw(make_run(folder / "interrupted", status="interrupted", splits=("train",)).path),
+        "inspection": draw(folder / "inspection"),
         "study": draw(folder / "study"),
         "pareto": draw(folder / "pareto"),
         "comparison": write_page(compare_page(runs), folder / "comparison.html"),
     }
 
 
-KINDS = ("run", "hostile", "interrupted", "study", "pareto", "comparison")
+KINDS = ("run", "hostile", "interrupted", "inspection", "study", "pareto", "comparison")
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +112,9 @@ def test_a_page_opens_from_disk_quietly_and_draws_every_figure(open_page, pages,
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_page_scrolls_sideways_on_a_telephone(open_page, kind):
-    assert not open_page(kind, 360).page.evaluate(SIDEWAYS)
+    seen = open_page(kind, 360)
+    assert seen.log == []
+    assert not seen.page.evaluate(SIDEWAYS)
 
 
 def test_a_page_uses_a_wide_screen_without_scrolling_sideways(open_page):

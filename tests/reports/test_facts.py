@@ -11,7 +11,7 @@ from reports.calibration import Abstention, Bin, calibration_facts
 from reports.compare.facts import Disagreement, PairFacts, RunFacts, comparison_facts, flatten
 from reports.confusion import ClassScore, ConfusionFacts, Pair, confusion_facts
 from reports.curves import CurvesFacts, PhaseSpan, curves_facts
-from reports.dataset import ClassCount, DatasetFacts, dataset_facts
+from reports.dataset import ClassCount, DatasetFacts, dataset_facts, dataset_sections
 from reports.exports import ExportFacts, exports_facts
 from reports.findings import FindingGroup
 from reports.headline import HeadlineFacts, headline, headline_facts
@@ -88,6 +88,11 @@ SCORED = HeadlineFacts(split="test", n=400, accuracy=0.9, phases=(("head", 0.88)
             "1 photo only fine-tune got right, 9 only head: a loss, which may be chance (McNemar p = 0.3)",
         ),
         (replace(SCORED, phases=(("head", 0.9), ("fine-tune", 0.9))), "0.0 points", "got the same photos right"),
+        (
+            replace(SCORED, phases=(("head", 0.9), ("fine-tune", 0.9)), only_first=3, only_last=3, p_value=1.0),
+            "0.0 points",
+            "3 photos only fine-tune got right, 3 only head: neither gain nor loss (McNemar p = 1)",
+        ),
         (replace(SCORED, p_value=None), "+2.0 points", "fine-tune against head."),
     ],
 )
@@ -233,6 +238,12 @@ def test_dataset():
         colours=(("a", (15, 30, 0)), ("b", (7, 8, 9))),
     )
     assert sum(facts.sizes.megapixels[0]) == sum(facts.sizes.aspect[0]) == 3
+    table = dataset_sections(facts, {})[0].blocks[0].table
+    assert table.rows == (
+        ("a", "1 (50.0%)", "0", "1 (100.0%)", "2 (66.7%)"),
+        ("b", "1 (50.0%)", "0", "0 (0.0%)", "1 (33.3%)"),
+        ("largest to smallest", "1.0 : 1", "–", "–", "2.0 : 1"),
+    )
 
 
 def test_dataset_of_a_class_without_photos():

@@ -1,5 +1,6 @@
 """Whole pages from records made by hand: what they promise, whatever the records hold."""
 
+import html
 import json
 import os
 import re
@@ -9,13 +10,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from handmade import HOSTILE, ONNX, jpeg, make_run, make_study
+from handmade import HOSTILE, ONNX, make_inspection, make_run, make_study
 
 from kit.config import RunConfig
-from kit.errors import StorageError
-from kit.files import read_json, write_json, write_text
-from kit.insights.records import Insights
+from kit.errors import ConfigError, StorageError
+from kit.files import read_json, write_json
 from kit.records import RunFolder
+from kit.settings import from_toml, override
 from reports import text
 from reports.compare_page import compare_page
 from reports.page import draw, kind_of, page_of, render
@@ -73,6 +74,12 @@ def test_the_same_records_give_the_same_bytes_but_for_the_date(run):
 def test_the_date_can_be_fixed_from_outside(run, monkeypatch):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "86400")
     assert "1970-01-02 00:00 UTC" in render(page_of(run))
+
+
+def test_a_date_that_is_none_is_refused(run, monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "yesterday")
+    with pytest.raises(ConfigError, match="SOURCE_DATE_EPOCH"):
+        render(page_of(run))
 
 
 def test_a_page_allows_its_two_scripts_and_nothing_from_elsewhere(run):
@@ -222,6 +229,10 @@ def test_a_run_that_was_killed_at_its_start_says_what_is_missing(tmp_path):
     page = html_of(run.path)
     for sentence in ("The run has not ended", "No epoch was recorded.", "No photo was scored."):
         assert sentence in page
+    for sentence in ("recorded no doubted labels", "of the audit were not recorded", "was not so far"):
+        assert sentence in page
+    for untrue in ("No label is doubted", "Nothing odd was found", "0 photos in 0 classes"):
+        assert untrue not in page
     (run.path / "config.toml").unlink()
     assert "No epoch was recorded." in html_of(run.path)
 
@@ -274,6 +285,23 @@ def test_a_study_shows_its_best_run_and_what_failed(tmp_path):
     assert "&lt;b&gt;diverged&lt;/b&gt;" in page
 
 
+def test_the_best_configuration_is_whole_before_it_was_trained_again(tmp_path):
+    study = make_study(tmp_path / "study")
+    written = re.search(r"<pre[^>]*><code>(.*?)</code>", html_of(tmp_path / "study"), re.DOTALL)
+    assert written is not None
+    chosen = {"phases.1.weight_decay": 0.0, **study.trial(study.best).params}
+    assert from_toml(html.unescape(written[1])) == override(RunConfig(), chosen, "the test")
+
+
+def test_what_the_space_fixes_is_said_and_not_drawn(tmp_path):
+    make_study(tmp_path / "study")
+    parsed = Parsed(html_of(tmp_path / "study"))
+    assert "0, fixed" in parsed.words
+    titles = [figure["layout"]["xaxis"].get("title", {}).get("text") for figure in parsed.figures]
+    assert "training.optimizer" in titles
+    assert "phases.1.weight_decay" not in titles
+
+
 def test_two_objectives_have_a_front(tmp_path):
     make_study(tmp_path / "study", objectives=("accuracy", "parameters"))
     assert "Pareto front" in html_of(tmp_path / "study")
@@ -295,8 +323,9 @@ def test_runs_are_compared(tmp_path):
     runs = [make_run(tmp_path / name, backend=name, seed=k).path for k, name in enumerate(("jax", "tensorflow"))]
     page = render(compare_page(runs), DATE)
     assert "the same configuration on two backends" in page
+    assert "None leads: jax and tensorflow are equally accurate, 83%." in page
     assert "Right for some, wrong for others" in page
-    assert len(Parsed(page).figures) == 3
+    assert len(Parsed(page).figures) == 4  # accuracy and loss stand side by side
 
 
 def test_runs_of_one_name_are_told_apart(tmp_path):
@@ -313,17 +342,7 @@ def test_only_runs_are_compared(tmp_path, run):
 
 
 def test_an_inspection_gives_a_page(tmp_path):
-    header = "path,label,split,group,width,height,bytes,format,mode,sha256,mean_r,mean_g,mean_b,finding\n"
-    rows = (
-        "a/1.jpg,a,train,g,320,240,9,JPEG,RGB,x,1,2,3,duplicate\nb/1.jpg,b,test,g,32,24,9,JPEG,RGB,x,1,2,3,duplicate\n"
-    )
-    broken = "b/2.jpg,b,,g,,,9,,,x,,,,truncated\n"
-    write_text(tmp_path / "samples.csv", header + rows + broken)
-    finding = {"kind": "duplicate", "severity": "warning", "paths": ["a/1.jpg", "b/1.jpg"], "message": "twice"}
-    write_json(tmp_path / "findings.json", [finding])
-    summary = {"name": "photos", "classes": [{"label": "a"}, {"label": "b"}], "training_refuses": "No."}
-    write_json(tmp_path / "manifest.json", {"kind": "inspection", "status": "finished", "summary": summary})
-    Insights(tmp_path).write_album("thumbnails", {"a/1.jpg": jpeg(), "b/1.jpg": jpeg()})
+    make_inspection(tmp_path)
     page = html_of(tmp_path)
     assert "2 photos in 2 classes; 1 file left out" in page
     assert "Training would refuse these data as they are: No." in page
