@@ -84,11 +84,26 @@ def storage_errors(path: Path, needed: int | None = None) -> Iterator[None]:
                 f"The disk that holds {path} is full: {size}{free_bytes(path):,} bytes are free.",
                 "Free some space (`transferkit cache prune`), or point TRANSFERKIT_CACHE or --out at a larger disk.",
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP):
             raise StorageError(
                 f"{path} cannot be written: {error.strerror}.", "Choose a folder you may write to."
             ) from error
         raise
+
+
+def make_folder(path: Path, hint: str = "Name another folder.") -> None:
+    """Makes a folder, and those above it, where they are not there yet.
+
+    Raises:
+        StorageError: If it cannot be: a file is in the way, or the place takes no folders (such as /proc).
+    """
+    try:
+        with storage_errors(path):
+            Path(path).mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise StorageError(f"{path} cannot be a folder: a file is in its place.", hint) from None
+    except FileNotFoundError:
+        raise StorageError(f"{path} cannot be made: its place takes no folders.", hint) from None
 
 
 def require_space(path: Path, needed: int) -> None:

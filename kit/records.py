@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, Self
 from kit import settings
 from kit.config import RunConfig
 from kit.errors import StorageError
-from kit.files import read_json, storage_errors, write_json, write_text
+from kit.files import make_folder, read_json, storage_errors, write_json, write_text
 from kit.programs import compiled_so_far
 from kit.training.history import COLUMNS as HISTORY_COLUMNS
 from kit.training.history import History
@@ -68,13 +68,7 @@ class RunFolder:
             StorageError: If the folder holds anything already, or cannot be written.
         """
         run = cls(Path(path))
-        try:
-            with storage_errors(run.path):
-                run.path.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError):
-            raise StorageError(
-                f"{run.path} cannot be a folder: a file is in its place.", "Give --out another."
-            ) from None
+        make_folder(run.path, "Give --out another.")
         with run.lock():
             run.require_vacant()
             # the manifest makes it a run folder: a kill between the two leaves one that `create` takes over

@@ -98,24 +98,26 @@ def run_demo(folder: Path, config: "RunConfig", per_class: int, trials: int) -> 
 def _take(folder: Path, config: "RunConfig", per_class: int) -> None:
     """Makes the folder a demo's, or finds that it is one and was asked the same."""
     from kit.errors import ConfigError, StorageError
-    from kit.files import read_json, storage_errors, write_json
+    from kit.files import make_folder, read_json, storage_errors, write_json
     from search.study import config_tree, first_difference
 
     asked = {"per_class": per_class, **config_tree(config)}
     manifest = folder / "manifest.json"
-    if manifest.is_file() and (before := read_json(manifest)).get("kind") == "demo":
-        if before["asked"] != asked:
-            name, then, now = first_difference("config", before["asked"], asked)
-            raise ConfigError(
-                f"{folder} holds a demo with {name} = {then}, not {now}.", "Give --keep another folder for this one."
-            )
-        return
     with storage_errors(folder):
+        if manifest.is_file() and (before := read_json(manifest)).get("kind") == "demo":
+            if before["asked"] != asked:
+                name, then, now = first_difference("config", before["asked"], asked)
+                raise ConfigError(
+                    f"{folder} holds a demo with {name} = {then}, not {now}.",
+                    "Give --keep another folder for this one.",
+                )
+            return
         # a kill may have left a file that was on its way to be the manifest
         if folder.exists() and (
             not folder.is_dir() or any(not one.name.startswith(".tmp-") for one in folder.iterdir())
         ):
             raise StorageError(f"{folder} is there already, and holds no demo.", "Give --keep a new or empty folder.")
+    make_folder(folder, "Give --keep another folder.")
     write_json(manifest, {"schema_version": SCHEMA_VERSION, "kind": "demo", "asked": asked})
 
 

@@ -40,6 +40,13 @@ def test_every_package_is_listed():
     assert set(PROJECT["tool"]["setuptools"]["packages"]) == folders
 
 
+def test_a_source_distribution_has_every_folder_of_code():
+    lines = (ROOT / "MANIFEST.in").read_text(encoding="utf-8").splitlines()
+    taken = {line.removeprefix("graft ") for line in lines if line.startswith("graft ")}
+    assert {path.parent.name for path in ROOT.glob("*/*.py")} <= taken | set(IMPORT_NAMES)
+    assert taken <= {path.name for path in ROOT.iterdir()}
+
+
 def test_what_the_project_file_names_exists():
     assert (ROOT / PROJECT["project"]["readme"]).is_file()
     assert "Apache License" in (ROOT / "LICENSE").read_text(encoding="utf-8")

@@ -111,6 +111,12 @@ def test_a_file_is_no_folder(tmp_path):
             RunFolder.create(path, RunConfig())
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="has no /proc")
+def test_a_place_that_takes_no_folders_is_one_message():
+    with pytest.raises(StorageError, match=r"/proc/run cannot be"):
+        RunFolder.create(Path("/proc/run"), RunConfig())
+
+
 def test_what_a_kill_at_the_start_leaves_is_taken_over(run):
     (run.path / "config.toml").unlink()  # killed after the manifest, before the configuration
     (run.path / ".tmp-0123456789ab.config.toml").write_text("seed = ")

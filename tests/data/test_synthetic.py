@@ -3,6 +3,7 @@
 import itertools
 import json
 import signal
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -236,6 +237,15 @@ def test_the_command_says_what_it_drew(command, tmp_path):  # noqa: F811
         "size": 32,
         "seed": 0,
     }
+
+
+def test_the_command_refuses_a_name_that_is_too_long(refused):  # noqa: F811
+    assert "cannot be written: File name too long" in refused("demo-data", "x" * 300)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="has no /proc")
+def test_the_command_refuses_a_place_that_takes_no_folders(refused):  # noqa: F811
+    assert "/proc/flowers cannot be" in refused("demo-data", "/proc/flowers")
 
 
 def test_the_command_refuses_folders_of_other_things(refused, tmp_path):  # noqa: F811

@@ -17,6 +17,7 @@ from search.records import StudyRecord
 from search.story import Measured, Story
 
 PER_CLASS, TRIALS = 12, 2
+linux = pytest.mark.skipif(sys.platform != "linux", reason="has no /proc")
 # As small as it goes; what a newcomer sees differs in these settings alone.
 TINY = {
     "TRANSFERKIT_MODEL__ALPHA": "0.35",
@@ -133,6 +134,11 @@ def test_a_folder_of_something_else_is_left_alone(refused, tmp_path):
     assert "holds no demo" in refused("demo", "--keep", tmp_path)
     assert "holds no demo" in refused("demo", "--keep", tmp_path / "letter.txt")
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
+
+
+@pytest.mark.parametrize("place", ["x" * 300, pytest.param("/proc/x", marks=linux)], ids=["too long", "no folders"])
+def test_a_place_where_no_folder_can_be_is_one_message(refused, place):
+    assert f"{place} cannot be" in refused("demo", "--keep", place)
 
 
 def test_the_story_says_findings_and_what_is_missing():

@@ -13,7 +13,7 @@ from kit.data.synthetic.catalogue import REAL, species_name, species_names
 from kit.data.synthetic.light import USUAL
 from kit.data.synthetic.scene import draw_photo
 from kit.errors import ConfigError, StorageError
-from kit.files import read_json, storage_errors, write_json
+from kit.files import make_folder, read_json, storage_errors, write_json
 from kit.progress import track
 
 DRAWING_VERSION = 1  # raise it whenever the same seed would give another picture
@@ -105,9 +105,9 @@ def write_data_set(folder: Path, data: DemoData) -> int:
     from filelock import FileLock
 
     folder = Path(folder)
-    _refuse_other_content(folder, data)
     with storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        _refuse_other_content(folder, data)
+        make_folder(folder)
         with FileLock(folder / LOCK):
             _refuse_other_content(folder, data)  # again: another process may have drawn while this one waited
             _write_record(folder, data, "running")
