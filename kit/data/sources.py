@@ -19,7 +19,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from kit.errors import DataError
-from kit.files import cache_folder, free_bytes, require_space, sha256_file, storage_errors
+from kit.files import cache_folder, free_bytes, is_address, require_space, sha256_file, storage_errors
 from kit.progress import say
 
 SPLITS = ("train", "validation", "test")
@@ -90,6 +90,8 @@ def load_samples(path: str) -> SampleSet:
     if not path or "\0" in path:
         raise DataError("No data was named.", "Name a folder, a table, an archive, or `flowers`.")
     source = Path(os.path.abspath(Path(path).expanduser()))
+    if is_address(path) and not source.exists():
+        raise DataError(f"Photos must be on this machine, not at the address {path}.", "Download them first.")
     if path == "flowers" and not source.exists():
         from kit.data.download import flowers
 
