@@ -229,6 +229,7 @@ OTHERS = {
 }
 
 
+@pytest.mark.usefixtures("quick_jax")
 @pytest.mark.parametrize("name", OTHERS)
 def test_networks_of_other_kinds_are_cut_saved_and_loaded(name, tmp_path):
     builder, settings, blocks = OTHERS[name]
