@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -40,6 +41,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
             _sync_folder(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def is_address(path: Path | str) -> bool:
+    """Whether what was given as a path is an address: `https://...`, `gs://...`, `hf:...`; a Path keeps one slash."""
+    return re.match(r"[a-z][a-z0-9+.-]+:/|hf:", str(path), re.IGNORECASE) is not None
 
 
 def write_bytes(path: Path, content: bytes) -> None:

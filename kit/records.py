@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, Self
 from kit import settings
 from kit.config import RunConfig
 from kit.errors import StorageError
-from kit.files import make_folder, read_json, storage_errors, write_json, write_text
+from kit.files import is_address, make_folder, read_json, storage_errors, write_json, write_text
 from kit.programs import compiled_so_far
 from kit.training.history import COLUMNS as HISTORY_COLUMNS
 from kit.training.history import History
@@ -87,6 +87,8 @@ class RunFolder:
         """
         run = cls(Path(path))
         if not run._manifest_path.is_file():
+            if is_address(path):
+                raise StorageError(f"A run is a folder on this machine, not the address {path}.", "Download it first.")
             missing = "is not a run folder: it has no manifest.json" if run.path.is_dir() else "is not a folder"
             raise StorageError(f"{path} {missing}.", "Give the folder that `transferkit train` printed at its end.")
         manifest = run.manifest

@@ -11,13 +11,19 @@ from kit.model.backbones import Backbone, mobilenet_v2
 ALPHA = 0.35
 
 
-def lively(backbone: Backbone, seed: int = 0) -> None:
+def lively(backbone: Backbone, seed: int = 0, *, compiled: bool = False) -> None:
     """Gives a random network the batch statistics of its own activations, as training it from scratch would.
 
     With Keras's initial statistics (mean 0, variance 1) the activations of a random MobileNetV2 fade away on their way
     up: every photo looks the same to the head, and a test of training would compare rounding errors. With gamma 1 and
     beta 0 rounding errors grow from block to block, as photos' differences do; 0.4 and 0.5 (tried, with others) keep
     the photos apart and let rounding errors fade.
+
+    Args:
+        backbone: Random; changed in place.
+        seed: Of the pixels it is shown.
+        compiled: On JAX, compile the one pass as a whole: for networks of many shapes, each of which an operation by
+            itself is compiled for. Rounds otherwise.
     """
     model = backbone.model
     noise = np.random.default_rng(seed).uniform(-1, 1, (16, 8, 8, model.input.shape[-1])).astype(np.float32)
@@ -31,7 +37,15 @@ def lively(backbone: Backbone, seed: int = 0) -> None:
         layer.gamma.assign(np.full(layer.gamma.shape, 0.4, np.float32))
         layer.beta.assign(np.full(layer.beta.shape, 0.5, np.float32))
         layer.momentum = 0.0  # one pass in training mode, and the moving statistics are the batch's
-    model(patches, training=True)
+    if compiled and keras.backend.backend() == "jax":
+        import jax
+
+        values = ([one.value for one in kind] for kind in (model.trainable_variables, model.non_trainable_variables))
+        ran = jax.jit(lambda *given: model.stateless_call(*given, training=True)[1])(*values, patches)
+        for variable, value in zip(model.non_trainable_variables, ran, strict=True):
+            variable.assign(value)
+    else:
+        model(patches, training=True)
     for layer in normalisations:
         layer.momentum = 0.999
 

@@ -1,6 +1,7 @@
 """What is installed under our three import names is ours, and pyproject.toml lists all of it."""
 
 import tomllib
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, entry_points, packages_distributions, version
 from pathlib import Path
 
@@ -45,6 +46,12 @@ def test_a_source_distribution_has_every_folder_of_code():
     taken = {line.removeprefix("graft ") for line in lines if line.startswith("graft ")}
     assert {path.parent.name for path in ROOT.glob("*/*.py")} <= taken | set(IMPORT_NAMES)
     assert taken <= {path.name for path in ROOT.iterdir()}
+
+
+@pytest.mark.parametrize("name", IMPORT_NAMES)
+def test_type_checkers_of_users_read_our_types(name):
+    """PEP 561: without the marker they take the whole package for untyped."""
+    assert (Path(import_module(name).__path__[0]) / "py.typed").is_file()
 
 
 def test_what_the_project_file_names_exists():

@@ -19,7 +19,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from kit.errors import DataError
-from kit.files import cache_folder, free_bytes, require_space, sha256_file, storage_errors
+from kit.files import cache_folder, free_bytes, is_address, require_space, sha256_file, storage_errors
 from kit.progress import say
 
 SPLITS = ("train", "validation", "test")
@@ -90,6 +90,8 @@ def load_samples(path: str) -> SampleSet:
     if not path or "\0" in path:
         raise DataError("No data was named.", "Name a folder, a table, an archive, or `flowers`.")
     source = Path(os.path.abspath(Path(path).expanduser()))
+    if is_address(path) and not source.exists():
+        raise DataError(f"Photos must be on this machine, not at the address {path}.", "Download them first.")
     if path == "flowers" and not source.exists():
         from kit.data.download import flowers
 
@@ -378,9 +380,12 @@ def _unpack_zip(archive: Path, folder: Path) -> None:
 def _unpack_tar(archive: Path, folder: Path) -> None:
     with tarfile.open(archive) as opened:
         total, free = 0, free_bytes(folder)
+        links: set[str] = set()
         for count, member in enumerate(opened, start=1):  # one pass: listing a .tar.gz first would decompress it twice
             total += member.size
             _admit(archive, member.name, count, total)
+            if member.islnk() or member.issym():
+                _admit_link(archive, member, links)
             if total > free:
                 require_space(folder, member.size)
             opened.extract(member, folder, filter="data")  # refuses devices, and links that lead out
@@ -388,14 +393,49 @@ def _unpack_tar(archive: Path, folder: Path) -> None:
 
 def _admit(archive: Path, name: str, count: int, total: int) -> None:
     """Raises DataError if a member would land outside, or if by now there are too many members or bytes."""
-    parts = PurePosixPath(name.replace("\\", "/")).parts
-    if ".." in parts or parts[:1] == ("/",) or PureWindowsPath(name).drive:
+    if ".." in _parts(name) or _absolute(name):
         raise _unsafe(archive, f"{name!r} leads out of it")
     if count > MAX_MEMBERS or total > MAX_UNPACKED_BYTES:
         raise DataError(
             f"{archive} holds more than {MAX_MEMBERS:,} files or {MAX_UNPACKED_BYTES:,} bytes.",
             "Unpack it yourself and name the folder.",
         )
+
+
+def _admit_link(archive: Path, member: tarfile.TarInfo, links: set[str]) -> None:
+    """Raises DataError unless a link leads to a place inside, as its text alone shows; adds it to `links`.
+
+    tarfile's own filter asks the disk, where Pythons before 3.11.13, 3.12.11 and 3.13.4 are deceived by names too long
+    to be followed (CVE-2025-4517) and by hard links to symbolic ones (CVE-2025-4330). So a symbolic link may go up at
+    its beginning only, and only where no folder above it is a link; a hard link goes neither up nor through a link.
+
+    Args:
+        archive: What the message calls it.
+        member: A symbolic or hard link.
+        links: Places of the links before it, as a disk that ignores case compares them.
+    """
+    path, target = _parts(member.name), _parts(member.linkname)
+    climbs = next((i for i, part in enumerate(target) if part != ".."), len(target))
+    if member.issym():
+        inside = climbs < len(path) and not (climbs and links.intersection(_places(path[:-1])))
+    else:  # counted from the archive's top
+        inside = not climbs and not links.intersection(_places(target))
+    if not inside or ".." in target[climbs:] or _absolute(member.linkname) or "\\" in member.name + member.linkname:
+        raise _unsafe(archive, f"{member.name!r} links to {member.linkname!r}, which may lead out of it")
+    links.update(_places(path)[-1:])
+
+
+def _places(parts: tuple[str, ...]) -> list[str]:
+    """A path and the folders above it, the highest first, as a disk that ignores case compares them."""
+    return [unicodedata.normalize("NFC", "/".join(parts[:n])).casefold() for n in range(1, len(parts) + 1)]
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    return PurePosixPath(name.replace("\\", "/")).parts
+
+
+def _absolute(name: str) -> bool:
+    return name.startswith(("/", "\\")) or bool(PureWindowsPath(name).drive)
 
 
 def _unsafe(archive: Path, why: str) -> DataError:

@@ -10,6 +10,7 @@ from typing import Any
 
 from kit.data.sources import SPLITS
 from kit.export.formats import Format
+from kit.model.catalog import is_hub
 from kit.records import RunFolder
 
 CLASSES_SHOWN = 100
@@ -22,6 +23,7 @@ _LICENCES = {
         "owners; its terms allow research and teaching.",
     ),
     "starter": ("apache-2.0", "Fine-tuned from transferkit's starter weights; transferkit is Apache-2.0."),
+    "preset": ("other", "Fine-tuned from a preset of KerasHub: its licence, which the kit cannot know, applies."),
     "none": ("other", "Trained from random weights: the licence is its owner's to choose."),
 }
 _UNKNOWN = ("other", "Fine-tuned from the weights file {name}: its licence, which the kit cannot know, applies.")
@@ -122,8 +124,10 @@ def _summary(manifest: dict[str, Any], metrics: dict[str, Any], record: dict[str
 
 def _usage(run: RunFolder, chosen: Format) -> str:
     side, resize = run.config.data.image_size, run.config.data.resize
+    # Keras imports what a saved network's layers come from; some of KerasHub's networks have layers of its own.
+    packages = chosen.packages + (" keras-hub" if chosen.name == "keras" and is_hub(run.config.model.backbone) else "")
     return (
-        f"`pip install numpy pillow {chosen.packages}`, then, in this folder:\n\n"
+        f"`pip install numpy pillow {packages}`, then, in this folder:\n\n"
         f"```python\n{example(run, chosen)}\n```\n\n"
         f"It takes RGB pixels, uint8 (batch, {side}, {side}, 3), 0-255, any batch, and scales them by itself. Photos "
         f"are turned as their EXIF says; {_RESIZED[resize].format(side=side)}. `preprocessing.json` says the same to a "

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from kit.errors import BackendError, ConfigError, StorageError, UserError, WeightsError
 from kit.model.catalog import HUB, HUB_BLOCKS, Pixels
-from kit.model.loading import named, require_classes, require_plain_weights
+from kit.model.loading import CLASSES, named, require_classes, require_plain_weights
 
 if TYPE_CHECKING:
     import keras
@@ -74,7 +74,13 @@ def hub_backbone(name: str, image_size: int, alpha: float) -> "Backbone":
     except StorageError as error:  # before a run is made whose model would be refused
         hint = "docs/adding-a-backbone.md says which layers of KerasHub are supported."
         raise ConfigError(error.what, hint) from error
-    model = _of_size(plain, image_size)
+    try:
+        model = _of_size(plain, image_size)
+    except (ValueError, TypeError) as error:
+        why = str(error).splitlines()[0].rstrip(".")
+        raise ConfigError(
+            f"{type(found).__name__} of {preset} does not take photos of {image_size} px: {why}."
+        ) from error
     cuts = find_cuts(model, HUB_BLOCKS)
     if len(cuts) == 2:
         raise ConfigError(f"{type(found).__name__} of {preset} has no blocks that the kit knows how to cut between.")
@@ -143,14 +149,16 @@ def _told(preset: str) -> Iterator[None]:
 
 
 def _require_harmless(preset: str, file: str) -> None:
-    """Refuses a preset that names anything but layers of Keras and KerasHub, or functions."""
+    """Refuses a preset that names anything but classes of KerasHub, and those of Keras that the kit writes as well."""
     path = _file(preset, file)
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError, RecursionError) as error:
         raise ConfigError(f"{path} cannot be read: {error}.") from error
-    for module, name, _ in named(path, config):
-        if (module or "").partition(".")[0] not in ("keras", "keras_hub") or "Lambda" in name or name == "function":
+    for module, name, registered in named(path, config):
+        own = (module or "").partition(".")[0] == "keras_hub" and name != "function"
+        plain = {None, name, f"keras_hub>{name}"}
+        if not (own or name in CLASSES.get(module, ())) or registered not in plain:
             raise ConfigError(f"{path} is refused: it holds {module}.{name}, which no preset of KerasHub does.")
 
 

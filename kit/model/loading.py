@@ -6,13 +6,13 @@ kit never writes is refused, Lambda layers first of all. Keras's own `safe_mode`
 """
 
 import json
-import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kit.errors import StorageError
+from kit.files import is_address
 
 if TYPE_CHECKING:
     import h5py
@@ -52,8 +52,10 @@ CLASSES: dict[str | None, set[str]] = {
     "keras.src.ops.numpy": {"Add", "Flip", "Multiply"},
     None: {"__keras_tensor__"},  # the place of a tensor in the graph
 }
-# Layers of KerasHub's own, in models that began as its presets: loading those imports keras_hub.
+# What models that began as presets of KerasHub hold besides; loading layers of its own imports keras_hub.
 HUB_CLASSES: dict[str | None, set[str]] = {
+    "keras.layers": {"LeakyReLU", "SeparableConv2D"},
+    "keras.src.ops.numpy": {"Split"},
     "keras_hub.src.models.efficientnet.cba": {"CBABlock"},
     "keras_hub.src.models.efficientnet.fusedmbconv": {"FusedMBConvBlock"},
     "keras_hub.src.models.efficientnet.mbconv": {"MBConvBlock"},
@@ -91,7 +93,7 @@ def load_model(path: Path, *, hub: bool = False) -> "keras.Model":
 def require_safe(path: Path, *, hub: bool = False) -> None:
     """Raises StorageError unless a file holds only what the kit writes; runs nothing of it and imports no keras."""
     path = Path(path)
-    if re.match(r"[a-z][a-z0-9+.-]+:/", str(path)):
+    if is_address(path):
         raise _refused(path, "it is an address, not a file on this machine")
     if not path.name.endswith(".keras"):
         raise _refused(path, "its name does not end in .keras")
@@ -142,9 +144,9 @@ def require_classes(path: Path, config: Any, *, hub: bool = False) -> None:
         config: As `keras.saving.serialize_keras_object` gives it.
         hub: Whether layers of KerasHub's own may be among them.
     """
-    known = CLASSES | HUB_CLASSES if hub else CLASSES
     for module, name, registered in named(path, config):
-        if name not in known.get(module, ()) or registered not in (None, name):
+        known = CLASSES.get(module, set()) | (HUB_CLASSES.get(module, set()) if hub else set())
+        if name not in known or registered not in (None, name):
             raise _refused(path, f"it holds {module or 'something'}.{name}, which the kit never writes")
 
 

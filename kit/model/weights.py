@@ -14,7 +14,7 @@ from kit.backend import keras_home
 from kit.config import STARTER, STARTER_SETTINGS
 from kit.data.download import DownloadError, fetch
 from kit.errors import WeightsError
-from kit.files import sha256_file, storage_errors
+from kit.files import is_address, sha256_file, storage_errors
 from kit.model.catalog import RECIPES, Published, find, is_hub
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ def _prove(path: Path, published: Published, alpha: float) -> None:
 
 
 def _local(weights: str) -> Path:
-    if re.match(r"[a-z][a-z0-9+.-]+://|hf:", weights):
+    if is_address(weights):
         raise WeightsError(
             f"--weights takes a file on this machine, not the address {weights}.", "Download it, then name the file."
         )

@@ -68,6 +68,43 @@ def _nested_lambda(path: Path) -> None:
     keras.Model(x, keras.Sequential([keras.Input((4,)), inner])(x)).save(path)
 
 
+def _wrapped_lambda(path: Path) -> None:
+    """Deep in the configuration of a layer that applies another."""
+    x = keras.Input((4, 4))
+    keras.Model(x, keras.layers.TimeDistributed(keras.layers.Lambda(lambda value: value + 1))(x)).save(path)
+
+
+LAMBDA = {"module": "keras.layers", "class_name": "Lambda", "config": {}, "registered_name": None}
+
+
+def _wrapped_in_a_known_layer(path: Path) -> None:
+    """Keras would read it wherever it stands."""
+    write(path, with_config(members_of(path), lambda config: dense(config)["config"].update(kernel_initializer=LAMBDA)))
+
+
+def _compile_config(path: Path) -> None:
+    """Read for an inner model even where the whole one is not compiled."""
+    change = {"compile_config": {"optimizer": "adam", "loss": [LAMBDA]}}
+    write(path, with_config(members_of(path), lambda config: config["config"]["layers"][-1].update(change)))
+
+
+def _build_config(path: Path) -> None:
+    write(
+        path, with_config(members_of(path), lambda config: dense(config).update(build_config={"input_shape": LAMBDA}))
+    )
+
+
+def _other_encoding(path: Path) -> None:
+    """JSON may be UTF-16; who searched the bytes for a name would find none."""
+    members = members_of(path)
+    config = json.loads(members["config.json"]) | {"class_name": "Lambda"}
+    write(path, members | {"config.json": json.dumps(config).encode("utf-16")})
+
+
+def _crowd(path: Path) -> None:
+    write(path, members_of(path) | {f"assets/{number}": b"" for number in range(2_000)})
+
+
 def _traversal(path: Path) -> None:
     write(path, {"../../escaped.txt": b"x"} | members_of(path))
 
@@ -171,6 +208,12 @@ def _loop(path: Path) -> None:
 REFUSED = [
     (_lambda, "keras.layers.Lambda, which the kit never writes"),
     (_nested_lambda, "keras.layers.Lambda, which the kit never writes"),
+    (_wrapped_lambda, "which the kit never writes"),
+    (_wrapped_in_a_known_layer, "keras.layers.Lambda, which the kit never writes"),
+    (_compile_config, "keras.layers.Lambda, which the kit never writes"),
+    (_build_config, "keras.layers.Lambda, which the kit never writes"),
+    (_other_encoding, "Lambda, which the kit never writes"),
+    (_crowd, "it holds 'assets/0'"),
     (_traversal, "'../../escaped.txt'"),
     (_assets, "'assets/vocabulary.txt'"),
     (_missing, "it holds 2 files"),
@@ -236,6 +279,17 @@ def test_a_model_of_another_run_is_refused(foreign, photos, refused):
 def test_an_address_is_refused(path):
     with pytest.raises(StorageError, match="an address"):
         load_model(path)
+
+
+@pytest.mark.parametrize("path", ["https://example.org/run", "gs://bucket/run", "hf://someone/run"])
+def test_a_run_at_an_address_is_refused_with_one_message(path, refused, photos):
+    for arguments in (
+        ("predict", path, photos / "red/0000.jpg"),
+        ("evaluate", path),
+        ("export", path, "--format=keras"),
+    ):
+        assert "not the address" in refused(*arguments)
+    assert "not at the address" in refused("train", path)
 
 
 def test_another_ending_is_refused(tmp_path):

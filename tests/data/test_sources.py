@@ -269,6 +269,54 @@ def test_archives_that_reach_out_are_refused(tmp_path, evil):
     assert not [entry for entry in (tmp_path / "cache/archives").iterdir() if entry.is_dir()]
 
 
+def link(name: str, target: str, type: bytes = tarfile.SYMTYPE) -> tarfile.TarInfo:
+    return member(name, 0, type=type, linkname=target)
+
+
+def too_long_to_follow() -> list[tarfile.TarInfo]:
+    """CVE-2025-4517: where a path is longer than the system follows, older tarfiles take its `..` for nothing."""
+    long, steps, path, made = "d" * 247, "abcdefghijklmnop", "", []
+    for step in steps:
+        made += [member(f"{path}{long}", 0, type=tarfile.DIRTYPE), link(f"{path}{step}", long)]
+        path += f"{long}/"
+    deep = f"{'/'.join(steps)}/{'l' * 254}"
+    return [*made, link(deep, "../" * len(steps)), link("out", f"{deep}/../../../.."), member("out/escaped.jpg")]
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        too_long_to_follow(),
+        [link("a/b/c/up", "../../x"), link("h", "a/b/c/up", tarfile.LNKTYPE), member("h/escaped.jpg")],
+        [link("d", "a/b/c"), link("d/up", "../../x")],
+        [link("D", "a/b/c"), link("d/up", "../../x")],
+        [link("out", "a/../../x")],
+        [link("out", "//etc")],
+        [link("a\\b\\c", "../../x")],
+    ],
+    ids=["too long to follow", "hard link to a link", "below a link", "case", "down and up", "absolute", "backslash"],
+)
+def test_chains_of_links_that_reach_out_are_refused(tmp_path, members):
+    """By their text, whatever the disk says and whichever Python unpacks."""
+    archive = tar_of(tmp_path / "evil.tar", member("a/b/c/1.jpg"), *members)
+    with pytest.raises(DataError, match=r"not safe to unpack: .*, which may lead out of it"):
+        load_samples(archive)
+    assert not list(tmp_path.rglob("escaped.jpg"))
+    assert not [entry for entry in (tmp_path / "cache/archives").iterdir() if entry.is_dir()]
+
+
+def test_links_inside_an_archive_are_kept(tmp_path):
+    members = [member(".all/1.jpg"), member(".all/2.jpg"), link("train/a/1.jpg", "../../.all/1.jpg")]
+    members += [link("train/b", "../.all"), link("train/c/3.jpg", ".all/2.jpg", tarfile.LNKTYPE)]
+    found = load_samples(tar_of(tmp_path / "links.tar", member("val/a/9.jpg"), member("val/b/8.jpg"), *members))
+    assert [sample.path for sample in found.samples if sample.path.startswith("train")] == [
+        "train/a/1.jpg",
+        "train/b/1.jpg",
+        "train/b/2.jpg",
+        "train/c/3.jpg",
+    ]
+
+
 def test_a_zip_that_reaches_out_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "evil.zip", "w") as opened:
         opened.writestr("a/1.jpg", "x")

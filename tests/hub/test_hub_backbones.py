@@ -14,6 +14,7 @@ from kit.config import DataConfig, ModelConfig, PhaseConfig, RunConfig, Training
 from kit.errors import BackendError, ConfigError, StorageError, WeightsError
 from kit.experiment import evaluate, train
 from kit.model.backbones import build_backbone
+from kit.model.catalog import HUB_BLOCKS
 from kit.model.classifier import Classifier
 from kit.model.cost import multiply_adds
 from kit.model.head import build_head
@@ -171,6 +172,83 @@ def test_a_preset_is_trained_end_to_end(preset, hub_photos, tmp_path):
         assert load_model(run.model_path).output.shape == (None, 2)
 
 
+# Others, by their builder, settings, and blocks from the top: cut, saved and loaded, but not trained here.
+OTHERS = {
+    "vgg": (
+        "VGGBackbone",
+        {"stackwise_num_repeats": [1, 1, 1], "stackwise_num_filters": [4, 8, 8]},
+        ["block3", "block2"],
+    ),
+    "xception": (
+        "XceptionBackbone",
+        {"stackwise_conv_filters": [[4, 8], [16, 16], [32, 32]], "stackwise_pooling": [True, True, False]},
+        ["block3", "block2"],
+    ),
+    "densenet": ("DenseNetBackbone", {"stackwise_num_repeats": [1, 1]}, ["stack2_block1", "stack1_block1"]),
+    "cspnet": (
+        "CSPNetBackbone",
+        {
+            "stem_filters": 8,
+            "stem_kernel_size": 3,
+            "stem_strides": 1,
+            "stackwise_depth": [1, 2],
+            "stackwise_strides": [1, 2],
+            "stackwise_num_filters": [16, 32],
+            "stage_type": "csp",
+            "block_type": "dark_block",
+            "expand_ratio": [2.0, 1.0],
+            "bottle_ratio": [0.5, 1.0],
+            "block_ratio": [1.0, 0.5],
+            "down_growth": True,
+        },
+        ["stage_1_block_0", "stage_0_block_0"],
+    ),
+    "mobilenet": (
+        "MobileNetBackbone",
+        {
+            "stackwise_expansion": [[8], [16]],
+            "stackwise_num_blocks": [1, 1],
+            "stackwise_num_filters": [[8], [16]],
+            "stackwise_kernel_size": [[3], [5]],
+            "stackwise_num_strides": [[2], [2]],
+            "stackwise_se_ratio": [[None], [0.25]],
+            "stackwise_activation": [["relu"], ["hard_swish"]],
+            "stackwise_padding": [[1], [2]],
+            "output_num_filters": 32,
+            "input_activation": "hard_swish",
+            "output_activation": "hard_swish",
+            "input_num_filters": 8,
+            "depthwise_filters": 8,
+            "depthwise_stride": 2,
+            "depthwise_residual": False,
+            "squeeze_and_excite": 0.5,
+            "last_layer_filter": 32,
+        },
+        ["block_3_0", "block_2_0", "block_1_0", "block_0_0"],
+    ),
+}
+
+
+@pytest.mark.usefixtures("quick_jax")
+@pytest.mark.parametrize("name", OTHERS)
+def test_networks_of_other_kinds_are_cut_saved_and_loaded(name, tmp_path):
+    builder, settings, blocks = OTHERS[name]
+    backend.start(seed=0)
+    getattr(keras_hub.models, builder)(**settings).save_to_preset(tmp_path / name)
+    keras_hub.layers.ImageConverter(scale=1 / 127.5, offset=-1.0).save_to_preset(tmp_path / name)
+    backbone = build_backbone(f"hub:{tmp_path / name}", SIZE)
+    assert [cut.name for cut in backbone.cuts] == ["pooled", *blocks, "all"]
+    built = Classifier(backbone, build_head(backbone.model.output.shape[-1], 3, 0, 0.0, 0), "own")
+    pixels = np.random.default_rng(0).integers(0, 256, (2, SIZE, SIZE, 3), dtype=np.uint8)
+    whole = numpy(built.full()(pixels))
+    cut = backbone.cut(1)
+    np.testing.assert_allclose(numpy(built.tail(cut)(built.trunk(backbone.cut(-1), (cut,))(pixels))), whole, atol=1e-5)
+    built.full().save(tmp_path / "model.keras")
+    loaded = Classifier.of(load_model(tmp_path / "model.keras", hub=True), HUB_BLOCKS, "stock")
+    assert [cut.name for cut in loaded.backbone.cuts] == [cut.name for cut in backbone.cuts]
+    np.testing.assert_allclose(numpy(loaded.full()(pixels)), whole, atol=1e-5)
+
+
 # === What is refused ===
 
 
@@ -192,6 +270,8 @@ def change(path: Path, **values) -> None:
         (lambda folder: (folder / "config.json").write_text("{"), "config.json cannot be read"),
         (lambda folder: change(folder / "config.json", module="os", class_name="system"), "it holds os.system"),
         (lambda folder: change(folder / "config.json", module="keras.layers", class_name="Lambda"), "Lambda"),
+        (lambda folder: change(folder / "config.json", module="keras.layers", class_name="TFSMLayer"), "TFSMLayer"),
+        (lambda folder: change(folder / "config.json", registered_name="keras_hub>Lambda"), "is refused"),
     ],
 )
 def test_a_spoilt_preset_is_refused_with_one_message(spoilt, spoil, told):
@@ -222,6 +302,15 @@ def test_a_backbone_without_feature_maps_is_refused(tmp_path):
     keras_hub.layers.ViTImageConverter(scale=1 / 127.5, offset=-1.0).save_to_preset(tmp_path / "vit")
     with pytest.raises(ConfigError, match="does not give feature maps"):
         build_backbone(f"hub:{tmp_path / 'vit'}", SIZE)
+
+
+def test_a_size_that_a_network_cannot_take_is_one_message(tmp_path):
+    """This one adds what has been halved to what has not; only a size shows it."""
+    filters = {"stackwise_conv_filters": [[4, 8], [8, 8], [16, 16]], "stackwise_pooling": [True, True, False]}
+    keras_hub.models.XceptionBackbone(**filters).save_to_preset(tmp_path / "odd")
+    keras_hub.layers.ImageConverter(scale=1 / 127.5, offset=-1.0).save_to_preset(tmp_path / "odd")
+    with pytest.raises(ConfigError, match=r"XceptionBackbone of .*odd does not take photos of 32 px"):
+        build_backbone(f"hub:{tmp_path / 'odd'}", SIZE)
 
 
 def test_an_address_that_cannot_be_reached_is_one_message(monkeypatch):

@@ -53,7 +53,7 @@ def open_session(config: RunConfig, dataset: Dataset | None = None) -> tuple[Dat
     weights = resolve(config.model.weights, config.model.alpha, config.data.image_size, config.model.backbone)
     session = Session(config, build_classifier(config, len(dataset.classes), weights))
     if config.model.weights == "none" and (config.model.alpha, config.model.backbone) != (1.0, "mobilenet_v2"):
-        lively(session.classifier.backbone)
+        lively(session.classifier.backbone, compiled=config.model.backbone != "mobilenet_v2")
     return dataset, session
 
 

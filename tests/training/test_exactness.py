@@ -254,12 +254,8 @@ def sixteen(tmp_path_factory) -> Path:
     return make_photos(tmp_path_factory.mktemp("sixteen"), ("blue", "green", "red", "violet"), 4)
 
 
-# XLA takes half a minute to compile the whole of some; the kit's code is the same for all, so JAX has two unlike ones:
-# squeeze and excitation with batch normalisation, and grouped convolutions with layer normalisation.
-COMPILED = ("mobilenet_v3_small", "convnext_tiny") if keras.backend.backend() == "jax" else tuple(RECIPES)
-
-
-@pytest.mark.parametrize("name", [name for name in COMPILED if name != "mobilenet_v2"])
+@pytest.mark.usefixtures("quick_jax")  # XLA takes half a minute to optimise the whole of some
+@pytest.mark.parametrize("name", [name for name in RECIPES if name != "mobilenet_v2"])
 def test_every_backbone_trains_what_straightforward_keras_trains(sixteen, name):
     """Two steps of the top two blocks at 32 px, with own kernels. Seen: 2e-4, in squeeze and excitation."""
     model = {"backbone": name, "alpha": 1.0, "kernels": "own"}
