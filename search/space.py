@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from kit.config import RunConfig
 from kit.errors import ConfigError
+from kit.model.catalog import find, is_hub
 from kit.settings import keys, override, value_of
 from search.records import Value
 
@@ -242,7 +243,23 @@ def load_space(own: RunConfig, file: Path | None = None) -> Space:
         raise ConfigError(f"{file} fixes every setting: there is nothing to search.", "Give one a range or choices.")
     space = Space(own, parameters, fixed)
     override(own, fixed, str(file))
+    _require_depths(space)
     return space
+
+
+def _require_depths(space: Space) -> None:
+    """Raises ConfigError if a trial might unfreeze more than its network has: told now, not by trials that fail."""
+    searched = space.parameters.get("model.backbone")
+    names = searched.ends if searched else (space.fixed.get("model.backbone", space.own.model.backbone),)
+    recipes = [find(str(name)) for name in names if not is_hub(str(name))]
+    if not recipes:
+        return  # only the preset itself tells
+    least = min(recipes, key=lambda recipe: recipe.deepest)
+    if beyond := [depth for depth in space.depths() if depth > least.deepest]:
+        raise ConfigError(
+            f"unfreeze_depth goes up to {least.deepest} (all) in {least.name}, and the study might try {max(beyond)}.",
+            "Narrow it in the space, or in the configuration.",
+        )
 
 
 def _parameter(own: RunConfig, key: str, content: Any, source: str) -> "Range | Choice | Value":

@@ -10,22 +10,21 @@ from typing import Any
 
 from kit.data.sources import SPLITS
 from kit.export.formats import Format
-from kit.model.catalog import is_hub
+from kit.model.catalog import MOBILENET_V2, find, is_hub
 from kit.records import RunFolder
 
 CLASSES_SHOWN = 100
 
-# What the weights allow, by their name in the manifest: (licence, a sentence).
+# What the weights allow, by their name in the manifest: (licence, a sentence). Those of ImageNet are their backbone's.
 _LICENCES = {
-    "imagenet": (
-        "apache-2.0",
-        "Fine-tuned from the ImageNet weights that Keras publishes under Apache-2.0. ImageNet's photos belong to their "
-        "owners; its terms allow research and teaching.",
-    ),
     "starter": ("apache-2.0", "Fine-tuned from transferkit's starter weights; transferkit is Apache-2.0."),
     "preset": ("other", "Fine-tuned from a preset of KerasHub: its licence, which the kit cannot know, applies."),
     "none": ("other", "Trained from random weights: the licence is its owner's to choose."),
 }
+_IMAGENET = (
+    "Fine-tuned from the ImageNet weights that Keras publishes, whose licence is {licence}. ImageNet's photos belong "
+    "to their owners; its terms allow research and teaching."
+)
 _UNKNOWN = ("other", "Fine-tuned from the weights file {name}: its licence, which the kit cannot know, applies.")
 
 _RESIZED = {
@@ -256,6 +255,9 @@ def _phase(phase: dict[str, Any]) -> str:
 
 def _licence(manifest: dict[str, Any]) -> tuple[str, str]:
     name = manifest["weights"]["name"]
+    if name == "imagenet":
+        licence = find(manifest["network"].get("backbone", MOBILENET_V2.name)).licence  # early runs had but one
+        return licence, _IMAGENET.format(licence=licence)
     licence, said = _LICENCES.get(name, _UNKNOWN)
     return licence, said.format(name=_plain(name))
 

@@ -72,18 +72,24 @@ class Recipe:
         builder: Of keras.applications.
         pixels: What it expects.
         blocks: Regular expression: what the names of a block's layers begin with (`kit.model.graph.block_starts`).
+        deepest: Unfreeze depth that is all of the network: one more than it has blocks.
         imagenet: (alpha, image size) -> the file of ImageNet weights without top.
         alphas: Width multipliers that its builder takes and that have weights.
         inner_preprocessing: Whether its builder would put a preprocessing of its own into the network; it is left out.
+        licence: Of those weights, as Hugging Face abbreviates it. The documentation of keras-applications 1.0.8 names
+            it for ResNet (MIT), ResNetV2 (BSD) and DenseNet (BSD 3-clause), the repository that Keras's weights were
+            converted from for ConvNeXt (facebookresearch/ConvNeXt: MIT); Google's own are under Apache-2.0.
     """
 
     name: str
     builder: str
     pixels: Pixels
     blocks: str
+    deepest: int
     imagenet: Callable[[float, int], Published]
     alphas: tuple[float, ...] = (1.0,)
     inner_preprocessing: bool = False
+    licence: str = "apache-2.0"
 
     def require_alpha(self, alpha: float) -> None:
         """Raises ConfigError if the backbone has no such width."""
@@ -122,6 +128,7 @@ _RECIPES = (
         builder="MobileNetV2",
         pixels=CENTRED,
         blocks=r"expanded_conv|block_\d+|Conv_1",
+        deepest=19,
         imagenet=_mobilenet_v2,
         alphas=(0.35, 0.5, 0.75, 1.0, 1.3, 1.4),
     ),
@@ -130,6 +137,7 @@ _RECIPES = (
         builder="MobileNetV3Small",
         pixels=CENTRED,
         blocks=r"expanded_conv(?:_\d+)?(?=_|$)|conv_1",
+        deepest=13,
         imagenet=_mobilenet_v3(
             "small", {0.75: "ebdb5cc8e0b497cd13a7c275d475c819", 1.0: "d3e8ec802a04aa4fc771ee12a9a9b836"}
         ),
@@ -141,6 +149,7 @@ _RECIPES = (
         builder="MobileNetV3Large",
         pixels=CENTRED,
         blocks=r"expanded_conv(?:_\d+)?(?=_|$)|conv_1",
+        deepest=17,
         imagenet=_mobilenet_v3(
             "large", {0.75: "40af19a13ebea4e2ee0c676887f69a2e", 1.0: "07fb09a5933dd0c8eaafa16978110389"}
         ),
@@ -152,6 +161,7 @@ _RECIPES = (
         builder="EfficientNetV2B0",
         pixels=STANDARDISED,
         blocks=r"block\d+[a-z]|top",
+        deepest=23,
         imagenet=_one_file("efficientnet_v2", "efficientnetv2-b0_notop.h5", "893217f2bb855e2983157299931e43ff"),
         inner_preprocessing=True,
     ),
@@ -160,36 +170,45 @@ _RECIPES = (
         builder="ResNet50",
         pixels=CAFFE,
         blocks=r"conv\d_block\d+",
+        deepest=17,
         imagenet=_one_file("resnet", f"resnet50_{_KERNELS}_notop.h5", "4d473c1dd8becc155b73f8504c6f6626"),
+        licence="mit",
     ),
     Recipe(  # He et al. 2016, arXiv:1603.05027
         name="resnet50_v2",
         builder="ResNet50V2",
         pixels=CENTRED,
         blocks=r"conv\d_block\d+",
+        deepest=17,
         imagenet=_one_file("resnet", f"resnet50v2_{_KERNELS}_notop.h5", "fac2f116257151a9d068a22e544a4917"),
+        licence="bsd-3-clause",
     ),
     Recipe(  # Liu et al. 2022, arXiv:2201.03545
         name="convnext_tiny",
         builder="ConvNeXtTiny",
         pixels=STANDARDISED,
         blocks=r"convnext_tiny_(?:downsampling_block_\d+|stage_\d+_block_\d+)",
+        deepest=22,
         imagenet=_one_file(
             "convnext",
             "convnext_tiny_notop.h5",
             "d547c096cabd03329d7be5562c5e14798aa39ed24b474157cef5e85ab9e49ef1",
         ),
         inner_preprocessing=True,
+        licence="mit",
     ),
     Recipe(  # Huang et al. 2016, arXiv:1608.06993
         name="densenet121",
         builder="DenseNet121",
         pixels=STANDARDISED,
         blocks=r"conv\d_block\d+|pool[2-4]",
+        deepest=62,
         imagenet=_one_file("densenet", f"densenet121_{_KERNELS}_notop.h5", "30ee3e1110167f948a6b9946edeeb738"),
+        licence="bsd-3-clause",
     ),
 )
 RECIPES = {recipe.name: recipe for recipe in _RECIPES}
+MOBILENET_V2 = RECIPES["mobilenet_v2"]
 
 
 def find(name: str) -> Recipe:

@@ -15,13 +15,12 @@ from kit.config import STARTER, STARTER_SETTINGS
 from kit.data.download import DownloadError, fetch
 from kit.errors import WeightsError
 from kit.files import is_address, sha256_file, storage_errors
-from kit.model.catalog import RECIPES, Published, find, is_hub
+from kit.model.catalog import MOBILENET_V2, Published, find, is_hub
 
 if TYPE_CHECKING:
     import h5py
     import keras
 
-MOBILENET_V2 = RECIPES["mobilenet_v2"]
 # Numbers in MobileNetV2 without its top, moving statistics included, by alpha; they tell of which alpha a file is.
 NUMBERS = {0.35: 410_208, 0.5: 706_224, 0.75: 1_382_064, 1.0: 2_257_984, 1.3: 3_766_048, 1.4: 4_363_712}
 # Weights that have a name instead of a file; docs/starter-weights.md says where the kit's own come from.

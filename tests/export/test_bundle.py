@@ -115,10 +115,21 @@ def test_the_front_matter_is_yaml_that_hugging_face_reads(run, chosen):
     )
 
 
-@pytest.mark.parametrize(("weights", "licence"), [("imagenet", "apache-2.0"), ("none", "other"), ("mine.h5", "other")])
-def test_the_licence_follows_the_weights(run, answers, tmp_path, weights, licence):
-    card = render(run, answers, tmp_path, weights={"name": weights, "sha256": ""})
+@pytest.mark.parametrize(
+    ("backbone", "weights", "licence"),
+    [
+        ("mobilenet_v2", "imagenet", "apache-2.0"),
+        ("resnet50", "imagenet", "mit"),
+        ("densenet121", "imagenet", "bsd-3-clause"),
+        ("resnet50", "none", "other"),
+        ("mobilenet_v2", "mine.h5", "other"),
+    ],
+)
+def test_the_licence_follows_the_weights(run, answers, tmp_path, backbone, weights, licence):
+    network = {**run.manifest["network"], "backbone": backbone}
+    card = render(run, answers, tmp_path, weights={"name": weights, "sha256": ""}, network=network)
     assert f'license: "{licence}"' in card
+    assert ("whose licence is" in card) == (weights == "imagenet")
 
 
 def test_names_of_other_people_stay_text(run, answers, tmp_path):

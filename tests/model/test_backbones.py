@@ -99,7 +99,7 @@ def test_each_backbone_has_its_blocks_and_its_cost(named):
     name, backbone = named
     blocks, top, cost = KNOWN[name]
     assert [cut.name for cut in backbone.cuts] == ["pooled", *top, *(cut.name for cut in backbone.cuts[3:-1]), "all"]
-    assert len(backbone.cuts) == blocks + 2
+    assert len(backbone.cuts) == blocks + 2 == RECIPES[name].deepest + 1
     assert abs(multiply_adds(backbone.model) / cost - 1) < 0.01
 
 

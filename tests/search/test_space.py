@@ -116,6 +116,8 @@ def test_the_first_trial_is_the_own_configuration_even_outside_the_space(space_o
         ("backend = ['jax', 'tensorflow']", "cannot be searched"),
         ("[data]\nleaks = ['refuse', 'drop']", "cannot be searched"),
         ("[model]\nhead_units = 3\n[phases.1]\nunfreeze_depth = 1\nlearning_rate = 1e-3", "nothing to search"),
+        ("[phases.1]\nunfreeze_depth = { low = 0, high = 99 }", r"up to 19 \(all\) in mobilenet_v2, .* try 99"),
+        ("[model]\nbackbone = ['densenet121', 'resnet50']\n[phases.1]\nunfreeze_depth = [1, 18]", "in resnet50, .* 18"),
         ("[model", "is not TOML"),
     ],
 )
