@@ -37,7 +37,7 @@ def distil(
         bool, typer.Option("--four-fifths", help="Train on the validation photos too, once settings are chosen.")
     ] = False,
 ) -> None:
-    """Distils a small MobileNetV2 from a large one, over four fifths of some photos."""
+    """Distils a small MobileNetV2 from a large one, over four fifths of some photos, and drawn ones beside them."""
     backend.start(seed=0)
     from kit.model.weights import resolve
     from starter import photos, student
@@ -47,9 +47,10 @@ def distil(
     dataset = photos.read(path)
     splits = ["train", "validation"] if four_fifths else ["train"]
     places = np.sort(np.concatenate([dataset.indices(split) for split in splits]))
-    key = [dataset.fingerprint, checked.sha256, asdict(photos.VIEWS), len(places), photos.TEACHER_SIZE]
+    looks = [asdict(photos.VIEWS), asdict(photos.DRAWN), photos.TEACHER_SIZE]
+    key = [dataset.fingerprint, checked.sha256, len(places), *looks]
     folder = (work or cache_folder() / "starter") / fingerprint(key)[:16]
-    progress.say(f"{len(places)} photos; work in {folder}")
+    progress.say(f"{len(places)} photos, and drawn ones; work in {folder}")
     backbone = _distilled(dataset, places, teacher, recipe, folder)
     with atomic_path(out) as temporary:
         backbone.model.save_weights(temporary)
@@ -62,16 +63,24 @@ def _distilled(dataset: "Dataset", places: np.ndarray, teacher: str, recipe: "Re
 
     network = targets.load_teacher(teacher, photos.TEACHER_SIZE)
     projections = targets.fit_projections(network, dataset, places)
-    lessons = targets.ensure(folder / "targets", network, projections, dataset, places)
+    drawn, shown = photos.draw(folder / "drawn")
+    # real photos first: `some`, below, are of them
+    lessons = targets.Targets.join(
+        [
+            targets.ensure(folder / "targets", network, projections, dataset, places),
+            targets.ensure(folder / "drawn-targets", network, projections, drawn, shown),
+        ]
+    )
+    labels = np.concatenate([dataset.labels[places], len(dataset.classes) + drawn.labels[shown]])
     backbone = mobilenet_v2(photos.STUDENT_SIZE, ALPHA)
-    steps = max(1, len(places) // recipe.batch_size)
-    model = student.build(backbone, projections, len(dataset.classes), recipe, steps)
+    steps = max(1, len(labels) // recipe.batch_size)
+    model = student.build(backbone, projections, len(dataset.classes) + len(drawn.classes), recipe, steps)
     checkpoints = folder / fingerprint(asdict(recipe))[:16]
     if not any(checkpoints.glob("*.weights.h5")):
         wide = targets.load_plain(teacher, photos.STUDENT_SIZE)
         some = np.random.default_rng(recipe.seed).permutation(len(places))[:SLIM_ON]
         slimming.slim(wide.model, backbone.model, _preprocessed(wide, lessons.pixels[some, 1]), recipe.seed)
-    student.train(model, lessons, dataset.labels[places], recipe, checkpoints, _watch(dataset, backbone))
+    student.train(model, lessons, labels, recipe, checkpoints, _watch(dataset, backbone))
     return backbone
 
 

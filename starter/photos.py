@@ -1,8 +1,9 @@
-"""Which photos the recipe may see, and strong views of them at the sizes of teacher and student."""
+"""Which photos the recipe may see, real and drawn, and strong views of them at the sizes of teacher and student."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -10,6 +11,8 @@ from kit.backend import available_threads
 from kit.config import DataConfig, RunConfig, SplitConfig, ViewsConfig
 from kit.data.dataset import Dataset, load_dataset
 from kit.data.images import load_photo, read_file
+from kit.data.synthetic import DemoData, write_data_set
+from kit.data.synthetic.catalogue import REAL
 from kit.data.views import render_views
 
 TEACHER_SIZE = 160
@@ -18,6 +21,8 @@ SEED = 0
 # `test` is held out from everything but the last figure; `validation` is what settings are chosen on.
 SPLIT = SplitConfig(seed=SEED, train=0.7, validation=0.1, test=0.2)
 VIEWS = ViewsConfig(count=4, flip=True, crop=0.2, rotation=20.0, brightness=0.4, contrast=0.4, colour=0.5)
+# Of these the made-up species are shown: the five that the demo draws stay unseen, as its photos are.
+DRAWN = DemoData(per_class=8, classes=len(REAL) + 40, seed=1)
 AHEAD = 64  # photos rendered while others are used
 
 
@@ -37,6 +42,14 @@ class Rendered:
 def read(path: str, threads: int = 0) -> Dataset:
     """The photos of a folder of class folders, split by content: copies and near copies stay together."""
     return load_dataset(RunConfig(seed=SEED, threads=threads, data=DataConfig(path=path), split=SPLIT))
+
+
+def draw(folder: Path) -> tuple[Dataset, np.ndarray]:
+    """Drawn photos, and the places of those that are shown: of made-up species."""
+    write_data_set(folder, DRAWN)
+    dataset = read(str(folder))
+    real = [species.name for species in REAL]
+    return dataset, np.flatnonzero(~np.isin(np.array(dataset.classes)[dataset.labels], real))
 
 
 def render(dataset: Dataset, places: Sequence[int], views: Sequence[int], threads: int = 0) -> Iterator[Rendered]:

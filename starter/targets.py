@@ -56,6 +56,11 @@ class Targets:
     map: np.ndarray
     pooled: np.ndarray
 
+    @classmethod
+    def join(cls, parts: "Sequence[Targets]") -> "Targets":
+        """Those of several lots of photos, one after the other."""
+        return cls(*(np.concatenate(part) for part in zip(*(vars(one).values() for one in parts), strict=True)))
+
 
 def load_plain(weights: str, image_size: int) -> Backbone:
     """MobileNetV2 1.0 without top, frozen."""
@@ -117,8 +122,8 @@ def ensure(
     parts = []
     for number in range(len(shards)):
         with np.load(folder / f"{number:04}.npz", allow_pickle=False) as shard:
-            parts.append((shard["pixels"], shard["map"], shard["pooled"]))
-    return Targets(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+            parts.append(Targets(shard["pixels"], shard["map"], shard["pooled"]))
+    return Targets.join(parts)
 
 
 def _write(

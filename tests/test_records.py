@@ -371,3 +371,10 @@ def test_records_are_read_without_keras(run):
     command = [sys.executable, "-c", code, str(run.path)]
     done = subprocess.run(command, env=os.environ | {"PYTHONPATH": root}, capture_output=True, text=True, check=True)
     assert not {"keras", "jax", "tensorflow", "pandas"} & set(done.stdout.split())
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="elsewhere getrusage is all there is")
+def test_peak_memory_is_not_that_of_the_process_that_started_this_one(run_python):
+    held = bytes(range(256)) * (400 << 12)  # 400 MiB; getrusage of a child would begin there
+    done = run_python("-c", "from kit.records import peak_memory; print(peak_memory())")
+    assert 10**6 < int(done.stdout) < len(held)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from kit import backend
+from kit.data.synthetic import DemoData
 from kit.model.backbones import Backbone, mobilenet_v2
 from kit.model.weights import resolve
 from networks import lively
@@ -31,6 +32,7 @@ def recipe():
 
         patch.setattr(photos, "TEACHER_SIZE", 64)
         patch.setattr(photos, "STUDENT_SIZE", 32)
+        patch.setattr(photos, "DRAWN", DemoData(per_class=2, classes=8, size=64))
         patch.setattr(targets, "SHARD", 20)
         patch.setattr(targets, "MAP_COMPONENTS", 8)
         patch.setattr(targets, "POOLED_COMPONENTS", 4)
@@ -61,6 +63,13 @@ def test_a_fifth_is_held_out_and_copies_stay_together(seen):
     assert 0.1 < counts["test"] / len(seen.paths) < 0.35
     copies = {split for path, split in zip(seen.paths, seen.splits, strict=True) if "copy-" in path}
     assert len(copies) <= 1
+
+
+def test_of_drawn_photos_those_of_the_demos_species_are_not_shown(recipe, tmp_path):
+    drawn, shown = recipe["photos"].draw(tmp_path / "drawn")
+    assert len(drawn.paths) == 16
+    assert {drawn.classes[drawn.labels[place]] for place in shown} == {"species-0005", "species-0006", "species-0007"}
+    assert len(shown) == 6
 
 
 def test_teacher_and_student_are_shown_the_same_views(recipe, seen):
@@ -191,9 +200,11 @@ def test_the_whole_recipe_makes_a_weights_file_that_the_kit_takes(recipe, seen, 
     out = tmp_path / "small.weights.h5"
     distil.distil(folder, str(tmp_path / "teacher.weights.h5"), out=out, work=tmp_path / "work", epochs=1)
     assert resolve(str(out), 0.35, 32).path == out
-    shards = sorted((tmp_path / "work").glob("*/targets/*.npz"))
-    photos = sum(len(np.load(shard, allow_pickle=False)["pixels"]) for shard in shards)
-    assert photos == seen.counts()["train"]
+    counts = {}
+    for lot in ("targets", "drawn-targets"):
+        shards = sorted((tmp_path / "work").glob(f"*/{lot}/*.npz"))
+        counts[lot] = sum(len(np.load(shard, allow_pickle=False)["pixels"]) for shard in shards)
+    assert counts == {"targets": seen.counts()["train"], "drawn-targets": 6}
     assert "epoch 1 of 1: " in capsys.readouterr().err
 
 
