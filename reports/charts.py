@@ -53,7 +53,7 @@ def share_axis(title: str, **more: Any) -> dict[str, Any]:
     # a single point would stand in the middle of -100% to 100% and more
     return {
         "title": {"text": title},
-        "tickformat": ".0%",
+        "tickformat": ".1~%",  # a decimal where ticks are nearer than 1%; `~` leaves out a zero
         "autorangeoptions": {"clipmin": -0.03, "clipmax": 1.03},
         **more,
     }
