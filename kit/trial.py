@@ -32,7 +32,6 @@ class Trained:
         parameters: Of the whole network.
         multiply_adds: Of the whole network, for one photo.
         stages: Name -> seconds and peak memory, as in a run's manifest.
-        shared_head: Whether the first phase came from an earlier trial.
     """
 
     history: History
@@ -40,7 +39,6 @@ class Trained:
     parameters: int
     multiply_adds: int
     stages: dict[str, dict[str, Any]]
-    shared_head: bool
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,6 @@ class Trainer:
             history=history,
             kept=history.best(config.training.monitor),
             stages=clock.stages,
-            shared_head=session.head_was_shared,
             **session.size(),
         )
 

@@ -25,12 +25,8 @@ def new_figure(height: int = HEIGHT, **layout: Any) -> go.Figure:
     """An empty figure in the house's layout; `layout` as plotly's."""
     base = {
         "height": height,
-        "margin": {
-            "l": 56,
-            "r": 20,
-            "t": 16,
-            "b": 48,
-        },  # at the right, room for half of "100%": plotly hides what is cut
+        # at the right, room for half of "100%": plotly hides what is cut
+        "margin": {"l": 56, "r": 20, "t": 16, "b": 48},
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "traceorder": "normal"},
         "hovermode": "closest",
         "hoverlabel": {"align": "left", "namelength": -1},

@@ -90,8 +90,8 @@ def run_trials(
 def interrupts_noted() -> Iterator[Callable[[], None]]:
     """Notes Ctrl-C in the body, and raises KeyboardInterrupt where the body asks for it.
 
-    Raised wherever it happens to land, it is lost now and then (seen on a busy machine, about one time in ten): in a
-    finaliser Python prints it and goes on. A second one is raised at once.
+    Raised wherever it happens to land, it was lost about one time in ten on a busy machine. Where was not found; a
+    finaliser is such a place: Python prints what is raised there, and goes on. A second one is raised at once.
 
     Yields:
         A function to call where being interrupted is fine.

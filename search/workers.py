@@ -237,7 +237,7 @@ class Crew:
 
     def stop(self) -> None:
         """Asks all workers to give up their trials, and waits for them; ends those that do not obey."""
-        for _ in range(ASKED_TO_STOP):  # again, for an interruption is lost where it lands in a finaliser
+        for _ in range(ASKED_TO_STOP):  # again, for an interruption may be lost (`running.interrupts_noted`)
             for worker in self._workers:
                 worker.ask_to_stop()
             end = time.monotonic() + STOP_SECONDS

@@ -58,7 +58,7 @@ def test_the_search_needs_no_test_photo(config, tmp_path, lively_weights):
     shutil.rmtree(tmp_path / "cache" / "heads")
     after = trainer.train(config, DEPTHS)
     assert after.history.equal_curves(before.history)
-    assert not after.shared_head
+    assert not trainer.work.shared_head
 
 
 def test_the_trunk_runs_once_for_all_depths(config, monkeypatch):
@@ -78,14 +78,15 @@ def test_the_trunk_runs_once_for_all_depths(config, monkeypatch):
 def test_a_head_is_trained_once(config, monkeypatch):
     trainer, epochs = Trainer(), []
     first = trainer.train(config, DEPTHS)
+    assert not trainer.work.shared_head
     other = override(config, {"phases.1.learning_rate": 3e-3}, "the test")
     second = trainer.train(other, DEPTHS, lambda history: epochs.append(len(history)))
-    assert (first.shared_head, second.shared_head) == (False, True)
+    assert trainer.work.shared_head
     assert second.history.records[:2] == first.history.records[:2]  # seconds too: it is a record of that training
     assert epochs == [1, 2, 3, 4]
     shutil.rmtree(Store("pixels", {}, (1,), "uint8").folder.parents[1] / "heads")
     alone = trainer.train(other, DEPTHS)
-    assert not alone.shared_head
+    assert not trainer.work.shared_head
     assert alone.history.equal_curves(second.history)
 
 
@@ -103,8 +104,10 @@ def test_another_head_is_trained_anew(config, change):
     trainer = Trainer()
     config = replace(config, phases=config.phases[:1])
     trainer.train(config)
-    assert trainer.train(config).shared_head
-    assert not trainer.train(override(config, change, "the test")).shared_head
+    trainer.train(config)
+    assert trainer.work.shared_head
+    trainer.train(override(config, change, "the test"))
+    assert not trainer.work.shared_head
 
 
 def test_a_damaged_head_is_trained_again(config, tmp_path):
@@ -114,7 +117,7 @@ def test_a_damaged_head_is_trained_again(config, tmp_path):
     (kept,) = (tmp_path / "cache" / "heads").iterdir()
     kept.write_bytes(kept.read_bytes()[:100])
     second = trainer.train(config)
-    assert not second.shared_head
+    assert not trainer.work.shared_head
     assert second.history.equal_curves(first.history)
 
 
