@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import common
 import numpy as np
@@ -14,7 +14,17 @@ from kit.config import DataConfig, ModelConfig, RunConfig
 from kit.files import write_json
 
 CLASSES = 5
+CALL_SECONDS = 1.0  # of training, about
 MATRICES = ((1568, 960, 160), (6272, 96, 576), (1024, 1024, 1024))  # rows, inner, columns: two of the network's own
+
+
+class Work(NamedTuple):
+    """What is measured: a call, its batches, the multiply-adds of an image, and the seconds of the first batch."""
+
+    call: Callable[[], object]
+    batches: int
+    multiply_adds: int
+    first_seconds: float
 
 
 def throughput(
@@ -39,29 +49,33 @@ def throughput(
     model = ModelConfig(alpha=alpha, weights=weights, kernels=kernels)
     config = RunConfig(data=DataConfig(image_size=image_size), model=model)
     classifier = build_classifier(config, CLASSES, resolve(weights, alpha, image_size))
-    run, multiply_adds = (_forward if what == "forward" else _training)(classifier, depth, batch_size)
-    found = common.measure(run, seconds)
+    work = (_forward if what == "forward" else _training)(classifier, depth, batch_size)
+    found = [work.first_seconds, *common.measure(work.call, seconds)]
     matrix_rate = max(_matrix_rate(*shape) for shape in MATRICES)
     passes = 1 if what == "forward" else 3  # training: forward, gradients of the inputs, gradients of the kernels
-    rate = common.rate_facts(found, batch_size, multiply_adds, matrix_rate, passes)
+    rate = common.rate_facts(found, work.batches * batch_size, work.multiply_adds, matrix_rate, passes)
     write_json(facts, {**rate, "environment": backend.describe()})
 
 
-def _forward(classifier: Any, depth: int, batch_size: int) -> tuple[Callable[[], object], int]:
+def _forward(classifier: Any, depth: int, batch_size: int) -> Work:
     from kit.model.cost import multiply_adds
     from kit.training.forward import compile_from_pixels
 
     pixels, pooled = (classifier.backbone.cut(depth) for depth in (-1, 0))
     forward = compile_from_pixels(classifier.trunk(pixels, (pooled,)), classifier.kernels)
     photos = np.random.default_rng(0).integers(0, 256, (batch_size, *classifier.shape(pixels)), np.uint8)
-    return lambda: forward(photos), multiply_adds(classifier.backbone.model)
+    first = common.timed(lambda: forward(photos))
+    return Work(lambda: forward(photos), 1, multiply_adds(classifier.backbone.model), first)
 
 
-def _training(classifier: Any, depth: int, batch_size: int) -> tuple[Callable[[], object], int]:
+def _training(classifier: Any, depth: int, batch_size: int) -> Work:
+    """Some steps in one call, as a phase makes them."""
     import keras
 
+    from kit.data.batches import Order
     from kit.model.cost import multiply_adds
     from kit.model.kernels import STOCK
+    from kit.training.phases import STEPS_AT_ONCE, steps_at_once
     from kit.training.steps import build_optimizer, build_steps
 
     cut = classifier.backbone.cut(depth)
@@ -73,14 +87,24 @@ def _training(classifier: Any, depth: int, batch_size: int) -> tuple[Callable[[]
         rows = random.integers(0, 256, (batch_size, *classifier.shape(cut)), np.uint8)
     else:
         rows = random.uniform(-1, 1, (batch_size, *classifier.shape(cut))).astype(np.float16)
-    labels = random.integers(0, CLASSES, batch_size).astype(np.int32)
-    ones = np.ones(batch_size, np.float32)
+    at_once = steps_at_once(rows[0].nbytes, batch_size, STEPS_AT_ONCE)
+    shape = (at_once, batch_size)
+    labels = random.integers(0, CLASSES, shape).astype(np.int32)
+    ones = np.ones(shape, np.float32)
+    order = Order(np.arange(at_once * batch_size, dtype=np.int32).reshape(shape), labels, ones, ones)
+    rates = np.full(at_once, 1e-6, np.float32)
+    held = steps.hold(np.concatenate([rows] * at_once))
 
-    def run() -> float:
+    def run(order: Order) -> float:
         # reading the loss makes the host wait for the device
-        return float(keras.ops.convert_to_numpy(steps.train(rows, labels, ones, ones, 1e-6)[0]))
+        return float(np.sum(keras.ops.convert_to_numpy(steps.train(held, order, rates)[0])))
 
-    return run, multiply_adds(replace(classifier, kernels=STOCK).tail(cut))
+    # of stock layers on JAX a call of all these steps takes half a minute
+    one = order.part(0, 1).part(0, at_once)
+    first = common.timed(lambda: run(one))  # compiles
+    made = max(1, min(at_once, round(CALL_SECONDS / common.timed(lambda: run(one)))))
+    order = order.part(0, made).part(0, at_once)
+    return Work(lambda: run(order), made, multiply_adds(replace(classifier, kernels=STOCK).tail(cut)), first)
 
 
 def _matrix_rate(rows: int, inner: int, columns: int) -> float:

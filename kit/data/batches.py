@@ -1,6 +1,5 @@
 """What a phase consumes: batches of one fixed shape, in an order that depends on seed, phase and epoch alone."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,27 +8,8 @@ from kit.store import Rows
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Rows of one step; the last batch of an epoch is padded, so that nothing is compiled twice.
-
-    Attributes:
-        x: Inputs, (batch, ...) in the type they are stored in.
-        labels: Class numbers, int32 (batch,).
-        weights: Weight of each row in the loss, float32 (batch,), 0 for padding.
-        mask: 1 for a photo, 0 for padding, float32 (batch,).
-        size: How many rows are photos.
-    """
-
-    x: np.ndarray
-    labels: np.ndarray
-    weights: np.ndarray
-    mask: np.ndarray
-    size: int
-
-
-@dataclass(frozen=True)
 class Order:
-    """What the steps of one epoch take, each (steps, batch), padded as a `Batch` is.
+    """What the steps of one epoch take, each (steps, batch), the last one padded: nothing is compiled twice.
 
     Attributes:
         rows: Numbers of the rows, int32; 0 for padding.
@@ -42,6 +22,16 @@ class Order:
     labels: np.ndarray
     weights: np.ndarray
     mask: np.ndarray
+
+    def part(self, start: int, steps: int) -> "Order":
+        """So many steps from one on; steps of padding alone stand for those that the epoch does not have."""
+        return Order(*(part(values, start, steps) for values in (self.rows, self.labels, self.weights, self.mask)))
+
+
+def part(values: np.ndarray, start: int, steps: int) -> np.ndarray:
+    """`values[start : start + steps]`, zeros behind them where there are fewer."""
+    found = values[start : start + steps]
+    return np.concatenate([found, np.zeros((steps - len(found), *values.shape[1:]), values.dtype)])
 
 
 @dataclass(frozen=True)
@@ -94,13 +84,6 @@ class TrainingSet:
             weights=stacked(self.weights[chosen], np.float32),
             mask=stacked(np.ones(len(self)), np.float32),
         )
-
-    def epoch(self, phase: int, epoch: int, batch_size: int) -> Iterator[Batch]:
-        """The batches of one epoch; arguments as for `order`."""
-        order = self.order(phase, epoch, batch_size)
-        for rows, labels, weights, mask in zip(order.rows, order.labels, order.weights, order.mask, strict=True):
-            size = int(mask.sum())
-            yield Batch(padded(self.rows, rows[:size], batch_size), labels, weights, mask, size)
 
 
 def padded(rows: Rows, indices: np.ndarray, batch_size: int) -> np.ndarray:

@@ -15,11 +15,13 @@ import keras
 import numpy as np
 
 from kit import progress
+from kit.data.batches import Order
 from kit.data.dataset import Dataset
 from kit.data.pixels import decode_views, pixel_store
 from kit.model.backbones import Cut
 from kit.training.features import BLOCK, Features
 from kit.training.forward import compile_forward
+from kit.training.phases import steps_at_once
 from kit.training.schedule import Phase
 from kit.training.session import Session
 from kit.training.steps import build_optimizer, build_steps
@@ -164,12 +166,16 @@ def _phase(session: Session, features: Features, dataset: Dataset, phase: Phase)
         tail, build_optimizer(settings.optimizer, phase.settings.weight_decay), settings.label_smoothing
     )
     x = _batch(session, features, tail)
-    ones, labels = np.ones(batch, np.float32), np.zeros(batch, np.int32)
-    # a learning rate of 0 moves nothing; reading the loss waits for the step to end
-    step = _timed(lambda: float(steps.train(x, labels, ones, ones, 0.0)[0]))
+    epochs, epoch_steps = phase.settings.epochs, -(-trained // batch)
+    size = steps_at_once(x[0].nbytes, batch, epoch_steps)
+    # the program of a run, of which one step is made; a learning rate of 0 moves nothing
+    ones = np.ones((1, batch), np.float32)
+    order = Order(np.arange(batch, dtype=np.int32)[None], np.zeros((1, batch), np.int32), ones, ones).part(0, size)
+    held = steps.hold(np.concatenate([x] * size))
+    # reading the loss waits for the step to end
+    step = _timed(lambda: np.asarray(steps.train(held, order, np.zeros(size, np.float32))[0]))
     forward = _timed(lambda: steps.predict(x))
-    epochs = phase.settings.epochs
-    seconds = step.of(epochs * -(-trained // batch)) + forward.of(epochs * -(-validated // batch))
+    seconds = step.of(epochs * epoch_steps) + forward.of(epochs * -(-validated // batch))
     work = f"at most {epochs} epochs of {trained:,} photos, from {cut.name} on"
     return Stage(f"phase {phase.index + 1}: {phase.name}", work, seconds, 0)
 

@@ -13,14 +13,28 @@ from kit.programs import counted
 Forward = Callable[[np.ndarray], list[np.ndarray]]
 
 
-def compile_forward(model: keras.Model) -> Forward:
-    """Inference of a model with one or several outputs, compiled by this process's backend for every batch size."""
+def compile_forward(model: keras.Model, one_by_one: bool = False) -> Forward:
+    """Inference of a model with one or several outputs, compiled by this process's backend for every batch size.
+
+    Args:
+        model: What is computed.
+        one_by_one: On JAX: takes one row after the other through the whole model, not all through each layer.
+    """
     if keras.backend.backend() == "jax":
         import jax
 
         trainable = [variable.value for variable in model.trainable_variables]
         other = [variable.value for variable in model.non_trainable_variables]
-        compiled = jax.jit(counted(lambda t, o, x: model.stateless_call(t, o, x, training=False)[0]))
+
+        def call(trainable, other, x):
+            def rows(x):
+                return model.stateless_call(trainable, other, x, training=False)[0]
+
+            if not one_by_one:
+                return rows(x)
+            return jax.lax.map(lambda row: jax.tree.map(lambda part: part[0], rows(row[None])), x)
+
+        compiled = jax.jit(counted(call))
         return lambda x: [np.asarray(part) for part in _as_list(compiled(trainable, other, x))]
     import tensorflow as tf
 
@@ -68,8 +82,9 @@ def compile_from_pixels(model: keras.Model, kernels: str) -> Forward:
         kernels: `stock` or `own`, what it computes with.
     """
     name = keras.backend.backend()
-    rows, side_by_side = passes(kernels, name, backend.device())
-    return in_passes(compile_forward(model), rows, backend.threads_in_use(name) if side_by_side else 1)
+    found = passes(kernels, name, backend.device())
+    threads = backend.threads_in_use(name) if found.side_by_side else 1
+    return in_passes(compile_forward(model, found.one_by_one), found.rows, threads)
 
 
 def _as_list(outputs) -> list:

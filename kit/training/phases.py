@@ -13,7 +13,7 @@ import numpy as np
 
 from kit import progress
 from kit.config import TrainingConfig
-from kit.data.batches import TrainingSet, padded
+from kit.data.batches import Order, TrainingSet, padded, part
 from kit.store import Rows
 from kit.training.checkpoints import Checkpoint, Progress
 from kit.training.history import EpochRecord, History
@@ -21,8 +21,12 @@ from kit.training.schedule import Phase
 from kit.training.steps import Steps, build_optimizer, build_steps
 
 # Rows of a phase that trains the head alone are held on the device up to this size: its steps take less time than
-# Python needs to feed them. A step of a tail takes much longer, and its rows are large.
+# Python needs to feed them.
 HELD_BYTES = 64 * 2**20
+# Otherwise so many steps are made in one call, of rows of at most so many bytes: XLA sets up a program's memory at
+# every call, which for a single step took a third of its time (JAX, two cores, from block 13 on).
+STEPS_AT_ONCE = 16
+AT_ONCE_BYTES = 32 * 2**20
 SMALLEST = float(np.finfo(np.float32).eps)  # probabilities below it count as it, as in kit.evaluation.log_loss
 
 
@@ -174,41 +178,40 @@ class _Runner:
     def _train(self) -> tuple[float, float, float]:
         """One pass; returns plain mean cross-entropy, accuracy, and the last learning rate."""
         steps, done = self.training.steps(self.settings.batch_size), self.state.epochs_done
-        rates = [self.phase.learning_rate(done * steps + step, steps) for step in range(steps)]
-        # read only after the last step: reading each step's numbers at once would make the host wait for the device
-        sums = self._held_steps(rates) if self._fits_device else self._single_steps(rates)
+        rates = np.array([self.phase.learning_rate(done * steps + step, steps) for step in range(steps)], np.float32)
+        order = self.training.order(self.phase.index, done, self.settings.batch_size)
+        sums = self.steps.train(self._held, order, rates) if self._fits_device else self._in_parts(order, rates)
         loss, correct = np.asarray(sums, np.float64).sum(axis=1).tolist()
-        return loss / len(self.training), correct / len(self.training), rates[-1]
+        return loss / len(self.training), correct / len(self.training), float(rates[-1])
 
     @property
     def _fits_device(self) -> bool:
-        rows = self.training.rows
-        return (
-            not self.phase.start_depth
-            and len(rows) * np.dtype(rows.dtype).itemsize * math.prod(rows.row_shape) <= HELD_BYTES
-        )
+        return not self.phase.start_depth and len(self.training.rows) * row_bytes(self.training.rows) <= HELD_BYTES
 
     @cached_property
     def _held(self) -> Any:
         """All rows that are trained on, on the device."""
         return self.steps.hold(self.training.rows.gather(np.arange(len(self.training.rows))))
 
-    def _held_steps(self, rates: Sequence[float]) -> Any:
-        """An epoch in one call; returns (plain cross-entropy, correct), each (steps,)."""
-        order = self.training.order(self.phase.index, self.state.epochs_done, self.settings.batch_size)
-        return self.steps.train_held(self._held, order, np.array(rates, np.float32))
-
-    def _single_steps(self, rates: Sequence[float]) -> Any:
-        """An epoch step by step; returns as `_held_steps`."""
-        done, sums = self.state.epochs_done, []
-        with progress.track(
-            f"{self.phase.name} {done + 1}/{self.phase.settings.epochs}", len(self.training)
-        ) as advance:
-            batches = self.training.epoch(self.phase.index, done, self.settings.batch_size)
-            for batch, rate in zip(batches, rates, strict=True):
-                sums.append(self.steps.train(batch.x, batch.labels, batch.weights, batch.mask, rate))
-                advance(batch.size)
-        return list(zip(*([float(value) for value in pair] for pair in sums), strict=True))
+    def _in_parts(self, order: Order, rates: np.ndarray) -> np.ndarray:
+        """An epoch some steps at a time; returns (plain cross-entropy, correct), each (steps,)."""
+        batch_size = self.settings.batch_size
+        size = steps_at_once(row_bytes(self.training.rows), batch_size, len(rates))
+        numbers = np.arange(size * batch_size, dtype=np.int32).reshape(size, batch_size)
+        label = f"{self.phase.name} {self.state.epochs_done + 1}/{self.phase.settings.epochs}"
+        done: list[np.ndarray] = []
+        running: Any = None
+        with progress.track(label, len(self.training)) as advance:
+            for start in range(0, len(rates), size):
+                taken = order.part(start, size)
+                held = self.steps.hold(self.training.rows.gather(taken.rows.ravel()))
+                # These rows were gathered while the steps before were computed. Not more than one part ahead: the
+                # device would be given a whole epoch's rows at once.
+                done += [] if running is None else [np.asarray(running, np.float64)]
+                running = self.steps.train(held, replace(taken, rows=numbers), part(rates, start, size))
+                advance(int(taken.mask.sum()))
+            done.append(np.asarray(running, np.float64))
+        return np.concatenate(done, axis=1)
 
     def _validate(self) -> tuple[float | None, float | None]:
         labels = self.validation.labels
@@ -217,6 +220,16 @@ class _Runner:
         probabilities = predict_rows(self.steps.predict, self.validation.rows, self.settings.batch_size)
         chosen = np.clip(probabilities[np.arange(len(labels)), labels].astype(np.float64), SMALLEST, 1.0)
         return float(-np.log(chosen).mean()), float((probabilities.argmax(axis=1) == labels).mean())
+
+
+def steps_at_once(row: int, batch_size: int, steps: int) -> int:
+    """How many steps one call makes, of an epoch of `steps` and rows of `row` bytes each."""
+    return max(1, min(STEPS_AT_ONCE, steps, AT_ONCE_BYTES // (row * batch_size)))
+
+
+def row_bytes(rows: Rows) -> int:
+    """Size of one row."""
+    return int(np.dtype(rows.dtype).itemsize * math.prod(rows.row_shape))
 
 
 def arrays(variables: Sequence[keras.Variable]) -> tuple[np.ndarray, ...]:

@@ -12,33 +12,31 @@ import keras
 import numpy as np
 from keras import ops
 
+from kit import backend
 from kit.data.batches import Order
+from kit.model.kernels import side_by_side, trains_in_a_loop
 from kit.programs import counted
 
 UNDECAYED = ("bias",)  # weight decay pulls weights towards zero; biases have no reason to be there
 
 
 class Steps(Protocol):
-    """A model and its optimiser, driven batch by batch; every batch has the same shape, padded at its end."""
-
-    def train(
-        self, x: np.ndarray, labels: np.ndarray, weights: np.ndarray, mask: np.ndarray, learning_rate: float
-    ) -> Any:
-        """One step. Returns (sum of plain cross-entropy, sum of correct) over the unpadded rows, on the device."""
+    """A model and its optimiser, driven some steps at a time; every batch has the same shape, padded at its end."""
 
     def hold(self, rows: np.ndarray) -> Any:
-        """Puts all rows that are trained on, (n, ...), on the device, for `train_held`."""
+        """Puts rows that are trained on, (n, ...), on the device, for `train`."""
 
-    def train_held(self, held: Any, order: Order, learning_rates: np.ndarray) -> Any:
-        """A whole epoch of steps over held rows, without coming back to Python between them.
+    def train(self, held: Any, order: Order, learning_rates: np.ndarray) -> Any:
+        """Steps over held rows, without coming back to Python between them.
 
         Args:
             held: What `hold` returned.
-            order: What each step takes.
+            order: What each step takes; steps at its end that are padding alone are not made.
             learning_rates: Of each step, float32 (steps,).
 
         Returns:
-            What `train` does, for each step: two arrays (steps,), on the device.
+            (sum of plain cross-entropy, sum of correct) over the unpadded rows, for each step: two arrays (steps,), on
+            the device.
         """
 
     def predict(self, x: np.ndarray) -> np.ndarray:
@@ -75,7 +73,7 @@ def build_steps(model: keras.Model, optimizer: keras.optimizers.Optimizer, label
 
 
 def _loss(probabilities, labels, weights, mask, smoothing: float):
-    """Mean weighted cross-entropy against smoothed labels, and the plain sums for the history.
+    """Sum of weighted cross-entropy against smoothed labels, and the plain sums for the history.
 
     Args:
         probabilities: (batch, classes).
@@ -85,7 +83,7 @@ def _loss(probabilities, labels, weights, mask, smoothing: float):
         smoothing: Share of each label spread over all classes.
 
     Returns:
-        (loss, (sum of plain cross-entropy, sum of correct)).
+        (sum of losses, (sum of plain cross-entropy, sum of correct)).
     """
     target = ops.one_hot(labels, probabilities.shape[-1], dtype=probabilities.dtype)
     plain = keras.losses.categorical_crossentropy(target, probabilities)
@@ -93,61 +91,79 @@ def _loss(probabilities, labels, weights, mask, smoothing: float):
         keras.losses.categorical_crossentropy(target, probabilities, label_smoothing=smoothing) if smoothing else plain
     )
     correct = ops.cast(ops.equal(ops.argmax(probabilities, axis=-1), ops.cast(labels, "int32")), mask.dtype)
-    return ops.sum(smoothed * weights) / ops.sum(mask), (ops.sum(plain * mask), ops.sum(correct * mask))
+    return ops.sum(smoothed * weights), (ops.sum(plain * mask), ops.sum(correct * mask))
+
+
+def _made(order: Order) -> np.int32:
+    """How many steps have photos."""
+    return np.int32(order.mask.any(axis=1).sum())
 
 
 class _JaxSteps:
     def __init__(self, model: keras.Model, optimizer: keras.optimizers.Optimizer, smoothing: float):
         import jax
+        import jax.numpy as jnp
 
         self._model, self._optimizer = model, optimizer
-        rate = optimizer.learning_rate
-        self._rate_index = next(i for i, variable in enumerate(optimizer.variables) if variable is rate)
+        rate_index = next(i for i, variable in enumerate(optimizer.variables) if variable is optimizer.learning_rate)
+        loops = backend.device() != "cpu" or trains_in_a_loop(model)
+        # a head alone is too little work to divide; and what keeps Keras's layers trains as Keras does, to the bit
+        sides = side_by_side("jax", backend.device()) if loops and len(model.input_shape) == 4 else 1
 
-        def forward(trainable, other, x, labels, weights, mask):
+        def forward(trainable, other, photos, x, labels, weights, mask):
             probabilities, other = model.stateless_call(trainable, other, x, training=True)
             loss, sums = _loss(probabilities, labels, weights, mask, smoothing)
-            return loss, (other, sums)
+            return loss / photos, (other, sums)
 
-        def train(trainable, other, state, *batch):
-            (_, (other, sums)), gradients = jax.value_and_grad(forward, has_aux=True)(trainable, other, *batch)
+        def gradients_of(trainable, other, *batch):
+            """The batch's gradients, as the sum of those of its parts: nothing of one waits for another."""
+            parts = sides if len(batch[0]) % sides == 0 else 1
+            photos, found = jnp.sum(batch[-1]), []
+            for rows in zip(*(jnp.split(values, parts) for values in batch), strict=True):
+                rows = jax.lax.optimization_barrier(rows)  # or XLA would put them together again
+                (_, (other, sums)), gradients = jax.value_and_grad(forward, has_aux=True)(
+                    trainable, other, photos, *rows
+                )
+                found.append((gradients, sums))
+            gradients, sums = jax.tree.map(lambda *parts: sum(parts), *found)
+            return gradients, other, sums
+
+        def advanced(number, carry, held, order):
+            trainable, other, state, totals = carry
+            rows, labels, weights, mask, rate = (values[number] for values in order)
+            state = [rate if i == rate_index else value for i, value in enumerate(state)]
+            gradients, other, sums = gradients_of(trainable, other, held[rows], labels, weights, mask)
             trainable, state = optimizer.stateless_apply(state, gradients, trainable)
-            return trainable, other, state, sums
+            return trainable, other, state, [t.at[number].set(one) for t, one in zip(totals, sums, strict=True)]
+
+        def train(trainable, other, state, held, count, *order):
+            carry = trainable, other, state, [jnp.zeros(len(order[3]), order[3].dtype)] * 2
+            return jax.lax.fori_loop(0, count, lambda number, carry: advanced(number, carry, held, order), carry)
+
+        def train_in_python(trainable, other, state, held, count, *order):
+            carry = trainable, other, state, [np.zeros(len(order[3]), order[3].dtype)] * 2
+            for number in range(count):
+                carry = one_step(np.int32(number), carry, held, order)
+            return carry
 
         def predict(trainable, other, x):
             return model.stateless_call(trainable, other, x, training=False)[0]
 
-        def train_held(trainable, other, state, held, *order):
-            def step(carry, taken):
-                trainable, other, state = carry
-                rows, labels, weights, mask, rate = taken
-                state = [rate if i == self._rate_index else value for i, value in enumerate(state)]
-                *carry, sums = train(trainable, other, state, held[rows], labels, weights, mask)
-                return tuple(carry), sums
-
-            return jax.lax.scan(step, (trainable, other, state), order)
-
-        self._train, self._predict = jax.jit(counted(train)), jax.jit(counted(predict))
-        self._train_held = jax.jit(counted(train_held))
+        one_step = jax.jit(counted(advanced))
+        self._train = jax.jit(counted(train)) if loops else train_in_python
+        self._predict = jax.jit(counted(predict))
         self._trainable: list[Any]
         self._other: list[Any]
         self._state: list[Any]
         self.reload()
 
-    def train(self, x, labels, weights, mask, learning_rate):
-        self._state[self._rate_index] = np.float32(learning_rate)
-        self._trainable, self._other, self._state, sums = self._train(
-            self._trainable, self._other, self._state, x, labels, weights, mask
-        )
-        return sums
-
     def hold(self, rows):
         return ops.convert_to_tensor(rows)
 
-    def train_held(self, held, order, learning_rates):
+    def train(self, held, order, learning_rates):
         taken = (order.rows, order.labels, order.weights, order.mask, learning_rates)
-        (self._trainable, self._other, self._state), sums = self._train_held(
-            self._trainable, self._other, self._state, held, *taken
+        self._trainable, self._other, self._state, sums = self._train(
+            self._trainable, self._other, self._state, held, _made(order), *taken
         )
         return sums
 
@@ -173,43 +189,36 @@ class _TensorFlowSteps:
     def __init__(self, model: keras.Model, optimizer: keras.optimizers.Optimizer, smoothing: float):
         import tensorflow as tf
 
-        self._optimizer = optimizer
-
-        def train(*batch):
+        def one(*batch):
             x, labels, weights, mask = batch
             with tf.GradientTape() as tape:
                 loss, sums = _loss(model(x, training=True), labels, weights, mask, smoothing)
+                loss = loss / tf.reduce_sum(mask)
             optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
             return sums
 
-        def train_held(held, *order):
+        def train(held, count, *order):
             def step(number, sums):
                 rows, labels, weights, mask, rate = (values[number] for values in order)
                 optimizer.learning_rate.assign(rate)
-                one = train(tf.gather(held, rows), labels, weights, mask)
-                return number + 1, [all_.write(number, value) for all_, value in zip(sums, one, strict=True)]
+                found = one(tf.gather(held, rows), labels, weights, mask)
+                return number + 1, [all_.write(number, value) for all_, value in zip(sums, found, strict=True)]
 
-            steps = tf.shape(order[0])[0]
-            sums = [tf.TensorArray(tf.float32, steps) for _ in range(2)]
+            sums = [tf.TensorArray(order[3].dtype, order[3].shape[0], element_shape=()) for _ in range(2)]
             _, sums = tf.while_loop(
-                lambda number, _: number < steps, step, (tf.constant(0), sums), parallel_iterations=1
+                lambda number, _: number < count, step, (tf.constant(0), sums), parallel_iterations=1
             )
             return [values.stack() for values in sums]
 
         self._train = tf.function(counted(train), autograph=False)
-        self._train_held = tf.function(counted(train_held), autograph=False)
         self._predict = tf.function(counted(lambda x: model(x, training=False)), autograph=False)
-
-    def train(self, x, labels, weights, mask, learning_rate):
-        self._optimizer.learning_rate.assign(learning_rate)
-        return self._train(*(_constant(part) for part in (x, labels, weights, mask)))
 
     def hold(self, rows):
         return _constant(rows)
 
-    def train_held(self, held, order, learning_rates):
-        taken = (order.rows, order.labels, order.weights, order.mask, learning_rates)
-        return self._train_held(held, *map(_constant, taken))
+    def train(self, held, order, learning_rates):
+        taken = (_made(order), order.rows, order.labels, order.weights, order.mask, learning_rates)
+        return self._train(held, *map(_constant, taken))
 
     def predict(self, x):
         return self._predict(_constant(x)).numpy()

@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 
 import numpy as np
+from batchwise import one_step
 
 from kit import backend
 from kit.config import DataConfig, ModelConfig, RunConfig
@@ -46,7 +47,7 @@ def main(pixels_file: str, weights: str, alpha: str, depth: str, result: str) ->
         for start in range(0, len(pixels), BATCH):
             (rows,) = forward(pixels[start : start + BATCH])
             assert rows.dtype == np.float64
-            steps.train(rows, labels[start : start + BATCH], np.ones(BATCH), np.ones(BATCH), 1e-3)
+            one_step(steps, rows, labels[start : start + BATCH], np.ones(BATCH), np.ones(BATCH), 1e-3)
         steps.synchronise()
         ends.append(arrays(full.weights))
     stock, own = ends

@@ -5,6 +5,7 @@ from collections import Counter
 import keras
 import numpy as np
 import pytest
+from batchwise import batches_of, one_step
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,7 +42,7 @@ def seen(training: TrainingSet, phase: int, epoch: int, size: int) -> list[tuple
     """(photo, view) of an epoch, in order, padding left out."""
     n = len(training)
     found = []
-    for batch in training.epoch(phase, epoch, size):
+    for batch in batches_of(training, phase, epoch, size):
         rows = batch.x[: batch.size, 0].astype(int)
         assert (rows % n == batch.labels[: batch.size]).all(), "a row came with another photo's label"
         found += [(int(row % n), int(row // n)) for row in rows]
@@ -73,7 +74,7 @@ def test_an_epoch_mixes_all_views():
 @given(sizes, sizes)
 def test_batches_have_one_shape_and_padding_weighs_nothing(photos, size):
     training = numbered(photos, 1)
-    batches = list(training.epoch(0, 0, size))
+    batches = list(batches_of(training, 0, 0, size))
     assert len(batches) == training.steps(size)
     assert sum(batch.size for batch in batches) == photos
     for batch in batches:
@@ -121,7 +122,7 @@ def test_padding_changes_neither_loss_nor_update(head, smoothing):
     for count in (8, 5):
         assign(head.variables, start)
         steps = build_steps(head, build_optimizer("sgd", 0.0), smoothing)
-        sums = steps.train(x[:count], labels[:count], weights[:count], mask[:count], 0.1)
+        sums = one_step(steps, x[:count], labels[:count], weights[:count], mask[:count], 0.1)
         steps.synchronise()
         results.append(([float(value) for value in sums], arrays(head.variables)))
     assign(head.variables, start)
@@ -146,11 +147,11 @@ def test_an_epoch_in_one_call_is_the_same_steps(name):
         totals = []
         for epoch in range(2):
             if held:
-                sums = steps.train_held(steps.hold(values), training.order(1, epoch, 8), rates)
+                sums = steps.train(steps.hold(values), training.order(1, epoch, 8), rates)
                 totals.append(np.asarray(sums, np.float64).sum(axis=1))
             else:
-                batches = zip(training.epoch(1, epoch, 8), rates, strict=True)
-                each = [steps.train(b.x, b.labels, b.weights, b.mask, rate) for b, rate in batches]
+                batches = zip(batches_of(training, 1, epoch, 8), rates, strict=True)
+                each = [one_step(steps, b.x, b.labels, b.weights, b.mask, rate) for b, rate in batches]
                 totals.append(np.array([[float(value) for value in pair] for pair in each]).sum(axis=0))
         steps.synchronise()
         return np.array(totals), (*arrays(model.variables), *arrays(optimizer.variables))
@@ -168,7 +169,7 @@ def test_the_loss_is_keras_own_with_weights_and_smoothing(head):
     weights = random.uniform(0.5, 2, 8).astype(np.float32)
     start = arrays(head.variables)
     steps = build_steps(head, build_optimizer("sgd", 0.0), 0.1)
-    loss, correct = (float(value) for value in steps.train(x, labels, weights, np.ones(8, np.float32), 0.1))
+    loss, correct = (float(value) for value in one_step(steps, x, labels, weights, np.ones(8, np.float32), 0.1))
     steps.synchronise()
     kit = arrays(head.variables)
     assign(head.variables, start)
@@ -199,7 +200,7 @@ def test_weight_decay_spares_biases():
         variable.assign(np.ones(variable.shape, np.float32))
     steps = build_steps(model, build_optimizer("adamw", 0.5), 0.0)
     x = np.zeros((4, 6), np.float32)
-    steps.train(x, np.zeros(4, np.int32), np.zeros(4, np.float32), np.ones(4, np.float32), 0.1)
+    one_step(steps, x, np.zeros(4, np.int32), np.zeros(4, np.float32), np.ones(4, np.float32), 0.1)
     steps.synchronise()
     for variable in model.variables:  # without any weight in the loss, decay alone moves anything
         expected = 1.0 if variable.path.endswith("bias") else 0.95

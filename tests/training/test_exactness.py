@@ -20,10 +20,10 @@ from tempfile import TemporaryDirectory
 import keras
 import numpy as np
 import pytest
+from batchwise import Batch, batches_of, one_step
 from small import fit, open_session, small_config, weights_of
 
 from kit.config import DataConfig, PhaseConfig
-from kit.data.batches import Batch
 from kit.data.images import decode
 from kit.model.catalog import RECIPES
 from kit.store import Rows
@@ -100,7 +100,7 @@ def train_tail(case: Case, recipe: Recipe) -> None:
     classifier.unfreeze(cut)
     steps = build_steps(classifier.tail(cut), recipe.build(), recipe.smoothing)
     for batch in batches(case, case.activations.training[case.depth]):
-        steps.train(batch.x, batch.labels, batch.weights, batch.mask, recipe.learning_rate)
+        one_step(steps, batch.x, batch.labels, batch.weights, batch.mask, recipe.learning_rate)
     steps.synchronise()
 
 
@@ -188,7 +188,7 @@ def batches(case: Case, rows: Rows) -> Iterator[Batch]:
     settings = case.session.config
     assert len(rows) % settings.training.batch_size == 0
     same = case.activations.training_set(case.depth, np.ones(len(rows), np.float32), settings.seed)
-    return replace(same, rows=rows).epoch(0, 0, settings.training.batch_size)
+    return batches_of(replace(same, rows=rows), 0, 0, settings.training.batch_size)
 
 
 def differences(model: keras.Model, before, after) -> dict[str, float]:

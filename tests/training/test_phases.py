@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from batchwise import batches_of
 from small import fit, open_session, small_config, weights_of
 
 from kit import backend
@@ -207,7 +208,7 @@ def train_by_hand(session: Session, activations: Activations) -> keras.Model:
             loss=keras.losses.CategoricalCrossentropy(label_smoothing=config.training.label_smoothing),
         )
         for epoch in range(phase.settings.epochs):
-            for batch in training.epoch(phase.index, epoch, size):
+            for batch in batches_of(training, phase.index, epoch, size):
                 real = slice(batch.size)
                 model.train_on_batch(
                     batch.x[real],
