@@ -178,11 +178,12 @@ class _Runner:
     def _train(self) -> tuple[float, float, float]:
         """One pass; returns plain mean cross-entropy, accuracy, and the last learning rate."""
         steps, done = self.training.steps(self.settings.batch_size), self.state.epochs_done
-        rates = np.array([self.phase.learning_rate(done * steps + step, steps) for step in range(steps)], np.float32)
+        planned = [self.phase.learning_rate(done * steps + step, steps) for step in range(steps)]
+        rates = np.array(planned, np.float32)
         order = self.training.order(self.phase.index, done, self.settings.batch_size)
         sums = self.steps.train(self._held, order, rates) if self._fits_device else self._in_parts(order, rates)
         loss, correct = np.asarray(sums, np.float64).sum(axis=1).tolist()
-        return loss / len(self.training), correct / len(self.training), float(rates[-1])
+        return loss / len(self.training), correct / len(self.training), planned[-1]
 
     @property
     def _fits_device(self) -> bool:

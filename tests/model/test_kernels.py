@@ -13,7 +13,7 @@ from kit import backend
 from kit.model.backbones import mobilenet_v2
 from kit.model.classifier import Classifier
 from kit.model.head import build_head
-from kit.model.kernels import OWN, STOCK, accelerate, choose
+from kit.model.kernels import OWN, STOCK, accelerate, choose, trains_in_a_loop
 
 BATCH = 2
 # (alpha, image size): the usual network; the narrowest and a wide one; an odd size, whose strided layers pad otherwise.
@@ -110,7 +110,11 @@ def test_every_convolution_of_mobilenet_gives_the_same_values_and_gradients(alph
 
 
 def test_no_slow_convolution_is_left():
-    layers = accelerate(mobilenet_v2(32, 0.35).model, OWN).layers
+    stock = mobilenet_v2(32, 0.35).model
+    accelerated = accelerate(stock, OWN)
+    assert trains_in_a_loop(accelerated)
+    assert not trains_in_a_loop(stock)
+    layers = accelerated.layers
     assert not any(isinstance(layer, keras.layers.DepthwiseConv2D) for layer in layers)
     assert not any(type(layer) is keras.layers.Conv2D and layer.kernel_size == (1, 1) for layer in layers)
 

@@ -1,6 +1,7 @@
 """Epochs: every photo once, every view as often as the others, and padding that nobody learns from."""
 
 from collections import Counter
+from functools import partial
 
 import keras
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from kit import backend
 from kit.data.batches import TrainingSet, padded
 from kit.model.head import build_head
+from kit.model.kernels import OWN, STOCK, accelerate
 from kit.store import Rows, Store
 from kit.training.phases import arrays, assign, predict_rows
 from kit.training.steps import build_optimizer, build_steps
@@ -132,16 +134,37 @@ def test_padding_changes_neither_loss_nor_update(head, smoothing):
         assert not np.array_equal(with_padding, before)
 
 
-@pytest.mark.parametrize("name", ["adam", "sgd"])
-def test_an_epoch_in_one_call_is_the_same_steps(name):
+def head_alone() -> keras.Model:
+    return build_head(6, 3, 5, 0.4, 11)
+
+
+def convolved(kernels: str) -> keras.Model:
+    """A convolution below the head; with stock kernels JAX makes its steps one call each, see `trains_in_a_loop`."""
+    inputs = keras.Input((5, 5, 3))
+    kernel = keras.initializers.GlorotUniform(seed=7)
+    maps = keras.layers.Conv2D(6, 3, strides=2, activation="relu", kernel_initializer=kernel)(inputs)
+    segment = accelerate(keras.Model(inputs, maps), kernels)
+    return keras.Model(inputs, head_alone()(keras.layers.GlobalAveragePooling2D()(segment(inputs))))
+
+
+@pytest.mark.parametrize(
+    ("name", "build", "shape"),
+    [
+        ("adam", head_alone, (6,)),
+        ("sgd", head_alone, (6,)),
+        ("sgd", partial(convolved, STOCK), (5, 5, 3)),
+        ("sgd", partial(convolved, OWN), (5, 5, 3)),
+    ],
+)
+def test_an_epoch_in_one_call_is_the_same_steps(name, build, shape):
     """Held rows against batches, with dropout, views, a last partial batch and a rate that moves."""
     backend.start(seed=3)
-    values = np.random.default_rng(3).standard_normal((2 * 21, 6)).astype(np.float16)
+    values = np.random.default_rng(3).standard_normal((2 * 21, *shape)).astype(np.float16)
     training = TrainingSet(ArrayRows(values), np.arange(21) % 3, np.linspace(0.5, 2, 21), 2, seed=5)
     rates = np.linspace(0.02, 0.01, training.steps(8), dtype=np.float32)
 
     def trained(held: bool) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
-        model = build_head(6, 3, 5, 0.4, 11)
+        model = build()
         optimizer = build_optimizer(name, 0.0)
         steps = build_steps(model, optimizer, 0.1)
         totals = []

@@ -41,12 +41,13 @@ def test_a_run_compiles_as_much_for_many_epochs_and_partial_batches_as_for_one(t
     assert found[0]["features"] == 2  # pixels to the deepest cut, and from there to the pooled features
 
 
+@pytest.mark.parametrize("one_by_one", [False, True])
 @pytest.mark.parametrize("at_once", [1, 3])
 @pytest.mark.parametrize("rows", [1, 7, 8, 20])
-def test_passes_give_the_rows_in_order_and_are_compiled_once(tiny, at_once, rows):
+def test_passes_give_the_rows_in_order_and_are_compiled_once(tiny, at_once, rows, one_by_one):
     x = np.random.default_rng(0).standard_normal((20, 4)).astype(np.float32)
     before = compiled_so_far()
-    forward = in_passes(compile_forward(tiny), rows, at_once)
+    forward = in_passes(compile_forward(tiny, one_by_one), rows, at_once)
     for count in (20, 3, 1):
         dense, doubled = forward(x[:count])
         np.testing.assert_array_equal(doubled, 2 * x[:count])
