@@ -265,14 +265,21 @@ def test_every_backbone_trains_what_straightforward_keras_trains(sixteen, name):
     assert len(found) > 4, "only the head was trained"
 
 
+@pytest.fixture(scope="module")
+def three_eighties(eighty, tmp_path_factory) -> list[Path]:
+    """That, and two sets of other photos: one photo at a kink would be there in every draw of the same."""
+    classes = [folder.name for folder in sorted(eighty.iterdir())]
+    return [eighty, *(make_photos(tmp_path_factory.mktemp("eighty"), classes, 20, seed=seed) for seed in (1, 2))]
+
+
 @pytest.mark.parametrize("depth", DEPTHS)
-def test_own_kernels_train_what_stock_layers_train(eighty, depth):
-    """For one of three heads and orders at least.
+def test_own_kernels_train_what_stock_layers_train(three_eighties, depth):
+    """For one at least of three sets of photos, heads and orders.
 
     A rounding that carries an activation over the kink of ReLU6 moves the gradients by that photo's share: 4e-3 was
     seen, on one processor, at one depth. That is rare, and another draw is free of it; a wrong kernel is wrong in all.
     """
-    draws = (prepare(eighty, depth, model={"kernels": "own"}, seed=seed) for seed in range(3))
+    draws = (prepare(photos, depth, model={"kernels": "own"}, seed=seed) for seed, photos in enumerate(three_eighties))
     assert any(compare(case, Recipe("sgd", 1e-3)).max() <= 1e-3 for case in draws)
 
 
@@ -287,6 +294,7 @@ def float64_differences(
     done = run_python(script, *arguments, env={"JAX_ENABLE_X64": "1"}, timeout=900)
     assert done.returncode == 0, done.stderr
     found = json.loads(result.read_text())
+    assert found["trunk"] <= 1e-6
     assert len(found["differences"]) == found["trained"], "a trained tensor did not move"
     print(f"float64, depth {max(DEPTHS)}: worst {max(found['differences']):.1e} of {found['trained']} tensors")
     return found["differences"]
