@@ -44,9 +44,8 @@ class Passes:
 
 # By backend and device. XLA runs layer after layer over a whole batch, and at 112 x 112 px the activations of 32 photos
 # are far larger than a processor's cache; it divides a layer among threads that then wait for each other, where two
-# photos, each on a thread of its own, do not; and it sets up a program's memory at every call. TensorFlow is as fast
-# with 32. On two cores, images/s: 97 by 32 photos, 165 by one at a time on each of two threads, 215 by eight in one
-# call, one after the other, on each of two threads.
+# photos, each on a thread of its own, do not. TensorFlow is as fast with 32. Two threads on two cores, a prototype,
+# images/s: 167 by one photo a call, 213 by eight a call, one after the other.
 FASTEST_PASSES = {("jax", "cpu"): Passes(8, side_by_side=True, one_by_one=True)}
 PASSES = Passes(32, side_by_side=False, one_by_one=False)
 # By backend and device: in so many parts a batch is trained on side by side. Fixed, not the number of threads: the same

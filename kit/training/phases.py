@@ -23,8 +23,8 @@ from kit.training.steps import Steps, build_optimizer, build_steps
 # Rows of a phase that trains the head alone are held on the device up to this size: its steps take less time than
 # Python needs to feed them.
 HELD_BYTES = 64 * 2**20
-# Otherwise so many steps are made in one call, of rows of at most so many bytes: XLA sets up a program's memory at
-# every call, which for a single step took a third of its time (JAX, two cores, from block 13 on).
+# Otherwise so many steps are made in one call, of rows of at most so many bytes: on JAX a step
+# a call takes half as long again (two cores, from block 13 on: 166 images/s, 253 by sixteen; why was not found).
 STEPS_AT_ONCE = 16
 AT_ONCE_BYTES = 32 * 2**20
 SMALLEST = float(np.finfo(np.float32).eps)  # probabilities below it count as it, as in kit.evaluation.log_loss

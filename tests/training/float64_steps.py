@@ -40,8 +40,9 @@ def main(pixels_file: str, weights: str, alpha: str, depth: str, result: str) ->
     full = classifier.full()
     before, ends = arrays(full.weights), []
     trunks = [compile_forward(replace(classifier, kernels=name).trunk(bottom, (cut,))) for name in ("stock", "own")]
-    # Both tails take the stock trunk's activations: the trunks differ by a rounding to single precision between the
-    # pixels and the first blocks (seen on JAX 0.12; none on 0.10), which ten steps enlarge.
+    # Both tails take the stock trunk's activations. The stems' convolutions agree to 7e-16, but what Keras's batch
+    # normalisation after them gives on JAX is of single precision: a last bit there turns a rounding (3e-8; seen on
+    # JAX 0.12, where the last bits differ, and not on 0.10), which ten steps enlarge.
     stock_rows, own_rows = (np.concatenate([forward(some)[0] for some in batched(pixels)]) for forward in trunks)
     assert stock_rows.dtype == own_rows.dtype == np.float64
     for kernels in ("stock", "own"):
