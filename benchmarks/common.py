@@ -20,7 +20,7 @@ import typer
 from kit import settings
 from kit.cli import run_script
 from kit.config import RunConfig
-from kit.errors import UserError
+from kit.errors import ConfigError, UserError
 from kit.files import read_json, write_json, write_text
 from kit.model.weights import resolve
 
@@ -145,7 +145,20 @@ ImageSize = Annotated[int, typer.Option(min=32, help="Side of the photos, in pix
 Alpha = Annotated[float, typer.Option(help="Width of the network.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Photos in a batch.")]
 Seconds = Annotated[float, typer.Option(help="How long to measure each, a round.")]
+Jit = Annotated[str, typer.Option(help="jit_compile of stock Keras: auto (its default), on or off.")]
 Rounds = Annotated[int, typer.Option(min=1, help="How often to time all, in turns.")]
+
+
+def jit_compile(jit: str) -> str | bool:
+    """What `model.compile` takes for the option `--jit`.
+
+    Raises:
+        ConfigError: If it is none of auto, on and off.
+    """
+    values: dict[str, str | bool] = {"auto": "auto", "on": True, "off": False}
+    if jit not in values:
+        raise ConfigError(f"--jit must be one of {', '.join(values)}, not {jit!r}.")
+    return values[jit]
 
 
 def throughput_arguments(weights: str, image_size: int, alpha: float, batch_size: int, seconds: float) -> list[str]:

@@ -1,4 +1,4 @@
-"""How many photos a second are trained from a cut point on, with the kit's kernels and with stock Keras?"""
+"""How many photos a second are trained from a cut point on, by the kit and by stock Keras?"""
 
 from typing import Annotated
 
@@ -18,23 +18,25 @@ def fine_tuning(
     batch_size: common.BatchSize = 32,
     seconds: common.Seconds = 5.0,
     rounds: common.Rounds = 2,
+    jit: common.Jit = "auto",
     results: common.Results = common.RESULTS,
 ) -> None:
-    """How many photos a second are trained from a cut point on, with the kit's kernels and with stock Keras?
+    """How many photos a second are trained from a cut point on, by the kit and by stock Keras?
 
-    Steps of Adam on stored activations (float16; at depth -1 on pixels), on every installed backend, each measurement
-    in a process of its own, in turns.
+    Steps of Adam on stored activations (at depth -1 on pixels), on every installed backend, each measurement in a
+    process of its own, in turns. The kit makes them as a phase does; stock Keras by `fit`, with its own layers, on
+    the same activations.
     """
     shared = common.throughput_arguments(weights, image_size, alpha, batch_size, seconds)
     things = {
         f"{backend} {kernels}, depth {'all' if one == -1 else one}": common.throughput(
-            backend, ["train", "--kernels", kernels, "--depth", str(one), *shared]
+            backend, ["train", "--kernels", kernels, "--depth", str(one), "--jit", jit, *shared]
         )
         for one in depth or DEPTHS
         for backend in installed_backends()
         for kernels in common.KERNELS
     }
-    told = {"image_size": image_size, "alpha": alpha, "batch_size": batch_size}
+    told = {"jit": jit, "image_size": image_size, "alpha": alpha, "batch_size": batch_size}
     common.compare_rates("fine_tuning", things, rounds, results, **told)
 
 

@@ -36,9 +36,7 @@ def run(
         ),
     ] = 0,
     rounds: Annotated[int, typer.Option(min=1, help="How often to time both, in turns.")] = 1,
-    jit: Annotated[
-        str, typer.Option(help="Straightforward side: jit_compile, auto (Keras's default), on or off.")
-    ] = "auto",
+    jit: common.Jit = "auto",
     sets: common.Sets = None,
     results: common.Results = common.RESULTS,
 ) -> None:

@@ -22,8 +22,6 @@ from kit.errors import ConfigError  # noqa: E402
 from kit.files import write_json  # noqa: E402
 from kit.settings import load_config  # noqa: E402
 
-JIT: dict[str, str | bool] = {"auto": "auto", "on": True, "off": False}
-
 
 def straightforward(
     photos: Annotated[Path, typer.Argument(help="A folder with train/, validation/ and test/.")],
@@ -31,7 +29,7 @@ def straightforward(
     facts: Annotated[Path, typer.Option(help="Where to write what was measured, as JSON.")],
     weights: Annotated[Path | None, typer.Option(help="Weights file of the base; none for random weights.")] = None,
     epochs_timed: Annotated[int, typer.Option(min=0, help="Whole epochs to time in each phase; 0 runs all.")] = 0,
-    jit: Annotated[str, typer.Option(help="jit_compile of model.compile: auto, on or off.")] = "auto",
+    jit: common.Jit = "auto",
 ) -> None:
     """How long the recipe takes in Keras as its guide writes it, stage by stage, and how good the model is.
 
@@ -40,8 +38,7 @@ def straightforward(
     """
     settings = load_config(file=config)
     require_plain(settings)
-    if jit not in JIT:
-        raise ConfigError(f"--jit must be one of {', '.join(JIT)}, not {jit!r}.")
+    jit_compile = common.jit_compile(jit)
     import keras
 
     keras.utils.set_random_seed(settings.seed)
@@ -50,7 +47,7 @@ def straightforward(
     stages, phases = {"start and rest": perf_counter() - STARTED}, {}
     for number, phase in enumerate(settings.phases, start=1):
         _unfreeze(base, phase.unfreeze_depth)
-        _compile(model, phase.learning_rate, JIT[jit])
+        _compile(model, phase.learning_rate, jit_compile)
         name = f"phase {number}: {phase.name}"
         phases[name] = _fit(model, train, validation, phase, epochs_timed)
         stages[name] = phases[name]["seconds"]

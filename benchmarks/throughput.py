@@ -15,6 +15,8 @@ from kit.files import write_json
 
 CLASSES = 5
 CALL_SECONDS = 1.0  # of training, about
+SEVERAL = 64  # batches of one call of Keras, at most
+RATE = 1e-6
 MATRICES = ((1568, 960, 160), (6272, 96, 576), (1024, 1024, 1024))  # rows, inner, columns: two of the network's own
 
 
@@ -29,13 +31,14 @@ class Work(NamedTuple):
 
 def throughput(
     what: Annotated[str, typer.Argument(help="`forward`: pixels to pooled features; `train`: steps from a cut point.")],
-    kernels: Annotated[str, typer.Option(help="`own` or `stock`.")] = "own",
+    kernels: Annotated[str, typer.Option(help="`own`, or `stock`: Keras's layers, `predict` and `fit`.")] = "own",
     depth: Annotated[int, typer.Option(help="train: unfreeze depth; -1 for all.")] = 5,
     weights: Annotated[str, typer.Option(help="A weights file, or `none`.")] = "none",
     image_size: Annotated[int, typer.Option(min=32)] = 224,
     alpha: Annotated[float, typer.Option()] = 1.0,
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
     seconds: Annotated[float, typer.Option(help="How long to measure, after compiling.")] = 5.0,
+    jit: common.Jit = "auto",
     facts: Annotated[Path, typer.Option(help="Where to write what was measured, as JSON.")] = Path("facts.json"),
 ) -> None:
     """How many images a second pass through one network, forward or in training.
@@ -49,7 +52,10 @@ def throughput(
     model = ModelConfig(alpha=alpha, weights=weights, kernels=kernels)
     config = RunConfig(data=DataConfig(image_size=image_size), model=model)
     classifier = build_classifier(config, CLASSES, resolve(weights, alpha, image_size))
-    work = (_forward if what == "forward" else _training)(classifier, depth, batch_size)
+    if kernels == "own":
+        work = _forward(classifier, batch_size) if what == "forward" else _training(classifier, depth, batch_size)
+    else:
+        work = _by_keras(classifier, what, depth, batch_size, common.jit_compile(jit))
     found = [work.first_seconds, *common.measure(work.call, seconds)]
     matrix_rate = max(_matrix_rate(*shape) for shape in MATRICES)
     passes = 1 if what == "forward" else 3  # training: forward, gradients of the inputs, gradients of the kernels
@@ -57,15 +63,13 @@ def throughput(
     write_json(facts, {**rate, "environment": backend.describe()})
 
 
-def _forward(classifier: Any, depth: int, batch_size: int) -> Work:
-    from kit.model.cost import multiply_adds
+def _forward(classifier: Any, batch_size: int) -> Work:
     from kit.training.forward import compile_from_pixels
 
-    pixels, pooled = (classifier.backbone.cut(depth) for depth in (-1, 0))
-    forward = compile_from_pixels(classifier.trunk(pixels, (pooled,)), classifier.kernels)
-    photos = np.random.default_rng(0).integers(0, 256, (batch_size, *classifier.shape(pixels)), np.uint8)
+    forward = compile_from_pixels(classifier, (classifier.backbone.cut(0),))
+    photos = _rows(classifier, -1, batch_size)
     first = common.timed(lambda: forward(photos))
-    return Work(lambda: forward(photos), 1, multiply_adds(classifier.backbone.model), first)
+    return Work(lambda: forward(photos), 1, _multiply_adds(classifier, -1), first)
 
 
 def _training(classifier: Any, depth: int, batch_size: int) -> Work:
@@ -73,38 +77,85 @@ def _training(classifier: Any, depth: int, batch_size: int) -> Work:
     import keras
 
     from kit.data.batches import Order
-    from kit.model.cost import multiply_adds
-    from kit.model.kernels import STOCK
     from kit.training.phases import STEPS_AT_ONCE, steps_at_once
     from kit.training.steps import build_optimizer, build_steps
 
-    cut = classifier.backbone.cut(depth)
-    classifier.unfreeze(cut)
-    tail = classifier.tail(cut)
+    tail, rows = _tail(classifier, depth), _rows(classifier, depth, batch_size)
     steps = build_steps(tail, build_optimizer("adam", 0.0), 0.0)
-    random = np.random.default_rng(0)
-    if cut == classifier.backbone.cut(-1):
-        rows = random.integers(0, 256, (batch_size, *classifier.shape(cut)), np.uint8)
-    else:
-        rows = random.uniform(-1, 1, (batch_size, *classifier.shape(cut))).astype(np.float16)
     at_once = steps_at_once(rows[0].nbytes, batch_size, STEPS_AT_ONCE)
     shape = (at_once, batch_size)
-    labels = random.integers(0, CLASSES, shape).astype(np.int32)
+    labels = _labels(at_once * batch_size).reshape(shape)
     ones = np.ones(shape, np.float32)
     order = Order(np.arange(at_once * batch_size, dtype=np.int32).reshape(shape), labels, ones, ones)
-    rates = np.full(at_once, 1e-6, np.float32)
+    rates = np.full(at_once, RATE, np.float32)
     held = steps.hold(np.concatenate([rows] * at_once))
 
     def run(order: Order) -> float:
         # reading the loss makes the host wait for the device
         return float(np.sum(keras.ops.convert_to_numpy(steps.train(held, order, rates)[0])))
 
-    # of stock layers on JAX a call of all these steps takes half a minute
     one = order.part(0, 1).part(0, at_once)
     first = common.timed(lambda: run(one))  # compiles
     made = max(1, min(at_once, round(CALL_SECONDS / common.timed(lambda: run(one)))))
     order = order.part(0, made).part(0, at_once)
-    return Work(lambda: run(order), made, multiply_adds(replace(classifier, kernels=STOCK).tail(cut)), first)
+    return Work(lambda: run(order), made, _multiply_adds(classifier, depth), first)
+
+
+def _by_keras(classifier: Any, what: str, depth: int, batch_size: int, jit_compile: str | bool) -> Work:
+    """Keras's own layers, by Keras's own `predict` or `fit`."""
+    import keras
+
+    if what == "forward":
+        depth = -1
+        model = classifier.trunk(classifier.backbone.cut(-1), (classifier.backbone.cut(0),))
+    else:
+        model = _tail(classifier, depth)
+    optimizer = keras.optimizers.Adam(RATE)
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=jit_compile)
+    rows = _rows(classifier, depth, batch_size)
+    rows = rows.astype(np.float32) if rows.dtype == np.float16 else rows
+
+    def run(batches: int) -> None:
+        x, y = several[batches]
+        if what == "forward":
+            model.predict(x, batch_size=batch_size, verbose=0)
+        else:
+            model.fit(x, y, batch_size=batch_size, verbose=0)
+
+    several = {1: (rows, _labels(batch_size))}
+    first = common.timed(lambda: run(1))  # compiles
+    seconds = min(common.timed(lambda: run(1)) for _ in range(2))
+    made = max(1, min(SEVERAL, round(2 * CALL_SECONDS / seconds)))
+    several[made] = (np.concatenate([rows] * made), _labels(made * batch_size))
+    return Work(lambda: run(made), made, _multiply_adds(classifier, depth), first)
+
+
+def _tail(classifier: Any, depth: int) -> Any:
+    """What is trained."""
+    cut = classifier.backbone.cut(depth)
+    classifier.unfreeze(cut)
+    return classifier.tail(cut)
+
+
+def _rows(classifier: Any, depth: int, count: int) -> np.ndarray:
+    """What is read at a depth: activations as they are stored, or pixels."""
+    cut, random = classifier.backbone.cut(depth), np.random.default_rng(0)
+    shape = (count, *classifier.shape(cut))
+    if cut == classifier.backbone.cut(-1):
+        return random.integers(0, 256, shape, np.uint8)
+    return random.uniform(-1, 1, shape).astype(np.float16)
+
+
+def _labels(count: int) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, CLASSES, count).astype(np.int32)
+
+
+def _multiply_adds(classifier: Any, depth: int) -> int:
+    """Of an image, forward, from a depth on."""
+    from kit.model.cost import multiply_adds
+    from kit.model.kernels import STOCK
+
+    return multiply_adds(replace(classifier, kernels=STOCK).tail(classifier.backbone.cut(depth)))
 
 
 def _matrix_rate(rows: int, inner: int, columns: int) -> float:

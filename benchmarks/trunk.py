@@ -15,23 +15,25 @@ def trunk(
     batch_size: common.BatchSize = 32,
     seconds: common.Seconds = 5.0,
     rounds: common.Rounds = 3,
+    jit: common.Jit = "auto",
     onnx: Annotated[bool, typer.Option(help="Time ONNX Runtime as well; needs onnx and onnxruntime.")] = False,
     results: common.Results = common.RESULTS,
 ) -> None:
     """How many photos a second pass through the network, forward: the kit, stock Keras, and ONNX Runtime?
 
-    Pixels to pooled features, on every installed backend, each measurement in a process of its own, in turns.
+    Pixels to pooled features, on every installed backend, each measurement in a process of its own, in turns. Stock
+    Keras passes them by `predict`.
     """
     shared = common.throughput_arguments(weights, image_size, alpha, batch_size, seconds)
     things = {
-        f"{backend} {kernels}": common.throughput(backend, ["forward", "--kernels", kernels, *shared])
+        f"{backend} {kernels}": common.throughput(backend, ["forward", "--kernels", kernels, "--jit", jit, *shared])
         for backend in installed_backends()
         for kernels in common.KERNELS
     }
     if onnx:
         # built from the stock layers' weights, on whichever backend is installed
         things["onnxruntime"] = lambda: common.child("onnx_forward.py", shared, quiet=True)
-    told = {"image_size": image_size, "alpha": alpha, "batch_size": batch_size}
+    told = {"jit": jit, "image_size": image_size, "alpha": alpha, "batch_size": batch_size}
     common.compare_rates("trunk", things, rounds, results, **told)
 
 

@@ -68,7 +68,7 @@ class Predictor:
 
         require_finished(run)
         classifier = load_classifier(run)
-        forward = compile_from_pixels(classifier.tail(classifier.backbone.cut(-1)), classifier.kernels)
+        forward = compile_from_pixels(classifier)
         return cls(
             tuple(run.manifest["classes"]), run.config.data, run.metrics["temperature"], lambda block: forward(block)[0]
         )

@@ -34,7 +34,7 @@ class Passes:
     Attributes:
         rows: Photos of one pass.
         side_by_side: True if passes run side by side, each on a thread.
-        one_by_one: True if a pass takes its photos through the whole network one after the other.
+        one_by_one: True if a pass takes its photos through the network one after the other, as far as `SMALL`.
     """
 
     rows: int
@@ -48,6 +48,9 @@ class Passes:
 # images/s: 167 by one photo a call, 213 by eight a call, one after the other.
 FASTEST_PASSES = {("jax", "cpu"): Passes(8, side_by_side=True, one_by_one=True)}
 PASSES = Passes(32, side_by_side=False, one_by_one=False)
+# Where a photo's activations have no more positions than this, 7 x 7, its matrix products have so few rows that reading
+# the weights costs more than the activations do: there the photos of a pass go together again.
+SMALL = 49
 # By backend and device: in so many parts a batch is trained on side by side. Fixed, not the number of threads: the same
 # run must give the same numbers on any number of them.
 SIDE_BY_SIDE = {("jax", "cpu"): 2}
@@ -57,7 +60,7 @@ CONVOLUTIONS = (
     *(layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose),
     *(layers.DepthwiseConv1D, layers.DepthwiseConv2D),
 )
-KERNELS_VERSION = 5  # part of every store's key: raise it when a kernel's arithmetic changes
+KERNELS_VERSION = 6  # part of every store's key: raise it when a kernel's arithmetic changes
 
 
 def choose(requested: str, backend: str, device: str) -> str:

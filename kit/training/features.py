@@ -169,11 +169,10 @@ class Features:
         """A function from a block of stored rows to the activations at `ends`, in the stored type."""
         key = (start, ends)
         if key not in self._runners:
-            trunk = self.classifier.trunk(start, ends)
             if self._is_pixels(start):
-                self._runners[key] = compile_from_pixels(trunk, self.classifier.kernels)
+                self._runners[key] = compile_from_pixels(self.classifier, ends)
             else:
-                self._runners[key] = in_passes(compile_forward(trunk), BLOCK)
+                self._runners[key] = in_passes(compile_forward(self.classifier.trunk(start, ends)), BLOCK)
         forward = self._runners[key]
         return lambda rows: [_stored(part, self.dtype) for part in forward(rows)]
 

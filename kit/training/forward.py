@@ -1,46 +1,86 @@
 """Inference, compiled by the backend: numpy in, numpy out."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
 import keras
 import numpy as np
 
 from kit import backend
-from kit.model.kernels import passes
+from kit.model.backbones import Cut
+from kit.model.classifier import Classifier
+from kit.model.kernels import SMALL, passes
 from kit.programs import counted
 
-Forward = Callable[[np.ndarray], list[np.ndarray]]
+
+class Forward(Protocol):
+    """Inference, compiled."""
+
+    def __call__(self, x: np.ndarray, given: int | None = None, /) -> list[np.ndarray]:
+        """What each output of the model is for each row.
+
+        Args:
+            x: Rows.
+            given: So many of them, the first ones, are wanted; what comes out for the others means nothing. None: all.
+        """
 
 
-def compile_forward(model: keras.Model, one_by_one: bool = False) -> Forward:
-    """Inference of a model with one or several outputs, compiled by this process's backend for every batch size.
-
-    Args:
-        model: What is computed.
-        one_by_one: On JAX: takes one row after the other through the whole model, not all through each layer.
-    """
+def compile_forward(model: keras.Model) -> Forward:
+    """Inference of a model with one or several outputs, compiled by this process's backend for every batch size."""
     if keras.backend.backend() == "jax":
-        import jax
-
-        trainable = [variable.value for variable in model.trainable_variables]
-        other = [variable.value for variable in model.non_trainable_variables]
-
-        def call(trainable, other, x):
-            def rows(x):
-                return model.stateless_call(trainable, other, x, training=False)[0]
-
-            if not one_by_one:
-                return rows(x)
-            return jax.lax.map(lambda row: jax.tree.map(lambda part: part[0], rows(row[None])), x)
-
-        compiled = jax.jit(counted(call))
-        return lambda x: [np.asarray(part) for part in _as_list(compiled(trainable, other, x))]
+        return _compiled_by_jax(lambda given, x, call: call(0, x), [model])
     import tensorflow as tf
 
     traced = tf.function(counted(lambda x: model(x, training=False)), autograph=False)
     # a tensor, so that it is traced for the shape and not for the values
-    return lambda x: [part.numpy() for part in _as_list(traced(tf.constant(x)))]
+    return lambda x, given=None, /: [part.numpy() for part in _as_list(traced(tf.constant(x)))]
+
+
+def compile_one_by_one(alone: keras.Model, together: keras.Model | None) -> Forward:
+    """On JAX: one row after the other through a model, then all of them through another.
+
+    Args:
+        alone: What a row goes through whole before the next one begins.
+        together: What then takes all rows, layer by layer; None ends there. Of one input, if there is one.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    def run(given, x, call):
+        def row(number):
+            return jax.tree.map(lambda part: part[0], call(0, jax.lax.dynamic_slice_in_dim(x, number, 1)))
+
+        def advanced(number, filled):
+            return jax.tree.map(lambda rows, one: rows.at[number].set(one), filled, row(number))
+
+        empty = jax.tree.map(lambda one: jnp.zeros((len(x), *one.shape), one.dtype), jax.eval_shape(row, 0))
+        filled = jax.lax.fori_loop(0, given, advanced, empty)
+        return filled if together is None else call(1, filled)
+
+    return _compiled_by_jax(run, [alone] if together is None else [alone, together])
+
+
+def _compiled_by_jax(run: Callable, models: Sequence[keras.Model]) -> Forward:
+    """`run`, given how many rows are wanted, the rows, and a function that calls a model by its number."""
+    import jax
+
+    def values(variables):
+        return [variable.value for variable in variables]
+
+    weights = [(values(model.trainable_variables), values(model.non_trainable_variables)) for model in models]
+
+    def traced(weights, given, x):
+        return run(given, x, lambda number, x: models[number].stateless_call(*weights[number], x, training=False)[0])
+
+    compiled = jax.jit(counted(traced))
+
+    def forward(x, given=None, /):
+        outputs = compiled(weights, np.int32(len(x) if given is None else given), x)
+        return [np.asarray(part) for part in _as_list(outputs)]
+
+    return forward
 
 
 def in_passes(forward: Forward, rows: int, at_once: int = 1) -> Forward:
@@ -60,7 +100,7 @@ def in_passes(forward: Forward, rows: int, at_once: int = 1) -> Forward:
         given = len(x)
         if given < rows:
             x = np.concatenate([x, np.zeros((rows - given, *x.shape[1:]), x.dtype)])
-        return [part[:given] for part in forward(x)]
+        return [part[:given] for part in forward(x, given)]
 
     def run(x: np.ndarray) -> list[np.ndarray]:
         nonlocal compiled
@@ -74,17 +114,43 @@ def in_passes(forward: Forward, rows: int, at_once: int = 1) -> Forward:
     return run
 
 
-def compile_from_pixels(model: keras.Model, kernels: str) -> Forward:
-    """`compile_forward` of a model that begins at the pixels, for any number of photos, in the passes that suit best.
+def compile_from_pixels(classifier: Classifier, ends: tuple[Cut, ...] | None = None) -> Forward:
+    """Inference that begins at the pixels, for any number of photos, in the passes that suit best.
 
     Args:
-        model: uint8 (batch, S, S, 3), 0-255, to one or several outputs.
-        kernels: `stock` or `own`, what it computes with.
+        classifier: The network.
+        ends: Where it ends, one output each; None ends at the probabilities.
+
+    Returns:
+        A function of uint8 (n, S, S, 3), 0-255.
     """
     name = keras.backend.backend()
-    found = passes(kernels, name, backend.device())
-    threads = backend.threads_in_use(name) if found.side_by_side else 1
-    return in_passes(compile_forward(model, found.one_by_one), found.rows, threads)
+    found = passes(classifier.kernels, name, backend.device())
+    pixels = classifier.backbone.cut(-1)
+
+    def between(start: Cut) -> keras.Model:
+        return classifier.tail(start) if ends is None else classifier.trunk(start, ends)
+
+    if not found.one_by_one:
+        forward = compile_forward(between(pixels))
+    elif middle := _first_small(classifier, max(end.depth for end in ends or (classifier.backbone.cut(0),))):
+        forward = compile_one_by_one(classifier.trunk(pixels, (middle,)), between(middle))
+    else:
+        forward = compile_one_by_one(between(pixels), None)
+    return in_passes(forward, found.rows, backend.threads_in_use(name) if found.side_by_side else 1)
+
+
+def _first_small(classifier: Classifier, above: int) -> Cut | None:
+    """The deepest cut whose activations have `SMALL` positions or fewer, the pixels and what lies above aside.
+
+    Args:
+        classifier: The network.
+        above: The depth below which it must lie.
+    """
+    for cut in classifier.backbone.cuts[-2:above:-1]:
+        if math.prod(classifier.shape(cut)[:-1]) <= SMALL:
+            return cut
+    return None
 
 
 def _as_list(outputs) -> list:

@@ -11,7 +11,7 @@ from kit import backend
 from kit.config import PhaseConfig
 from kit.experiment import train
 from kit.programs import compiled_so_far
-from kit.training.forward import compile_forward, in_passes
+from kit.training.forward import compile_forward, compile_one_by_one, in_passes
 from photos import make_photos
 
 
@@ -41,13 +41,27 @@ def test_a_run_compiles_as_much_for_many_epochs_and_partial_batches_as_for_one(t
     assert found[0]["features"] == 2  # pixels to the deepest cut, and from there to the pooled features
 
 
-@pytest.mark.parametrize("one_by_one", [False, True])
 @pytest.mark.parametrize("at_once", [1, 3])
 @pytest.mark.parametrize("rows", [1, 7, 8, 20])
-def test_passes_give_the_rows_in_order_and_are_compiled_once(tiny, at_once, rows, one_by_one):
+def test_passes_give_the_rows_in_order_and_are_compiled_once(tiny, at_once, rows):
+    given_in_order_and_compiled_once(tiny, lambda: in_passes(compile_forward(tiny), rows, at_once))
+
+
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="only on JAX do rows go one by one")
+@pytest.mark.parametrize("at_once", [1, 3])
+@pytest.mark.parametrize("rows", [1, 7, 8, 20])
+@pytest.mark.parametrize("split", [False, True])
+def test_rows_one_by_one_are_given_in_order_and_compiled_once(tiny, at_once, rows, split):
+    middle = keras.Input((4,))
+    same = keras.Model(middle, keras.layers.Identity()(middle))
+    models = (same, tiny) if split else (tiny, None)
+    given_in_order_and_compiled_once(tiny, lambda: in_passes(compile_one_by_one(*models), rows, at_once))
+
+
+def given_in_order_and_compiled_once(tiny, compile_it):
     x = np.random.default_rng(0).standard_normal((20, 4)).astype(np.float32)
     before = compiled_so_far()
-    forward = in_passes(compile_forward(tiny, one_by_one), rows, at_once)
+    forward = compile_it()
     for count in (20, 3, 1):
         dense, doubled = forward(x[:count])
         np.testing.assert_array_equal(doubled, 2 * x[:count])

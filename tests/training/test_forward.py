@@ -1,0 +1,48 @@
+"""Inference from the pixels on: the passes that suit a backend best give what the stock network does."""
+
+import keras
+import numpy as np
+import pytest
+from small import SIZE
+
+from kit import backend
+from kit.config import DataConfig, ModelConfig, RunConfig
+from kit.model.classifier import Classifier
+from kit.model.weights import resolve
+from kit.training.forward import compile_from_pixels
+from kit.training.session import build_classifier
+from networks import ALPHA, lively
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    """With the kit's own kernels; photos go one by one up to block 7, whose maps have 4 x 4 positions."""
+    backend.start(seed=5)
+    config = RunConfig(data=DataConfig(image_size=SIZE), model=ModelConfig(alpha=ALPHA, weights="none", kernels="own"))
+    classifier = build_classifier(config, 3, resolve("none", ALPHA, SIZE))
+    lively(classifier.backbone)
+    return classifier
+
+
+@pytest.fixture(scope="module")
+def photos() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (19, SIZE, SIZE, 3)).astype(np.uint8)
+
+
+# the whole network; ends above, at and below the first map small enough for photos to go together
+@pytest.mark.parametrize("depths", [None, (0,), (3, 1), (12,), (16, 0), (18,)])
+def test_photos_give_what_the_stock_network_gives(classifier, photos, depths):
+    ends = None if depths is None else tuple(classifier.backbone.cut(depth) for depth in depths)
+    found = compile_from_pixels(classifier, ends)(photos)
+    stock = Classifier(classifier.backbone, classifier.head, "stock")
+    start = classifier.backbone.cut(-1)
+    model = stock.tail(start) if ends is None else stock.trunk(start, ends)
+    for one, expected in zip(found, keras.tree.flatten(model.predict(photos, verbose=0)), strict=True):
+        np.testing.assert_allclose(one, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_photo_gives_the_same_alone_and_among_others(classifier, photos):
+    forward = compile_from_pixels(classifier)
+    (together,) = forward(photos)
+    for number in (0, 7, 18):
+        np.testing.assert_allclose(forward(photos[number : number + 1])[0][0], together[number], rtol=1e-5, atol=1e-6)
