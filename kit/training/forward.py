@@ -14,9 +14,11 @@ from kit.model.classifier import Classifier
 from kit.model.kernels import SMALL, passes
 from kit.programs import counted
 
+Runner = Callable[[np.ndarray], list[np.ndarray]]  # any number of rows, one or more, to what each output is for each
+
 
 class Forward(Protocol):
-    """Inference, compiled."""
+    """Inference, compiled anew for every number of rows."""
 
     def __call__(self, x: np.ndarray, given: int | None = None, /) -> list[np.ndarray]:
         """What each output of the model is for each row.
@@ -43,7 +45,7 @@ def compile_one_by_one(alone: keras.Model, together: keras.Model | None) -> Forw
 
     Args:
         alone: What a row goes through whole before the next one begins.
-        together: What then takes all rows, layer by layer; None ends there. Of one input, if there is one.
+        together: What then takes all rows, layer by layer; None ends there.
     """
     import jax
     import jax.numpy as jnp
@@ -83,7 +85,7 @@ def _compiled_by_jax(run: Callable, models: Sequence[keras.Model]) -> Forward:
     return forward
 
 
-def in_passes(forward: Forward, rows: int, at_once: int = 1) -> Forward:
+def in_passes(forward: Forward, rows: int, at_once: int = 1) -> Runner:
     """Runs any number of rows, one or more, through `forward` by so many a pass; what lacks at the end is padded.
 
     One shape, so that it is compiled once.
@@ -114,7 +116,7 @@ def in_passes(forward: Forward, rows: int, at_once: int = 1) -> Forward:
     return run
 
 
-def compile_from_pixels(classifier: Classifier, ends: tuple[Cut, ...] | None = None) -> Forward:
+def compile_from_pixels(classifier: Classifier, ends: tuple[Cut, ...] | None = None) -> Runner:
     """Inference that begins at the pixels, for any number of photos, in the passes that suit best.
 
     Args:
