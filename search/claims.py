@@ -170,9 +170,13 @@ class Ledger:
             return
         stale = set(self.storage._get_stale_trial_ids(self.study._study_id))
         for trial in running:
-            if self._is_orphan(trial, stale):
+            # Read again once its worker is known to be dead: it may have finished the trial since the first reading.
+            if self._is_orphan(trial, stale) and self._state(trial) == TrialState.RUNNING:
                 with suppress(UpdateFinishedTrialError):
                     self._retire(trial, "Its worker died.")
+
+    def _state(self, trial: FrozenTrial) -> TrialState:
+        return self.storage.get_trial(trial._trial_id).state
 
     def _is_orphan(self, trial: FrozenTrial, stale: Iterable[int]) -> bool:
         name = trial.user_attrs.get("worker")

@@ -283,6 +283,21 @@ class TestClaims:
         assert again.suggest_int("model.head_units", 32, 1024, log=True) == 128
         assert study.refresh().trial(1).retry_of == 0
 
+    def test_a_trial_finished_just_before_its_worker_died_is_not_repeated(self, tmp_path, monkeypatch):
+        study, dying, living = make(tmp_path), Owner(tmp_path / "workers"), Owner(tmp_path / "workers")
+        with suppress(RuntimeError), dying.alive():
+            trial = ledger(study, dying).claim(sampler(study))
+            raise RuntimeError("as if killed")
+        is_dead = Owner.is_dead
+
+        def finished_meanwhile(owner, name):  # after the running trials were read
+            study.optuna.tell(trial, 1.0)
+            return is_dead(owner, name)
+
+        monkeypatch.setattr(Owner, "is_dead", finished_meanwhile)
+        ledger(study, living).sweep()
+        assert [(trial.state, trial.error) for trial in study.refresh().trials] == [("complete", None)]
+
     def test_the_own_configuration_is_never_lost_to_interruptions(self, tmp_path):
         study, owner = make(tmp_path), Owner(tmp_path / "workers")
         with owner.alive():
