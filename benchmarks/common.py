@@ -18,6 +18,7 @@ from typing import Annotated, Any
 import typer
 
 from kit import settings
+from kit.backend import installed_backends
 from kit.cli import run_script
 from kit.config import RunConfig
 from kit.errors import ConfigError, UserError
@@ -140,7 +141,7 @@ def alternate(things: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str,
     return results
 
 
-KERNELS = ("own", "stock")
+Layers = Annotated[bool, typer.Option("--layers", help="Time Keras's layers in the kit's calls as well.")]
 ImageSize = Annotated[int, typer.Option(min=32, help="Side of the photos, in pixels.")]
 Alpha = Annotated[float, typer.Option(help="Width of the network.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Photos in a batch.")]
@@ -173,9 +174,25 @@ def throughput_arguments(weights: str, image_size: int, alpha: float, batch_size
     return [*arguments, "--batch-size", str(batch_size), "--seconds", str(seconds)]
 
 
-def throughput(backend: str, arguments: Sequence[str]) -> Callable[[], dict[str, Any]]:
-    """What measures one network on one backend, for `alternate`."""
-    return lambda: child("throughput.py", arguments, {"KERAS_BACKEND": backend}, quiet=True)
+def throughput(name: str, arguments: Sequence[str], layers: bool) -> dict[str, Callable[[], dict[str, Any]]]:
+    """What measures one network on every installed backend, for `alternate`.
+
+    Args:
+        name: `{}` stands for the backend and who computes.
+        arguments: Of `throughput.py`.
+        layers: Also Keras's layers in the kit's calls.
+    """
+
+    def on(backend: str, who: str) -> Callable[[], dict[str, Any]]:
+        return lambda: child("throughput.py", [*arguments, "--who", who], {"KERAS_BACKEND": backend}, quiet=True)
+
+    told = {"kit": "kit", "layers": "stock layers", "keras": "stock Keras"}
+    return {
+        name.format(f"{backend}, {words}"): on(backend, who)
+        for backend in installed_backends()
+        for who, words in told.items()
+        if layers or who != "layers"
+    }
 
 
 def compare_rates(name: str, things: Mapping[str, Callable[[], Any]], rounds: int, results: Path, **told: Any) -> None:

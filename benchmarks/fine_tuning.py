@@ -1,11 +1,9 @@
 """How many photos a second are trained from a cut point on, by the kit and by stock Keras?"""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import common
 import typer
-
-from kit.backend import installed_backends
 
 DEPTHS = [1, 3, 5, 8, -1]
 
@@ -19,6 +17,7 @@ def fine_tuning(
     seconds: common.Seconds = 5.0,
     rounds: common.Rounds = 2,
     jit: common.Jit = "auto",
+    layers: common.Layers = False,
     results: common.Results = common.RESULTS,
 ) -> None:
     """How many photos a second are trained from a cut point on, by the kit and by stock Keras?
@@ -28,14 +27,10 @@ def fine_tuning(
     the same activations.
     """
     shared = common.throughput_arguments(weights, image_size, alpha, batch_size, seconds)
-    things = {
-        f"{backend} {kernels}, depth {'all' if one == -1 else one}": common.throughput(
-            backend, ["train", "--kernels", kernels, "--depth", str(one), "--jit", jit, *shared]
-        )
-        for one in depth or DEPTHS
-        for backend in installed_backends()
-        for kernels in common.KERNELS
-    }
+    things: dict[str, Any] = {}
+    for one in depth or DEPTHS:
+        arguments = ["train", "--depth", str(one), "--jit", jit, *shared]
+        things |= common.throughput(f"{{}}, depth {'all' if one == -1 else one}", arguments, layers)
     told = {"jit": jit, "image_size": image_size, "alpha": alpha, "batch_size": batch_size}
     common.compare_rates("fine_tuning", things, rounds, results, **told)
 

@@ -31,7 +31,9 @@ class Work(NamedTuple):
 
 def throughput(
     what: Annotated[str, typer.Argument(help="`forward`: pixels to pooled features; `train`: steps from a cut point.")],
-    kernels: Annotated[str, typer.Option(help="`own`, or `stock`: Keras's layers, `predict` and `fit`.")] = "own",
+    who: Annotated[
+        str, typer.Option(help="`kit`; `layers`: Keras's layers in the kit's calls; `keras`: its predict and fit.")
+    ] = "kit",
     depth: Annotated[int, typer.Option(help="train: unfreeze depth; -1 for all.")] = 5,
     weights: Annotated[str, typer.Option(help="A weights file, or `none`.")] = "none",
     image_size: Annotated[int, typer.Option(min=32)] = 224,
@@ -46,16 +48,17 @@ def throughput(
     The facts: those of common.rate_facts, the matrix rate being the best of three sizes; environment.
     """
     backend.start()
+    from kit.model.kernels import OWN, STOCK
     from kit.model.weights import resolve
     from kit.training.session import build_classifier
 
-    model = ModelConfig(alpha=alpha, weights=weights, kernels=kernels)
+    model = ModelConfig(alpha=alpha, weights=weights, kernels=OWN if who == "kit" else STOCK)
     config = RunConfig(data=DataConfig(image_size=image_size), model=model)
     classifier = build_classifier(config, CLASSES, resolve(weights, alpha, image_size))
-    if kernels == "own":
-        work = _forward(classifier, batch_size) if what == "forward" else _training(classifier, depth, batch_size)
-    else:
+    if who == "keras":
         work = _by_keras(classifier, what, depth, batch_size, common.jit_compile(jit))
+    else:
+        work = _forward(classifier, batch_size) if what == "forward" else _training(classifier, depth, batch_size)
     found = [work.first_seconds, *common.measure(work.call, seconds)]
     matrix_rate = max(_matrix_rate(*shape) for shape in MATRICES)
     passes = 1 if what == "forward" else 3  # training: forward, gradients of the inputs, gradients of the kernels
@@ -94,6 +97,7 @@ def _training(classifier: Any, depth: int, batch_size: int) -> Work:
         # reading the loss makes the host wait for the device
         return float(np.sum(keras.ops.convert_to_numpy(steps.train(held, order, rates)[0])))
 
+    # in Keras's layers on JAX a call of all these steps takes half a minute
     one = order.part(0, 1).part(0, at_once)
     first = common.timed(lambda: run(one))  # compiles
     made = max(1, min(at_once, round(CALL_SECONDS / common.timed(lambda: run(one)))))

@@ -5,8 +5,6 @@ from typing import Annotated
 import common
 import typer
 
-from kit.backend import installed_backends
-
 
 def trunk(
     weights: common.WeightsOption = "none",
@@ -16,6 +14,7 @@ def trunk(
     seconds: common.Seconds = 5.0,
     rounds: common.Rounds = 3,
     jit: common.Jit = "auto",
+    layers: common.Layers = False,
     onnx: Annotated[bool, typer.Option(help="Time ONNX Runtime as well; needs onnx and onnxruntime.")] = False,
     results: common.Results = common.RESULTS,
 ) -> None:
@@ -25,11 +24,7 @@ def trunk(
     Keras passes them by `predict`.
     """
     shared = common.throughput_arguments(weights, image_size, alpha, batch_size, seconds)
-    things = {
-        f"{backend} {kernels}": common.throughput(backend, ["forward", "--kernels", kernels, "--jit", jit, *shared])
-        for backend in installed_backends()
-        for kernels in common.KERNELS
-    }
+    things = common.throughput("{}", ["forward", "--jit", jit, *shared], layers)
     if onnx:
         # built from the stock layers' weights, on whichever backend is installed
         things["onnxruntime"] = lambda: common.child("onnx_forward.py", shared, quiet=True)

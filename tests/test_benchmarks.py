@@ -147,12 +147,12 @@ SMALL = ("--image-size", 32, "--alpha", 0.35, "--batch-size", 4, "--seconds", 0,
 
 @pytest.mark.parametrize(
     ("script", "arguments", "first"),
-    [("trunk.py", (), "own"), ("fine_tuning.py", ("--depth", 1, "--depth", -1), "own, depth 1")],
+    [("trunk.py", (), "kit"), ("fine_tuning.py", ("--depth", 1, "--depth", -1), "kit, depth 1")],
 )
 def test_rates_are_measured_on_every_installed_backend(benchmark, script, arguments, first):
     printed, facts = benchmark(script, *arguments, *SMALL, name=script.removesuffix(".py"))
     measured = facts["measured"]
-    assert f"{installed_backends()[0]} {first}" == next(iter(measured))
+    assert f"{installed_backends()[0]}, {first}" == next(iter(measured))
     assert len(measured) == len(installed_backends()) * 2 * max(1, arguments.count("--depth"))
     for one in measured.values():
         assert one["images_per_second"] > 0

@@ -48,9 +48,10 @@ class Passes:
 # images/s: 167 by one photo a call, 213 by eight a call, one after the other.
 FASTEST_PASSES = {("jax", "cpu"): Passes(8, side_by_side=True, one_by_one=True)}
 PASSES = Passes(32, side_by_side=False, one_by_one=False)
-# Where a photo's activations have no more positions than this, 7 x 7, its matrix products have so few rows that reading
-# the weights costs more than the activations do: there the photos of a pass go together again.
-SMALL = 49
+# Where a photo's activations have no more positions than this, 14 x 14, its matrix products have so few rows that
+# reading the weights costs more than the activations do: there the photos of a pass go together again. Medians of eight
+# rounds, images/s: 219 by photos alone to the end, 231 from 7 x 7 on together, 238 from 14 x 14; from 28 x 28, no more.
+SMALL = 196
 # By backend and device: in so many parts a batch is trained on side by side. Fixed, not the number of threads: the same
 # run must give the same numbers on any number of them.
 SIDE_BY_SIDE = {("jax", "cpu"): 2}
