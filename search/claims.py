@@ -121,7 +121,7 @@ class Ledger:
 
         def release() -> None:
             with self._lock(), suppress(UpdateFinishedTrialError):
-                self._retire(self.storage.get_trial(trial._trial_id), why, however_often=True)
+                self._retire(trial, why, however_often=True)
 
         self._patiently(release)
 
@@ -153,7 +153,7 @@ class Ledger:
             trial.set_user_attr("worker", self.owner.name)
             self.storage.record_heartbeat(trial._trial_id)
             if not held():  # somebody else may have counted without this trial
-                self._retire(self.storage.get_trial(trial._trial_id), "The server restarted while it was claimed.")
+                self._retire(trial, "The server restarted while it was claimed.")
                 raise Disconnected
             return trial
 
@@ -170,13 +170,9 @@ class Ledger:
             return
         stale = set(self.storage._get_stale_trial_ids(self.study._study_id))
         for trial in running:
-            # Read again once its worker is known to be dead: it may have finished the trial since the first reading.
-            if self._is_orphan(trial, stale) and self._state(trial) == TrialState.RUNNING:
+            if self._is_orphan(trial, stale):
                 with suppress(UpdateFinishedTrialError):
                     self._retire(trial, "Its worker died.")
-
-    def _state(self, trial: FrozenTrial) -> TrialState:
-        return self.storage.get_trial(trial._trial_id).state
 
     def _is_orphan(self, trial: FrozenTrial, stale: Iterable[int]) -> bool:
         name = trial.user_attrs.get("worker")
@@ -187,8 +183,11 @@ class Ledger:
         dead = self.owner.is_dead(name)
         return trial._trial_id in stale if dead is None else dead
 
-    def _retire(self, trial: FrozenTrial, why: str, however_often: bool = False) -> None:
+    def _retire(self, given: "optuna.Trial | FrozenTrial", why: str, however_often: bool = False) -> None:
         """Fails a trial that nobody runs, and has it repeated; the attributes are those of Optuna's own retries."""
+        trial = self.storage.get_trial(given._trial_id)
+        if trial.state != TrialState.RUNNING:  # it was finished after the caller had read it
+            return
         history = [*trial.system_attrs.get("retry_history", []), trial.number]
         asked = trial.params or "fixed_params" in trial.system_attrs or trial.user_attrs.get("own")
         others = self.study.get_trials(deepcopy=False)
