@@ -15,8 +15,8 @@ from kit.files import write_json
 
 CLASSES = 5
 CALL_SECONDS = 1.0  # of training, about
-SEVERAL = 64  # batches of one call of Keras, at most
-RATE = 1e-6
+KERAS_BATCHES = 64  # of one call of Keras, at most
+RATE = 1e-6  # learning rate
 MATRICES = ((1568, 960, 160), (6272, 96, 576), (1024, 1024, 1024))  # rows, inner, columns: two of the network's own
 
 
@@ -93,16 +93,13 @@ def _training(classifier: Any, depth: int, batch_size: int) -> Work:
     rates = np.full(at_once, RATE, np.float32)
     held = steps.hold(np.concatenate([rows] * at_once))
 
-    def run(order: Order) -> float:
+    def run(batches: int) -> float:
         # reading the loss makes the host wait for the device
-        return float(np.sum(keras.ops.convert_to_numpy(steps.train(held, order, rates)[0])))
+        part = order.part(0, batches).part(0, at_once)
+        return float(np.sum(keras.ops.convert_to_numpy(steps.train(held, part, rates)[0])))
 
     # in Keras's layers on JAX a call of all these steps takes half a minute
-    one = order.part(0, 1).part(0, at_once)
-    first = common.timed(lambda: run(one))  # compiles
-    made = max(1, min(at_once, round(CALL_SECONDS / common.timed(lambda: run(one)))))
-    order = order.part(0, made).part(0, at_once)
-    return Work(lambda: run(order), made, _multiply_adds(classifier, depth), first)
+    return _work(run, at_once, CALL_SECONDS, _multiply_adds(classifier, depth))
 
 
 def _by_keras(classifier: Any, what: str, depth: int, batch_size: int, jit_compile: str | bool) -> Work:
@@ -118,20 +115,32 @@ def _by_keras(classifier: Any, what: str, depth: int, batch_size: int, jit_compi
     model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=jit_compile)
     rows = _rows(classifier, depth, batch_size)
     rows = rows.astype(np.float32) if rows.dtype == np.float16 else rows
+    rows, labels = np.concatenate([rows] * KERAS_BATCHES), _labels(KERAS_BATCHES * batch_size)
 
     def run(batches: int) -> None:
-        x, y = several[batches]
+        x, y = (values[: batches * batch_size] for values in (rows, labels))
         if what == "forward":
             model.predict(x, batch_size=batch_size, verbose=0)
         else:
             model.fit(x, y, batch_size=batch_size, verbose=0)
 
-    several = {1: (rows, _labels(batch_size))}
+    # longer than the kit's, for a call of Keras has more to prepare
+    return _work(run, KERAS_BATCHES, 2 * CALL_SECONDS, _multiply_adds(classifier, depth))
+
+
+def _work(run: Callable[[int], object], most: int, seconds: float, multiply_adds: int) -> Work:
+    """A call of as many batches as take about so many seconds.
+
+    Args:
+        run: Runs so many batches.
+        most: Batches.
+        seconds: Of the call.
+        multiply_adds: Of an image, forward.
+    """
     first = common.timed(lambda: run(1))  # compiles
-    seconds = min(common.timed(lambda: run(1)) for _ in range(2))
-    made = max(1, min(SEVERAL, round(2 * CALL_SECONDS / seconds)))
-    several[made] = (np.concatenate([rows] * made), _labels(made * batch_size))
-    return Work(lambda: run(made), made, _multiply_adds(classifier, depth), first)
+    one = min(common.timed(lambda: run(1)) for _ in range(2))
+    made = max(1, min(most, round(seconds / one)))
+    return Work(lambda: run(made), made, multiply_adds, first)
 
 
 def _tail(classifier: Any, depth: int) -> Any:

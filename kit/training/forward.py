@@ -135,7 +135,7 @@ def compile_from_pixels(classifier: Classifier, ends: tuple[Cut, ...] | None = N
 
     if not found.one_by_one:
         forward = compile_forward(between(pixels))
-    elif middle := _first_small(classifier, max(end.depth for end in ends or (classifier.backbone.cut(0),))):
+    elif middle := _first_small(classifier, max((end.depth for end in ends or ()), default=0)):
         forward = compile_one_by_one(classifier.trunk(pixels, (middle,)), between(middle))
     else:
         forward = compile_one_by_one(between(pixels), None)
