@@ -174,17 +174,23 @@ def throughput_arguments(weights: str, image_size: int, alpha: float, batch_size
     return [*arguments, "--batch-size", str(batch_size), "--seconds", str(seconds)]
 
 
-def throughput(name: str, arguments: Sequence[str], layers: bool) -> dict[str, Callable[[], dict[str, Any]]]:
+def throughput(name: str, arguments: Sequence[str], jit: str, layers: bool) -> dict[str, Callable[[], dict[str, Any]]]:
     """What measures one network on every installed backend, for `alternate`.
 
     Args:
         name: `{}` stands for the backend and who computes.
         arguments: Of `throughput.py`.
+        jit: As for `jit_compile`.
         layers: Also Keras's layers in the kit's calls.
+
+    Raises:
+        ConfigError: If `jit` is none of auto, on and off.
     """
+    jit_compile(jit)  # before anything is timed
 
     def on(backend: str, who: str) -> Callable[[], dict[str, Any]]:
-        return lambda: child("throughput.py", [*arguments, "--who", who], {"KERAS_BACKEND": backend}, quiet=True)
+        rest = [*arguments, "--jit", jit, "--who", who]
+        return lambda: child("throughput.py", rest, {"KERAS_BACKEND": backend}, quiet=True)
 
     told = {"kit": "kit", "layers": "stock layers", "keras": "stock Keras"}
     return {

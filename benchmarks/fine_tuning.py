@@ -29,8 +29,8 @@ def fine_tuning(
     shared = common.throughput_arguments(weights, image_size, alpha, batch_size, seconds)
     things: dict[str, Any] = {}
     for one in depth or DEPTHS:
-        arguments = ["train", "--depth", str(one), "--jit", jit, *shared]
-        things |= common.throughput(f"{{}}, depth {'all' if one == -1 else one}", arguments, layers)
+        arguments = ["train", "--depth", str(one), *shared]
+        things |= common.throughput(f"{{}}, depth {'all' if one == -1 else one}", arguments, jit, layers)
     told = {"jit": jit, "image_size": image_size, "alpha": alpha, "batch_size": batch_size}
     common.compare_rates("fine_tuning", things, rounds, results, **told)
 

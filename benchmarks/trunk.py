@@ -24,7 +24,7 @@ def trunk(
     Keras passes them by `predict`.
     """
     shared = common.throughput_arguments(weights, image_size, alpha, batch_size, seconds)
-    things = common.throughput("{}", ["forward", "--jit", jit, *shared], layers)
+    things = common.throughput("{}", ["forward", *shared], jit, layers)
     if onnx:
         # built from the stock layers' weights, on whichever backend is installed
         things["onnxruntime"] = lambda: common.child("onnx_forward.py", shared, quiet=True)
