@@ -25,11 +25,11 @@ def accuracy(
     runs: Annotated[Path | None, typer.Option(help="Keep the run folders here.")] = None,
     results: common.Results = common.RESULTS,
 ) -> None:
-    """How good are the models of a recipe, over several splits of the photos, and do the backends agree?
+    """How good are the models of a recipe, over several splits of the images, and do the backends agree?
 
-    Every run has a process of its own and the same run seed, so all splits share what is stored of the photos. The
-    interval of a run is Wilson's, over its test photos; that of the mean is Student's t, over the runs (their test
-    photos overlap, so it tells how much the split matters rather than how sure the mean is).
+    Every run has a process of its own and the same run seed, so all splits share what is stored of the images. The
+    interval of a run is Wilson's, over its test images; that of the mean is Student's t, over the runs (their test
+    images overlap, so it tells how much the split matters rather than how sure the mean is).
     """
     flags = {"data.path": data, "model.weights": weights}
     config = common.load_recipe(recipe, sets, flags)
@@ -71,7 +71,7 @@ def _runs(config: RunConfig, seeds: int, keep: Path | None) -> list[dict[str, An
         out = keep / f"{config.backend}-split-{seed}" if keep else None
         facts = common.train_in_child(chosen, out)
         if facts["accuracy"]["test"] is None:
-            raise UserError("The test split has no photos.", "Raise split.test, or give more photos.")
+            raise UserError("The test split has no images.", "Raise split.test, or give more images.")
         found.append({"split_seed": seed, **facts})
         progress.say(f"{config.backend}, split {seed}: {facts['accuracy']['test']:.4f} in {facts['seconds']:.0f} s")
     return found

@@ -29,7 +29,7 @@ HERE = Path(__file__).resolve().parent
 NOTEBOOK = HERE.parent / "examples" / "notebook.toml"
 
 Data = Annotated[
-    str, typer.Argument(metavar="DATA", help="The photos: a folder of class folders, or what train takes.")
+    str, typer.Argument(metavar="DATA", help="The images: a folder of class folders, or what train takes.")
 ]
 WeightsOption = Annotated[str, typer.Option("--weights", help="`imagenet`, a weights file, or `none`.")]
 Recipe = Annotated[str, typer.Option(help="A TOML file of settings, or `default` for the kit's defaults.")]
@@ -142,9 +142,9 @@ def alternate(things: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str,
 
 
 Layers = Annotated[bool, typer.Option("--layers", help="Time Keras's layers in the kit's calls as well.")]
-ImageSize = Annotated[int, typer.Option(min=32, help="Side of the photos, in pixels.")]
+ImageSize = Annotated[int, typer.Option(min=32, help="Side of the images, in pixels.")]
 Alpha = Annotated[float, typer.Option(help="Width of the network.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Photos in a batch.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images in a batch.")]
 Seconds = Annotated[float, typer.Option(help="How long to measure each, a round.")]
 Jit = Annotated[str, typer.Option(help="jit_compile of stock Keras: auto (its default), on or off.")]
 Rounds = Annotated[int, typer.Option(min=1, help="How often to time all, in turns.")]

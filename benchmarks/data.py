@@ -1,4 +1,4 @@
-"""How fast are photos decoded, stored and read again, by the kit and by image_dataset_from_directory?"""
+"""How fast are images decoded, stored and read again, by the kit and by image_dataset_from_directory?"""
 
 import tempfile
 from pathlib import Path
@@ -13,19 +13,19 @@ from kit.data.dataset import load_dataset
 
 
 def data(
-    photos: common.Data,
+    images: common.Data,
     image_size: Annotated[int, typer.Option(min=32, help="Side of the pixels, in pixels.")] = 224,
     rounds: Annotated[int, typer.Option(min=1, help="How often to time both, in turns.")] = 3,
     sets: common.Sets = None,
     results: common.Results = common.RESULTS,
 ) -> None:
-    """How fast are photos decoded, stored and read again, by the kit and by image_dataset_from_directory?
+    """How fast are images decoded, stored and read again, by the kit and by image_dataset_from_directory?
 
-    One pass over all photos for the kit decodes and stores them, and further passes read the store; every pass of the
+    One pass over all images for the kit decodes and stores them, and further passes read the store; every pass of the
     other decodes again. Each in a process of its own, in turns; the kit's store is empty at first. TensorFlow must be
-    installed for image_dataset_from_directory, whatever the backend. The photos have been read once before.
+    installed for image_dataset_from_directory, whatever the backend. The images have been read once before.
     """
-    flags = {"data.path": photos, "data.image_size": image_size, "model.weights": "none"}
+    flags = {"data.path": images, "data.image_size": image_size, "model.weights": "none"}
     config = common.load_recipe("default", sets, flags)
     dataset = load_dataset(config)
     count = len(dataset.keys)
@@ -39,7 +39,7 @@ def data(
         arguments = [str(folder), "--image-size", str(image_size)]
 
         def measure(side: str):
-            return lambda: common.child("read_photos.py", [side, *arguments], environ, quiet=True)
+            return lambda: common.child("read_images.py", [side, *arguments], environ, quiet=True)
 
         sides = common.alternate({side: measure(side) for side in ("kit", "image_dataset_from_directory")}, rounds)
     passes = ("first", "second")
@@ -48,7 +48,7 @@ def data(
         for side, found in sides.items()
     }
     if any(facts["photos"] != count for found in sides.values() for facts in found):
-        raise RuntimeError("the two sides did not read the same photos")
+        raise RuntimeError("the two sides did not read the same images")
     facts = {"photos": count, "image_size": image_size, "images_per_second": rates, "rounds": sides}
     kit, other = rates.values()
     rows = [[side, *(f"{rate[one]:,.0f}" for one in passes)] for side, rate in rates.items()]

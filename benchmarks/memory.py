@@ -1,4 +1,4 @@
-"""Does a run need more memory for more photos?"""
+"""Does a run need more memory for more images?"""
 
 import subprocess
 import tempfile
@@ -22,16 +22,16 @@ MIB = 2**20
 
 
 def memory(
-    small: Annotated[int, typer.Option(min=40, help="Photos of the small run.")] = 1_000,
-    large: Annotated[int, typer.Option(min=40, help="Photos of the large run.")] = 10_000,
-    size: Annotated[int, typer.Option(min=32, help="Side of the photos, in pixels.")] = 128,
+    small: Annotated[int, typer.Option(min=40, help="Images of the small run.")] = 1_000,
+    large: Annotated[int, typer.Option(min=40, help="Images of the large run.")] = 10_000,
+    size: Annotated[int, typer.Option(min=32, help="Side of the images, in pixels.")] = 128,
     backend: Annotated[str, typer.Option(help="`jax`, `tensorflow` or `auto`.")] = "auto",
     sets: common.Sets = None,
     results: common.Results = common.RESULTS,
 ) -> None:
-    """Does a run need more memory for more photos?
+    """Does a run need more memory for more images?
 
-    Trains a small network (alpha 0.35, random weights, 1 + 1 epochs) on generated photos, few and many, each in a
+    Trains a small network (alpha 0.35, random weights, 1 + 1 epochs) on generated images, few and many, each in a
     process of its own with an empty cache, and watches its anonymous memory (RssAnon of /proc, Linux only): what
     cannot be written back to a file. Memory-mapped stores do not count, as the system takes them back when it needs to.
     Compiling makes the peak of a small run, which could hide growth below it: the median shows that.
@@ -49,8 +49,8 @@ def memory(
     runs = []
     for count in (small, large):
         with tempfile.TemporaryDirectory(prefix="transferkit-benchmark-") as name:
-            photos = make_photos(Path(name) / "photos", count, size)
-            config = common.load_recipe(str(common.NOTEBOOK), sets, flags | {"data.path": str(photos)})
+            images = make_images(Path(name) / "photos", count, size)
+            config = common.load_recipe(str(common.NOTEBOOK), sets, flags | {"data.path": str(images)})
             runs.append(_measure(config, Path(name) / "cache", count))
     facts = {"runs": runs, **growth(runs)}
     _show(facts)
@@ -64,12 +64,12 @@ def growth(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "peak_growth_bytes": large["peak_bytes"] - small["peak_bytes"],
         "median_growth_bytes": large["median_bytes"] - small["median_bytes"],
-        "more_photos": more,
-        "their_pixels_bytes": more * large["pixel_bytes_a_photo"],
+        "more_images": more,
+        "their_pixels_bytes": more * large["pixel_bytes_an_image"],
     }
 
 
-def make_photos(folder: Path, count: int, size: int) -> Path:
+def make_images(folder: Path, count: int, size: int) -> Path:
     """Writes `count` JPEGs of soft random patches, size x size, into four class folders, and returns `folder`."""
     from PIL import Image
 
@@ -78,8 +78,8 @@ def make_photos(folder: Path, count: int, size: int) -> Path:
     for number in range(count):
         label, random = number % CLASSES, np.random.default_rng(number)
         patches = random.integers(0, 256, (9, 11, 3)) // (1, 1 + label // 2, 1 + label % 2)
-        photo = Image.fromarray(patches.astype(np.uint8)).resize((size, size), Image.Resampling.BICUBIC)
-        photo.save(folder / f"class-{label}" / f"{number:07d}.jpg", quality=85)
+        image = Image.fromarray(patches.astype(np.uint8)).resize((size, size), Image.Resampling.BICUBIC)
+        image.save(folder / f"class-{label}" / f"{number:07d}.jpg", quality=85)
     return folder
 
 
@@ -96,7 +96,7 @@ def _measure(config: RunConfig, cache: Path, count: int) -> dict[str, Any]:
         "photos": count,
         "peak_bytes": max(samples),
         "median_bytes": int(median(samples)),
-        "pixel_bytes_a_photo": 3 * config.data.image_size**2,
+        "pixel_bytes_an_image": 3 * config.data.image_size**2,
         "seconds": facts["seconds"],
         "environment": facts["environment"],
     }
@@ -114,13 +114,13 @@ def _anonymous(pid: int) -> list[int]:
 def _show(facts: Mapping[str, Any]) -> None:
     rows: list[list[object]] = []
     for run in facts["runs"]:
-        sizes = (run["peak_bytes"], run["median_bytes"], run["photos"] * run["pixel_bytes_a_photo"])
-        rows.append([f"{run['photos']:,} photos", *(f"{size / MIB:,.1f}" for size in sizes), f"{run['seconds']:.1f}"])
+        sizes = (run["peak_bytes"], run["median_bytes"], run["photos"] * run["pixel_bytes_an_image"])
+        rows.append([f"{run['photos']:,} images", *(f"{size / MIB:,.1f}" for size in sizes), f"{run['seconds']:.1f}"])
     keys = ("peak_growth_bytes", "median_growth_bytes", "their_pixels_bytes")
     rows.append(["difference", *(f"{facts[key] / MIB:+,.1f}" for key in keys), None])
     common.show(rows, ("anonymous MiB", "peak", "median", "(pixels alone)", "seconds"))
     print(
-        f"\n{facts['more_photos']:,} further photos: {facts['peak_growth_bytes'] / MIB:+,.1f} MiB at the peak, "
+        f"\n{facts['more_images']:,} further images: {facts['peak_growth_bytes'] / MIB:+,.1f} MiB at the peak, "
         f"{facts['median_growth_bytes'] / MIB:+,.1f} MiB in the median; "
         f"their pixels alone would be {facts['their_pixels_bytes'] / MIB:,.1f} MiB."
     )

@@ -22,9 +22,9 @@ def one_run(
     """How long one run of the kit takes, stage by stage, and how good its model is.
 
     The facts: seconds (of everything, the imports included), stages (name -> seconds), accuracy (split -> share),
-    accuracy_interval (of test), phase_accuracy (test accuracy after each phase), photos (split -> count), environment.
+    accuracy_interval (of test), phase_accuracy (test accuracy after each phase), images (split -> count), environment.
     """
-    from kit.experiment import train
+    from kit.pipeline import train
 
     settings = load_config(file=config)
     ready = perf_counter()

@@ -35,10 +35,10 @@ def onnx_forward(
     backbone = mobilenet_v2(image_size, alpha)
     load_into(backbone.model, resolve(weights, alpha, image_size))
     session = onnxruntime.InferenceSession(_network(backbone.model), providers=["CPUExecutionProvider"])
-    photos = np.random.default_rng(0).uniform(-1, 1, (batch_size, 3, image_size, image_size)).astype(np.float32)
-    run = lambda: session.run(None, {"input": photos})[0][:, :, 0, 0]  # noqa: E731
+    images = np.random.default_rng(0).uniform(-1, 1, (batch_size, 3, image_size, image_size)).astype(np.float32)
+    run = lambda: session.run(None, {"input": images})[0][:, :, 0, 0]  # noqa: E731
     found = common.measure(run, seconds)
-    expected = np.asarray(backbone.model(photos[:4].transpose(0, 2, 3, 1), training=False)).mean(axis=(1, 2))
+    expected = np.asarray(backbone.model(images[:4].transpose(0, 2, 3, 1), training=False)).mean(axis=(1, 2))
     difference = float(np.abs(run()[:4] - expected).max())
     if difference > 1e-3:
         raise RuntimeError(f"the network was built wrongly: its features differ by {difference}")

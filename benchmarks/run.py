@@ -40,11 +40,11 @@ def run(
     sets: common.Sets = None,
     results: common.Results = common.RESULTS,
 ) -> None:
-    """How much faster is a whole run with the kit, photos to scores, than the straightforward way in Keras?
+    """How much faster is a whole run with the kit, images to scores, than the straightforward way in Keras?
 
-    Same photos in the same splits, same recipe, backend and machine, each side in a process of its own. The kit starts
+    Same images in the same splits, same recipe, backend and machine, each side in a process of its own. The kit starts
     with an empty cache. The straightforward way is image_dataset_from_directory, the whole MobileNetV2 in every epoch
-    and model.fit for each phase; TensorFlow must be installed for it. The photos have been read once before, so that
+    and model.fit for each phase; TensorFlow must be installed for it. The images have been read once before, so that
     neither side waits for the disk. The kit keeps the best epoch of a phase, the straightforward way the last.
     """
     flags = {"data.path": data, "model.weights": weights}
@@ -54,7 +54,7 @@ def run(
     with plain_side(config, epochs_timed, jit) as plain:
         sides = common.alternate({"kit": lambda: _kit(config), "straightforward": plain}, rounds)
     if sides["kit"][0]["photos"] != sides["straightforward"][0]["photos"]:
-        raise DataError("The two sides did not read the same number of photos.", "Report this: the comparison is void.")
+        raise DataError("The two sides did not read the same number of images.", "Report this: the comparison is void.")
     facts = {"recipe": Path(recipe).stem, "data": data, "epochs_timed": epochs_timed, "jit": jit, **summary(sides)}
     _show(facts, config.backend)
     common.record(results, f"run-{config.backend}", sides["kit"][0]["environment"], facts | {"rounds": sides})
@@ -62,7 +62,7 @@ def run(
 
 @contextmanager
 def plain_side(config: RunConfig, epochs_timed: int, jit: str) -> Iterator[Callable[[], dict[str, Any]]]:
-    """The straightforward side: photos laid out as it wants them, and a function that times it once."""
+    """The straightforward side: images laid out as it wants them, and a function that times it once."""
     found = resolve(config.model.weights, config.model.alpha, config.data.image_size)
     with tempfile.TemporaryDirectory(prefix="transferkit-benchmark-") as name:
         folder = Path(name)
@@ -99,17 +99,17 @@ def summary(sides: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
 
 
 def link_splits(dataset: Dataset, folder: Path) -> None:
-    """Lays a data set's splits out as folders of class folders: `folder/SPLIT/CLASS/NUMBER.jpg`, links to the photos.
+    """Lays a data set's splits out as folders of class folders: `folder/SPLIT/CLASS/NUMBER.jpg`, links to the images.
 
     Classes are numbers, so that their order is the data set's.
 
     Raises:
-        DataError: If a split is empty, or a photo has a format that image_dataset_from_directory passes over.
+        DataError: If a split is empty, or an image has a format that image_dataset_from_directory passes over.
     """
     for split in SPLITS:
         chosen = dataset.indices(split)
         if not len(chosen):
-            raise DataError(f"The {split} split has no photos.", "Give more photos, or raise its share.")
+            raise DataError(f"The {split} split has no images.", "Give more images, or raise its share.")
         for label in range(len(dataset.classes)):
             (folder / split / f"{label:04d}").mkdir(parents=True)
         for index in chosen:

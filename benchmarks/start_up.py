@@ -20,18 +20,18 @@ import keras, numpy
 from PIL import Image
 model = keras.saving.load_model(sys.argv[1])
 size = model.input.shape[1]
-photo = numpy.asarray(Image.open(sys.argv[2]).convert("RGB").resize((size, size)))
-print(model.predict(photo[None], verbose=0).argmax())
+image = numpy.asarray(Image.open(sys.argv[2]).convert("RGB").resize((size, size)))
+print(model.predict(image[None], verbose=0).argmax())
 """
 
 
 def start_up(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run folder.")],
-    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="One photo.")],
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="One image.")],
     rounds: Annotated[int, typer.Option(min=1, help="How often to time all, in turns.")] = 5,
     results: common.Results = common.RESULTS,
 ) -> None:
-    """How long until the command line answers: `--help`, and `predict` on one photo, on the run's own backend?
+    """How long until the command line answers: `--help`, and `predict` on one image, on the run's own backend?
 
     Beside them what Python alone takes, what importing Keras takes, and what loading the model and predicting takes
     in plain Keras. Every measurement is a new process; the first round, which may compile, is reported as cold.
@@ -43,8 +43,8 @@ def start_up(
         "python, nothing": [sys.executable, "-c", "pass"],
         "--help": [*kit, "--help"],
         "import keras": [sys.executable, "-c", "import keras"],
-        "predict, one photo": [*kit, "predict", str(run), str(photo)],
-        "the same in plain Keras": [sys.executable, "-c", PREDICT_WITH_KERAS, str(run / "model.keras"), str(photo)],
+        "predict, one image": [*kit, "predict", str(run), str(image)],
+        "the same in plain Keras": [sys.executable, "-c", PREDICT_WITH_KERAS, str(run / "model.keras"), str(image)],
     }
     found = common.alternate({what: _timed(command, name) for what, command in commands.items()}, rounds)
     seconds = {what: {"cold": times[0], "median": median(times)} for what, times in found.items()}

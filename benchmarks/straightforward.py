@@ -24,7 +24,7 @@ from kit.settings import load_config  # noqa: E402
 
 
 def straightforward(
-    photos: Annotated[Path, typer.Argument(help="A folder with train/, validation/ and test/.")],
+    images: Annotated[Path, typer.Argument(help="A folder with train/, validation/ and test/.")],
     config: Annotated[Path, typer.Argument(help="TOML of the run.")],
     facts: Annotated[Path, typer.Option(help="Where to write what was measured, as JSON.")],
     weights: Annotated[Path | None, typer.Option(help="Weights file of the base; none for random weights.")] = None,
@@ -34,7 +34,7 @@ def straightforward(
     """How long the recipe takes in Keras as its guide writes it, stage by stage, and how good the model is.
 
     The facts: seconds, stages (name -> seconds), phases (name -> epochs, epoch_seconds, warm_up_seconds), complete (all
-    epochs were run), accuracy (of test; None unless complete), photos (split -> count).
+    epochs were run), accuracy (of test; None unless complete), images (split -> count).
     """
     settings = load_config(file=config)
     require_plain(settings)
@@ -42,7 +42,7 @@ def straightforward(
     import keras
 
     keras.utils.set_random_seed(settings.seed)
-    train, validation, test = (_dataset(photos / split, settings) for split in ("train", "validation", "test"))
+    train, validation, test = (_dataset(images / split, settings) for split in ("train", "validation", "test"))
     model, base = _build(settings, len(train.class_names), weights)
     stages, phases = {"start and rest": perf_counter() - STARTED}, {}
     for number, phase in enumerate(settings.phases, start=1):
@@ -184,9 +184,9 @@ def _sample(dataset: Any) -> Any:
     """The first batch, and a part of it as large as the last one: the shapes that an epoch would compile."""
     import tensorflow as tf
 
-    photos, labels = next(iter(dataset))
+    images, labels = next(iter(dataset))
     last = len(dataset.file_paths) % len(labels) or len(labels)
-    batches = [(photos, labels), (photos[:last], labels[:last])]
+    batches = [(images, labels), (images[:last], labels[:last])]
     return tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=dataset.element_spec).apply(
         tf.data.experimental.assert_cardinality(len(batches))
     )

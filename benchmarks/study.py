@@ -48,7 +48,7 @@ def study(
     sets: common.Sets = None,
     results: common.Results = common.RESULTS,
 ) -> None:
-    """How long does a study take, photos to the best model scored on test, against ONE straightforward run?
+    """How long does a study take, images to the best model scored on test, against ONE straightforward run?
 
     The first study starts with an empty cache, and its time is what is compared; the others share that cache, and are
     there to compare samplers. Both sides have a process of their own. Pruning and early stopping are on, as by default.
@@ -170,13 +170,13 @@ def _show(facts: Mapping[str, Any], backend: str) -> None:
             "pruned",
             "epochs",
             "shared heads",
-            "photos through trunk, first/others",
+            "images through trunk, first/others",
             "own val",
             "best val",
             "test",
         ),
     )
-    print("\nPhotos through trunk: what the first trial computed, and what all later trials together did.")
+    print("\nImages through trunk: what the first trial computed, and what all later trials together did.")
     print(
         f"{facts['trials']} trials take {facts['ratio']:.2f} times one straightforward run "
         f"({facts['straightforward_seconds']:.0f} s)."

@@ -70,9 +70,9 @@ def _forward(classifier: Any, batch_size: int) -> Work:
     from kit.training.forward import compile_from_pixels
 
     forward = compile_from_pixels(classifier, (classifier.backbone.cut(0),))
-    photos = _rows(classifier, -1, batch_size)
-    first = common.timed(lambda: forward(photos))
-    return Work(lambda: forward(photos), 1, _multiply_adds(classifier, -1), first)
+    images = _rows(classifier, -1, batch_size)
+    first = common.timed(lambda: forward(images))
+    return Work(lambda: forward(images), 1, _multiply_adds(classifier, -1), first)
 
 
 def _training(classifier: Any, depth: int, batch_size: int) -> Work:

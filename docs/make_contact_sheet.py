@@ -4,7 +4,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from kit.data.synthetic import draw_flower
+from kit.synthetic import draw_flower
 
 SIDE, COLUMNS = 104, 10
 
@@ -14,8 +14,8 @@ def draw() -> Image.Image:
     rows = [[(number, index) for index in range(COLUMNS)] for number in range(5)]
     rows += [[(5 + number // 2, number % 2) for number in range(first, first + COLUMNS)] for first in (0, COLUMNS)]
     sheet = Image.new("RGB", (COLUMNS * SIDE, len(rows) * SIDE))
-    for row, photos in enumerate(rows):
-        for column, (species, index) in enumerate(photos):
+    for row, images in enumerate(rows):
+        for column, (species, index) in enumerate(images):
             sheet.paste(draw_flower(species, index, size=SIDE), (column * SIDE, row * SIDE))
     return sheet
 

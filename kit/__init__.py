@@ -17,7 +17,7 @@ Who owns what, in the order of the arrows (each imports only what stands before 
 The Python API (docs/python-api.md); importing `kit` imports no backend:
     configure                   settings as keywords -> RunConfig
     train, resume, load_run     -> Run: the record, and `predict`
-    evaluate                    the scores again, or those of other photos
+    evaluate                    the scores again, or those of other images
 """
 
 from importlib import import_module

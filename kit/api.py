@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kit import experiment
+from kit import pipeline
 from kit.config import RunConfig
 from kit.errors import ConfigError
-from kit.experiment import Listener
+from kit.pipeline import Listener
 from kit.run import Name, Run
 from kit.settings import SHORTHANDS, load_config
 
@@ -34,11 +34,11 @@ def configure(data: Name = "", *, file: Name | None = None, sets: Sequence[str] 
 def train(data: Name | RunConfig, out: Name | None = None, *, on_epoch: Listener | None = None, **settings: Any) -> Run:
     """Trains and scores one model.
 
-        run = kit.train("photos", weights="none", views=3)
+        run = kit.train("images", weights="none", views=3)
         run.metrics["test"]["accuracy"], run.predict("photo.jpg").label
 
     Args:
-        data: The photos, or a whole configuration from `configure`.
+        data: The images, or a whole configuration from `configure`.
         out: The run folder to be; default `runs/<data>-<time>`.
         on_epoch: Called with the History after every epoch.
         settings: As for `configure`; none beside a whole configuration.
@@ -47,7 +47,7 @@ def train(data: Name | RunConfig, out: Name | None = None, *, on_epoch: Listener
         The finished run.
 
     Raises:
-        UserError: If the settings, backend, photos, weights or disk do not allow it; the message says what to do.
+        UserError: If the settings, backend, images, weights or disk do not allow it; the message says what to do.
     """
     if isinstance(data, RunConfig):
         if settings:
@@ -58,16 +58,16 @@ def train(data: Name | RunConfig, out: Name | None = None, *, on_epoch: Listener
         config = data
     else:
         config = configure(data, **settings)
-    return experiment.train(config, None if out is None else Path(out), on_epoch=on_epoch)
+    return pipeline.train(config, None if out is None else Path(out), on_epoch=on_epoch)
 
 
 def resume(run: Name | Run, *, on_epoch: Listener | None = None) -> Run:
     """Goes on with a run that was interrupted, from its last finished epoch; a finished run is left as it is.
 
     Raises:
-        UserError: If the photos, the weights or the backend are no longer those of the run.
+        UserError: If the images, the weights or the backend are no longer those of the run.
     """
-    return experiment.resume(_folder(run), on_epoch=on_epoch)
+    return pipeline.resume(_folder(run), on_epoch=on_epoch)
 
 
 def load_run(path: Name) -> Run:
@@ -84,15 +84,15 @@ def evaluate(run: Name | Run, data: Name | None = None) -> dict[str, Any]:
 
     Args:
         run: The run or its folder.
-        data: Other photos, in any form that training takes; None scores the run's own.
+        data: Other images, in any form that training takes; None scores the run's own.
 
     Returns:
-        Scores (as in `metrics.json`) by split for the run's own photos; under `all` for others.
+        Scores (as in `metrics.json`) by split for the run's own images; under `all` for others.
 
     Raises:
-        UserError: If the run is not finished, or the photos cannot be scored.
+        UserError: If the run is not finished, or the images cannot be scored.
     """
-    return experiment.evaluate(load_run(_folder(run)), None if data is None else str(data))
+    return pipeline.evaluate(load_run(_folder(run)), None if data is None else str(data))
 
 
 def _folder(run: Name | Run) -> Path:

@@ -146,7 +146,7 @@ def transferkit(
         False, "--version", help="Print the version and exit.", callback=_print_version, is_eager=True
     ),
 ) -> None:
-    """Trains the best small image classifier that a folder of photos allows, and says how good it is."""
+    """Trains the best small image classifier that a folder of images allows, and says how good it is."""
 
 
 def run_script(command: Callable[..., None]) -> None:

@@ -27,7 +27,7 @@ def _one_of(name: str, value: object, allowed: tuple) -> None:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Where the photos are and how they become pixels.
+    """Where the images are and how they become pixels.
 
     Attributes:
         path: A folder of class folders, a folder with train/ and val/ (and test/), a table (.csv, .parquet), an archive
@@ -36,7 +36,7 @@ class DataConfig:
         resize: `crop` (shorter side to image_size, then the middle), `stretch` (both sides, changing the proportions)
             or `pad` (longer side to image_size, the rest background).
         background: What shows through transparent pixels and fills padding: red, green, blue, each 0 to 255.
-        near_duplicate_bits: Two photos whose 64-bit perceptual hashes differ in at most this many bits are near
+        near_duplicate_bits: Two images whose 64-bit perceptual hashes differ in at most this many bits are near
             duplicates and stay in one split; 0 to 16.
         conflicts: The same bytes under two labels: `refuse` to train, or `drop` every copy.
         leaks: The same bytes in two given splits: `refuse` to train, or `drop` the copies in the split that is trained
@@ -68,7 +68,7 @@ class SplitConfig:
     """How samples without a given split are shared out, per class, by a hash of seed and group.
 
     Attributes:
-        seed: Chooses the split. The same photo keeps its split when others are added.
+        seed: Chooses the split. The same image keeps its split when others are added.
         train: Share trained on.
         validation: Share that chooses epochs and settings.
         test: Share scored once, at the end. The three add up to 1.
@@ -92,12 +92,12 @@ class SplitConfig:
 
 @dataclass(frozen=True)
 class ViewsConfig:
-    """Augmented views of the training photos, each decoded once and passed through the trunk once.
+    """Augmented views of the training images, each decoded once and passed through the trunk once.
 
     Attributes:
-        count: Views of each photo, the plain one included: 1 means no augmentation. Epochs take turns.
+        count: Views of each image, the plain one included: 1 means no augmentation. Epochs take turns.
         flip: Mirror half of the augmented views left to right.
-        crop: Smallest share of the photo's area that a random crop keeps; 1 keeps all.
+        crop: Smallest share of the image's area that a random crop keeps; 1 keeps all.
         rotation: Greatest rotation either way, in degrees.
         brightness: Greatest relative change of brightness; 0.2 means a factor from 0.8 to 1.2.
         contrast: Greatest relative change of contrast.
@@ -165,10 +165,10 @@ class TrainingConfig:
     """What all phases share.
 
     Attributes:
-        batch_size: Photos a step.
+        batch_size: Images a step.
         optimizer: `adam`, `adamw`, `sgd` (Nesterov momentum 0.9) or `rmsprop`.
         label_smoothing: Share of each label spread evenly over all classes.
-        class_weights: `none`, or `balanced` (each class weighs the same in the loss, however many photos it has).
+        class_weights: `none`, or `balanced` (each class weighs the same in the loss, however many images it has).
         monitor: What picks the epoch that is kept: `val_accuracy` (ties: lower val_loss) or `val_loss`.
         store_dtype: Type of stored activations: `float16` or `float32`.
         store_limit_gib: Disk that a run's stored activations may take, in GiB. Where a cut point would need more, the
@@ -204,7 +204,7 @@ class PhaseConfig:
 
     Attributes:
         name: What curves and tables call it.
-        epochs: Passes over the training photos, at most.
+        epochs: Passes over the training images, at most.
         unfreeze_depth: Blocks of the backbone trained, counted from the top: 0 the head alone, and of MobileNetV2 1
             adds Conv_1, 2 adds block 16, ... 19 all. -1 also means all. Batch normalisation is never trained. 0 in a
             later phase leaves that phase out: there is nothing new to train.
@@ -249,7 +249,7 @@ class RunConfig:
     """One run, whole: the same configuration, data, backend and machine give the same model to the bit.
 
     Attributes:
-        seed: Draws initial head weights, dropout, views and the order of photos. `split.seed` draws the split.
+        seed: Draws initial head weights, dropout, views and the order of images. `split.seed` draws the split.
         backend: `auto`, `jax` or `tensorflow`.
         threads: CPU threads to use; 0 means all.
     """

@@ -31,7 +31,7 @@ class BackendError(UserError):
 
 
 class DataError(UserError):
-    """The photos, their labels or their splits cannot be used as they are."""
+    """The images, their labels or their splits cannot be used as they are."""
 
 
 class WeightsError(UserError):

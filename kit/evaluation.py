@@ -1,6 +1,6 @@
-"""Scores that can be believed: with intervals (kit.statistics) and calibration. Knows numpy, no keras.
+"""Scores that can be believed: with intervals (kit.significance) and calibration. Knows numpy, no keras.
 
-Everywhere n is the number of photos and c of classes; probabilities are float (n, c), 0 to 1, rows adding up to 1;
+Everywhere n is the number of images and c of classes; probabilities are float (n, c), 0 to 1, rows adding up to 1;
 labels are int (n,), 0 to c - 1. The class predicted is the most probable one, the first of several. Wrong shapes and
 ranges are the caller's mistake: ValueError.
 """
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from kit.statistics import wilson_interval
+from kit.significance import wilson_interval
 
 SMALLEST_PROBABILITY = float(np.finfo(np.float32).eps)
 TEMPERATURES = (0.05, 20.0)
@@ -26,7 +26,7 @@ class Scores:
     """How good a model is on one split. A score that is undefined (n = 0) or does not apply is None, never NaN.
 
     Attributes:
-        n: Photos scored.
+        n: Images scored.
         accuracy: Share classified correctly.
         accuracy_interval: Its 95% Wilson interval, (low, high).
         macro_f1: Mean F1 over the classes that occur among labels or predictions.
@@ -36,7 +36,7 @@ class Scores:
         calibration_error_scaled: The same after temperature scaling; None where no temperature was given.
         top_5_accuracy: Share whose label is among the five most probable classes; None up to ten classes.
         confusion: Row = label, column = predicted: counts, in the order of the classes.
-        per_class: Class name -> precision, recall, f1 (0 where undefined) and support (photos of that class).
+        per_class: Class name -> precision, recall, f1 (0 where undefined) and support (images of that class).
     """
 
     n: int
@@ -92,7 +92,7 @@ def score(
 
 
 def log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float | None:
-    """Mean of -ln p(label), in nats; p clipped from below at SMALLEST_PROBABILITY (2**-23, so at most 15.9 a photo).
+    """Mean of -ln p(label), in nats; p clipped from below at SMALLEST_PROBABILITY (2**-23, so at most 15.9 an image).
 
     None for n = 0.
     """
@@ -106,7 +106,7 @@ def log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float | None:
 def calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> float | None:
     """Expected calibration error: sum over bins of n_b / n · |accuracy_b - confidence_b|.
 
-    C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, On calibration of modern neural networks, ICML 2017, eq. 3. A photo's
+    C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, On calibration of modern neural networks, ICML 2017, eq. 3. An image's
     confidence is its greatest probability; bin b holds confidences in ((b - 1) / bins, b / bins].
 
     Returns:
@@ -154,7 +154,7 @@ def macro_f1(matrix: np.ndarray) -> float | None:
 
 
 def top_k_accuracy(probabilities: np.ndarray, labels: np.ndarray, k: int) -> float | None:
-    """Share of photos whose label is among the k most probable classes (ties: the first classes); None for n = 0."""
+    """Share of images whose label is among the k most probable classes (ties: the first classes); None for n = 0."""
     probabilities, labels = _checked(probabilities, labels)
     if len(labels) == 0:
         return None
@@ -169,12 +169,12 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
     E_softmax[ln p] - ln p(label), rises and has at most one zero: bisection finds it.
 
     Args:
-        probabilities: Float (n, c), of photos that were not trained on (validation).
+        probabilities: Float (n, c), of images that were not trained on (validation).
         labels: Int (n,).
 
     Returns:
-        T within TEMPERATURES: over 1 where the model is too sure of itself. At the lower bound where every photo is
-        classified right, 1 where nothing can be fitted: no photos, or T changes nothing.
+        T within TEMPERATURES: over 1 where the model is too sure of itself. At the lower bound where every image is
+        classified right, 1 where nothing can be fitted: no images, or T changes nothing.
     """
     probabilities, labels = _checked(probabilities, labels)
     logits = _log(probabilities)

@@ -55,7 +55,7 @@ def look(data: str, split_seed: int, near_duplicate_bits: int, threads: int) -> 
     """Lists, audits and splits the data.
 
     Raises:
-        DataError: If `data` is no source of photos.
+        DataError: If `data` is no source of images.
     """
     from kit.config import DataConfig
     from kit.data.audit import audit, settle
@@ -173,16 +173,16 @@ def write_record(folder: Path, data: str, split_seed: int, inspection: Inspectio
 
 
 def write_thumbnails(folder: Path, inspection: Inspection) -> None:
-    """Pictures for a page: photos of each class, and those that findings name."""
-    from kit.insights import album
+    """Pictures for a page: images of each class, and those that findings name."""
+    from kit.insights import thumbnails
     from kit.insights.records import Insights
 
     read = [sample for sample, fact, _, _ in inspection.rows if not fact.problem]
-    named = set(album.in_findings(inspection.findings))
-    chosen = [read[place] for place in album.per_class([sample.label for sample in read])]
+    named = set(thumbnails.in_findings(inspection.findings))
+    chosen = [read[place] for place in thumbnails.per_class([sample.label for sample in read])]
     chosen += [sample for sample in read if sample.path in named]
-    files = {sample.path: sample.file for sample in chosen[: album.LARGEST]}
-    Insights(folder).write_album("thumbnails", album.thumbnails_of_files(files))
+    files = {sample.path: sample.file for sample in chosen[: thumbnails.LARGEST]}
+    Insights(folder).write_album("thumbnails", thumbnails.thumbnails_of_files(files))
 
 
 def table_text(inspection: Inspection) -> str:

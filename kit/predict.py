@@ -1,4 +1,4 @@
-"""Class and probabilities for photos, with the model and the pixels of a finished run.
+"""Class and probabilities for images, with the model and the pixels of a finished run.
 
 Importing this module imports no backend; start one first.
 """
@@ -22,13 +22,13 @@ from kit.records import RunFolder
 if TYPE_CHECKING:
     from kit.model.classifier import Classifier
 
-BLOCK = 32  # photos decoded before they are passed through the network
-_PATHS_HINT = "Name files, folders or globs such as 'photos/*.jpg'."
+BLOCK = 32  # images decoded before they are passed through the network
+_PATHS_HINT = "Name files, folders or globs such as 'images/*.jpg'."
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model says of one photo.
+    """What the model says of one image.
 
     Attributes:
         path: The file, as it was given or found.
@@ -47,11 +47,11 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Predictor:
-    """A finished run's model, ready for photos.
+    """A finished run's model, ready for images.
 
     Attributes:
         classes: Class names, in the model's order.
-        data: How photos become pixels, as in training.
+        data: How images become pixels, as in training.
         temperature: Fitted on validation.
         forward: uint8 (n, S, S, 3), 0-255, to probabilities (n, classes).
     """
@@ -141,8 +141,8 @@ def load_classifier(run: RunFolder) -> "Classifier":
         ) from error
 
 
-def find_photos(paths: Sequence[str]) -> list[Path]:
-    """Files, folders (searched through, photos only) and globs, in order, each file once.
+def find_images(paths: Sequence[str]) -> list[Path]:
+    """Files, folders (searched through, images only) and globs, in order, each file once.
 
     Raises:
         DataError: If one names nothing.
@@ -150,16 +150,16 @@ def find_photos(paths: Sequence[str]) -> list[Path]:
     found: dict[Path, None] = {}
     for text in paths:
         try:
-            matches = _photos_at(text)
+            matches = _images_at(text)
         except OSError as error:  # a name too long, a folder that may not be entered
             raise DataError(f"{text!r} cannot be looked at: {error.strerror}.", _PATHS_HINT) from None
         if not matches:
-            raise DataError(f"There is no photo at {text!r}.", _PATHS_HINT)
+            raise DataError(f"There is no image at {text!r}.", _PATHS_HINT)
         found |= dict.fromkeys(matches)
     return list(found)
 
 
-def _photos_at(text: str) -> list[Path]:
+def _images_at(text: str) -> list[Path]:
     path = Path(text)
     if not text:  # a shell variable that was never set: not the folder one happens to be in
         return []
@@ -172,5 +172,5 @@ def _photos_at(text: str) -> list[Path]:
 
 
 def _hidden(path: Path) -> bool:
-    """As in a source of training photos: `._photo.jpg` of macOS is none."""
+    """As in a source of training images: `._photo.jpg` of macOS is none."""
     return any(part.startswith(".") or part.lower() == "__macosx" for part in path.parts)

@@ -30,10 +30,10 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Self
 
 from kit import settings
+from kit.compile_counter import compiled_so_far
 from kit.config import RunConfig
 from kit.errors import StorageError
 from kit.files import is_address, make_folder, read_json, storage_errors, write_json, write_text
-from kit.programs import compiled_so_far
 from kit.training.history import COLUMNS as HISTORY_COLUMNS
 from kit.training.history import History
 
@@ -170,7 +170,7 @@ class RunFolder:
 
     @property
     def samples(self) -> "pandas.DataFrame":
-        """Every photo: path, label, split, group, finding; text or None."""
+        """Every image: path, label, split, group, finding; text or None."""
         return read_table(self.path / "samples.csv", SAMPLE_COLUMNS)
 
     def write_samples(self, rows: "pandas.DataFrame") -> None:
@@ -201,7 +201,7 @@ class RunFolder:
 
     @property
     def predictions(self) -> "pandas.DataFrame":
-        """What the model said of every photo that was scored; `confidence` and p_<class> are float32, 0 to 1."""
+        """What the model said of every image that was scored; `confidence` and p_<class> are float32, 0 to 1."""
         return _narrow(read_table(self.path / "predictions.csv", PREDICTION_COLUMNS))
 
     def write_predictions(self, rows: "pandas.DataFrame") -> None:

@@ -12,7 +12,7 @@ from typing import overload
 
 from kit import backend
 from kit.errors import DataError
-from kit.predict import Prediction, Predictor, find_photos, require_finished
+from kit.predict import Prediction, Predictor, find_images, require_finished
 from kit.records import RunFolder
 
 Name = str | os.PathLike[str]
@@ -43,32 +43,32 @@ class Run(RunFolder):
         return Predictor.of(self)
 
     @overload
-    def predict(self, photos: Name) -> Prediction: ...  # type: ignore[overload-overlap]  # a str is no list of photos
+    def predict(self, images: Name) -> Prediction: ...  # type: ignore[overload-overlap]  # a str is no list of images
 
     @overload
-    def predict(self, photos: Iterable[Name]) -> list[Prediction]: ...
+    def predict(self, images: Iterable[Name]) -> list[Prediction]: ...
 
-    def predict(self, photos: Name | Iterable[Name]) -> Prediction | list[Prediction]:
+    def predict(self, images: Name | Iterable[Name]) -> Prediction | list[Prediction]:
         """Says what the model sees.
 
         Args:
-            photos: One file, or a list of files, folders (searched through) and globs.
+            images: One file, or a list of files, folders (searched through) and globs.
 
         Returns:
-            One Prediction for one file. For a list, one for each photo found, in order; one that cannot be read says
+            One Prediction for one file. For a list, one for each image found, in order; one that cannot be read says
             why in `problem`.
 
         Raises:
             DataError: If a name leads nowhere, or the one file given cannot be read.
             StorageError: If the run is not finished.
         """
-        if not isinstance(photos, str | os.PathLike):
-            files = find_photos([os.fspath(name) for name in photos])
+        if not isinstance(images, str | os.PathLike):
+            files = find_images([os.fspath(name) for name in images])
             return list(self.predictor.predict(files))
-        if not Path(photos).is_file():
-            what = "is a folder" if Path(photos).is_dir() else "is not a file"
-            raise DataError(f"{photos} {what}.", f"Folders and globs go in a list: predict([{os.fspath(photos)!r}]).")
-        (one,) = self.predictor.predict([Path(photos)])
+        if not Path(images).is_file():
+            what = "is a folder" if Path(images).is_dir() else "is not a file"
+            raise DataError(f"{images} {what}.", f"Folders and globs go in a list: predict([{os.fspath(images)!r}]).")
+        (one,) = self.predictor.predict([Path(images)])
         if one.problem:
-            raise DataError(f"{one.path} cannot be read: {one.problem}.", "Give a readable photo.")
+            raise DataError(f"{one.path} cannot be read: {one.problem}.", "Give a readable image.")
         return one

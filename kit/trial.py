@@ -1,9 +1,9 @@
-"""One trial of a search: train on the training photos, score on validation, keep no model, never look at test.
+"""One trial of a search: train on the training images, score on validation, keep no model, never look at test.
 
-A trial is a run (`kit.experiment.train`) without what a run leaves: it has the same photos, weights, seed and phases,
-and so the same history to the bit. Photos are audited, and weights read, once for all trials of a process.
+A trial is a run (`kit.pipeline.train`) without what a run leaves: it has the same images, weights, seed and phases,
+and so the same history to the bit. Images are audited, and weights read, once for all trials of a process.
 
-Importing this module imports no backend, like `kit.experiment`.
+Importing this module imports no backend, like `kit.pipeline`.
 """
 
 from collections.abc import Callable, Iterable
@@ -30,7 +30,7 @@ class Trained:
         history: Every epoch.
         kept: The epoch whose weights a run would keep.
         parameters: Of the whole network.
-        multiply_adds: Of the whole network, for one photo.
+        multiply_adds: Of the whole network, for one image.
         stages: Name -> seconds and peak memory, as in a run's manifest.
     """
 
@@ -78,7 +78,7 @@ class Trainer:
                 the trial.
 
         Raises:
-            UserError: As `kit.experiment.train`, and if there is no validation split to score on.
+            UserError: As `kit.pipeline.train`, and if there is no validation split to score on.
         """
         backend.start(config.backend, config.threads, config.seed)
         import keras
@@ -104,7 +104,7 @@ class Trainer:
         )
 
     def latency(self, config: RunConfig, repeats: int = 30) -> float:
-        """Median milliseconds that the network of a configuration takes for one photo, pixels to probabilities.
+        """Median milliseconds that the network of a configuration takes for one image, pixels to probabilities.
 
         Its weights do not matter, and are not read; the layers are the plain ones of a saved model.
         """
@@ -118,24 +118,24 @@ class Trainer:
         keras.backend.clear_session()
         random = Weights("none", None, "")
         forward = compile_forward(build_classifier(config, len(self._dataset(config).classes), random).full())
-        photo = np.zeros((1, config.data.image_size, config.data.image_size, 3), np.uint8)
+        image = np.zeros((1, config.data.image_size, config.data.image_size, 3), np.uint8)
         seconds = []
         for number in range(5 + repeats):  # the first compile, and fill caches
             start = perf_counter()
-            forward(photo)
+            forward(image)
             if number >= 5:
                 seconds.append(perf_counter() - start)
         return 1000 * median(seconds)
 
     def _dataset(self, config: RunConfig) -> Dataset:
-        """The photos without the test split, so that nothing of it can be read."""
+        """The images without the test split, so that nothing of it can be read."""
         key = fingerprint([repr(config.data), repr(config.split)])
         if key not in self._datasets:
             dataset = load_dataset(config).without("test")
             if not len(dataset.indices("validation")):
                 raise DataError(
-                    "There are no validation photos, by which trials are compared.",
-                    "Give more photos, or raise split.validation.",
+                    "There are no validation images, by which trials are compared.",
+                    "Give more images, or raise split.validation.",
                 )
             self._datasets = {key: dataset}
         return self._datasets[key]

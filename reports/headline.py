@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
 
-from kit.statistics import SIGNIFICANT
+from kit.significance import SIGNIFICANT
 from reports import text
 from reports.blocks import Figure, Headline
 

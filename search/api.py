@@ -8,7 +8,7 @@ from kit import progress
 from kit.api import configure
 from kit.config import RunConfig
 from kit.errors import ConfigError
-from kit.pages import draw_page
+from kit.report_hook import draw_page
 from kit.run import Name
 from search.best import REFITS, Best, keep_best, require_pick
 from search.best import pick as pick_trial

@@ -106,9 +106,9 @@ def keep_best(study: Study, number: int, refit: str = "train") -> Best | None:
         by the next that comes here.
 
     Raises:
-        UserError: As `kit.experiment.train`.
+        UserError: As `kit.pipeline.train`.
     """
-    from kit.experiment import resume, train
+    from kit.pipeline import resume, train
 
     record, path = study.record, study.record.path / "best"
     trial = record.trial(number)

@@ -3,7 +3,7 @@
 Each step leaves a record of its own under one folder, and is skipped where that record is whole: after Ctrl-C or a kill
 the same command goes on, and a second run takes seconds.
 
-    photos/        kit.data.synthetic      run/      two phases, scored on photos it never saw
+    photos/        kit.synthetic      run/      two phases, scored on photos it never saw
     inspection/    what is in the data     study/    a few trials; the best, trained again, in best/
     manifest.json  what this demo was asked: another question needs another folder
 """
@@ -62,8 +62,8 @@ def run_demo(folder: Path, config: "RunConfig", per_class: int, trials: int) -> 
         UserError: If the folder holds anything else, or a step cannot be done; the message says what to do.
     """
     from kit import progress
-    from kit.data.synthetic import DemoData, write_data_set
     from kit.records import StageClock
+    from kit.synthetic import DemoData, write_data_set
     from search.api import run_study
     from search.question import plan_space
     from search.story import Story
@@ -77,7 +77,7 @@ def run_demo(folder: Path, config: "RunConfig", per_class: int, trials: int) -> 
     try:
         with clock.stage("photos"):
             data = DemoData(per_class=per_class)
-            progress.say(f"1 of 4: drawing {data.photos:,} photos of flowers into {photos}")
+            progress.say(f"1 of 4: drawing {data.images:,} photos of flowers into {photos}")
             write_data_set(photos, data)
         with clock.stage("inspection"):
             progress.say("2 of 4: looking at them before anyone trains")
@@ -124,7 +124,7 @@ def _take(folder: Path, config: "RunConfig", per_class: int) -> None:
 def _inspected(folder: Path, config: "RunConfig") -> None:
     from kit.files import read_json
     from kit.inspection import look, summarise, write_record
-    from kit.pages import draw_page
+    from kit.report_hook import draw_page
 
     manifest = folder / "manifest.json"
     if not manifest.is_file() or read_json(manifest).get("status") != "finished":
@@ -135,8 +135,8 @@ def _inspected(folder: Path, config: "RunConfig") -> None:
 
 
 def _trained(folder: Path, config: "RunConfig") -> Any:
-    from kit.experiment import resume, train
-    from kit.pages import draw_page
+    from kit.pipeline import resume, train
+    from kit.report_hook import draw_page
 
     run = resume(folder) if (folder / "config.toml").exists() else train(config, folder)
     if not run.report_path.exists():

@@ -7,9 +7,9 @@ from kit import backend
 from kit.config import RunConfig
 from kit.data.dataset import load_dataset
 from kit.errors import ConfigError, DataError
-from kit.experiment import anchored
 from kit.files import storage_errors
 from kit.model.weights import resolve
+from kit.pipeline import anchored
 from search.records import DIRECTIONS, StudyRecord
 from search.space import Space, load_space
 from search.storage import Address

@@ -1,4 +1,4 @@
-"""Makes the starter weights: `python -m starter.distil PHOTOS --teacher FILE` (docs/starter-weights.md: time, result).
+"""Makes the starter weights: `python -m starter.distil IMAGES --teacher FILE` (docs/starter-weights.md: time, result).
 
 After a kill, the same command goes on: with the teacher's shard or the student's epoch that was last finished.
 """
@@ -14,7 +14,7 @@ import typer
 from kit import backend, progress
 from kit.cli import run_script
 from kit.files import atomic_path, cache_folder, fingerprint, sha256_file
-from starter.command import Photos, Teacher
+from starter.command import Images, Teacher
 
 if TYPE_CHECKING:
     from kit.data.dataset import Dataset
@@ -22,35 +22,35 @@ if TYPE_CHECKING:
     from starter.student import Recipe
 
 ALPHA = 0.35
-SLIM_ON = 384  # photos that the student's first weights are fitted on
-WATCH_EVERY = 5  # epochs between two looks at the validation photos
+SLIM_ON = 384  # images that the student's first weights are fitted on
+WATCH_EVERY = 5  # epochs between two looks at the validation images
 RESULT = Path(__file__).resolve().parents[1] / "kit" / "model" / "starter.weights.h5"
 
 
 def distil(
-    path: Photos,
+    path: Images,
     teacher: Teacher,
     out: Annotated[Path, typer.Option(help="The weights file to write; ends in .weights.h5.")] = RESULT,
     work: Annotated[Path | None, typer.Option(help="Folder for what a later run goes on from.")] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the photos.")] = 10,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the images.")] = 10,
     four_fifths: Annotated[
-        bool, typer.Option("--four-fifths", help="Train on the validation photos too, once settings are chosen.")
+        bool, typer.Option("--four-fifths", help="Train on the validation images too, once settings are chosen.")
     ] = False,
 ) -> None:
-    """Distils a small MobileNetV2 from a large one, over four fifths of some photos, and drawn ones beside them."""
+    """Distils a small MobileNetV2 from a large one, over four fifths of some images, and drawn ones beside them."""
     backend.start(seed=0)
     from kit.model.weights import resolve
-    from starter import photos, student
+    from starter import images, student
 
-    checked = resolve(teacher, 1.0, photos.TEACHER_SIZE)
+    checked = resolve(teacher, 1.0, images.TEACHER_SIZE)
     recipe = student.Recipe(epochs=epochs)
-    dataset = photos.read(path)
+    dataset = images.read(path)
     splits = ["train", "validation"] if four_fifths else ["train"]
     places = np.sort(np.concatenate([dataset.indices(split) for split in splits]))
-    looks = [asdict(photos.VIEWS), asdict(photos.DRAWN), photos.TEACHER_SIZE]
+    looks = [asdict(images.VIEWS), asdict(images.DRAWN), images.TEACHER_SIZE]
     key = [dataset.fingerprint, checked.sha256, len(places), *looks]
     folder = (work or cache_folder() / "starter") / fingerprint(key)[:16]
-    progress.say(f"{len(places)} photos, and drawn ones; work in {folder}")
+    progress.say(f"{len(places)} images, and drawn ones; work in {folder}")
     backbone = _distilled(dataset, places, teacher, recipe, folder)
     with atomic_path(out) as temporary:
         backbone.model.save_weights(temporary)
@@ -59,12 +59,12 @@ def distil(
 
 def _distilled(dataset: "Dataset", places: np.ndarray, teacher: str, recipe: "Recipe", folder: Path) -> "Backbone":
     from kit.model.backbones import mobilenet_v2
-    from starter import photos, slimming, student, targets
+    from starter import images, slimming, student, targets
 
-    network = targets.load_teacher(teacher, photos.TEACHER_SIZE)
+    network = targets.load_teacher(teacher, images.TEACHER_SIZE)
     projections = targets.fit_projections(network, dataset, places)
-    drawn, shown = photos.draw(folder / "drawn")
-    # real photos first: `some`, below, are of them
+    drawn, shown = images.draw(folder / "drawn")
+    # real images first: `some`, below, are of them
     lessons = targets.Targets.join(
         [
             targets.ensure(folder / "targets", network, projections, dataset, places),
@@ -72,12 +72,12 @@ def _distilled(dataset: "Dataset", places: np.ndarray, teacher: str, recipe: "Re
         ]
     )
     labels = np.concatenate([dataset.labels[places], len(dataset.classes) + drawn.labels[shown]])
-    backbone = mobilenet_v2(photos.STUDENT_SIZE, ALPHA)
+    backbone = mobilenet_v2(images.STUDENT_SIZE, ALPHA)
     steps = max(1, len(labels) // recipe.batch_size)
     model = student.build(backbone, projections, len(dataset.classes) + len(drawn.classes), recipe, steps)
     checkpoints = folder / fingerprint(asdict(recipe))[:16]
     if not any(checkpoints.glob("*.weights.h5")):
-        wide = targets.load_plain(teacher, photos.STUDENT_SIZE)
+        wide = targets.load_plain(teacher, images.STUDENT_SIZE)
         some = np.random.default_rng(recipe.seed).permutation(len(places))[:SLIM_ON]
         slimming.slim(wide.model, backbone.model, _preprocessed(wide, lessons.pixels[some, 1]), recipe.seed)
     student.train(model, lessons, labels, recipe, checkpoints, _watch(dataset, backbone))
@@ -91,11 +91,11 @@ def _preprocessed(backbone: "Backbone", pixels: np.ndarray) -> np.ndarray:
 
 
 def _watch(dataset: "Dataset", backbone: "Backbone") -> Callable[[int], str]:
-    """What settings are chosen by: a linear classifier on the train photos, scored on the validation photos."""
-    from starter import photos, probe
+    """What settings are chosen by: a linear classifier on the train images, scored on the validation images."""
+    from starter import images, probe
 
     parts = [(dataset.labels[places], places) for places in map(dataset.indices, ("train", "validation"))]
-    pixels = [probe.plain_pixels(dataset, places, photos.STUDENT_SIZE) for _, places in parts]
+    pixels = [probe.plain_pixels(dataset, places, images.STUDENT_SIZE) for _, places in parts]
 
     def look(epoch: int) -> str:
         if epoch % WATCH_EVERY:

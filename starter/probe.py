@@ -1,6 +1,6 @@
-"""How good are frozen features? A linear classifier on them, scored on photos that nothing else has seen.
+"""How good are frozen features? A linear classifier on them, scored on images that nothing else has seen.
 
-`python -m starter.probe PHOTOS --teacher FILE` prints the accuracy of the starter weights beside the teacher's.
+`python -m starter.probe IMAGES --teacher FILE` prints the accuracy of the starter weights beside the teacher's.
 """
 
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ from kit.config import STARTER, STARTER_SETTINGS, DataConfig
 from kit.data.dataset import Dataset
 from kit.data.images import decode
 from kit.evaluation import wilson_interval
-from starter import photos
-from starter.command import Photos, Teacher
+from starter import images
+from starter.command import Images, Teacher
 
 if TYPE_CHECKING:
     from kit.model.backbones import Backbone
@@ -35,8 +35,8 @@ class Probed:
     """The score of one linear classifier.
 
     Attributes:
-        correct: Photos told rightly.
-        n: Photos asked.
+        correct: Images told rightly.
+        n: Images asked.
     """
 
     correct: int
@@ -48,7 +48,7 @@ class Probed:
 
     def __str__(self) -> str:
         low, high = wilson_interval(self.correct, self.n)
-        return f"{self.accuracy:.4f} [{low:.4f}, {high:.4f}] on {self.n} photos"
+        return f"{self.accuracy:.4f} [{low:.4f}, {high:.4f}] on {self.n} images"
 
 
 def features(backbone: "Backbone", pixels: np.ndarray) -> np.ndarray:
@@ -64,7 +64,7 @@ def features(backbone: "Backbone", pixels: np.ndarray) -> np.ndarray:
 
 
 def plain_pixels(dataset: Dataset, places: np.ndarray, image_size: int) -> np.ndarray:
-    """The plain view of the photos at `places`, uint8 (n, image_size, image_size, 3)."""
+    """The plain view of the images at `places`, uint8 (n, image_size, image_size, 3)."""
     config = DataConfig(image_size=image_size)
     return np.stack([decode(dataset.files[place], config) for place in places])
 
@@ -80,7 +80,7 @@ def held_out(dataset: Dataset, weights: str, alpha: float, image_size: int) -> P
     """A linear classifier on features of a frozen MobileNetV2: fitted on four fifths, scored on the fifth held out.
 
     Args:
-        dataset: As `photos.read` splits it.
+        dataset: As `images.read` splits it.
         weights: What `--weights` takes.
         alpha: Width multiplier that the weights belong to.
         image_size: Side of what the network sees, in pixels.
@@ -99,13 +99,13 @@ def held_out(dataset: Dataset, weights: str, alpha: float, image_size: int) -> P
 
 
 def compare(
-    path: Photos,
+    path: Images,
     teacher: Teacher,
     weights: Annotated[str, typer.Option(help="Weights of alpha 0.35 to compare, or `starter`.")] = STARTER,
 ) -> None:
-    """Probes the starter weights and the teacher on the photos that distillation never saw."""
-    backend.start(seed=photos.SEED)
-    dataset = photos.read(path)
+    """Probes the starter weights and the teacher on the images that distillation never saw."""
+    backend.start(seed=images.SEED)
+    dataset = images.read(path)
     small, size = STARTER_SETTINGS["model.alpha"], int(STARTER_SETTINGS["data.image_size"])
     for name, file, alpha, side in ((weights, weights, small, size), ("teacher", teacher, 1.0, 224)):
         print(f"{name}, {side} px: {held_out(dataset, file, alpha, side)}", flush=True)

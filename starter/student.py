@@ -20,7 +20,7 @@ class Recipe:
     """How the student is trained: AdamW, one warm-up, one cosine to 0.
 
     Attributes:
-        epochs: Passes over the photos, each photo in one view; views take turns.
+        epochs: Passes over the images, each image in one view; views take turns.
         batch_size: Views a step.
         learning_rate: At its highest.
         warmup: Share of all steps until then.
@@ -28,7 +28,7 @@ class Recipe:
         map_weight: Of the mean squared error of the last map, in the teacher's components.
         pooled_weight: Of that of the pooled features.
         label_weight: Of the cross-entropy of a linear classifier on the pooled features.
-        seed: Draws the order of photos and views, and the classifier's first weights.
+        seed: Draws the order of images and views, and the classifier's first weights.
     """
 
     epochs: int = 10
@@ -87,7 +87,7 @@ def _fixed(projection: Projection, name: str) -> keras.layers.Layer:
 
 
 def epoch_of(targets: Targets, labels: np.ndarray, recipe: Recipe, epoch: int) -> tuple[np.ndarray, dict]:
-    """Every photo in one view, shuffled; over as many epochs as there are views, every view once."""
+    """Every image in one view, shuffled; over as many epochs as there are views, every view once."""
     n, views = targets.pixels.shape[:2]
     first = np.random.default_rng(recipe.seed).integers(views, size=n)
     order = np.random.default_rng([recipe.seed, epoch]).permutation(n)

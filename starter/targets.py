@@ -13,12 +13,12 @@ from kit.files import atomic_path
 from kit.model.backbones import Backbone, mobilenet_v2
 from kit.model.kernels import OWN, accelerate
 from kit.model.weights import load_into, resolve
-from starter import photos
+from starter import images
 
 STRIDE = 32  # pixels that one place of the last map stands for
-SHARD = 32  # photos
+SHARD = 32  # images
 BATCH = 32  # views that pass through the teacher at once
-FIT_ON = 768  # photos that the projections are fitted on
+FIT_ON = 768  # images that the projections are fitted on
 MAP_COMPONENTS, POOLED_COMPONENTS = 256, 128
 
 
@@ -44,7 +44,7 @@ class Projection:
 
 @dataclass(frozen=True)
 class Targets:
-    """All views of n photos.
+    """All views of n images.
 
     Attributes:
         pixels: uint8 (n, views, size, size, 3), 0-255.
@@ -58,7 +58,7 @@ class Targets:
 
     @classmethod
     def join(cls, parts: "Sequence[Targets]") -> "Targets":
-        """Those of several lots of photos, one after the other."""
+        """Those of several lots of images, one after the other."""
         return cls(*(np.concatenate(part) for part in zip(*(vars(one).values() for one in parts), strict=True)))
 
 
@@ -96,10 +96,10 @@ def regrid(maps: np.ndarray, side: int) -> np.ndarray:
 
 
 def fit_projections(teacher: keras.Model, dataset: Dataset, places: Sequence[int]) -> tuple[Projection, Projection]:
-    """Of the teacher's map and of its pooled features, on one strong view of each of FIT_ON photos."""
-    chosen = np.random.default_rng(photos.SEED).permutation(places)[:FIT_ON]
-    views = np.concatenate([rendered.large for rendered in photos.render(dataset, chosen, [1])])
-    maps = regrid(_predicted(teacher, views), photos.STUDENT_SIZE // STRIDE)
+    """Of the teacher's map and of its pooled features, on one strong view of each of FIT_ON images."""
+    chosen = np.random.default_rng(images.SEED).permutation(places)[:FIT_ON]
+    views = np.concatenate([rendered.large for rendered in images.render(dataset, chosen, [1])])
+    maps = regrid(_predicted(teacher, views), images.STUDENT_SIZE // STRIDE)
     pooled = maps.mean(axis=(1, 2))
     return (
         fit_projection(maps.reshape(-1, maps.shape[-1]), MAP_COMPONENTS),
@@ -110,14 +110,14 @@ def fit_projections(teacher: keras.Model, dataset: Dataset, places: Sequence[int
 def ensure(
     folder: Path, teacher: keras.Model, projections: tuple[Projection, Projection], dataset: Dataset, places: np.ndarray
 ) -> Targets:
-    """The targets of the photos at `places`; shards that are in `folder` already are not computed again."""
-    views = range(photos.VIEWS.count)
+    """The targets of the images at `places`; shards that are in `folder` already are not computed again."""
+    views = range(images.VIEWS.count)
     shards = [places[start : start + SHARD] for start in range(0, len(places), SHARD)]
     with progress.track("teacher", len(places)) as advance:
         for number, shard in enumerate(shards):
             path = folder / f"{number:04}.npz"
             if not path.exists():
-                _write(path, teacher, projections, list(photos.render(dataset, shard, views)))
+                _write(path, teacher, projections, list(images.render(dataset, shard, views)))
             advance(len(shard))
     parts = []
     for number in range(len(shards)):
@@ -127,10 +127,10 @@ def ensure(
 
 
 def _write(
-    path: Path, teacher: keras.Model, projections: tuple[Projection, Projection], rendered: list[photos.Rendered]
+    path: Path, teacher: keras.Model, projections: tuple[Projection, Projection], rendered: list[images.Rendered]
 ) -> None:
     n, count = len(rendered), len(rendered[0].large)
-    maps = regrid(_predicted(teacher, np.concatenate([one.large for one in rendered])), photos.STUDENT_SIZE // STRIDE)
+    maps = regrid(_predicted(teacher, np.concatenate([one.large for one in rendered])), images.STUDENT_SIZE // STRIDE)
     of_map, of_pooled = projections
     arrays = {
         "pixels": np.stack([one.small for one in rendered]),

@@ -21,7 +21,7 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 BACKEND = os.environ.setdefault("KERAS_BACKEND", "jax" if find_spec("jax") else "tensorflow")
 
 REAL_DATA = os.environ.get("TRANSFERKIT_REAL_DATA", "")
-NO_REAL_DATA = "needs real photos: set TRANSFERKIT_REAL_DATA to the folder that holds flowers/ and weights/"
+NO_REAL_DATA = "needs real images: set TRANSFERKIT_REAL_DATA to the folder that holds flowers/ and weights/"
 
 # No deadline: a first example pays for imports and compilation. Derandomised: a red run is red again when repeated.
 settings.register_profile("kit", deadline=None, derandomize=True, max_examples=50, database=None)
@@ -39,16 +39,16 @@ def _own_environment(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def photos(tmp_path_factory) -> Path:
-    """A folder of three classes with 24 photos each; never write into it."""
-    from photos import make_photos
+def images(tmp_path_factory) -> Path:
+    """A folder of three classes with 24 images each; never write into it."""
+    from images import make_images
 
-    return make_photos(tmp_path_factory.mktemp("photos"), ("blue", "green", "red"), 24)
+    return make_images(tmp_path_factory.mktemp("photos"), ("blue", "green", "red"), 24)
 
 
 @pytest.fixture(scope="session")
 def lively_weights(tmp_path_factory) -> Path:
-    """Weights of a random MobileNetV2 0.35 that tells photos apart."""
+    """Weights of a random MobileNetV2 0.35 that tells images apart."""
     from networks import save_lively_weights
 
     return save_lively_weights(tmp_path_factory.mktemp("weights") / "lively.weights.h5")
@@ -137,7 +137,7 @@ def pytest_terminal_summary(terminalreporter):
     ]  # a module skipped whole has none
     line = f"Keras backend: {BACKEND}."
     if skipped:
-        line += f" Skipped for lack of TRANSFERKIT_REAL_DATA (real photos and weights): {len(skipped)}."
+        line += f" Skipped for lack of TRANSFERKIT_REAL_DATA (real images and weights): {len(skipped)}."
     terminalreporter.write_line(line)
 
 

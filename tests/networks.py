@@ -1,4 +1,4 @@
-"""A small random network that tests can train: it tells photos apart, and rounding errors fade in it."""
+"""A small random network that tests can train: it tells images apart, and rounding errors fade in it."""
 
 from pathlib import Path
 
@@ -15,9 +15,9 @@ def lively(backbone: Backbone, seed: int = 0, *, compiled: bool = False) -> None
     """Gives a random network the batch statistics of its own activations, as training it from scratch would.
 
     With Keras's initial statistics (mean 0, variance 1) the activations of a random MobileNetV2 fade away on their way
-    up: every photo looks the same to the head, and a test of training would compare rounding errors. With gamma 1 and
-    beta 0 rounding errors grow from block to block, as photos' differences do; 0.4 and 0.5 (tried, with others) keep
-    the photos apart and let rounding errors fade.
+    up: every image looks the same to the head, and a test of training would compare rounding errors. With gamma 1 and
+    beta 0 rounding errors grow from block to block, as images' differences do; 0.4 and 0.5 (tried, with others) keep
+    the images apart and let rounding errors fade.
 
     Args:
         backbone: Random; changed in place.
@@ -27,7 +27,7 @@ def lively(backbone: Backbone, seed: int = 0, *, compiled: bool = False) -> None
     """
     model = backbone.model
     noise = np.random.default_rng(seed).uniform(-1, 1, (16, 8, 8, model.input.shape[-1])).astype(np.float32)
-    # Patches of many pixels: what is left of a photo at the network's top is what it averages over, not the noise.
+    # Patches of many pixels: what is left of an image at the network's top is what it averages over, not the noise.
     patches = noise.repeat(model.input.shape[1] // 8, axis=1).repeat(model.input.shape[2] // 8, axis=2)
     normalisations = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     for layer in model.layers:
@@ -51,7 +51,7 @@ def lively(backbone: Backbone, seed: int = 0, *, compiled: bool = False) -> None
 
 
 def save_lively_weights(path: Path, size: int = 32) -> Path:
-    """Writes the weights of a random MobileNetV2 0.35 that tells photos apart; `path` ends in .weights.h5."""
+    """Writes the weights of a random MobileNetV2 0.35 that tells images apart; `path` ends in .weights.h5."""
     backend.start(seed=3)
     backbone = mobilenet_v2(size, ALPHA)
     lively(backbone)

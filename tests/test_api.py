@@ -21,11 +21,11 @@ SMALL = {
 
 
 @pytest.fixture(scope="module")
-def run(photos, lively_weights, tmp_path_factory):
+def run(images, lively_weights, tmp_path_factory):
     """A run made as in a notebook; never write into it."""
     seen = []
     out = tmp_path_factory.mktemp("api") / "run"
-    run = kit.train(photos, out, weights=lively_weights, on_epoch=seen.append, **SMALL)
+    run = kit.train(images, out, weights=lively_weights, on_epoch=seen.append, **SMALL)
     assert [len(history) for history in seen] == [1, 2, 3]
     return run
 
@@ -72,10 +72,10 @@ def test_a_whole_configuration_takes_nothing_beside_it():
         kit.train(kit.configure("photos"), views=2)
 
 
-def test_a_trained_run_predicts_as_its_record_says(run, photos):
+def test_a_trained_run_predicts_as_its_record_says(run, images):
     assert run.classes == ("blue", "green", "red")
     recorded = run.predictions.query("split == 'test'").set_index("path")
-    files = [photos / path for path in recorded.index]
+    files = [images / path for path in recorded.index]
     predicted = run.predict(files)
     assert [one.label for one in predicted] == list(recorded["predicted"])
     assert [one.path for one in predicted] == list(map(str, files))
@@ -84,28 +84,28 @@ def test_a_trained_run_predicts_as_its_record_says(run, photos):
     assert one.probabilities == pytest.approx(predicted[0].probabilities, abs=1e-6)
 
 
-def test_a_run_loaded_again_is_the_same(run, photos):
+def test_a_run_loaded_again_is_the_same(run, images):
     again = kit.load_run(str(run.path))
     assert again == run
-    assert again.predict([photos / "red"]) == run.predict([f"{photos}/red/*.jpg"])
+    assert again.predict([images / "red"]) == run.predict([f"{images}/red/*.jpg"])
     assert kit.resume(again) == run
     assert kit.evaluate(again)["test"] == {
         key: value for key, value in run.metrics["test"].items() if key in kit.evaluate(again)["test"]
     }
 
 
-def test_what_cannot_be_predicted_is_one_message(run, photos, tmp_path):
+def test_what_cannot_be_predicted_is_one_message(run, images, tmp_path):
     torn = tmp_path / "torn.jpg"
-    torn.write_bytes((photos / "red/0000.jpg").read_bytes()[:300])
+    torn.write_bytes((images / "red/0000.jpg").read_bytes()[:300])
     with pytest.raises(DataError, match=r"torn\.jpg cannot be read"):
         run.predict(torn)
     assert run.predict([torn])[0].problem
     with pytest.raises(DataError, match=r"is a folder\.\n.*in a list"):
-        run.predict(photos)
+        run.predict(images)
     with pytest.raises(DataError, match=r"nowhere\.jpg is not a file"):
         run.predict("nowhere.jpg")
     with pytest.raises(StorageError, match="is not a run folder"):
-        kit.load_run(photos)
+        kit.load_run(images)
 
 
 def test_an_unfinished_run_tells_its_record_but_predicts_nothing(tmp_path):
@@ -117,19 +117,19 @@ def test_an_unfinished_run_tells_its_record_but_predicts_nothing(tmp_path):
 
 
 @pytest.mark.usefixtures("quick_jax")
-def test_a_study_and_its_page(photos, lively_weights, tmp_path):
+def test_a_study_and_its_page(images, lively_weights, tmp_path):
     import search
 
     space = tmp_path / "space.toml"
     space.write_text(
         "[model]\nhead_units = { low = 8, high = 16 }\n[phases.1]\nunfreeze_depth = { low = 1, high = 2 }\n"
     )
-    config = kit.configure(photos, weights=lively_weights, **SMALL)
+    config = kit.configure(images, weights=lively_weights, **SMALL)
     study = search.run_study(config, trials=2, out=tmp_path / "study", space=space)
     assert study.path == tmp_path / "study"
     assert study.record.counts.finished == 2
     assert study.page == study.path / "report.html"
-    assert study.best.run.predict(photos / "red/0000.jpg").label in study.best.run.classes
+    assert study.best.run.predict(images / "red/0000.jpg").label in study.best.run.classes
     again = search.run_study(config, trials=2, out=tmp_path / "study", space=space)
     assert again.record.trials == study.record.trials
     assert again.best == study.best

@@ -10,8 +10,8 @@ FILES = sorted(path for part in ("kit", "search", "reports") for path in (ROOT /
 
 # Lower numbers know nothing of higher ones; the first prefix that matches counts.
 LAYERS = [
-    ("kit.errors kit.files kit.config kit.progress kit.backend kit.ahead kit.programs kit.statistics", 0),
-    ("kit.store kit.settings kit.records kit.training.history", 1),
+    ("kit.errors kit.files kit.config kit.progress kit.backend kit.prefetch kit.compile_counter kit.significance", 0),
+    ("kit.cache kit.settings kit.records kit.training.history", 1),
     ("kit.data", 2),
     ("kit.model", 3),
     ("kit.training", 4),
@@ -24,7 +24,7 @@ FOR_REPORTS = (
     "kit.records",
     "kit.insights.records",
     "kit.training.history",
-    "kit.statistics",
+    "kit.significance",
     "kit.files",
     "kit.errors",
     "search.records",

@@ -72,8 +72,8 @@ def backend() -> str:
     return keras.backend.backend()
 
 
-def test_accuracy_scores_a_split(benchmark, photos, recipe, backend):
-    arguments = (photos, "--weights", "none", "--seeds", 1, "--recipe", recipe, "--set", "phases.0.epochs=1")
+def test_accuracy_scores_a_split(benchmark, images, recipe, backend):
+    arguments = (images, "--weights", "none", "--seeds", 1, "--recipe", recipe, "--set", "phases.0.epochs=1")
     printed, facts = benchmark("accuracy.py", *arguments, name=f"accuracy-tiny-{backend}")
     (run,) = facts["runs"][backend]
     assert run["split_seed"] == 0
@@ -113,8 +113,8 @@ def test_accuracy_changes_the_split_alone(modules, monkeypatch, tmp_path, capsys
 
 
 @pytest.mark.skipif(find_spec("tensorflow") is None, reason="image_dataset_from_directory reads through TensorFlow")
-def test_run_times_both_sides_on_the_same_photos(benchmark, photos, recipe, backend):
-    arguments = (photos, "--weights", "none", "--epochs-timed", 1, "--recipe", recipe)
+def test_run_times_both_sides_on_the_same_images(benchmark, images, recipe, backend):
+    arguments = (images, "--weights", "none", "--epochs-timed", 1, "--recipe", recipe)
     printed, facts = benchmark("run.py", *arguments, name=f"run-{backend}")
     (kit,), (plain,) = facts["rounds"]["kit"], facts["rounds"]["straightforward"]
     assert kit["photos"] == plain["photos"]
@@ -139,7 +139,7 @@ def test_memory_watches_two_runs(benchmark, backend):
     assert all(run["peak_bytes"] >= run["median_bytes"] > 50 * 2**20 for run in facts["runs"])
     assert facts["peak_growth_bytes"] == large["peak_bytes"] - small["peak_bytes"]
     assert facts["their_pixels_bytes"] == 20 * 3 * 32 * 32
-    assert "20 further photos" in printed
+    assert "20 further images" in printed
 
 
 SMALL = ("--image-size", 32, "--alpha", 0.35, "--batch-size", 4, "--seconds", 0, "--rounds", 1)
@@ -161,21 +161,21 @@ def test_rates_are_measured_on_every_installed_backend(benchmark, script, argume
 
 
 @pytest.mark.skipif(find_spec("tensorflow") is None, reason="image_dataset_from_directory reads through TensorFlow")
-def test_data_reads_the_same_photos_on_both_sides(benchmark, photos):
-    _, facts = benchmark("data.py", photos, "--image-size", 32, "--rounds", 1, name="data")
+def test_data_reads_the_same_images_on_both_sides(benchmark, images):
+    _, facts = benchmark("data.py", images, "--image-size", 32, "--rounds", 1, name="data")
     assert facts["photos"] == 72
     assert all(rate > 0 for side in facts["images_per_second"].values() for rate in side.values())
 
 
-def test_start_up_times_each_command(benchmark, photos, recipe, backend, run_cli, tmp_path):
+def test_start_up_times_each_command(benchmark, images, recipe, backend, run_cli, tmp_path):
     run = tmp_path / "run"
-    done = run_cli("train", photos, "--config", recipe, "--set", "phases.0.epochs=1", "--out", run, "--quiet")
+    done = run_cli("train", images, "--config", recipe, "--set", "phases.0.epochs=1", "--out", run, "--quiet")
     assert done.returncode == 0, done.stderr
-    photo = next(photos.rglob("*.jpg"))
-    _, facts = benchmark("start_up.py", run, photo, "--rounds", 1, name=f"start_up-{backend}")
+    image = next(images.rglob("*.jpg"))
+    _, facts = benchmark("start_up.py", run, image, "--rounds", 1, name=f"start_up-{backend}")
     seconds = facts["seconds"]
     assert len(seconds) == 5
-    assert seconds["--help"]["median"] < seconds["predict, one photo"]["median"]
+    assert seconds["--help"]["median"] < seconds["predict, one image"]["median"]
 
 
 SCRIPTS = ["accuracy.py", "run.py", "memory.py", "trunk.py", "fine_tuning.py", "data.py", "start_up.py", "pages.py"]
@@ -188,8 +188,8 @@ def test_help_says_which_question_is_answered(run_python, script):
     assert "?" in done.stdout.partition("Options")[0]
 
 
-def test_a_recipe_that_the_plain_way_lacks_is_refused(run_python, photos, tmp_path):
-    done = run_python(BENCHMARKS / "run.py", photos, "--weights", "none", "--set", "views.count=3", cwd=tmp_path)
+def test_a_recipe_that_the_plain_way_lacks_is_refused(run_python, images, tmp_path):
+    done = run_python(BENCHMARKS / "run.py", images, "--weights", "none", "--set", "views.count=3", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("error: views.count must be 1 to compare with the straightforward way, not 3.\n")
 
@@ -209,17 +209,17 @@ def test_timing_alternates_and_turns_the_order(modules):
     assert calls == ["a", "b", "b", "a", "a", "b"]
 
 
-def test_study_compares_with_one_straightforward_run(benchmark, photos, recipe, backend, tmp_path):
+def test_study_compares_with_one_straightforward_run(benchmark, images, recipe, backend, tmp_path):
     space = tmp_path / "space.toml"
     space.write_text("[model]\nhead_units = [8, 16]\n[phases.0]\nunfreeze_depth = { low = 0, high = 1 }\n")
-    arguments = (photos, "--weights", "none", "--recipe", recipe, "--space", space, "--trials", 2)
+    arguments = (images, "--weights", "none", "--recipe", recipe, "--space", space, "--trials", 2)
     arguments += ("--straightforward-seconds", 1000, "--set", "phases.0.epochs=1", "--keep", tmp_path / "kept")
     printed, facts = benchmark("study.py", *arguments, name=f"study-{backend}")
     (one,) = facts["studies"]
     assert one["counts"]["complete"] + one["counts"]["pruned"] == 2
     assert one["best_validation"] >= one["own_validation"]
     searched = one["photos"]["train"] + one["photos"]["validation"]
-    assert set(one["computed_first_trial"].values()) == {searched}  # every cut, every photo but those of test, once
+    assert set(one["computed_first_trial"].values()) == {searched}  # every cut, every image but those of test, once
     assert one["computed_later_trials"] == 0
     assert one["trials_all_cached"] == 1
     assert len(one["trials"]) == 2

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from kit.cache import Store, chunks, inventory
+from kit.cache.inventory import StoreInfo, choose_stores, in_words
 from kit.commands.caching import app, parse_age, parse_size
 from kit.errors import ConfigError
-from kit.store import Store, chunks, inventory
-from kit.store.inventory import StoreInfo, choose_stores, in_words
 
 DAY = 86400.0
 

@@ -31,7 +31,7 @@ def two():
 
 def wrong(count: int = 1):
     "Meets bad input."
-    raise DataError(f"{count} photos cannot be read.", "Look at them.")
+    raise DataError(f"{count} images cannot be read.", "Look at them.")
 
 def crash():
     "Has a defect."
@@ -174,7 +174,7 @@ def test_wrong_usage_is_status_2(other, run_cli, arguments, complaint):
 def test_bad_input_is_two_lines_and_status_2(other, run_cli):
     done = run_cli("wrong", "--count", "3", env=other)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: 3 photos cannot be read.\nLook at them.\n"
+    assert done.stderr == "error: 3 images cannot be read.\nLook at them.\n"
 
 
 def test_a_defect_keeps_its_traceback(other, run_cli):

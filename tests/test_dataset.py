@@ -1,4 +1,4 @@
-"""kit.data.dataset: photos read, audited, settled and split, as training gets them."""
+"""kit.data.dataset: images read, audited, settled and split, as training gets them."""
 
 import shutil
 from dataclasses import replace
@@ -6,16 +6,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from image_files import make_images
 from kit.config import DataConfig, RunConfig, SplitConfig
 from kit.data.dataset import load_dataset
 from kit.errors import DataError
 from kit.files import sha256_file
-from photos import make_photos
 
 
 @pytest.fixture
 def folder(tmp_path):
-    return make_photos(tmp_path / "garden", ("daisy", "rose"), 20)
+    return make_images(tmp_path / "garden", ("daisy", "rose"), 20)
 
 
 def config(folder, **split) -> RunConfig:
@@ -43,12 +43,12 @@ def test_rows_still_belong_together_without_a_split(folder):
     assert len(rest.labels) == len(rest.paths) == len(rest.groups) == len(rest.keys) < len(whole.keys)
 
 
-def test_a_photo_keeps_its_split_when_others_come_and_another_seed_gives_another(folder):
+def test_a_image_keeps_its_split_when_others_come_and_another_seed_gives_another(folder):
     before = load_dataset(config(folder))
     again = load_dataset(config(folder, seed=1))
     assert again.fingerprint == before.fingerprint
     assert (again.splits != before.splits).any()
-    make_photos(folder, ("aster", "bluebell"), 20, seed=5)
+    make_images(folder, ("aster", "bluebell"), 20, seed=5)
     after = load_dataset(config(folder))
     where = dict(zip(after.paths, after.splits, strict=True))
     assert [where[path] for path in before.paths] == list(before.splits)
@@ -68,7 +68,7 @@ def test_what_cannot_be_used_is_dropped_and_named(folder):
     assert not {row[0] for row in dataset.dropped} & set(dataset.paths)
 
 
-def test_copies_of_one_photo_share_a_split(folder):
+def test_copies_of_one_image_share_a_split(folder):
     for number in range(6):
         shutil.copy(folder / "rose/0002.jpg", folder / f"rose/copy{number}.jpg")
     dataset = load_dataset(config(folder))
@@ -83,6 +83,6 @@ def test_a_class_without_a_split_is_warned_about(folder):
     assert "daisy" in warning or "rose" in warning
 
 
-def test_no_photos_named():
-    with pytest.raises(DataError, match="No photos were named"):
+def test_no_images_named():
+    with pytest.raises(DataError, match="No images were named"):
         load_dataset(RunConfig())

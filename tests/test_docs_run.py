@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import pytest
 
+from image_files import make_images
 from in_process import command  # noqa: F401  # a fixture
-from photos import make_photos
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -69,13 +69,13 @@ def with_stand_ins(text: str) -> str:
 
 
 @pytest.fixture
-def place(tmp_path, photos, lively_weights, monkeypatch):
+def place(tmp_path, images, lively_weights, monkeypatch):
     """The folder in which a page's commands run, with all that the pages speak of."""
     (tmp_path / "path/to").mkdir(parents=True)
-    shutil.copytree(photos, tmp_path / "path/to/photos")
-    make_photos(tmp_path / "other/photos", ("blue", "green", "red"), 2, seed=1)
-    make_photos(tmp_path, ("holiday",), 2, seed=2)
-    shutil.copy(photos / "red/0000.jpg", tmp_path / "photo.jpg")
+    shutil.copytree(images, tmp_path / "path/to/photos")
+    make_images(tmp_path / "other/photos", ("blue", "green", "red"), 2, seed=1)
+    make_images(tmp_path, ("holiday",), 2, seed=2)
+    shutil.copy(images / "red/0000.jpg", tmp_path / "photo.jpg")
     shutil.copy(lively_weights, tmp_path / "FILE")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TRANSFERKIT_MODEL__WEIGHTS", str(lively_weights))

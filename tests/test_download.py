@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from image_files import make_images
 from kit.data import download
 from kit.data.download import DownloadError, fetch
 from kit.errors import StorageError
-from photos import make_photos
 
 CONTENT = bytes(range(256)) * 4000  # about a megabyte
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -177,7 +177,7 @@ def test_progress_counts_every_byte(sizes):
 
 def test_flowers_are_downloaded_checked_and_unpacked(web, tmp_path, monkeypatch):
     monkeypatch.setenv("TRANSFERKIT_CACHE", str(tmp_path / "cache"))
-    make_photos(tmp_path / "flower_photos", ["daisy", "roses"], 2)
+    make_images(tmp_path / "flower_photos", ["daisy", "roses"], 2)
     with tarfile.open(tmp_path / "flowers.tgz", "w:gz") as archive:
         archive.add(tmp_path / "flower_photos", "flower_photos")
     web.content = (tmp_path / "flowers.tgz").read_bytes()

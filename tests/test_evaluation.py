@@ -25,9 +25,9 @@ from kit.evaluation import (
 
 
 @st.composite
-def scored(draw, most_photos=40, most_classes=13):
+def scored(draw, most_images=40, most_classes=13):
     """Probabilities (n, c) and labels (n,), n from 1, c from 2."""
-    n, c = draw(st.integers(1, most_photos)), draw(st.integers(2, most_classes))
+    n, c = draw(st.integers(1, most_images)), draw(st.integers(2, most_classes))
     weights = draw(arrays(np.float64, (n, c), elements=st.floats(0.001, 1)))
     labels = draw(arrays(np.int64, (n,), elements=st.integers(0, c - 1)))
     return weights / weights.sum(axis=1, keepdims=True), labels
@@ -144,7 +144,7 @@ def test_float32_probabilities_give_the_figures_of_their_float64_copy():
 @pytest.mark.parametrize(
     ("probabilities", "labels", "names", "complaint"),
     [
-        ([[0.5, 0.5]], [0, 1], "ab", "labels"),  # two labels, one photo
+        ([[0.5, 0.5]], [0, 1], "ab", "labels"),  # two labels, one image
         ([0.5, 0.5], [0, 1], "ab", "probabilities must be"),  # not a table
         ([[0.5, 0.5]], [2], "ab", "from 0 to 1"),  # no such class
         ([[0.5, 0.5]], [-1], "ab", "from 0 to 1"),  # would index from the end
@@ -170,7 +170,7 @@ def test_confusion_refuses_other_classes_and_lengths(labels, predicted):
 # === Temperature ===
 
 
-@given(scored(most_photos=30), st.floats(0.05, 20))
+@given(scored(most_images=30), st.floats(0.05, 20))
 @settings(max_examples=60)
 def test_no_other_temperature_has_a_lower_loss(example, other):
     probabilities, labels = example

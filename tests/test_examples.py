@@ -32,13 +32,13 @@ def run_cell(source: str, names: dict) -> object:
 @pytest.mark.slow
 @pytest.mark.usefixtures("quick_jax")
 def test_the_notebook_tells_its_story(tmp_path, monkeypatch, lively_weights, capsys):
-    """With fewer photos, a smaller network and shorter phases; every cell but the first as it stands."""
+    """With fewer images, a smaller network and shorter phases; every cell but the first as it stands."""
     import kit
-    from kit.data.synthetic import DemoData, write_data_set
+    from kit.synthetic import DemoData, write_data_set
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        "kit.data.synthetic.write_data_set", lambda folder: write_data_set(folder, DemoData(per_class=24, size=64))
+        "kit.synthetic.write_data_set", lambda folder: write_data_set(folder, DemoData(per_class=24, size=64))
     )
     small = {"alpha": 0.35, "image_size": 32, "head_epochs": 2, "fine_tune_epochs": 1, "views": 1, "unfreeze_depth": 1}
     configure = kit.configure
@@ -48,10 +48,10 @@ def test_the_notebook_tells_its_story(tmp_path, monkeypatch, lively_weights, cap
     names = {"DATA": "demo", "WEIGHTS": str(lively_weights)}
     shown = [run_cell(cell, names) for cell in cells]
     figures = [one for one in shown if hasattr(one, "to_plotly_json")]
-    classes, photos, accuracy, loss, grid = figures
+    classes, images, accuracy, loss, grid = figures
     assert sum(len(trace.x) for trace in classes.data) == 120
     assert len(classes.data) == 5
-    assert len(photos.data) == 16
+    assert len(images.data) == 16
     assert [trace.name for trace in (*accuracy.data, *loss.data)] == ["accuracy", "val_accuracy", "loss", "val_loss"]
     run = names["run"]
     tested = run.predictions.query("split == 'test'")

@@ -1,4 +1,4 @@
-"""Pixels: each photo decoded once for all views, in order, on any number of threads."""
+"""Pixels: each image decoded once for all views, in order, on any number of threads."""
 
 import hashlib
 import shutil
@@ -9,7 +9,7 @@ import pytest
 
 from kit.config import DataConfig, ViewsConfig
 from kit.data import pixels
-from kit.data.images import decode, load_photo
+from kit.data.images import decode, load_image
 from kit.data.pixels import decode_views, ensure_pixels, pixel_store
 from kit.data.views import render_views
 from kit.errors import DataError
@@ -24,8 +24,8 @@ def _own_cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def files(photos):
-    return sorted(photos.rglob("*.jpg"))
+def files(images):
+    return sorted(images.rglob("*.jpg"))
 
 
 def keys_of(files) -> list[str]:
@@ -37,7 +37,7 @@ def loaded(monkeypatch):
     """The contents decoded, in the order decoding began."""
     contents = []
     monkeypatch.setattr(
-        pixels, "load_photo", lambda content, data: contents.append(content) or load_photo(content, data)
+        pixels, "load_image", lambda content, data: contents.append(content) or load_image(content, data)
     )
     return contents
 
@@ -49,7 +49,7 @@ def test_pixels_are_those_of_decode_and_render_views(files):
     assert plain.dtype == np.uint8
     for i in (0, 40, -1):
         np.testing.assert_array_equal(plain[i], decode(files[i], DATA))
-        expected = render_views(load_photo(files[i], DATA), keys[i], (2,), DATA, VIEWS, 5)[0]
+        expected = render_views(load_image(files[i], DATA), keys[i], (2,), DATA, VIEWS, 5)[0]
         np.testing.assert_array_equal(second[i], expected)
     assert (plain[:] != second[:]).any(axis=(1, 2, 3)).all()
 
@@ -64,7 +64,7 @@ def test_each_file_is_decoded_once_for_all_views_and_never_again(files, loaded):
     assert sorted(loaded[len(files) :]) == sorted(file.read_bytes() for file in files[:5])
 
 
-def test_copies_of_a_photo_share_a_row(files, tmp_path, loaded):
+def test_copies_of_a_image_share_a_row(files, tmp_path, loaded):
     copy = tmp_path / "copy.jpg"
     shutil.copy(files[0], copy)
     both = [files[0], files[1], copy]
@@ -83,7 +83,7 @@ def test_blocks_are_the_same_on_any_number_of_threads(files, threads, block):
     for view in (0, 1):
         together = np.concatenate([arrays[view] for _, arrays in blocks])
         expected = [
-            render_views(load_photo(f, DATA), k, (view,), DATA, VIEWS, 0)[0] for f, k in zip(files, keys, strict=True)
+            render_views(load_image(f, DATA), k, (view,), DATA, VIEWS, 0)[0] for f, k in zip(files, keys, strict=True)
         ]
         np.testing.assert_array_equal(together, np.stack(expected))
 
@@ -100,7 +100,7 @@ def test_decoding_runs_one_block_ahead_and_no_further(files, loaded):
     blocks.close()
 
 
-def test_nothing_is_decoded_for_no_photos():
+def test_nothing_is_decoded_for_no_images():
     assert list(decode_views([], [], (0,), DATA, VIEWS, 0)) == []
     (rows,) = ensure_pixels([], [], (0,), DATA, VIEWS, seed=0)
     assert rows.shape == (0, 32, 32, 3)
@@ -123,7 +123,7 @@ def test_the_plain_view_shares_its_store_between_augmentations_and_the_others_do
         (lambda file: file.write_bytes(b""), "changed after it was inspected"),
     ],
 )
-def test_a_photo_that_fails_now_is_named_and_spoils_no_store(files, tmp_path, spoil, message):
+def test_a_image_that_fails_now_is_named_and_spoils_no_store(files, tmp_path, spoil, message):
     copies = [tmp_path / file.name for file in files[:3]]
     for file, copy in zip(files, copies, strict=False):
         shutil.copy(file, copy)
@@ -138,7 +138,7 @@ def test_a_photo_that_fails_now_is_named_and_spoils_no_store(files, tmp_path, sp
     np.testing.assert_array_equal(rows[1], decode(copies[1], DATA))
 
 
-def test_a_photo_cut_short_is_named_with_its_problem(files, tmp_path):
+def test_a_image_cut_short_is_named_with_its_problem(files, tmp_path):
     file = tmp_path / "half.jpg"
     file.write_bytes(files[0].read_bytes()[:1000])
     with pytest.raises(DataError, match=r"half\.jpg cannot be decoded \(truncated\)"):
@@ -146,7 +146,7 @@ def test_a_photo_cut_short_is_named_with_its_problem(files, tmp_path):
 
 
 @pytest.mark.real
-def test_real_photos_come_back_as_decoded(real_data):
+def test_real_images_come_back_as_decoded(real_data):
     data = DataConfig()
     files = sorted((real_data / "flowers").rglob("*.jpg"))[::200]
     plain, view = ensure_pixels(files, keys_of(files), (0, 1), data, VIEWS, seed=0)

@@ -183,7 +183,7 @@ def test_no_temporary_file_stays(run):
 
 
 def test_default_run_paths_never_meet(tmp_path):
-    first = default_run_path("my photos/tulips", tmp_path)
+    first = default_run_path("my images/tulips", tmp_path)
     assert first.parent == tmp_path
     assert first.name.startswith("my-photos-tulips-20")
     taken = set()
@@ -265,7 +265,7 @@ def test_any_label_may_be_a_column(run):
     assert list(run.predictions.columns[-4:]) == [f"p_{name}" for name in names]
 
 
-def test_predictions_of_no_photos(run):
+def test_predictions_of_no_images(run):
     run.write_predictions(predictions(np.zeros((0, 2))))
     assert len(run.predictions) == 0
 

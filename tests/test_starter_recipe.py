@@ -12,12 +12,12 @@ import keras
 import numpy as np
 import pytest
 
+from image_files import make_images
 from kit import backend
-from kit.data.synthetic import DemoData
 from kit.model.backbones import Backbone, mobilenet_v2
 from kit.model.weights import resolve
+from kit.synthetic import DemoData
 from networks import lively
-from photos import make_photos
 
 ROOT = Path(__file__).resolve().parents[1]
 needs_tensorflow = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the recipe is for TensorFlow")
@@ -28,24 +28,24 @@ def recipe():
     """The modules of the recipe, by name; not installed, so found from the root of the repository."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(ROOT))
-        from starter import photos, probe, slimming, student, targets
+        from starter import images, probe, slimming, student, targets
 
-        patch.setattr(photos, "TEACHER_SIZE", 64)
-        patch.setattr(photos, "STUDENT_SIZE", 32)
-        patch.setattr(photos, "DRAWN", DemoData(per_class=2, classes=8, size=64))
+        patch.setattr(images, "TEACHER_SIZE", 64)
+        patch.setattr(images, "STUDENT_SIZE", 32)
+        patch.setattr(images, "DRAWN", DemoData(per_class=2, classes=8, size=64))
         patch.setattr(targets, "SHARD", 20)
         patch.setattr(targets, "MAP_COMPONENTS", 8)
         patch.setattr(targets, "POOLED_COMPONENTS", 4)
-        yield {module.__name__.partition(".")[2]: module for module in (photos, probe, slimming, student, targets)}
+        yield {module.__name__.partition(".")[2]: module for module in (images, probe, slimming, student, targets)}
 
 
 @pytest.fixture(scope="module")
 def seen(recipe, tmp_path_factory):
-    """Sixty photos, and ten copies of one of them."""
-    folder = make_photos(tmp_path_factory.mktemp("starter"), ("blue", "green", "red"), 20)
+    """Sixty images, and ten copies of one of them."""
+    folder = make_images(tmp_path_factory.mktemp("starter"), ("blue", "green", "red"), 20)
     for number in range(10):
         shutil.copy(folder / "blue" / "0000.jpg", folder / "blue" / f"copy-{number}.jpg")
-    return recipe["photos"].read(str(folder))
+    return recipe["images"].read(str(folder))
 
 
 def small_targets(recipe, n=20, views=4):
@@ -65,16 +65,16 @@ def test_a_fifth_is_held_out_and_copies_stay_together(seen):
     assert len(copies) <= 1
 
 
-def test_of_drawn_photos_those_of_the_demos_species_are_not_shown(recipe, tmp_path):
-    drawn, shown = recipe["photos"].draw(tmp_path / "drawn")
+def test_of_drawn_images_those_of_the_demos_species_are_not_shown(recipe, tmp_path):
+    drawn, shown = recipe["images"].draw(tmp_path / "drawn")
     assert len(drawn.paths) == 16
     assert {drawn.classes[drawn.labels[place]] for place in shown} == {"species-0005", "species-0006", "species-0007"}
     assert len(shown) == 6
 
 
 def test_teacher_and_student_are_shown_the_same_views(recipe, seen):
-    photos = recipe["photos"]
-    (one,) = photos.render(seen, [3], [0, 1, 2])
+    images = recipe["images"]
+    (one,) = images.render(seen, [3], [0, 1, 2])
     assert (one.large.shape, one.small.shape) == ((3, 64, 64, 3), (3, 32, 32, 3))
     halved = one.large.reshape(3, 32, 2, 32, 2, 3).mean(axis=(2, 4))
     assert np.abs(halved - one.small).mean(axis=(1, 2, 3)).max() < 6  # levels of 255
@@ -208,9 +208,9 @@ def test_the_whole_recipe_makes_a_weights_file_that_the_kit_takes(recipe, seen, 
     assert "epoch 1 of 1: " in capsys.readouterr().err
 
 
-def test_a_teacher_that_is_not_there_is_one_message(run_python, photos, tmp_path):
+def test_a_teacher_that_is_not_there_is_one_message(run_python, images, tmp_path):
     missing = tmp_path / "none.weights.h5"
-    done = run_python("-m", "starter.distil", photos, "--teacher", missing, cwd=ROOT, env={"PYTHONPATH": ROOT})
+    done = run_python("-m", "starter.distil", images, "--teacher", missing, cwd=ROOT, env={"PYTHONPATH": ROOT})
     assert (done.returncode, "Traceback" in done.stderr) == (2, False)
     assert done.stderr.count("error: ") == 1
     assert f"no weights file {missing}" in done.stderr

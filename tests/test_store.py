@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kit
+from kit.cache import Rows, Store, chunks, ensure_all
 from kit.errors import StorageError
-from kit.store import Rows, Store, chunks, ensure_all
 
 
 @pytest.fixture(autouse=True)
@@ -201,10 +201,10 @@ def test_an_error_of_the_producer_passes_through_and_finished_chunks_stay():
     def breaks(missing):
         for number, block in enumerate(good(missing)):
             if number == 2:
-                raise PermissionError(errno.EACCES, "photo 9 may not be read")
+                raise PermissionError(errno.EACCES, "image 9 may not be read")
             yield block
 
-    with pytest.raises(PermissionError, match="photo 9"):
+    with pytest.raises(PermissionError, match="image 9"):
         store.ensure(names, breaks)
     assert [path.name for path in store.folder.iterdir() if path.name.startswith(".tmp")] == []
     store.ensure(names, good)
@@ -411,7 +411,7 @@ def test_many_chunks_do_not_exhaust_open_files(monkeypatch):
 WORKER = """
 import sys, time
 import numpy as np
-from kit.store import Store
+from kit.cache import Store
 from test_store import key, row
 count, width, block, chunk_bytes = map(int, sys.argv[1:5])
 log, stop = open(sys.argv[5], "a", buffering=1), int(sys.argv[6])
@@ -490,7 +490,7 @@ def test_after_kill_9_the_rest_is_computed_and_the_store_is_the_same_to_the_byte
 MEMORY = """
 import sys
 import numpy as np
-from kit.store import Store
+from kit.cache import Store
 from test_store import key
 peak = 0
 

@@ -13,7 +13,7 @@ import typer
 from kit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from kit.store.inventory import StoreInfo
+    from kit.cache.inventory import StoreInfo
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
 
@@ -34,8 +34,8 @@ def cache() -> None:
 @app.command("list")
 def list_command(as_json: bool = typer.Option(False, "--json", help="Print one JSON object.")) -> None:
     """Shows what the cache holds, the last used first."""
+    from kit.cache.inventory import list_stores, other_folders
     from kit.files import cache_folder
-    from kit.store.inventory import list_stores, other_folders
 
     stores, others = list_stores(), other_folders()
     total = sum(info.bytes for info in stores) + sum(others.values())
@@ -75,7 +75,7 @@ def prune_command(
     With --kind, the others consider that kind alone; --max-size comes after --older-than. A store that another process
     is building is left alone. Downloads, unpacked archives and audit facts stay.
     """
-    from kit.store.inventory import choose_stores, list_stores
+    from kit.cache.inventory import choose_stores, list_stores
 
     if not (older_than or kind or max_size or everything):
         raise ConfigError(
@@ -103,8 +103,8 @@ def verify_command(
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
 ) -> None:
     """Reads every store and compares checksums. Exit status 1 if damage was found and not repaired."""
+    from kit.cache.inventory import chunk_files, damaged_files, drop, list_stores
     from kit.progress import track
-    from kit.store.inventory import chunk_files, damaged_files, drop, list_stores
 
     stores = list_stores()
     checked, damaged = 0, []
@@ -167,7 +167,7 @@ def _ask(chosen: Sequence["StoreInfo"], as_json: bool) -> None:
 
 
 def _remove(chosen: Sequence["StoreInfo"]) -> tuple[list["StoreInfo"], list["StoreInfo"]]:
-    from kit.store.inventory import remove_store
+    from kit.cache.inventory import remove_store
 
     removed: list[StoreInfo] = []
     locked: list[StoreInfo] = []

@@ -1,4 +1,4 @@
-"""`transferkit evaluate`: score a run's model again, or on other photos."""
+"""`transferkit evaluate`: score a run's model again, or on other images."""
 
 import json
 from pathlib import Path
@@ -11,16 +11,16 @@ def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run folder.", show_default=False)],
     data: Annotated[
         str | None,
-        typer.Argument(metavar="[DATA]", help="Other photos; the run's own if left out.", show_default=False),
+        typer.Argument(metavar="[DATA]", help="Other images; the run's own if left out.", show_default=False),
     ] = None,
     backend: Annotated[str, typer.Option(help="jax or tensorflow; the run's own by default.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
-    """Scores a run's model again on its own photos, or on others."""
+    """Scores a run's model again on its own images, or on others."""
     from kit import progress
     from kit.commands.training import score_lines
-    from kit.experiment import evaluate as score_run
+    from kit.pipeline import evaluate as score_run
     from kit.records import RunFolder
 
     progress.set_quiet(quiet or as_json)

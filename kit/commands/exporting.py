@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from kit.export.bundle import Export
+    from kit.export.package import Export
 
 _FORMAT = "keras, saved_model, onnx, litert or keras-hub."
 _OUT = "The folder to be; an earlier export there is replaced."
@@ -20,14 +20,14 @@ def export(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
-    """Writes a run's model in another format, runs it there on the test photos, and hands it over if it answers alike.
+    """Writes a run's model in another format, runs it there on the test images, and hands it over if it answers alike.
 
-    The folder holds the model, its labels, what a photo must become before it, and a model card with an example.
+    The folder holds the model, its labels, what an image must become before it, and a model card with an example.
     """
     from kit import progress
     from kit.export import export_run
-    from kit.pages import draw_page
     from kit.records import RunFolder
+    from kit.report_hook import draw_page
 
     progress.set_quiet(quiet or as_json)
     folder = RunFolder.open(run)
@@ -57,7 +57,7 @@ def _lines(done: "Export") -> list[str]:
     table = [f"{name:<{widths[0]}}  {old:<{widths[1]}}  {new}".rstrip() for name, old, new in rows]
     return [
         *table,
-        f"Of {gate['photos']:,} {gate['split']} photos {gate['agreement']:.1%} get the same class; no probability is "
+        f"Of {gate['photos']:,} {gate['split']} images {gate['agreement']:.1%} get the same class; no probability is "
         f"off by more than {gate['greatest_difference']:.1e} (allowed: {gate['tolerance']:.0e}).",
         f"Export: {done.path}",
     ]

@@ -21,13 +21,13 @@ _SPLITS = ("train", "validation", "test")
 
 def inspect(
     data: Annotated[
-        str, typer.Argument(help="A folder, table or archive of photos, or `flowers`.", show_default=False)
+        str, typer.Argument(help="A folder, table or archive of images, or `flowers`.", show_default=False)
     ],
     out: Annotated[
         Path | None, typer.Option(help="Where the record goes.", show_default="inspections/NAME-TIME")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="One row for each photo on standard output.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="One row for each image on standard output.")] = False,
     split_seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the split shown.")] = 0,
     near_duplicate_bits: Annotated[
         int, typer.Option(min=0, max=16, help="Bits in which hashes of near duplicates may differ.")
@@ -64,7 +64,7 @@ def _print_summary(inspection: "Inspection", summary: dict[str, Any]) -> None:
     imbalance = f", largest class {summary['imbalance']:.2f} x the smallest" if summary["imbalance"] else ""
     formats = ", ".join(f"{count} {name}" for name, count in summary["formats"].items())
     _print(
-        f"{printable(summary['name'])}: {summary['images']} photos in {len(summary['classes'])} classes{imbalance}\n"
+        f"{printable(summary['name'])}: {summary['images']} images in {len(summary['classes'])} classes{imbalance}\n"
         f"formats: {formats or 'none'}; files that are no usable image: {summary['files'] - summary['images']}\n\n"
     )
     classes = [
@@ -72,7 +72,7 @@ def _print_summary(inspection: "Inspection", summary: dict[str, Any]) -> None:
         for entry in summary["classes"]
     ]
     total = ["all", summary["images"], "", *(summary["splits"][split] for split in _SPLITS)]
-    _print_table(["class", "photos", "share", *_SPLITS], [*classes, total])
+    _print_table(["class", "images", "share", *_SPLITS], [*classes, total])
     sizes = [
         [name, *(f"{value:,.0f}" for value in quantiles.values())]
         for name, quantiles in summary["sizes"].items()

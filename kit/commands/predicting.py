@@ -18,18 +18,18 @@ WIDEST = 60  # a longer name shifts its own line only
 def predict(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run folder.", show_default=False)],
     paths: Annotated[
-        list[str], typer.Argument(metavar="PATH...", help="Photos, folders or globs.", show_default=False)
+        list[str], typer.Argument(metavar="PATH...", help="Images, folders or globs.", show_default=False)
     ],
     backend: Annotated[str, typer.Option(help="jax or tensorflow.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="One row for each photo on standard output.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="One row for each image on standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
-    """Says what a run's model sees in photos. Files that cannot be read are named, and the exit status is then 2."""
+    """Says what a run's model sees in images. Files that cannot be read are named, and the exit status is then 2."""
     from kit import progress
     from kit.backend import start
     from kit.errors import ConfigError, DataError
-    from kit.predict import Predictor, find_photos, require_finished
+    from kit.predict import Predictor, find_images, require_finished
     from kit.progress import printable
     from kit.records import RunFolder
 
@@ -38,7 +38,7 @@ def predict(
     progress.set_quiet(quiet or as_json or as_csv)
     folder = RunFolder.open(run)
     require_finished(folder)  # before the seconds that a backend takes to start
-    files = find_photos(paths)
+    files = find_images(paths)
     start(backend, folder.config.threads)
     predictor = Predictor.of(folder)
     predictions = list(predictor.predict(files))
@@ -54,7 +54,7 @@ def predict(
         more = f"; and {len(unreadable) - NAMED} more" if len(unreadable) > NAMED else ""
         raise DataError(
             f"{len(unreadable)} of {len(predictions)} files could not be read: {named}{more}.",
-            "Leave them out, or put readable photos in their place; the others are predicted all the same.",
+            "Leave them out, or put readable images in their place; the others are predicted all the same.",
         )
 
 
@@ -66,7 +66,7 @@ def _as_dict(one: "Prediction", predictor: "Predictor") -> dict[str, object]:
 
 
 def _table(predictions: "list[Prediction]", predictor: "Predictor") -> list[str]:
-    """A line for each photo; what could steer a terminal is not printed."""
+    """A line for each image; what could steer a terminal is not printed."""
     from kit.progress import printable
 
     names = [printable(one.path) for one in predictions]

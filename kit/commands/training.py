@@ -1,4 +1,4 @@
-"""`transferkit train`: a folder of photos in, a scored classifier out."""
+"""`transferkit train`: a folder of images in, a scored classifier out."""
 
 import json
 import os
@@ -42,10 +42,10 @@ def train(
     resize: Annotated[str | None, _setting("data.resize", "crop, stretch or pad.")] = None,
     backbone: Annotated[str | None, _setting("model.backbone", "mobilenet_v2, resnet50, ..., or hub:PRESET.")] = None,
     alpha: Annotated[float | None, _setting("model.alpha", "Width of the network.")] = None,
-    views: Annotated[int | None, _setting("views.count", "Views of each photo; 1 is no augmentation.")] = None,
+    views: Annotated[int | None, _setting("views.count", "Views of each image; 1 is no augmentation.")] = None,
     head_units: Annotated[int | None, _setting("model.head_units", "Width of the dense layer.")] = None,
     dropout: Annotated[float | None, _setting("model.dropout", "After the dense layer.")] = None,
-    batch_size: Annotated[int | None, _setting("training.batch_size", "Photos a step.")] = None,
+    batch_size: Annotated[int | None, _setting("training.batch_size", "Images a step.")] = None,
     optimizer: Annotated[str | None, _setting("training.optimizer", "adam, adamw, sgd or rmsprop.")] = None,
     label_smoothing: Annotated[float | None, _setting("training.label_smoothing", "0 to 0.5.")] = None,
     class_weights: Annotated[str | None, _setting("training.class_weights", "none or balanced.")] = None,
@@ -54,13 +54,13 @@ def train(
     fine_tune_epochs: Annotated[int | None, _setting("phases.1.epochs", "Of the second phase.")] = None,
     learning_rate: Annotated[float | None, _setting("phases.1.learning_rate", "Of the second phase.")] = None,
     unfreeze_depth: Annotated[int | None, _setting("phases.1.unfreeze_depth", "Blocks fine-tuned; -1 is all.")] = None,
-    conflicts: Annotated[str | None, _setting("data.conflicts", "Same photo, two labels: refuse or drop.")] = None,
-    leaks: Annotated[str | None, _setting("data.leaks", "Same photo, two given splits: refuse or drop.")] = None,
+    conflicts: Annotated[str | None, _setting("data.conflicts", "Same image, two labels: refuse or drop.")] = None,
+    leaks: Annotated[str | None, _setting("data.leaks", "Same image, two given splits: refuse or drop.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse unreadable files. [data.strict]")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
-    """Trains a classifier on a folder of photos and scores it.
+    """Trains a classifier on a folder of images and scores it.
 
     A flag or --set goes over TRANSFERKIT_<KEY> in the environment, that over --config, that over the default.
     """
@@ -80,7 +80,7 @@ def train(
                 "--resume goes on with a run as it was started; no setting can be given with it.",
                 "Leave the other options out, or start a new run.",
             )
-        from kit.experiment import resume as resume_one
+        from kit.pipeline import resume as resume_one
 
         _show(resume_one(resume), as_json)
         return
@@ -90,7 +90,7 @@ def train(
     elif seeds > 1:
         _show_seeds(chosen, seeds, out, as_json)
     else:
-        from kit.experiment import train as train_one
+        from kit.pipeline import train as train_one
 
         _show(train_one(chosen, out), as_json)
 
@@ -105,7 +105,7 @@ def _show(run: "RunFolder", as_json: bool) -> None:
 
 
 def score_lines(metrics: dict[str, Any]) -> list[str]:
-    """One line for each set of photos that was scored."""
+    """One line for each set of images that was scored."""
     lines = []
     for split, scores in metrics.items():
         if isinstance(scores, dict) and scores.get("n"):
@@ -130,7 +130,7 @@ def _phase_lines(metrics: dict[str, Any]) -> list[str]:
 
 
 def _show_seeds(config: "RunConfig", seeds: int, out: Path | None, as_json: bool) -> None:
-    from kit.experiment import train_seeds
+    from kit.pipeline import train_seeds
 
     folder, summary = train_seeds(config, seeds, out)
     if as_json:
@@ -140,7 +140,7 @@ def _show_seeds(config: "RunConfig", seeds: int, out: Path | None, as_json: bool
 
 
 def seed_lines(scores: dict[str, Any]) -> list[str]:
-    """One line for each set of photos: mean, sample standard deviation and range over the runs."""
+    """One line for each set of images: mean, sample standard deviation and range over the runs."""
     lines = []
     for split in ("train", "validation", "test"):
         shown = {"accuracy": "accuracy", "macro F1": "macro_f1", "log loss": "log_loss"}
@@ -158,21 +158,21 @@ def _spread(score: dict[str, Any]) -> str:
 def _show_plan(config: "RunConfig", seeds: int, out: Path | None, as_json: bool) -> None:
     from dataclasses import asdict
 
-    from kit import experiment
+    from kit import pipeline
     from kit.files import cache_folder, free_bytes
     from kit.progress import duration, printable
     from kit.records import RunFolder
 
     if out is not None and seeds == 1:
         RunFolder(out).require_vacant()
-    plan = experiment.rehearse(config)
+    plan = pipeline.rehearse(config)
     free = free_bytes(cache_folder())
     seconds, size = sum(stage.seconds for stage in plan.stages), sum(stage.bytes for stage in plan.stages)
     if as_json:
-        content = {"photos": plan.photos, "classes": plan.classes, "stages": [asdict(stage) for stage in plan.stages]}
+        content = {"photos": plan.images, "classes": plan.classes, "stages": [asdict(stage) for stage in plan.stages]}
         print(json.dumps(content | {"seconds": seconds, "bytes": size, "free_bytes": free, "seeds": seeds}))
         return
-    counts = ", ".join(f"{count:,} {split}" for split, count in plan.photos.items())
+    counts = ", ".join(f"{count:,} {split}" for split, count in plan.images.items())
     print(f"{printable(plan.name)}: {counts}; classes: {printable(', '.join(plan.classes))}")
     width = max(len(stage.name) for stage in plan.stages)
     for stage in plan.stages:

@@ -21,7 +21,7 @@ from PIL import Image
 from kit.backend import available_threads
 from kit.config import DataConfig
 from kit.data.findings import Clusters, Finding, ImageFacts, find, look_alikes, same_bytes
-from kit.data.images import DECODER_VERSION, ImageProblem, read_file, read_photo
+from kit.data.images import DECODER_VERSION, ImageProblem, read_file, read_image
 from kit.data.sources import SPLITS, Sample, SampleSet
 from kit.errors import DataError
 from kit.files import cache_folder, fingerprint
@@ -100,7 +100,7 @@ def settle(samples: SampleSet, audit: Audit, config: DataConfig) -> Usable:
     conflicts = [finding.paths for finding in audit.findings if finding.kind == "conflict"]
     if conflicts and config.conflicts == "refuse":
         raise DataError(
-            f"Copies of {_count(len(conflicts), 'photo')} lie under two labels: {_some(_joined(conflicts))}.",
+            f"Copies of {_count(len(conflicts), 'image')} lie under two labels: {_some(_joined(conflicts))}.",
             "Remove the wrong copies, or leave all of them out with `--conflicts drop`.",
         )
     dropped |= {path: "conflict" for paths in conflicts for path in paths}
@@ -108,7 +108,7 @@ def settle(samples: SampleSet, audit: Audit, config: DataConfig) -> Usable:
     leaks = [f.paths for f in audit.findings if f.kind == "leak" and f.paths[0] not in dropped]
     if leaks and config.leaks == "refuse":
         raise DataError(
-            f"Copies of {_count(len(leaks), 'photo')} lie in two given splits: {_some(_joined(leaks))}.",
+            f"Copies of {_count(len(leaks), 'image')} lie in two given splits: {_some(_joined(leaks))}.",
             "Remove the copies, or leave out those that would be trained on with `--leaks drop`.",
         )
     for paths in leaks:
@@ -132,7 +132,7 @@ def _without(samples: SampleSet, audit: Audit, dropped: dict[str, str]) -> Usabl
     if lost := [label for label in samples.classes if label not in left]:
         reasons = sorted({dropped[sample.path] for sample in samples.samples if sample.label in lost})
         raise DataError(
-            f"No usable photo is left of {_some(lost)}: all were left out ({', '.join(reasons)}).",
+            f"No usable image is left of {_some(lost)}: all were left out ({', '.join(reasons)}).",
             "Mend the files, or remove the class; `transferkit inspect` lists what is wrong with each.",
         )
     return Usable(
@@ -190,11 +190,11 @@ def _facts_of(file: Path, background: tuple[int, ...], store: "FactStore") -> Im
     if (known := store.get(key)) is not None:
         return known
     try:
-        photo = read_photo(content, background, at_least=128)
+        decoded = read_image(content, background, at_least=128)
     except ImageProblem as problem:
         return ImageFacts(sha256, len(content), problem=problem.kind, detail=problem.detail)
-    phash, colour = _appearance(photo.image)
-    facts = ImageFacts(sha256, len(content), photo.width, photo.height, photo.format, photo.mode, phash, colour)
+    phash, colour = _appearance(decoded.image)
+    facts = ImageFacts(sha256, len(content), decoded.width, decoded.height, decoded.format, decoded.mode, phash, colour)
     store.put(key, facts)
     return facts
 
@@ -288,7 +288,7 @@ class FactStore:
                 with self._connection:
                     self._connection.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", new)
             except sqlite3.Error as error:
-                say(f"The audit cache cannot be written ({error}); the photos will be read again next time.")
+                say(f"The audit cache cannot be written ({error}); the images will be read again next time.")
                 self._connection.close()
                 self._connection = None
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kit.store import Rows
+from kit.cache import Rows
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Order:
         rows: Numbers of the rows, int32; 0 for padding.
         labels: Class numbers, int32.
         weights: Weight of each row in the loss, float32, 0 for padding.
-        mask: 1 for a photo, 0 for padding, float32.
+        mask: 1 for an image, 0 for padding, float32.
     """
 
     rows: np.ndarray
@@ -41,9 +41,9 @@ class TrainingSet:
     Attributes:
         rows: Views one after the other: row i of view v is at v * n + i.
         labels: Class numbers, int (n,).
-        weights: Weight of each photo in the loss, float (n,).
+        weights: Weight of each image in the loss, float (n,).
         views: How many views.
-        seed: Draws the order of photos and whose turn each view is.
+        seed: Draws the order of images and whose turn each view is.
     """
 
     rows: Rows
@@ -62,7 +62,7 @@ class TrainingSet:
     def order(self, phase: int, epoch: int, batch_size: int) -> Order:
         """Which rows each step of an epoch takes.
 
-        Each photo begins at a view of its own and then takes them in turn, so that every epoch mixes all views and
+        Each image begins at a view of its own and then takes them in turn, so that every epoch mixes all views and
         each is used equally often.
 
         Args:

@@ -1,4 +1,4 @@
-"""A source of photos, made ready: read, audited, settled, split."""
+"""A source of images, made ready: read, audited, settled, split."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from kit.errors import DataError
 
 @dataclass(frozen=True)
 class Dataset:
-    """Photos that can be trained on and scored.
+    """Images that can be trained on and scored.
 
     Attributes:
         name: Short name of the source.
@@ -27,8 +27,8 @@ class Dataset:
         facts: What the audit knows of each file.
         labels: Class numbers, int (n,).
         splits: `train`, `validation` or `test`, (n,).
-        groups: Photos of one group share a split.
-        dropped: Photos left out: path, label, given split, group, kind of finding.
+        groups: Images of one group share a split.
+        dropped: Images left out: path, label, given split, group, kind of finding.
         dropped_files: Where those are.
         findings: What the audit found.
         warnings: What the owner should know about the split, each a sentence.
@@ -51,11 +51,11 @@ class Dataset:
     fingerprint: str
 
     def indices(self, split: str) -> np.ndarray:
-        """Which photos are in a split, in order."""
+        """Which images are in a split, in order."""
         return np.flatnonzero(self.splits == split)
 
     def without(self, split: str) -> "Dataset":
-        """The same photos in the same order, those of one split left out."""
+        """The same images in the same order, those of one split left out."""
         kept = np.flatnonzero(self.splits != split)
         chosen: dict[str, Any] = {
             name: tuple(getattr(self, name)[i] for i in kept) for name in ("paths", "files", "keys", "facts", "groups")
@@ -63,18 +63,18 @@ class Dataset:
         return replace(self, labels=self.labels[kept], splits=self.splits[kept], **chosen)
 
     def counts(self) -> dict[str, int]:
-        """Photos in each split."""
+        """Images in each split."""
         return {split: len(self.indices(split)) for split in SPLITS}
 
 
 def load_dataset(config: RunConfig) -> Dataset:
-    """Reads, audits, settles and splits the photos a configuration names.
+    """Reads, audits, settles and splits the images a configuration names.
 
     Raises:
         DataError: If they cannot be trained on as they are; the message says what to do.
     """
     if not config.data.path:
-        raise DataError("No photos were named.", "Give a folder of class folders: `transferkit train DATA`.")
+        raise DataError("No images were named.", "Give a folder of class folders: `transferkit train DATA`.")
     found = load_samples(config.data.path)
     return build_dataset(found, audit(found, config.data, config.threads), config)
 

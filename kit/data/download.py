@@ -79,7 +79,7 @@ def fetch(url: str, target: Path, *, size: int | None = None, sha256: str | None
 
 
 def flowers() -> Path:
-    """The class folders of TF flowers (3,670 photos of five species), downloaded and unpacked in the cache.
+    """The class folders of TF flowers (3,670 images of five species), downloaded and unpacked in the cache.
 
     Raises:
         DownloadError: If the archive cannot be had.

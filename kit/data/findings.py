@@ -183,7 +183,7 @@ def _set_findings(samples: Sequence[Sample], sets: Iterable[list[int]], near: bo
         paths = tuple(sorted(samples[index].path for index in members))
         labels = sorted({samples[index].label for index in members})
         splits = sorted({split for index in members if (split := samples[index].split)})
-        begin = f"{len(paths)} photos {what}"
+        begin = f"{len(paths)} images {what}"
         if len(labels) > 1:
             yield Finding(f"{prefix}conflict", grave, paths, f"{begin}, and are labelled {', '.join(labels)}.")
         if len(splits) > 1:

@@ -1,4 +1,4 @@
-"""One file -> RGB pixels, the way a person sees the photo.
+"""One file -> RGB pixels, the way a person sees the image.
 
 Everything that goes wrong with a file becomes an ImageProblem; nothing else escapes, no warning either.
 """
@@ -62,7 +62,7 @@ class ImageProblem(Exception):
 
 
 @dataclass(frozen=True)
-class Photo:
+class DecodedImage:
     """A decoded file.
 
     Attributes:
@@ -86,10 +86,10 @@ def decode(file: Path | bytes, config: DataConfig) -> np.ndarray:
     Raises:
         ImageProblem: If the file gives no pixels.
     """
-    return fit_square(load_photo(file, config), config.image_size, config.resize, config.background)
+    return fit_square(load_image(file, config), config.image_size, config.resize, config.background)
 
 
-def load_photo(file: Path | bytes, config: DataConfig) -> Image.Image:
+def load_image(file: Path | bytes, config: DataConfig) -> Image.Image:
     """The image that `fit_square` and `render_views` start from: large enough for crops of half its side."""
     return load_rgb(file, config.background, at_least=2 * config.image_size)
 
@@ -108,7 +108,7 @@ def load_rgb(
     Raises:
         ImageProblem: If the file gives no pixels.
     """
-    return read_photo(read_file(file) if isinstance(file, Path) else file, background, at_least).image
+    return read_image(read_file(file) if isinstance(file, Path) else file, background, at_least).image
 
 
 def read_file(file: Path) -> bytes:
@@ -128,14 +128,14 @@ def read_file(file: Path) -> bytes:
         raise ImageProblem("unreadable", getattr(error, "strerror", None) or _one_line(error)) from error
 
 
-def read_photo(content: bytes, background: tuple[int, ...], at_least: int | None = None) -> Photo:
+def read_image(content: bytes, background: tuple[int, ...], at_least: int | None = None) -> DecodedImage:
     """As `load_rgb`, with what the file says of itself."""
     _quieten_pillow()
     if not content:
         raise ImageProblem("empty", "the file has no bytes")
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            return _photo(image, background, at_least)
+            return _decoded(image, background, at_least)
     except ImageProblem:
         raise
     except Image.DecompressionBombError as error:
@@ -179,7 +179,7 @@ def _resized(image: Image.Image, size: tuple[int, int], box: tuple[float, float,
     return image.resize(size, Image.Resampling.BILINEAR, box=box, reducing_gap=3.0)
 
 
-def _photo(image: Image.Image, background: tuple[int, ...], at_least: int | None) -> Photo:
+def _decoded(image: Image.Image, background: tuple[int, ...], at_least: int | None) -> DecodedImage:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise ImageProblem("bomb", f"{width:,} x {height:,} pixels; at most {MAX_PIXELS:,} are decoded")
@@ -194,14 +194,14 @@ def _photo(image: Image.Image, background: tuple[int, ...], at_least: int | None
         rgb = rgb.transpose(_UPRIGHT[orientation])
     if orientation >= 5:
         width, height = height, width
-    return Photo(rgb, width, height, kind, mode)
+    return DecodedImage(rgb, width, height, kind, mode)
 
 
 def _orientation(image: Image.Image) -> int:
     try:
         found = image.getexif().get(_ORIENTATION, 1)
         return found if found in _UPRIGHT else 1
-    except Exception:  # a damaged EXIF block must not cost the photo
+    except Exception:  # a damaged EXIF block must not cost the image
         return 1
 
 
@@ -220,7 +220,7 @@ def _scaled_to_8_bits(image: Image.Image) -> Image.Image:
     """16-bit, 32-bit and floating-point grey -> 8 bits, by the smallest usual range that holds all values.
 
     Usual are 0 to 1 (floating point), 0 to 255 and 0 to 65535; else the values' own range. A type of 16 bits is always
-    taken as 0 to 65535, so that photos of one camera stay comparable.
+    taken as 0 to 65535, so that images of one camera stay comparable.
     """
     values = np.nan_to_num(np.asarray(image).astype(np.float64), posinf=0.0, neginf=0.0)
     low, high = float(values.min()), float(values.max())
@@ -236,7 +236,7 @@ def _scaled_to_8_bits(image: Image.Image) -> Image.Image:
 def _unidentified(content: bytes) -> ImageProblem:
     head = content[:16]
     if any(brand in head for brand in _HEIC):
-        return ImageProblem("not-an-image", "a HEIC photo, which Pillow cannot read: convert it to JPEG")
+        return ImageProblem("not-an-image", "a HEIC image, which Pillow cannot read: convert it to JPEG")
     if head.startswith(_SIGNATURES) or head[4:11] == b"ftypavi":
         return ImageProblem("truncated", "begins like an image, but its header is damaged or cut short")
     text = content[:512].isascii() and b"\0" not in content[:512]

@@ -1,4 +1,4 @@
-"""Pixels of photos: each file opened and decoded once for all its views, several at a time, and kept in stores."""
+"""Pixels of images: each file opened and decoded once for all its views, several at a time, and kept in stores."""
 
 import hashlib
 from collections import deque
@@ -10,11 +10,11 @@ import numpy as np
 
 from kit import progress
 from kit.backend import available_threads
+from kit.cache import Rows, Store, ensure_all
 from kit.config import DataConfig, ViewsConfig
-from kit.data.images import ImageProblem, load_photo, read_file
+from kit.data.images import ImageProblem, load_image, read_file
 from kit.data.views import render_views, view_key
 from kit.errors import DataError
-from kit.store import Rows, Store, ensure_all
 
 BLOCK = 32
 
@@ -33,16 +33,16 @@ def ensure_pixels(
     seed: int,
     threads: int = 0,
 ) -> list[Rows]:
-    """The pixels of every photo, decoding what no earlier run has.
+    """The pixels of every image, decoding what no earlier run has.
 
     Args:
-        files: The photos.
+        files: The images.
         keys: SHA-256 (64 hex digits) of each file's bytes.
-        wanted_views: Numbers of different views; 0 is the plain photo.
-        data: How a photo becomes pixels.
+        wanted_views: Numbers of different views; 0 is the plain image.
+        data: How an image becomes pixels.
         views: What the augmented views do.
         seed: Draws the augmented views.
-        threads: Photos decoded at a time; 0 means one for each core.
+        threads: Images decoded at a time; 0 means one for each core.
 
     Returns:
         For each view wanted, uint8 (n, image_size, image_size, 3), 0-255, in the order of `files`.
@@ -73,10 +73,10 @@ def decode_views(
     threads: int = 0,
     block: int = BLOCK,
 ) -> Iterator[tuple[list[str], list[np.ndarray]]]:
-    """Decodes photos in the order given, without keeping them; arguments as in `ensure_pixels`.
+    """Decodes images in the order given, without keeping them; arguments as in `ensure_pixels`.
 
     Yields:
-        Blocks of `block` photos (the last may have fewer): their keys, and for each view wanted
+        Blocks of `block` images (the last may have fewer): their keys, and for each view wanted
         uint8 (n, image_size, image_size, 3), 0-255. The next block is decoded while this one is used, and no more.
     """
 
@@ -96,22 +96,22 @@ def decode_views(
                 rendered = np.stack([ahead.popleft().result() for _ in names], axis=1)
                 yield names, list(rendered)
         finally:
-            for future in ahead:  # the consumer stopped or a photo failed: what has not begun need not begin
+            for future in ahead:  # the consumer stopped or an image failed: what has not begun need not begin
                 future.cancel()
 
 
 def _render(
     file: Path, key: str, wanted_views: tuple[int, ...], data: DataConfig, views: ViewsConfig, seed: int
 ) -> np.ndarray:
-    """All views of one photo, uint8 (views, image_size, image_size, 3)."""
+    """All views of one image, uint8 (views, image_size, image_size, 3)."""
     try:
         content = read_file(file)
         # Rows are found by content: pixels of other bytes under this key would mislead every later run.
         if hashlib.sha256(content).hexdigest() != key:
             raise DataError(f"{file} changed after it was inspected.", "Run the command again.")
-        return render_views(load_photo(content, data), key, wanted_views, data, views, seed)
+        return render_views(load_image(content, data), key, wanted_views, data, views, seed)
     except ImageProblem as problem:
         raise DataError(
             f"{file} cannot be decoded ({problem.kind}): {problem.detail}.",
-            "It could be read when the photos were inspected: check the disk, or take the photo out.",
+            "It could be read when the images were inspected: check the disk, or take the image out.",
         ) from problem

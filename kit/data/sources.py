@@ -42,7 +42,7 @@ _TABLE_HINT = "The first row names the columns: path,label and, if you like, spl
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One file that should be a photo.
+    """One file that should be an image.
 
     Attributes:
         path: As recorded: relative to the root, with `/` between folders. Names that are not UTF-8 keep their bytes as
@@ -50,7 +50,7 @@ class Sample:
         file: Absolute path.
         label: Its class.
         split: `train`, `validation` or `test` where the source gives it, else None.
-        group: Photos of one group must share a split; None where the source says nothing.
+        group: Images of one group must share a split; None where the source says nothing.
     """
 
     path: str
@@ -91,7 +91,7 @@ def load_samples(path: str) -> SampleSet:
         raise DataError("No data was named.", "Name a folder, a table, an archive, or `flowers`.")
     source = Path(os.path.abspath(Path(path).expanduser()))
     if is_address(path) and not source.exists():
-        raise DataError(f"Photos must be on this machine, not at the address {path}.", "Download them first.")
+        raise DataError(f"Images must be on this machine, not at the address {path}.", "Download them first.")
     if path == "flowers" and not source.exists():
         from kit.data.download import flowers
 
@@ -125,7 +125,7 @@ def _from_any(source: Path) -> SampleSet:
 
 def _checked(found: SampleSet, path: str) -> SampleSet:
     if not found.samples:
-        raise DataError(f"{path} holds no photos.", _LAYOUT_HINT)
+        raise DataError(f"{path} holds no images.", _LAYOUT_HINT)
     if len(found.classes) < 2:
         raise DataError(
             f"{path} holds one class only ({found.classes[0]!r}); a classifier needs at least two.",
@@ -160,7 +160,7 @@ def _folder_set(name: str, kind: str, root: Path, listed: list[Sample | str]) ->
     if empty and samples:
         raise DataError(
             f"{root} has class folders without a single file: {', '.join(sorted(empty)[:5])}.",
-            "Put photos into them, or remove them.",
+            "Put images into them, or remove them.",
         )
     return SampleSet(name, kind, root, samples)
 
@@ -171,15 +171,15 @@ def _class_folders(root: Path, parent: Path, split: str | None) -> Iterator[Samp
     loose = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
     if loose and not folders:
         raise DataError(
-            f"{parent} holds photos ({loose[0].name}, ...) but no class folders.",
-            "Sort the photos into one folder a class, or list them in a table with the columns path,label.",
+            f"{parent} holds images ({loose[0].name}, ...) but no class folders.",
+            "Sort the images into one folder a class, or list them in a table with the columns path,label.",
         )
     if loose:
-        say(f"{len(loose)} photos lie beside the class folders of {parent}, have no label and are left out.")
+        say(f"{len(loose)} images lie beside the class folders of {parent}, have no label and are left out.")
     for folder in folders:
         label = unicodedata.normalize("NFC", folder.name)  # macOS may list `é` as two codepoints, Linux as one
         empty = True
-        # A link back to a parent would give every photo of every class this label.
+        # A link back to a parent would give every image of every class this label.
         for file in _walk(folder, seen={_identity(root), _identity(parent)}):
             empty = False
             yield Sample(file.relative_to(root).as_posix(), file, label, split)
@@ -260,7 +260,7 @@ def _table_set(table: Path, numbers: list[int], cells: list[list[str]]) -> Sampl
     samples = [_table_sample(table.parent, *cell) for cell in cells]
     times = Counter(sample.file for sample in samples)
     repeated = [n for n, sample in zip(numbers, samples, strict=True) if times[sample.file] > 1]
-    _refuse(table, "a path that another row has too", repeated, "Keep one row for each photo.")
+    _refuse(table, "a path that another row has too", repeated, "Keep one row for each image.")
     if not any(sample.file.exists() for sample in samples):
         raise DataError(
             f"None of the {len(samples)} files that {table} lists exists; the first is {samples[0].file}.",
@@ -315,7 +315,7 @@ def _parquet_rows(table: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     try:
         names = parquet.read_schema(table).names
         wanted = [name for name in names if name.strip().lower() in ("path", "label", "split", "group")]
-        # Other columns are not read: some tables carry the photos' bytes.
+        # Other columns are not read: some tables carry the images' bytes.
         columns = parquet.read_table(table, columns=wanted).to_pydict()
     except (ValueError, OSError) as error:
         raise DataError(

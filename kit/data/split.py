@@ -15,7 +15,7 @@ def assign_splits(
 
     A sample without a given split gets u = SHA-256(seed, group) as a number in [0, 1): train below `config.train`,
     validation below `train + validation`, else test. Only seed and group decide, so every class is shared out in the
-    same proportions (approximately), a photo keeps its split whatever else is added, and a group that spans classes
+    same proportions (approximately), an image keeps its split whatever else is added, and a group that spans classes
     stays whole.
 
     Given splits are kept. A sample without one follows its group where another of the group has one (test before
@@ -47,7 +47,7 @@ def assign_splits(
         ]
     if "train" not in splits:
         raise DataError(
-            f"None of the {len(splits)} photos is in the train split.",
+            f"None of the {len(splits)} images is in the train split.",
             "Give some of them to train, or raise split.train.",
         )
     return splits, warnings + _lacking(labels, splits, shares)
@@ -94,6 +94,6 @@ def _lacking(labels: Sequence[str], splits: Sequence[str], shares: dict[str, flo
         lacking = [label for label in sorted(set(labels)) if (label, split) not in present]
         if lacking and (split in splits or shares[split] > 0):
             named = ", ".join(lacking[:10]) + (f" and {len(lacking) - 10} more" if len(lacking) > 10 else "")
-            photos = "photo" if len(lacking) == 1 else "photos"
-            warnings.append(f"The {split} split has no {photos} of {named}.")
+            images = "image" if len(lacking) == 1 else "images"
+            warnings.append(f"The {split} split has no {images} of {named}.")
     return warnings

@@ -1,4 +1,4 @@
-"""Augmented views of a photo: a pure function of seed, photo and view number."""
+"""Augmented views of an image: a pure function of seed, image and view number."""
 
 import hashlib
 import math
@@ -35,10 +35,10 @@ def render_views(
 ) -> np.ndarray:
     """Renders the views asked for; each is the same whatever others are asked for, on any thread.
 
-    View 0 is the plain photo, as `kit.data.images.decode` gives it.
+    View 0 is the plain image, as `kit.data.images.decode` gives it.
 
     Args:
-        image: Of mode RGB, from `kit.data.images.load_photo`.
+        image: Of mode RGB, from `kit.data.images.load_image`.
         image_key: SHA-256 of the file's bytes: chance depends on content, not on the name.
         views: Numbers of the views, 0 or more.
         seed: With image_key and the view's number, decides every draw.

@@ -3,7 +3,7 @@
     python -m kit.export.worker write FORMAT RUN FOLDER WORK
     python -m kit.export.worker run RUNTIME RUN FOLDER WORK
 
-WORK holds `photos.json`, the photos' files in order; the answer is left there as `answer.json`. All of it is computed
+WORK holds `photos.json`, the images' files in order; the answer is left there as `answer.json`. All of it is computed
 on the CPU, wherever the run was trained: what differs on one device is the export's doing.
 """
 
@@ -123,9 +123,9 @@ def _steps(layer: Any) -> list[dict[str, Any]]:
 
 
 def _run(runtime: str, run: RunFolder, folder: Path, work: Path) -> dict[str, Any]:
-    """Leaves `<runtime>.npy`, the probabilities of all photos; answers with the runtime's name and an export's latency.
+    """Leaves `<runtime>.npy`, the probabilities of all images; answers with the runtime's name and an export's latency.
 
-    The last block of photos is smaller than the others: a model that takes one size of batch alone fails here.
+    The last block of images is smaller than the others: a model that takes one size of batch alone fails here.
     """
     forward, name = load_runtime(runtime, run, folder)
     files = [Path(file) for file in read_json(work / "photos.json")]
@@ -140,7 +140,7 @@ def _run(runtime: str, run: RunFolder, folder: Path, work: Path) -> dict[str, An
 
 
 def _blocks(files: list[Path], data: DataConfig) -> Iterator[np.ndarray]:
-    """The photos as the run decoded them, uint8 (at most BLOCK, S, S, 3)."""
+    """The images as the run decoded them, uint8 (at most BLOCK, S, S, 3)."""
 
     def pixels(file: Path) -> np.ndarray:
         try:

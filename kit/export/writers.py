@@ -106,7 +106,7 @@ def _write_keras_hub(run: RunFolder, classifier: Classifier, folder: Path) -> No
 def _image_converter(run: RunFolder, classifier: Classifier, rescaling: bool) -> Any:
     """Resizes as the run did (KerasHub would crop, whatever the run did), and scales where that is all there is to do.
 
-    A photo of the model's size passes through unchanged.
+    An image of the model's size passes through unchanged.
     """
     import keras_hub
 

@@ -1,7 +1,7 @@
-"""Class activation maps in closed form: where in the photo the evidence for a class lies.
+"""Class activation maps in closed form: where in the image the evidence for a class lies.
 
 B. Zhou et al., Learning deep features for discriminative localization, CVPR 2016. The head is a dense ReLU layer and a
-softmax on averaged features, so on one photo it is linear in them: with the hidden units that are on,
+softmax on averaged features, so on one image it is linear in them: with the hidden units that are on,
 
     logit_c = sum_k pooled_k · v_k + constant,    v_k = sum_(j on) W1[k, j] · W2[j, c],
 
@@ -14,7 +14,7 @@ import io
 import numpy as np
 from PIL import Image
 
-DARKEST = 0.22  # of the photo's brightness, where there is no evidence
+DARKEST = 0.22  # of the image's brightness, where there is no evidence
 
 
 def activation_maps(
@@ -41,7 +41,7 @@ def activation_maps(
 
 
 def spotlight(pixels: np.ndarray, evidence: np.ndarray, strongest: float, side: int) -> Image.Image:
-    """The photo, bright where the evidence is and dark elsewhere: needs no colour, and so no colour vision.
+    """The image, bright where the evidence is and dark elsewhere: needs no colour, and so no colour vision.
 
     Args:
         pixels: uint8 (size, size, 3), 0-255.
@@ -51,9 +51,9 @@ def spotlight(pixels: np.ndarray, evidence: np.ndarray, strongest: float, side: 
     """
     share = np.clip(evidence / strongest, 0, 1) if strongest > 0 else np.zeros_like(evidence)
     mask = Image.fromarray((share * 255).astype(np.uint8)).resize((side, side), Image.Resampling.BICUBIC)
-    photo = np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR), np.float32)
+    image = np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR), np.float32)
     light = DARKEST + (1 - DARKEST) * np.asarray(mask, np.float32)[..., None] / 255
-    return Image.fromarray((photo * light).astype(np.uint8))
+    return Image.fromarray((image * light).astype(np.uint8))
 
 
 def jpeg(image: Image.Image, quality: int) -> bytes:

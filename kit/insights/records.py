@@ -1,11 +1,11 @@
 """Insights as files, written and read without keras.
 
     insights.json       schema version, the paths of the sampled grid, and why something is missing
-    thumbnails.zip      small JPEGs of the photos that a page may show
+    thumbnails.zip      small JPEGs of the images that a page may show
     activation-predicted.zip, activation-label.zip      the same of mistakes, lit where the model saw the class
     images.csv          path, width, height, bytes, mean_r, mean_g, mean_b
     doubted.csv         path, split, label, predicted, p_label, p_predicted: most doubted first
-    learning_curve.csv  photos, draw, accuracy
+    learning_curve.csv  images, draw, accuracy
     findings.json       of the audit (kit.data.findings.Finding as a dict)
 
 A file that is not there reads as empty: older runs and interrupted ones have a page too.
@@ -62,7 +62,7 @@ class Insights:
         return read_json(path) if path.exists() else []
 
     def album(self, name: str) -> dict[str, bytes]:
-        """Path of a photo -> JPEG.
+        """Path of an image -> JPEG.
 
         Args:
             name: `thumbnails`, `activation-predicted` or `activation-label`.
@@ -72,23 +72,23 @@ class Insights:
         """
         return read_album(self.folder / f"{name}.zip")
 
-    def write_album(self, name: str, photos: Mapping[str, bytes]) -> None:
+    def write_album(self, name: str, images: Mapping[str, bytes]) -> None:
         """Writes `album`."""
-        write_album(self.folder / f"{name}.zip", photos)
+        write_album(self.folder / f"{name}.zip", images)
 
     @property
     def images(self) -> "pandas.DataFrame":
-        """Size in pixels, bytes and mean colour (0-255) of the photos that were used."""
+        """Size in pixels, bytes and mean colour (0-255) of the images that were used."""
         return self._table("images.csv", IMAGE_COLUMNS)
 
     @property
     def doubted(self) -> "pandas.DataFrame":
-        """Photos whose label a model that has not seen them finds unlikely; probabilities 0 to 1."""
+        """Images whose label a model that has not seen them finds unlikely; probabilities 0 to 1."""
         return self._table("doubted.csv", DOUBTED_COLUMNS)
 
     @property
     def learning_curve(self) -> "pandas.DataFrame":
-        """Validation accuracy of a linear model over the number of training photos, several draws of each number."""
+        """Validation accuracy of a linear model over the number of training images, several draws of each number."""
         return self._table("learning_curve.csv", CURVE_COLUMNS)
 
     def write_table(self, name: str, frame: "pandas.DataFrame") -> None:
@@ -101,24 +101,24 @@ class Insights:
         return read_table(path, columns) if path.exists() else make_table({column: [] for column in columns})
 
 
-def write_album(path: Path, photos: Mapping[str, bytes]) -> None:
-    """Writes an album, one zip: it appears whole, and its bytes depend on the photos alone."""
+def write_album(path: Path, images: Mapping[str, bytes]) -> None:
+    """Writes an album, one zip: it appears whole, and its bytes depend on the images alone."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:  # stored, not deflated: JPEGs do not shrink
         # JSON keeps any path: bytes that are not UTF-8 (PEP 383), line ends, 255 characters
-        archive.writestr(zipfile.ZipInfo(_INDEX), json.dumps(list(photos)))
-        for number, photo in enumerate(photos.values()):
-            archive.writestr(zipfile.ZipInfo(f"{number:06d}.jpg"), photo)
+        archive.writestr(zipfile.ZipInfo(_INDEX), json.dumps(list(images)))
+        for number, image in enumerate(images.values()):
+            archive.writestr(zipfile.ZipInfo(f"{number:06d}.jpg"), image)
     write_bytes(path, content.getvalue())
 
 
 def read_album(path: Path) -> dict[str, bytes]:
-    """Path of a photo -> JPEG; empty where there is no album."""
+    """Path of an image -> JPEG; empty where there is no album."""
     if not path.exists():
         return {}
     try:
         with storage_errors(path), zipfile.ZipFile(path) as archive:
             paths = json.loads(archive.read(_INDEX))
-            return {photo: archive.read(f"{number:06d}.jpg") for number, photo in enumerate(paths)}
+            return {image: archive.read(f"{number:06d}.jpg") for number, image in enumerate(paths)}
     except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
-        raise StorageError(f"{path} is damaged: {error}.", "Delete it: the page is drawn without photos.") from None
+        raise StorageError(f"{path} is damaged: {error}.", "Delete it: the page is drawn without images.") from None

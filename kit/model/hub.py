@@ -79,7 +79,7 @@ def hub_backbone(name: str, image_size: int, alpha: float) -> "Backbone":
     except (ValueError, TypeError) as error:
         why = str(error).splitlines()[0].rstrip(".")
         raise ConfigError(
-            f"{type(found).__name__} of {preset} does not take photos of {image_size} px: {why}."
+            f"{type(found).__name__} of {preset} does not take images of {image_size} px: {why}."
         ) from error
     cuts = find_cuts(model, HUB_BLOCKS)
     if len(cuts) == 2:

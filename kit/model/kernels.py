@@ -29,12 +29,12 @@ FASTEST = {("jax", "cpu"): OWN, ("tensorflow", "cpu"): OWN}
 
 @dataclass(frozen=True)
 class Passes:
-    """How photos pass from the pixels on.
+    """How images pass from the pixels on.
 
     Attributes:
-        rows: Photos of one pass.
+        rows: Images of one pass.
         side_by_side: True if passes run side by side, each on a thread.
-        one_by_one: True if a pass takes its photos through the network one after the other, as far as `SMALL`.
+        one_by_one: True if a pass takes its images through the network one after the other, as far as `SMALL`.
     """
 
     rows: int
@@ -42,15 +42,15 @@ class Passes:
     one_by_one: bool
 
 
-# By backend and device. XLA runs layer after layer over a whole batch, and at 112 x 112 px the activations of 32 photos
+# By backend and device. XLA runs layer after layer over a whole batch, and at 112 x 112 px the activations of 32 images
 # are far larger than a processor's cache; it divides a layer among threads that then wait for each other, where two
-# photos, each on a thread of its own, do not. TensorFlow is as fast with 32. Two threads on two cores, a prototype,
-# images/s: 167 by one photo a call, 213 by eight a call, one after the other.
+# images, each on a thread of its own, do not. TensorFlow is as fast with 32. Two threads on two cores, a prototype,
+# images/s: 167 by one image a call, 213 by eight a call, one after the other.
 FASTEST_PASSES = {("jax", "cpu"): Passes(8, side_by_side=True, one_by_one=True)}
 PASSES = Passes(32, side_by_side=False, one_by_one=False)
-# Where a photo's activations have no more positions than this, 14 x 14, its matrix products have so few rows that
-# reading the weights costs more than the activations do: there the photos of a pass go together again. Medians of eight
-# rounds, images/s: 219 by photos alone to the end, 231 from 7 x 7 on together, 238 from 14 x 14; from 28 x 28, no more.
+# Where an image's activations have no more positions than this, 14 x 14, its matrix products have so few rows that
+# reading the weights costs more than the activations do: there the images of a pass go together again. Medians of eight
+# rounds, images/s: 219 by images alone to the end, 231 from 7 x 7 on together, 238 from 14 x 14; from 28 x 28, no more.
 SMALL = 196
 # By backend and device: in so many parts a batch is trained on side by side. Fixed, not the number of threads: the same
 # run must give the same numbers on any number of them.
@@ -70,7 +70,7 @@ def choose(requested: str, backend: str, device: str) -> str:
 
 
 def passes(kernels: str, backend: str, device: str) -> Passes:
-    """How photos pass from the pixels on."""
+    """How images pass from the pixels on."""
     return FASTEST_PASSES.get((backend, device), PASSES) if kernels == OWN else PASSES
 
 
@@ -248,7 +248,7 @@ class Pointwise(_Convolution):
 class Gathered(_Convolution):
     """A convolution as one matrix product, of all that each output reads; on JAX.
 
-    XLA's own convolution of three channels is not vectorised: 1.2 ms a photo at 224 px, where this takes 0.7.
+    XLA's own convolution of three channels is not vectorised: 1.2 ms an image at 224 px, where this takes 0.7.
     """
 
     def convolve(self, inputs, kernel):

@@ -1,6 +1,6 @@
 """What a run would cost, before it is run.
 
-Disk is counted from what the stores lack. Time is measured here and now: a few photos are decoded, and each network of
+Disk is counted from what the stores lack. Time is measured here and now: a few images are decoded, and each network of
 the run is compiled and called a few times; what is measured is then multiplied out. Compiling counts, because on small
 data it is most of a run.
 """
@@ -27,7 +27,7 @@ from kit.training.session import Session
 from kit.training.steps import build_optimizer, build_steps
 
 REPEATS = 3  # timed calls, after the one that compiles
-DECODED = 32  # photos decoded to see how long one takes
+DECODED = 32  # images decoded to see how long one takes
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def estimate(session: Session, dataset: Dataset) -> list[Stage]:
 
     Args:
         session: A fresh one: which layers are trainable changes, the weights do not.
-        dataset: The photos.
+        dataset: The images.
     """
     features = session.features(dataset)
 
@@ -90,7 +90,7 @@ class _Lacking:
         self.pixels = features.classifier.backbone.cut(-1)
         train = [dataset.keys[i] for i in dataset.indices("train")]
         augmented = range(1, features.views.count)
-        # Photos are passed through the trunk for all augmented views of those that any of these views lacks.
+        # Images are passed through the trunk for all augmented views of those that any of these views lacks.
         self.groups = [(views, keys) for views, keys in (((0,), dataset.keys), (tuple(augmented), train)) if views]
 
     def stages(self, session: Session) -> Iterator[Stage]:
@@ -103,7 +103,7 @@ class _Lacking:
         if rows and base != self.pixels:
             cost = self._trunk_cost(self.pixels, (base,))
             size = sum(self._size(keys, views, (base,)) for views, keys in self.groups)
-            yield Stage(f"trunk to {base.name}", f"{rows:,} views of photos", cost.of(-(-rows // BLOCK)), size)
+            yield Stage(f"trunk to {base.name}", f"{rows:,} views of images", cost.of(-(-rows // BLOCK)), size)
         starts = {session.start(phase.start_depth, base) for phase in session.phases}
         above = tuple(sorted(starts - {base}, key=lambda cut: cut.depth))
         if above:
@@ -117,13 +117,13 @@ class _Lacking:
             stores = [pixel_store(view, features.data, features.views, features.seed) for view in kept]
             lacking = [len(store.missing(keys)) for store in stores]
             size += sum(count * store.row_bytes for count, store in zip(lacking, stores, strict=True))
-            photos = keys if not stores else list(dict.fromkeys(key for one in stores for key in one.missing(keys)))
-            views_decoded += len(views) * len(photos)
-            seconds += self._decoding_cost(photos, views) * len(photos)
-        return Stage("decoding", f"{views_decoded:,} views of photos", seconds, size)
+            images = keys if not stores else list(dict.fromkeys(key for one in stores for key in one.missing(keys)))
+            views_decoded += len(views) * len(images)
+            seconds += self._decoding_cost(images, views) * len(images)
+        return Stage("decoding", f"{views_decoded:,} views of images", seconds, size)
 
     def _decoding_cost(self, keys: Sequence[str], views: tuple[int, ...]) -> float:
-        """Seconds a photo."""
+        """Seconds an image."""
         if not keys:
             return 0.0
         where: dict[str, Path] = dict(zip(self.dataset.keys, self.dataset.files, strict=True))
@@ -141,7 +141,7 @@ class _Lacking:
             size = sum(self._size(keys, views, above) for views, keys in self.groups)
             names = ", ".join(cut.name for cut in above)
             blocks = sum(-(-count // BLOCK) for count in rows)
-            yield Stage(f"upper trunk to {names}", f"{sum(rows):,} views of photos", cost.of(blocks), size)
+            yield Stage(f"upper trunk to {names}", f"{sum(rows):,} views of images", cost.of(blocks), size)
 
     def _missing(self, keys: Sequence[str], views: Sequence[int], cuts: Sequence[Cut]) -> list[str]:
         """Keys that any of these stores lacks."""
@@ -176,18 +176,18 @@ def _phase(session: Session, features: Features, dataset: Dataset, phase: Phase)
     step = _timed(lambda: np.asarray(steps.train(held, order, np.zeros(size, np.float32))[0]))
     forward = _timed(lambda: steps.predict(x))
     seconds = step.of(epochs * epoch_steps) + forward.of(epochs * -(-validated // batch))
-    work = f"at most {epochs} epochs of {trained:,} photos, from {cut.name} on"
+    work = f"at most {epochs} epochs of {trained:,} images, from {cut.name} on"
     return Stage(f"phase {phase.index + 1}: {phase.name}", work, seconds, 0)
 
 
 def _scores(session: Session, features: Features, dataset: Dataset) -> Stage:
-    photos, seconds = len(dataset.keys), 0.0
+    images, seconds = len(dataset.keys), 0.0
     for phase in session.phases:
         _, tail = _tail(session, features, phase)
-        calls = -(-photos // session.config.training.batch_size)
+        calls = -(-images // session.config.training.batch_size)
         seconds += _timed(partial(compile_forward(tail), _batch(session, features, tail))).of(calls)
     size = sum(weight.size for weight in map(keras.ops.convert_to_numpy, session.classifier.full().weights)) * 4
-    return Stage("scores and model", f"{photos:,} photos, {len(session.phases)} phases", seconds, size)
+    return Stage("scores and model", f"{images:,} images, {len(session.phases)} phases", seconds, size)
 
 
 def _tail(session: Session, features: Features, phase: Phase) -> tuple[Cut, keras.Model]:

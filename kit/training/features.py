@@ -14,14 +14,14 @@ import keras
 import numpy as np
 
 from kit import backend, progress
-from kit.ahead import ahead
+from kit.cache import Rows, Store, ensure_all
 from kit.config import DataConfig, ViewsConfig
 from kit.data.pixels import decode_views, ensure_pixels, pixel_store
 from kit.data.views import view_key
 from kit.model.backbones import Cut
 from kit.model.classifier import Classifier
 from kit.model.kernels import KERNELS_VERSION
-from kit.store import Rows, Store, ensure_all
+from kit.prefetch import prefetch
 from kit.training.forward import compile_forward, compile_from_pixels, in_passes
 
 BLOCK = 32  # rows read, computed and written together
@@ -29,8 +29,8 @@ Block = tuple[Sequence[str], list[np.ndarray]]  # keys, and rows for each store
 
 
 @dataclass(frozen=True)
-class Photos:
-    """Photos by file and content.
+class Images:
+    """Images by file and content.
 
     Attributes:
         files: Where they are.
@@ -40,9 +40,9 @@ class Photos:
     files: tuple
     keys: tuple[str, ...]
 
-    def take(self, indices: np.ndarray) -> "Photos":
+    def take(self, indices: np.ndarray) -> "Images":
         """Some of them."""
-        return Photos(tuple(self.files[i] for i in indices), tuple(self.keys[i] for i in indices))
+        return Images(tuple(self.files[i] for i in indices), tuple(self.keys[i] for i in indices))
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Features:
     Attributes:
         classifier: The network, with the weights the trunk has.
         base: The cut point computed from pixels; all others lie above it. The deepest cut is the pixels themselves.
-        data: How photos become pixels.
+        data: How images become pixels.
         views: What augmented views look like.
         seed: Draws the views.
         dtype: Type of stored activations.
@@ -72,19 +72,19 @@ class Features:
     _runners: dict = field(default_factory=dict, init=False, compare=False, repr=False)
     _fingerprints: dict = field(default_factory=dict, init=False, compare=False, repr=False)
 
-    def rows(self, photos: Photos, views: Sequence[int], cuts: Sequence[Cut]) -> dict[int, Rows]:
+    def rows(self, images: Images, views: Sequence[int], cuts: Sequence[Cut]) -> dict[int, Rows]:
         """Activations, computing what no store has yet.
 
         Args:
-            photos: n photos.
-            views: Numbers of the views wanted; 0 is the plain photo.
+            images: n images.
+            views: Numbers of the views wanted; 0 is the plain image.
             cuts: Cut points wanted.
 
         Returns:
             By depth of the cut: rows of all views, one view after the other, (views * n, ...).
         """
         above = tuple(cut for cut in cuts if cut != self.base)
-        parts = self._from_pixels(photos, tuple(views), above)
+        parts = self._from_pixels(images, tuple(views), above)
         return {cut.depth: Rows.join([rows[cut.depth] for rows in parts]) for cut in cuts}
 
     def store(self, cut: Cut, view: int) -> Store:
@@ -110,23 +110,23 @@ class Features:
     def _is_pixels(self, cut: Cut) -> bool:
         return cut == self.classifier.backbone.cut(-1)
 
-    def _from_pixels(self, photos: Photos, views: tuple[int, ...], above: tuple[Cut, ...]) -> list[dict[int, Rows]]:
+    def _from_pixels(self, images: Images, views: tuple[int, ...], above: tuple[Cut, ...]) -> list[dict[int, Rows]]:
         """By view: rows by depth."""
         plain = tuple(view for view in views if view == 0)
         augmented = tuple(view for view in views if view != 0)
         if self._is_pixels(self.base):
-            pixels = ensure_pixels(photos.files, photos.keys, views, self.data, self.views, self.seed, self.threads)
-            return [self._above(photos, view, rows, above) for view, rows in zip(views, pixels, strict=True)]
+            pixels = ensure_pixels(images.files, images.keys, views, self.data, self.views, self.seed, self.threads)
+            return [self._above(images, view, rows, above) for view, rows in zip(views, pixels, strict=True)]
         # Plain pixels are kept: pages and evaluation read them again. Augmented ones are used once, so they stream by.
-        found = [self._through_base(photos, group, above) for group in (plain, augmented) if group]
+        found = [self._through_base(images, group, above) for group in (plain, augmented) if group]
         return [rows for group in found for rows in group]
 
-    def _above(self, photos: Photos, view: int, base: Rows, cuts: tuple[Cut, ...]) -> dict[int, Rows]:
+    def _above(self, images: Images, view: int, base: Rows, cuts: tuple[Cut, ...]) -> dict[int, Rows]:
         """Cuts above a base whose rows are all there."""
         result = {self.base.depth: base}
         if cuts:
             stores = [self.store(cut, view) for cut in cuts]
-            position = {key: i for i, key in enumerate(photos.keys)}
+            position = {key: i for i, key in enumerate(images.keys)}
 
             def produce(keys: list[str]) -> Iterator[Block]:
                 run = self.runner(self.base, cuts)
@@ -134,26 +134,26 @@ class Features:
                 starts = range(0, len(keys), BLOCK)
                 blocks = (keys[start : start + BLOCK] for start in starts)
                 computed = ((block, run(base.gather([position[key] for key in block]))) for block in blocks)
-                return _shown(ahead(computed), f"upper trunk, view {view}", len(keys))
+                return _shown(prefetch(computed), f"upper trunk, view {view}", len(keys))
 
-            rows = ensure_all(stores, photos.keys, produce)
+            rows = ensure_all(stores, images.keys, produce)
             result |= {cut.depth: part for cut, part in zip(cuts, rows, strict=True)}
         return result
 
-    def _through_base(self, photos: Photos, views: tuple[int, ...], above: tuple[Cut, ...]) -> list[dict[int, Rows]]:
-        """One pass over the photos serves the base and every cut above it, for all of these views."""
+    def _through_base(self, images: Images, views: tuple[int, ...], above: tuple[Cut, ...]) -> list[dict[int, Rows]]:
+        """One pass over the images serves the base and every cut above it, for all of these views."""
         bases = [self.store(self.base, view) for view in views]
-        where = dict(zip(photos.keys, photos.files, strict=True))
+        where = dict(zip(images.keys, images.files, strict=True))
 
         def produce(keys: list[str]) -> Iterator[Block]:
             self.computed[self.base.name] += len(keys) * len(views)
             run = self.runner(self.classifier.backbone.cut(-1), (self.base,))
             blocks = self._pixels([where[key] for key in keys], keys, views)
             computed = ((names, [run(one)[0] for one in pixels]) for names, pixels in blocks)
-            return _shown(ahead(computed), "trunk", len(keys) * len(views), each=len(views))
+            return _shown(prefetch(computed), "trunk", len(keys) * len(views), each=len(views))
 
-        rows = ensure_all(bases, photos.keys, produce)
-        return [self._above(photos, view, base, above) for view, base in zip(views, rows, strict=True)]
+        rows = ensure_all(bases, images.keys, produce)
+        return [self._above(images, view, base, above) for view, base in zip(views, rows, strict=True)]
 
     def _pixels(
         self, files: list, keys: list[str], views: tuple[int, ...]

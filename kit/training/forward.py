@@ -9,10 +9,10 @@ import keras
 import numpy as np
 
 from kit import backend
+from kit.compile_counter import counted
 from kit.model.backbones import Cut
 from kit.model.classifier import Classifier
 from kit.model.kernels import SMALL, passes
-from kit.programs import counted
 
 Runner = Callable[[np.ndarray], list[np.ndarray]]  # any number of rows, one or more, to what each output is for each
 
@@ -117,7 +117,7 @@ def in_passes(forward: Forward, rows: int, at_once: int = 1) -> Runner:
 
 
 def compile_from_pixels(classifier: Classifier, ends: tuple[Cut, ...] | None = None) -> Runner:
-    """Inference that begins at the pixels, for any number of photos, in the passes that suit best.
+    """Inference that begins at the pixels, for any number of images, in the passes that suit best.
 
     Args:
         classifier: The network.

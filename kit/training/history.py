@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One pass over the training photos.
+    """One pass over the training images.
 
     Attributes:
         epoch: Counts on across phases, from 1.
         phase: Name of the phase, as in `phases.N.name`.
         seconds: Wall time of the epoch, validation included; 0 or more.
         learning_rate: Step size at the end of the epoch; 0 or more (a cosine falls to 0).
-        loss: Mean cross-entropy over the epoch's photos as they were trained on, without smoothing or class weights.
-        accuracy: Share of training photos classified correctly while training, 0 to 1.
+        loss: Mean cross-entropy over the epoch's images as they were trained on, without smoothing or class weights.
+        accuracy: Share of training images classified correctly while training, 0 to 1.
         val_loss: Mean loss on validation after the epoch; None where there is no validation split.
         val_accuracy: Accuracy on validation after the epoch, 0 to 1; None where there is no validation split.
 

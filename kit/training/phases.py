@@ -12,9 +12,9 @@ import keras
 import numpy as np
 
 from kit import progress
+from kit.cache import Rows
 from kit.config import TrainingConfig
 from kit.data.batches import Order, TrainingSet, padded, part
-from kit.store import Rows
 from kit.training.checkpoints import Checkpoint, Progress
 from kit.training.history import EpochRecord, History
 from kit.training.schedule import Phase
@@ -35,7 +35,7 @@ class Validation:
     """What chooses the epoch that is kept.
 
     Attributes:
-        rows: Plain photos, (n, ...); n may be 0.
+        rows: Plain images, (n, ...); n may be 0.
         labels: Class numbers, int (n,).
     """
 

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from kit import backend, progress
+from kit.cache import Rows
 from kit.config import RunConfig
 from kit.data.batches import TrainingSet
 from kit.data.dataset import Dataset
@@ -22,14 +23,13 @@ from kit.model.head import build_head
 from kit.model.hub import load_hub_weights
 from kit.model.kernels import choose
 from kit.model.weights import Weights, load_into
-from kit.store import Rows
 from kit.training.checkpoints import PhaseEnd
-from kit.training.features import Features, Photos
+from kit.training.features import Features, Images
 from kit.training.forward import compile_forward
-from kit.training.heads import VERSION, TrainedHead
 from kit.training.history import History
 from kit.training.phases import Validation, arrays, assign, predict_rows, run_phase
 from kit.training.schedule import Phase, plan
+from kit.training.trained_heads import VERSION, TrainedHead
 
 Stage = Callable[[str], AbstractContextManager[None]]
 
@@ -90,11 +90,11 @@ class Session:
         """Everything the phases and the scores read, from stores or computed into them.
 
         Args:
-            dataset: The photos.
+            dataset: The images.
             to_train: False leaves out what only training reads: augmented views, and every phase but the last.
-            depths: Other cut points to be stored on the way, for runs to come: one pass over the photos is cheaper.
+            depths: Other cut points to be stored on the way, for runs to come: one pass over the images is cheaper.
         """
-        photos = Photos(dataset.files, dataset.keys)
+        images = Images(dataset.files, dataset.keys)
         views = self.config.views.count if to_train else 1
         features = self.features(dataset)
         starts = {phase.start_depth: self.start(phase.start_depth, features.base) for phase in self.phases}
@@ -106,8 +106,8 @@ class Session:
             others = []
         wanted = [*starts.values(), *(cut for cut in others if cut.depth < features.base.depth)]
         cuts = tuple({cut.depth: cut for cut in wanted}.values())
-        plain = features.rows(photos, [0], cuts)
-        augmented = features.rows(photos.take(train), range(1, views), cuts) if views > 1 else {}
+        plain = features.rows(images, [0], cuts)
+        augmented = features.rows(images.take(train), range(1, views), cuts) if views > 1 else {}
         training = {
             cut.depth: Rows.join([plain[cut.depth].take(train), *([augmented[cut.depth]] if augmented else [])])
             for cut in cuts
@@ -135,7 +135,7 @@ class Session:
             on_epoch: Called with the history after every epoch.
             stage: Times a named stage.
             share_head: Take the first phase, where it trains the head alone, from a run that trained the same one
-                (`kit.training.heads`), and keep it for others.
+                (`kit.training.trained_heads`), and keep it for others.
         """
         epochs = 0
         for phase in self.phases:
@@ -175,14 +175,14 @@ class Session:
         return history
 
     def predict(self, activations: "Activations", checkpoints: Path, splits: tuple[str, ...]) -> list[np.ndarray]:
-        """What the model of each phase says of the photos of some splits, all phases in one pass over the photos.
+        """What the model of each phase says of the images of some splits, all phases in one pass over the images.
 
         Args:
             checkpoints: Where the phases' ends are kept; every phase has ended.
-            splits: Which photos to score; the others are not read.
+            splits: Which images to score; the others are not read.
 
         Returns:
-            For each phase: probabilities float32 (n, classes), NaN for photos of other splits. The classifier is left
+            For each phase: probabilities float32 (n, classes), NaN for images of other splits. The classifier is left
             with the weights of the last phase.
         """
         wanted = np.flatnonzero(np.isin(activations.dataset.splits, splits))
@@ -197,7 +197,7 @@ class Session:
         return results
 
     def score_saved(self, activations: "Activations") -> np.ndarray:
-        """What the classifier, trained already, says of every photo, computed as `predict` does for the last phase."""
+        """What the classifier, trained already, says of every image, computed as `predict` does for the last phase."""
         phase = self.phases[-1]
         everything = np.arange(len(activations.dataset.keys))
         return activations.predict(
@@ -220,7 +220,7 @@ class Session:
         return {**self.size(), **network, "phases": phases}
 
     def size(self) -> dict[str, int]:
-        """How large the whole network is: parameters, and multiply-adds of one photo."""
+        """How large the whole network is: parameters, and multiply-adds of one image."""
         full = self.classifier.full()
         return {"parameters": full.count_params(), "multiply_adds": multiply_adds(full)}
 
@@ -229,12 +229,12 @@ class Session:
         self.classifier.unfreeze(self.classifier.backbone.cut(phase.depth))
         return self.classifier.tail(self.classifier.backbone.cut(activations.starts[phase.start_depth]))
 
-    def _base(self, photos: int, trained: int) -> Cut:
+    def _base(self, images: int, trained: int) -> Cut:
         """The deepest cut point asked for, or the pixels where its activations would not fit the disk budget."""
         least = self.classifier.backbone.cut(self.config.training.base_depth)
         cut = self.classifier.backbone.cut(max(least.depth, *(phase.start_depth for phase in self.phases)))
         pixels = self.classifier.backbone.cut(-1)
-        size, limit = self._stored_bytes([cut], photos, trained), self.config.training.store_limit_gib * 2**30
+        size, limit = self._stored_bytes([cut], images, trained), self.config.training.store_limit_gib * 2**30
         if cut == pixels or size <= limit:
             return cut
         progress.say(
@@ -243,9 +243,9 @@ class Session:
         )
         return pixels
 
-    def _stored_bytes(self, cuts: Iterable[Cut], photos: int, trained: int) -> int:
+    def _stored_bytes(self, cuts: Iterable[Cut], images: int, trained: int) -> int:
         """What the activations at some cut points take on disk."""
-        rows = photos + trained * (self.config.views.count - 1)
+        rows = images + trained * (self.config.views.count - 1)
         one = sum(int(np.prod(self.classifier.shape(cut))) for cut in cuts)
         return one * rows * np.dtype(self.config.training.store_dtype).itemsize
 
@@ -260,8 +260,8 @@ class Session:
     def _head_key(self, phase: Phase, activations: "Activations") -> str:
         """Fingerprint of all that decides a trained head."""
         dataset = activations.dataset
-        photos = [list(dataset.keys), dataset.labels.tolist(), dataset.splits.tolist()]
-        rows = [(*row, split) for *row, split in zip(*photos, strict=True) if split != "test"]
+        images = [list(dataset.keys), dataset.labels.tolist(), dataset.splits.tolist()]
+        rows = [(*row, split) for *row, split in zip(*images, strict=True) if split != "test"]
         name = keras.backend.backend()
         return fingerprint(
             {
@@ -277,7 +277,7 @@ class Session:
         )
 
     def _class_weights(self, dataset: Dataset) -> np.ndarray:
-        """Weight of each training photo: 1, or n / (classes · photos of its class) [as scikit-learn's `balanced`]."""
+        """Weight of each training image: 1, or n / (classes · images of its class) [as scikit-learn's `balanced`]."""
         labels = dataset.labels[dataset.indices("train")]
         if self.config.training.class_weights == "none":
             return np.ones(len(labels), np.float32)
@@ -290,10 +290,10 @@ class Activations:
     """Stored rows that feed phases and scores.
 
     Attributes:
-        dataset: The photos.
+        dataset: The images.
         starts: Start depth of a phase -> depth of the cut point whose rows feed it.
-        plain: Depth of a cut -> rows of every photo, plain.
-        training: Depth of a cut -> rows of the training photos, one view after the other.
+        plain: Depth of a cut -> rows of every image, plain.
+        training: Depth of a cut -> rows of the training images, one view after the other.
         views: How many views.
         stores: Depth of a cut that feeds a phase -> names of the stores of its rows, by view.
     """
@@ -316,7 +316,7 @@ class Activations:
         return Validation(self.plain[self.starts[start_depth]].take(chosen), self.dataset.labels[chosen])
 
     def predict(self, tail: keras.Model, start_depth: int, wanted: np.ndarray, batch_size: int) -> np.ndarray:
-        """Probabilities float32 (photos, classes) of the wanted photos, NaN for the others."""
+        """Probabilities float32 (images, classes) of the wanted images, NaN for the others."""
         forward = compile_forward(tail)
         rows = self.plain[self.starts[start_depth]].take(wanted)
         result = np.full((len(self.dataset.keys), tail.output.shape[-1]), np.nan, np.float32)

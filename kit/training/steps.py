@@ -13,9 +13,9 @@ import numpy as np
 from keras import ops
 
 from kit import backend
+from kit.compile_counter import counted
 from kit.data.batches import Order
 from kit.model.kernels import side_by_side, trains_in_a_loop
-from kit.programs import counted
 
 UNDECAYED = ("bias",)  # weight decay pulls weights towards zero; biases have no reason to be there
 
@@ -79,7 +79,7 @@ def _loss(probabilities, labels, weights, mask, smoothing: float):
         probabilities: (batch, classes).
         labels: Class numbers, int (batch,).
         weights: Class weight of each row, 0 for padding, float (batch,).
-        mask: 1 for a photo, 0 for padding, float (batch,).
+        mask: 1 for an image, 0 for padding, float (batch,).
         smoothing: Share of each label spread over all classes.
 
     Returns:
@@ -95,7 +95,7 @@ def _loss(probabilities, labels, weights, mask, smoothing: float):
 
 
 def _made(order: Order) -> np.int32:
-    """How many steps have photos."""
+    """How many steps have images."""
     return np.int32(order.mask.any(axis=1).sum())
 
 
@@ -110,19 +110,19 @@ class _JaxSteps:
         # a head alone is too little work to divide; and what keeps Keras's layers trains as Keras does, to the bit
         sides = side_by_side("jax", backend.device()) if loops and len(model.input_shape) == 4 else 1
 
-        def forward(trainable, other, photos, x, labels, weights, mask):
+        def forward(trainable, other, images, x, labels, weights, mask):
             probabilities, other = model.stateless_call(trainable, other, x, training=True)
             loss, sums = _loss(probabilities, labels, weights, mask, smoothing)
-            return loss / photos, (other, sums)
+            return loss / images, (other, sums)
 
         def gradients_of(trainable, other, *batch):
             """The batch's gradients, as the sum of those of its parts: nothing of one waits for another."""
             parts = sides if len(batch[0]) % sides == 0 else 1
-            photos, found = jnp.sum(batch[-1]), []
+            images, found = jnp.sum(batch[-1]), []
             for rows in zip(*(jnp.split(values, parts) for values in batch), strict=True):
                 rows = jax.lax.optimization_barrier(rows)  # or XLA would put them together again
                 (_, (other, sums)), gradients = jax.value_and_grad(forward, has_aux=True)(
-                    trainable, other, photos, *rows
+                    trainable, other, images, *rows
                 )
                 found.append((gradients, sums))
             gradients, sums = jax.tree.map(lambda *parts: sum(parts), *found)

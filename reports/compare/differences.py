@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from kit.statistics import SIGNIFICANT
+from kit.significance import SIGNIFICANT
 from reports import text
 from reports.blocks import Note, Photo, Photos, Section, Table
 from reports.compare.facts import ComparisonFacts, Disagreement

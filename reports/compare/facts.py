@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from kit.statistics import SIGNIFICANT, mcnemar_p_value
+from kit.significance import SIGNIFICANT, mcnemar_p_value
 from kit.training.history import History
 from reports import text
 from reports.headline import HeadlineFacts

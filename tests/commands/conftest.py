@@ -12,10 +12,10 @@ SMALL = ("--image-size", "48", "--alpha", "0.35", "--views", "2", "--head-units"
 
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory) -> Path:
-    """A weights file of a random network through which differences between photos survive.
+    """A weights file of a random network through which differences between images survive.
 
     With Keras's initial batch statistics (variance 1) the activations of a random MobileNetV2 fade on their way up:
-    every photo looks the same to the head, and no figure would tell whether the right pixels were scored. Rounding
+    every image looks the same to the head, and no figure would tell whether the right pixels were scored. Rounding
     errors survive as well: what compares backends takes `lively_weights`, which a head learns from more slowly.
     """
     from kit.model.backbones import mobilenet_v2
@@ -37,13 +37,13 @@ def settings(weights) -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="session")
-def run(photos, weights, tmp_path_factory):
+def run(images, weights, tmp_path_factory):
     """A finished run with two phases; never write into it."""
-    from kit.experiment import train
+    from kit.pipeline import train
     from kit.settings import load_config
 
     sets = {
-        "data.path": str(photos),
+        "data.path": str(images),
         "model.weights": str(weights),
         "data.image_size": 48,
         "model.alpha": 0.35,

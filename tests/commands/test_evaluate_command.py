@@ -1,12 +1,12 @@
-"""`transferkit evaluate`: the very figures of a run, or those of other photos."""
+"""`transferkit evaluate`: the very figures of a run, or those of other images."""
 
 import json
 import shutil
 
 import pytest
 
+from image_files import make_images
 from kit.records import RunFolder
-from photos import make_photos
 
 
 @pytest.fixture
@@ -55,8 +55,8 @@ def test_figures_that_differ_are_said_to_and_why(copied, command):
     assert json.loads(command("evaluate", copied.path, "--json").out)["as_recorded"] is False
 
 
-def test_other_photos_are_scored_together(run, command, tmp_path):
-    other = make_photos(tmp_path / "other", ("green", "red"), 5, seed=1)
+def test_other_images_are_scored_together(run, command, tmp_path):
+    other = make_images(tmp_path / "other", ("green", "red"), 5, seed=1)
     done = command("evaluate", run.path, other, "--json")
     assert (done.status, done.err) == (0, "")
     said = json.loads(done.out)
@@ -70,9 +70,9 @@ def test_other_photos_are_scored_together(run, command, tmp_path):
     assert "figures of the run" not in shown
 
 
-def test_the_runs_own_photos_given_as_others_score_alike(run, command, photos):
-    """Whole photos through the saved model, against stored float16 activations through the tail."""
-    scores = json.loads(command("evaluate", run.path, photos, "--json").out)["metrics"]["all"]
+def test_the_runs_own_images_given_as_others_score_alike(run, command, images):
+    """Whole images through the saved model, against stored float16 activations through the tail."""
+    scores = json.loads(command("evaluate", run.path, images, "--json").out)["metrics"]["all"]
     own = [run.metrics[split] for split in ("train", "validation", "test")]
     total = sum(split["n"] for split in own)
     assert scores["n"] == total == 72
@@ -81,7 +81,7 @@ def test_the_runs_own_photos_given_as_others_score_alike(run, command, photos):
 
 
 def test_what_is_refused(run, refused, tmp_path):
-    strange = make_photos(tmp_path / "strange", ("green", "violet"), 3)
+    strange = make_images(tmp_path / "strange", ("green", "violet"), 3)
     assert "also has violet" in refused("evaluate", run.path, strange)
     assert "There is no " in refused("evaluate", run.path, "nowhere")
     assert "nowhere is not a folder" in refused("evaluate", "nowhere")
@@ -100,7 +100,7 @@ def test_a_run_without_its_model_or_with_a_damaged_one(copied, refused):
     assert f"transferkit train --resume {copied.path}" in refused("evaluate", copied.path)
 
 
-def test_photos_that_are_no_longer_those_of_the_run(copied, refused):
+def test_images_that_are_no_longer_those_of_the_run(copied, refused):
     change_manifest(copied, data=copied.manifest["data"] | {"fingerprint": "0" * 64})
     message = refused("evaluate", copied.path)
     assert "no longer those of" in message

@@ -243,17 +243,17 @@ def foreign(run, tmp_path) -> Path:
 
 
 @pytest.mark.parametrize(("spoil", "told"), REFUSED, ids=[spoil.__name__.strip("_") for spoil, _ in REFUSED])
-def test_what_the_kit_never_writes_is_refused_with_one_message(foreign, photos, refused, monkeypatch, spoil, told):
+def test_what_the_kit_never_writes_is_refused_with_one_message(foreign, images, refused, monkeypatch, spoil, told):
     spoil(foreign / "model.keras")
     monkeypatch.setattr(keras.saving, "load_model", lambda *args, **options: pytest.fail("Keras was asked to load it"))
-    said = refused("predict", foreign, photos / "red/0000.jpg")
+    said = refused("predict", foreign, images / "red/0000.jpg")
     assert str(foreign / "model.keras") in said
     assert told in said
     assert not list(foreign.parent.glob("**/escaped.txt"))
 
 
-def test_the_run_itself_is_loaded_and_says_what_it_said(foreign, run, photos, command):
-    both = [command("predict", folder, photos / "red/0000.jpg", "--csv").out for folder in (foreign, run.path)]
+def test_the_run_itself_is_loaded_and_says_what_it_said(foreign, run, images, command):
+    both = [command("predict", folder, images / "red/0000.jpg", "--csv").out for folder in (foreign, run.path)]
     assert both[0] == both[1] != ""
 
 
@@ -263,16 +263,16 @@ def test_evaluate_refuses_too(foreign, refused):
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
-def test_a_truncated_model_is_damaged(foreign, photos, refused, share):
+def test_a_truncated_model_is_damaged(foreign, images, refused, share):
     content = (foreign / "model.keras").read_bytes()
     (foreign / "model.keras").write_bytes(content[: int(len(content) * share)])
-    assert "cannot be loaded" in refused("predict", foreign, photos / "red/0000.jpg")
+    assert "cannot be loaded" in refused("predict", foreign, images / "red/0000.jpg")
 
 
-def test_a_model_of_another_run_is_refused(foreign, photos, refused):
+def test_a_model_of_another_run_is_refused(foreign, images, refused):
     head = build_head(1280, 2, 0, 0.0, 0)
     Classifier(build_backbone("mobilenet_v2", 48, 0.35), head, "stock").full().save(foreign / "model.keras")
-    assert "is not the network of this run" in refused("predict", foreign, photos / "red/0000.jpg")
+    assert "is not the network of this run" in refused("predict", foreign, images / "red/0000.jpg")
 
 
 @pytest.mark.parametrize("path", ["https://example.org/model.keras", "gs://bucket/model.keras", "hf://one/model.keras"])
@@ -282,9 +282,9 @@ def test_an_address_is_refused(path):
 
 
 @pytest.mark.parametrize("path", ["https://example.org/run", "gs://bucket/run", "hf://someone/run"])
-def test_a_run_at_an_address_is_refused_with_one_message(path, refused, photos):
+def test_a_run_at_an_address_is_refused_with_one_message(path, refused, images):
     for arguments in (
-        ("predict", path, photos / "red/0000.jpg"),
+        ("predict", path, images / "red/0000.jpg"),
         ("evaluate", path),
         ("export", path, "--format=keras"),
     ):

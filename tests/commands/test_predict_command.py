@@ -13,26 +13,26 @@ import pytest
 from kit.data.pixels import ensure_pixels
 from kit.errors import DataError
 from kit.evaluation import apply_temperature
-from kit.predict import Predictor, find_photos
+from kit.predict import Predictor, find_images
 from kit.records import unescape_cell
 
 
 @pytest.fixture
-def folder(photos, tmp_path) -> Path:
-    """Photos as people name them, and what is none."""
+def folder(images, tmp_path) -> Path:
+    """Images as people name them, and what is none."""
     folder = tmp_path / "mine"
     (folder / "deep").mkdir(parents=True)
     for place in ("a.jpg", "deep/b.JPEG", "=1+1.jpg", 'with, "quotes".jpg', "[1].jpg", ".hidden.jpg"):
-        shutil.copy(photos / "red/0000.jpg", folder / place)
-    (folder / "notes.txt").write_text("no photo")
+        shutil.copy(images / "red/0000.jpg", folder / place)
+    (folder / "notes.txt").write_text("no image")
     return folder
 
 
 # === What it says ===
 
 
-def test_json_agrees_with_what_the_run_recorded(run, photos, command):
-    done = command("predict", run.path, photos, "--json")
+def test_json_agrees_with_what_the_run_recorded(run, images, command):
+    done = command("predict", run.path, images, "--json")
     assert (done.status, done.err) == (0, "")
     said = json.loads(done.out)
     assert said["run"] == str(run.path)
@@ -43,16 +43,16 @@ def test_json_agrees_with_what_the_run_recorded(run, photos, command):
     for one in said["predictions"]:
         assert list(one["probabilities"]) == classes
         found = np.array(list(one["probabilities"].values()))
-        row = recorded.loc[Path(one["path"]).relative_to(photos).as_posix(), columns].to_numpy(np.float64)
-        # the run read float16 activations from its stores; predict passes whole photos through the network
+        row = recorded.loc[Path(one["path"]).relative_to(images).as_posix(), columns].to_numpy(np.float64)
+        # the run read float16 activations from its stores; predict passes whole images through the network
         np.testing.assert_allclose(found, apply_temperature(row[None], run.metrics["temperature"])[0], atol=0.01)
         assert found.sum() == pytest.approx(1)
         assert one["confidence"] == found.max()
         assert one["label"] == classes[int(found.argmax())]
 
 
-def test_the_pixels_are_those_of_training(run, photos):
-    files = sorted(photos.rglob("*.jpg"))[::9]
+def test_the_pixels_are_those_of_training(run, images):
+    files = sorted(images.rglob("*.jpg"))[::9]
     from kit.files import sha256_file
 
     keys = [sha256_file(file) for file in files]
@@ -69,13 +69,13 @@ def test_the_pixels_are_those_of_training(run, photos):
     np.testing.assert_array_equal(seen[0][: len(files)], trained[:])
 
 
-def test_the_table_names_the_class_and_the_next(run, photos, command):
-    one = json.loads(command("predict", run.path, photos / "red/0000.jpg", "--json").out)["predictions"][0]
-    done = command("predict", run.path, photos / "red/0000.jpg")
+def test_the_table_names_the_class_and_the_next(run, images, command):
+    one = json.loads(command("predict", run.path, images / "red/0000.jpg", "--json").out)["predictions"][0]
+    done = command("predict", run.path, images / "red/0000.jpg")
     assert (done.status, done.err) == (0, "")
     second, third = sorted(set(one["probabilities"]) - {one["label"]}, key=lambda name: -one["probabilities"][name])
     assert done.out == (
-        f"{photos / 'red/0000.jpg'}  {one['label']} {one['confidence']:.3f}  "
+        f"{images / 'red/0000.jpg'}  {one['label']} {one['confidence']:.3f}  "
         f"({second} {one['probabilities'][second]:.3f}, {third} {one['probabilities'][third]:.3f})\n"
     )
 
@@ -93,7 +93,7 @@ def test_csv_has_a_row_a_file_and_spreadsheets_run_nothing(run, folder, command,
         'with, "quotes".jpg',
     ]
     assert rows[0]["path"] == "'=1+1.jpg"
-    assert len({row["confidence"] for row in rows}) == 1  # the same photo under all names
+    assert len({row["confidence"] for row in rows}) == 1  # the same image under all names
     for row in rows:
         probabilities = {name: float(row[f"p_{name}"]) for name in ("blue", "green", "red")}
         assert float(row["confidence"]) == max(probabilities.values()) == probabilities[row["predicted"]]
@@ -139,21 +139,21 @@ def test_names_cannot_steer_the_terminal(run, folder, command):
 
 def test_files_folders_and_globs_each_once(folder, monkeypatch):
     monkeypatch.chdir(folder)
-    found = find_photos(["a.jpg", "deep", "*.jpg", "**/*.JPEG", "[1].jpg"])
+    found = find_images(["a.jpg", "deep", "*.jpg", "**/*.JPEG", "[1].jpg"])
     assert [str(file) for file in found] == [
         *("a.jpg", "deep/b.JPEG", "=1+1.jpg", "[1].jpg", 'with, "quotes".jpg'),
     ]
-    assert find_photos(["notes.txt"]) == [Path("notes.txt")]  # named, so it is looked at and found to be none
-    assert find_photos([".hidden.jpg"]) == [Path(".hidden.jpg")]
+    assert find_images(["notes.txt"]) == [Path("notes.txt")]  # named, so it is looked at and found to be none
+    assert find_images([".hidden.jpg"]) == [Path(".hidden.jpg")]
 
 
 @pytest.mark.parametrize("path", ["nowhere.jpg", "*.gif", "", "x" * 5000])
 def test_what_names_nothing_is_refused(folder, monkeypatch, path):
     monkeypatch.chdir(folder / "deep")
-    if path:  # where nothing is named, a photo in the folder one is in must not be taken
+    if path:  # where nothing is named, an image in the folder one is in must not be taken
         (folder / "deep/b.JPEG").unlink()
-    with pytest.raises(DataError, match=r"There is no photo at|cannot be looked at"):
-        find_photos([path])
+    with pytest.raises(DataError, match=r"There is no image at|cannot be looked at"):
+        find_images([path])
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such pipes")
@@ -166,7 +166,7 @@ def test_a_pipe_does_not_block(run, folder, command):
 
 
 def test_what_is_refused(run, refused, command, folder, tmp_path):
-    assert "There is no photo at" in refused("predict", run.path, "nowhere.jpg")
+    assert "There is no image at" in refused("predict", run.path, "nowhere.jpg")
     assert "exclude each other" in refused("predict", run.path, folder, "--json", "--csv")
     assert "is not a run folder" in refused("predict", folder, folder)
     assert command("predict", run.path).status == 2

@@ -11,18 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from kit import experiment
+from image_files import make_images
+from kit import pipeline
 from kit.commands.training import SHORTHANDS, seed_lines
 from kit.records import RunFolder
 from kit.settings import keys
-from photos import make_photos
 
 HEAD_ONLY = ("--head-epochs", "2", "--unfreeze-depth", "0")
 
 
 @pytest.fixture
 def few(tmp_path) -> Path:
-    return make_photos(tmp_path / "few", ("blue", "red"), 8, size=48)
+    return make_images(tmp_path / "few", ("blue", "red"), 8, size=48)
 
 
 def stored_bytes() -> int:
@@ -49,7 +49,7 @@ def test_config_of_a_run_repeats_it_exactly_from_another_folder(run, command, tm
     ]
 
 
-def test_the_shared_run_tells_photos_apart(run):
+def test_the_shared_run_tells_images_apart(run):
     """Else no test here could tell right figures from wrong ones."""
     assert run.predictions["confidence"].std() > 0.03
     assert run.predictions["predicted"].nunique() == 3
@@ -195,12 +195,12 @@ def test_ctrl_c_and_resume_end_as_if_nothing_had_happened(command, few, settings
 def test_a_run_killed_before_its_manifest_was_complete_goes_on(command, few, settings, tmp_path, monkeypatch):
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
-        patch.setattr(experiment, "_origin", lambda *args: {})
+        patch.setattr(pipeline, "_origin", lambda *args: {})
 
         def kill(*args):
             raise SystemExit(9)
 
-        patch.setattr(experiment, "_finish", kill)
+        patch.setattr(pipeline, "_finish", kill)
         assert command("train", few, *settings, *HEAD_ONLY, "--out", out).status == 9
     assert set(RunFolder.open(out).manifest) == {"schema_version", "kind", "status", "created"}
     assert command("train", "--resume", out).status == 0
@@ -225,7 +225,7 @@ def test_a_real_ctrl_c_on_a_terminal(few, tmp_path):
     small = ("--weights", "none", "--image-size", "32", "--alpha", "0.35", "--views", "1", "--head-epochs", "100000")
     arguments = [sys.executable, "-c", HEED_CTRL_C, "train", few, *small, "--unfreeze-depth", "0", "--out", out]
     screen, terminal = pty.openpty()
-    where_kit_is = str(Path(experiment.__file__).parents[1])
+    where_kit_is = str(Path(pipeline.__file__).parents[1])
     environment = os.environ | {"PYTHONPATH": where_kit_is, "COLUMNS": "120", "TERM": "xterm"}
     with subprocess.Popen(
         list(map(str, arguments)),
@@ -294,8 +294,8 @@ def test_bad_settings_are_one_message_and_leave_nothing(refused, few, settings, 
     assert not out.exists()
 
 
-def test_no_weights_are_fetched_for_photos_that_are_not_there(refused, monkeypatch):
-    monkeypatch.setattr(experiment, "resolve", lambda *args: pytest.fail("weights were looked for"))
+def test_no_weights_are_fetched_for_images_that_are_not_there(refused, monkeypatch):
+    monkeypatch.setattr(pipeline, "resolve", lambda *args: pytest.fail("weights were looked for"))
     assert "There is no" in refused("train", "nowhere")
 
 
@@ -307,7 +307,7 @@ def test_misspelt_options_are_usage_errors(command, few, also):
 
 
 def test_an_out_folder_in_use_is_refused_before_any_work(refused, few, run, settings, tmp_path, monkeypatch):
-    monkeypatch.setattr(experiment, "load_samples", lambda path: pytest.fail("the photos were read"))
+    monkeypatch.setattr(pipeline, "load_samples", lambda path: pytest.fail("the images were read"))
     assert "holds the record of a run already" in refused("train", few, *settings, "--out", run.path)
     assert "not empty and not a run folder" in refused("train", few, *settings, "--out", few)
     assert "a file is in its place" in refused("train", few, *settings, "--out", few / "red/0000.jpg")
@@ -321,7 +321,7 @@ def test_resume_takes_no_settings(refused, run, few):
     assert "is not a run folder" in refused("train", "--resume", few)
 
 
-def test_the_same_photo_under_two_labels_is_refused_unless_settled(refused, command, few, settings, tmp_path):
+def test_the_same_image_under_two_labels_is_refused_unless_settled(refused, command, few, settings, tmp_path):
     shutil.copy(few / "red/0000.jpg", few / "blue/copy.jpg")
     out = tmp_path / "out"
     message = refused("train", few, *settings, *HEAD_ONLY, "--out", out)
@@ -335,7 +335,7 @@ def test_the_same_photo_under_two_labels_is_refused_unless_settled(refused, comm
     assert samples.loc["blue/copy.jpg", "finding"] == samples.loc["red/0000.jpg", "finding"] is not None
 
 
-def test_unreadable_photos_are_left_out_unless_strict(refused, command, few, settings, tmp_path):
+def test_unreadable_images_are_left_out_unless_strict(refused, command, few, settings, tmp_path):
     (few / "red/torn.jpg").write_bytes((few / "red/0000.jpg").read_bytes()[:400])
     assert "red/torn.jpg" in refused("train", few, *settings, "--strict", "--out", tmp_path / "strict")
     assert not (tmp_path / "strict").exists()
@@ -355,7 +355,7 @@ def test_a_full_disk_is_one_message(refused, command, few, settings, tmp_path, m
     assert command("train", few, *settings, *HEAD_ONLY, "--out", tmp_path / "out").status == 0
 
 
-def test_photos_that_changed_are_no_longer_those_of_the_run(refused, command, few, settings, tmp_path, monkeypatch):
+def test_images_that_changed_are_no_longer_those_of_the_run(refused, command, few, settings, tmp_path, monkeypatch):
     stop_at_epoch(monkeypatch, 1)
     assert command("train", few, *settings, *HEAD_ONLY, "--out", tmp_path / "out").status == 130
     monkeypatch.undo()

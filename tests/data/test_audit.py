@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from image_files import make_images
 from kit.config import DataConfig
 from kit.data.audit import audit, data_fingerprint, settle
 from kit.data.findings import ImageFacts, look_alikes, near_pairs
 from kit.data.sources import load_samples
 from kit.errors import DataError
-from photos import make_photos
 
 CONFIG = DataConfig()
 
@@ -29,16 +29,16 @@ def _own_cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def data(tmp_path) -> Path:
-    """Two classes of four photos each, all different."""
-    return make_photos(tmp_path / "data", ("cat", "dog"), 4)
+    """Two classes of four images each, all different."""
+    return make_images(tmp_path / "data", ("cat", "dog"), 4)
 
 
 @pytest.fixture
 def split_data(tmp_path, data) -> Path:
     """The same in train/, and others in val/ and test/."""
     shutil.move(data, tmp_path / "split/train")
-    make_photos(tmp_path / "split/val", ("cat", "dog"), 2, seed=1)
-    make_photos(tmp_path / "split/test", ("cat", "dog"), 2, seed=2)
+    make_images(tmp_path / "split/val", ("cat", "dog"), 2, seed=1)
+    make_images(tmp_path / "split/test", ("cat", "dog"), 2, seed=2)
     return tmp_path / "split"
 
 
@@ -78,7 +78,7 @@ def test_size_is_as_displayed(data):
     assert fact.mean_colour == pytest.approx((254, 0, 0), abs=2)
 
 
-def test_files_that_are_no_photos_are_named(data):
+def test_files_that_are_no_images_are_named(data):
     (data / "cat/empty.jpg").write_bytes(b"")
     (data / "cat/text.jpg").write_text("a shopping list")
     (data / "dog/cut.jpg").write_bytes((data / "dog/0000.jpg").read_bytes()[:900])
@@ -168,7 +168,7 @@ def test_groups_do_not_depend_on_names(data, tmp_path):
 
 def test_unreadable_images_are_left_out_or_refused(data):
     for number in range(7):
-        (data / f"cat/bad{number}.jpg").write_text("no photo")
+        (data / f"cat/bad{number}.jpg").write_text("no image")
     usable = settle(*look(data), CONFIG)
     assert len(usable.samples) == len(usable.facts) == len(usable.groups) == 8
     assert usable.dropped == {f"cat/bad{number}.jpg": "not-an-image" for number in range(7)}
@@ -193,7 +193,7 @@ def test_leaks_are_refused_or_dropped_from_what_is_trained_on(split_data):
     shutil.copy(split_data / "train/cat/0000.jpg", split_data / "val/cat/copy.jpg")
     shutil.copy(split_data / "train/cat/0001.jpg", split_data / "val/cat/other.jpg")
     shutil.copy(split_data / "train/cat/0001.jpg", split_data / "test/cat/other.jpg")
-    with pytest.raises(DataError, match="Copies of 2 photos lie in two given splits") as caught:
+    with pytest.raises(DataError, match="Copies of 2 images lie in two given splits") as caught:
         settle(*look(split_data), CONFIG)
     assert "`--leaks drop`" in caught.value.hint
     dropped = settle(*look(split_data), replace(CONFIG, leaks="drop")).dropped
@@ -206,10 +206,10 @@ def test_a_conflict_that_also_leaks_is_settled_once(split_data):
     assert usable.dropped == {"train/cat/0000.jpg": "conflict", "val/dog/copy.jpg": "conflict"}
 
 
-def test_a_class_without_a_usable_photo_is_named(data):
+def test_a_class_without_a_usable_image_is_named(data):
     for file in (data / "dog").iterdir():
         file.write_bytes(b"")
-    with pytest.raises(DataError, match=r"No usable photo is left of dog: .*empty"):
+    with pytest.raises(DataError, match=r"No usable image is left of dog: .*empty"):
         settle(*look(data), CONFIG)
 
 
@@ -232,7 +232,7 @@ def test_a_second_audit_decodes_nothing(data, monkeypatch):
     def fail(*_, **__):
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr("kit.data.audit.read_photo", fail)
+    monkeypatch.setattr("kit.data.audit.read_image", fail)
     assert look(data)[1] == first
 
 
@@ -252,7 +252,7 @@ def test_a_damaged_cache_is_ignored_and_rebuilt(data, tmp_path, damage, monkeypa
     content[100 : len(content) // 2] = b"\xa5" * (len(content) // 2 - 100)
     store.write_bytes(bytes(content) if damage is None else damage)
     assert look(data)[1] == first
-    monkeypatch.setattr("kit.data.audit.read_photo", None)
+    monkeypatch.setattr("kit.data.audit.read_image", None)
     if damage is not None:
         assert look(data)[1] == first  # rebuilt: nothing is decoded
 
@@ -322,7 +322,7 @@ def test_chains_are_one_set():
 
 @pytest.mark.real
 def test_the_flowers(real_data):
-    """Every pair named here was looked at: the same photo, or one photo treated twice; and nothing stops training."""
+    """Every pair named here was looked at: the same image, or one image treated twice; and nothing stops training."""
     samples, audited = look(real_data / "flowers")
     kinds = {finding.kind for finding in audited.findings}
     assert {"duplicate", "near-duplicate"} <= kinds <= {"duplicate", "near-duplicate", "extreme-size"}

@@ -1,4 +1,4 @@
-"""Photos as people have them come out as a person sees them; everything else is an ImageProblem."""
+"""Images as people have them come out as a person sees them; everything else is an ImageProblem."""
 
 import io
 import threading
@@ -114,7 +114,7 @@ def test_16_bits_are_scaled_not_clipped():
     ramp = np.linspace(0, 65535, 256).astype(np.uint16)[None].repeat(4, axis=0)
     assert np.abs(np.asarray(load_rgb(saved(Image.fromarray(ramp), "PNG")), int)[0, :, 0] - np.arange(256)).max() <= 1
     assert np.abs(np.asarray(load_rgb(saved(Image.fromarray(ramp), "TIFF")), int)[0, :, 1] - np.arange(256)).max() <= 1
-    dim = (ramp // 64).astype(np.uint16)  # of one camera, a dark photo stays dark
+    dim = (ramp // 64).astype(np.uint16)  # of one camera, a dark image stays dark
     assert np.asarray(load_rgb(saved(Image.fromarray(dim), "PNG"))).max() <= 4
 
 
@@ -165,7 +165,7 @@ def test_draft_is_smaller_but_never_too_small():
         (b"\0\0\0\x18ftypheic\0\0\0\0", "not-an-image"),
     ],
 )
-def test_files_that_are_no_photos(content, kind):
+def test_files_that_are_no_images(content, kind):
     assert problem(content) == kind
 
 

@@ -8,15 +8,15 @@ import shutil
 
 import pytest
 
+from image_files import make_images
 from kit.data.sources import load_samples
-from photos import make_photos
 
 
 @pytest.fixture
 def data(tmp_path):
-    folder = make_photos(tmp_path / "garden", ("daisy", "rose"), 12)
+    folder = make_images(tmp_path / "garden", ("daisy", "rose"), 12)
     shutil.copy(folder / "rose/0000.jpg", folder / "rose/copy.jpg")
-    (folder / "daisy/notes.txt").write_text("no photo")
+    (folder / "daisy/notes.txt").write_text("no image")
     return folder
 
 
@@ -28,7 +28,7 @@ def inspect(run_cli, tmp_path):
 def test_text(inspect, data, tmp_path):
     result = inspect(data)
     assert result.returncode == 0, result.stderr
-    assert "25 photos in 2 classes, largest class 1.08 x the smallest" in result.stdout
+    assert "25 images in 2 classes, largest class 1.08 x the smallest" in result.stdout
     assert "error: not-an-image (1)\n  daisy/notes.txt" in result.stdout
     assert "warning: duplicate (1)\n  rose/0000.jpg, rose/copy.jpg" in result.stdout
     (record,) = (tmp_path / "inspections").iterdir()
@@ -68,13 +68,13 @@ def test_csv_has_a_row_for_each_file_and_is_what_is_recorded(inspect, data, tmp_
 
 
 def test_cells_that_a_spreadsheet_would_run_are_escaped(inspect, tmp_path):
-    folder = make_photos(tmp_path / "data", ("=cmd()", "plain"), 3)
+    folder = make_images(tmp_path / "data", ("=cmd()", "plain"), 3)
     result = inspect(folder, "--csv")
     assert {row["label"] for row in csv.DictReader(io.StringIO(result.stdout))} == {"'=cmd()", "plain"}
 
 
 def test_names_cannot_steer_the_terminal(inspect, tmp_path):
-    folder = make_photos(tmp_path / "data", ("\x1b[31m[red]", "plain"), 3)
+    folder = make_images(tmp_path / "data", ("\x1b[31m[red]", "plain"), 3)
     result = inspect(folder)
     assert result.returncode == 0
     assert "\x1b" not in result.stdout
@@ -107,7 +107,7 @@ def test_nothing_readable_is_no_crash(inspect, tmp_path):
         (tmp_path / "data" / label / "1.jpg").write_bytes(b"")
     result = inspect(tmp_path / "data")
     assert result.returncode == 0, result.stderr
-    assert "0 photos in 2 classes" in result.stdout
+    assert "0 images in 2 classes" in result.stdout
 
 
 def test_a_record_is_replaced_and_anything_else_is_not(inspect, data, tmp_path):

@@ -67,7 +67,7 @@ def test_train_may_be_a_class(tmp_path):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ([], "no photos"),
+        ([], "no images"),
         (["1.jpg", "2.jpg"], "no class folders"),
         (["a/1.jpg"], "one class only"),
         (["train/1.jpg", "val/2.jpg"], "no class folders"),
@@ -233,7 +233,7 @@ def member(name: str, size: int = 1, **fields) -> tarfile.TarInfo:
 @pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.gz", ".tgz"])
 def test_archives_are_unpacked_once_and_stepped_into(tmp_path, suffix):
     fill(tmp_path / "wrap", "train/a/1.jpg", "train/b/2.jpg", "val/a/3.jpg")
-    archive = packed(tmp_path / "wrap", tmp_path / f"photos{suffix}")
+    archive = packed(tmp_path / "wrap", tmp_path / f"images{suffix}")
     found = load_samples(archive)
     assert (found.name, found.kind) == ("photos", "archive")
     assert listed(found) == [

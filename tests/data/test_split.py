@@ -15,7 +15,7 @@ NAMES = ("train", "validation", "test")
 
 def assign(labels, groups=None, given=None, config=None):
     count = len(labels)
-    groups = groups or [f"photo {index}" for index in range(count)]
+    groups = groups or [f"image {index}" for index in range(count)]
     return assign_splits(labels, groups, given or [None] * count, config or SplitConfig())
 
 
@@ -31,7 +31,7 @@ def test_proportions_are_about_right_in_every_class():
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.integers(0, 60))
-def test_a_photo_keeps_its_split_when_others_are_added(seed, before, added):
+def test_a_image_keeps_its_split_when_others_are_added(seed, before, added):
     config = SplitConfig(seed=seed, train=0.98, validation=0.01, test=0.01)
     groups = [f"g{index}" for index in range(before + added)]
     labels = [f"c{index % 3}" for index in range(before + added)]
@@ -41,7 +41,7 @@ def test_a_photo_keeps_its_split_when_others_are_added(seed, before, added):
 
 
 def assign_or_train(labels, groups, config):
-    """One photo more that is trained on for certain: without any, there is nothing to assign."""
+    """One image more that is trained on for certain: without any, there is nothing to assign."""
     splits, warnings = assign_splits([*labels, "c"], [*groups, "anchor"], [*([None] * len(labels)), "train"], config)
     return splits[:-1], warnings
 
@@ -108,7 +108,7 @@ def test_shares_of_zero_stay_empty():
 def test_a_class_that_lacks_a_split_is_named():
     splits, warnings = assign(["a", "a", "a", "rare"], given=["train", "validation", "test", "train"])
     assert splits[3] == "train"
-    assert warnings == ["The validation split has no photo of rare.", "The test split has no photo of rare."]
+    assert warnings == ["The validation split has no image of rare.", "The test split has no image of rare."]
 
 
 def test_only_a_train_split_is_shared_out_whole():

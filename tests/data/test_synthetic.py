@@ -16,10 +16,10 @@ from in_process import _loud, command, refused  # noqa: F401  # fixtures
 from kit.config import DataConfig
 from kit.data.audit import audit
 from kit.data.sources import load_samples
-from kit.data.synthetic import DemoData, draw_flower, folder, species_names, write_data_set
-from kit.data.synthetic.catalogue import find_species
-from kit.data.synthetic.heads import Pose, draw_head
 from kit.errors import ConfigError, StorageError
+from kit.synthetic import DemoData, draw_flower, folder, species_names, write_data_set
+from kit.synthetic.blossoms import Pose, draw_head
+from kit.synthetic.catalogue import find_species
 
 REAL = ("daisy", "dandelion", "roses", "sunflowers", "tulips")
 SMALL = DemoData(per_class=3, classes=2, size=32)
@@ -39,22 +39,22 @@ def head(number: int, draw: int = 0, side: int = 32) -> np.ndarray:
     return np.asarray(picture.reduce(2), float)
 
 
-# === One photo ===
+# === One image ===
 
 
 @settings(max_examples=25)
 @given(st.integers(16, 96), st.integers(0, 2**32 - 1), st.integers(0, 9_999), st.integers(0, 999_999))
-def test_any_photo_can_be_drawn_and_drawn_again(size, seed, species, index):
-    photo = draw_flower(species, index, seed, size)
-    assert (photo.mode, photo.size) == ("RGB", (size, size))
-    assert np.asarray(photo).std() > 2
-    assert draw_flower(species, index, seed, size).tobytes() == photo.tobytes()
+def test_any_image_can_be_drawn_and_drawn_again(size, seed, species, index):
+    image = draw_flower(species, index, seed, size)
+    assert (image.mode, image.size) == ("RGB", (size, size))
+    assert np.asarray(image).std() > 2
+    assert draw_flower(species, index, seed, size).tobytes() == image.tobytes()
 
 
-def test_seed_species_and_index_each_change_the_photo():
+def test_seed_species_and_index_each_change_the_image():
     cases = [("tulips", 0, 0), ("tulips", 0, 1), ("tulips", 1, 0), ("roses", 0, 0), ("species-0007", 0, 0)]
-    photos = {draw_flower(*case, size=32).tobytes() for case in cases}
-    assert len(photos) == len(cases)
+    images = {draw_flower(*case, size=32).tobytes() for case in cases}
+    assert len(images) == len(cases)
 
 
 def test_a_species_has_a_name_and_a_number():
@@ -103,12 +103,12 @@ def test_dandelions_are_yellow_heads_and_white_seed_heads():
     yellow, seeds = find_species(1).blooms
     assert yellow.rings
     assert seeds.globe
-    photos = [np.asarray(draw_flower("dandelion", index, size=32), float) for index in range(40)]
-    strongest = [(photo[..., 0] - photo[..., 2]).max() for photo in photos]  # yellow is red without blue
+    images = [np.asarray(draw_flower("dandelion", index, size=32), float) for index in range(40)]
+    strongest = [(image[..., 0] - image[..., 2]).max() for image in images]  # yellow is red without blue
     assert max(strongest) > 150
 
 
-def test_a_photo_is_drawn_with_few_polygons(monkeypatch):
+def test_a_image_is_drawn_with_few_polygons(monkeypatch):
     """What it costs, without a clock: most of the time goes into polygons."""
     drawn = []
     polygon = ImageDraw.ImageDraw.polygon
@@ -126,17 +126,17 @@ def test_a_photo_is_drawn_with_few_polygons(monkeypatch):
 # === Data sets ===
 
 
-def test_photos_do_not_depend_on_how_many_are_drawn_or_in_which_order(tmp_path):
+def test_images_do_not_depend_on_how_many_are_drawn_or_in_which_order(tmp_path):
     write_data_set(tmp_path / "small", SMALL)
     write_data_set(tmp_path / "large", DemoData(per_class=5, classes=3, size=32))
     small, large = contents(tmp_path / "small"), contents(tmp_path / "large")
     assert set(small) == {f"{name}/{index:05d}.jpg" for name in ("daisy", "dandelion") for index in range(3)}
     assert len(large) == 15
     assert small.items() <= large.items()
-    backwards = [folder.photo_bytes(1, index, SMALL) for index in (2, 1, 0)]
+    backwards = [folder.image_bytes(1, index, SMALL) for index in (2, 1, 0)]
     assert backwards[::-1] == [small[f"dandelion/{index:05d}.jpg"] for index in range(3)]
-    with Image.open(tmp_path / "small/daisy/00000.jpg") as photo:
-        assert (photo.mode, photo.size) == ("RGB", (32, 32))
+    with Image.open(tmp_path / "small/daisy/00000.jpg") as image:
+        assert (image.mode, image.size) == ("RGB", (32, 32))
 
 
 def test_a_smaller_data_set_grows_and_keeps_what_is_there(tmp_path):
@@ -163,7 +163,7 @@ def test_what_is_damaged_or_missing_is_drawn_again(tmp_path):
 
 KILLED = """
 import os, pathlib, signal, sys
-from kit.data.synthetic import DemoData, folder, write_data_set
+from kit.synthetic import DemoData, folder, write_data_set
 
 def replace(source, target):
     if target.name == "00002.jpg":
@@ -176,7 +176,7 @@ write_data_set(pathlib.Path(sys.argv[1]), DemoData(per_class=6, classes=2, size=
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="has no SIGKILL")
-def test_a_killed_draw_run_again_ends_with_the_same_photos(tmp_path, run_python):
+def test_a_killed_draw_run_again_ends_with_the_same_images(tmp_path, run_python):
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     assert run_python("-c", KILLED, killed).returncode == -signal.SIGKILL
     assert len(list(killed.glob("daisy/0000?.jpg"))) == 2
@@ -225,8 +225,8 @@ def test_the_command_says_what_it_drew(command, tmp_path):  # noqa: F811
     arguments = ("demo-data", tmp_path / "flowers", "--per-class", "2", "--size", "32")
     first = command(*arguments)
     assert (first.status, first.err) == (0, "")
-    assert f"{tmp_path / 'flowers'}: 10 photos in 5 classes.\n" in first.out
-    assert "10 photos in 5 classes (10 were there)." in command(*arguments).out
+    assert f"{tmp_path / 'flowers'}: 10 images in 5 classes.\n" in first.out
+    assert "10 images in 5 classes (10 were there)." in command(*arguments).out
     record = json.loads(command(*arguments, "--classes", "6", "--json").out)
     assert record == {
         "folder": str(tmp_path / "flowers"),

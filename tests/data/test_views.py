@@ -1,4 +1,4 @@
-"""Views are a pure function of seed, photo and number, and never show what is not in the photo."""
+"""Views are a pure function of seed, image and number, and never show what is not in the image."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -17,19 +17,19 @@ DATA = DataConfig(image_size=48)
 PLAIN = ViewsConfig(flip=False, crop=1.0, rotation=0.0, brightness=0.0, contrast=0.0, colour=0.0)
 
 
-def photo(width=160, height=120, seed=0) -> Image.Image:
+def noisy_image(width=160, height=120, seed=0) -> Image.Image:
     noise = np.random.default_rng(seed).integers(60, 200, (6, 8, 3), dtype=np.uint8)
     return Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
 
 
 def render(views, image=None, key="k", data=DATA, config=None, seed=0):
-    return render_views(image or photo(), key, tuple(views), data, config or ViewsConfig(), seed)
+    return render_views(image or noisy_image(), key, tuple(views), data, config or ViewsConfig(), seed)
 
 
 @pytest.mark.parametrize("resize", ["crop", "stretch", "pad"])
-def test_view_0_is_the_plain_photo(resize):
+def test_view_0_is_the_plain_image(resize):
     data = replace(DATA, resize=resize)
-    assert np.array_equal(render([0], data=data)[0], fit_square(photo(), 48, resize, data.background))
+    assert np.array_equal(render([0], data=data)[0], fit_square(noisy_image(), 48, resize, data.background))
 
 
 def test_shape_and_no_views():
@@ -45,17 +45,17 @@ def test_same_whatever_is_asked_beside_it_and_on_whatever_thread():
                 assert np.array_equal(pixels, alone[view])
 
 
-def test_seed_photo_and_number_each_matter():
+def test_seed_image_and_number_each_matter():
     base = render([1])[0]
     for other in (render([2])[0], render([1], key="l")[0], render([1], seed=1)[0]):
         assert np.abs(base.astype(int) - other).mean() > 1
 
 
 @pytest.mark.parametrize("resize", ["crop", "stretch", "pad"])
-def test_without_augmentation_every_view_is_the_plain_photo(resize):
+def test_without_augmentation_every_view_is_the_plain_image(resize):
     plain, *views = render(range(4), data=replace(DATA, resize=resize), config=PLAIN).astype(int)
     for view in views:
-        # pad: cut from the padded photo, so the very edge between photo and padding is a little softer
+        # pad: cut from the padded image, so the very edge between image and padding is a little softer
         assert np.abs(view - plain).mean() <= 1.5
         assert resize == "pad" or np.abs(view - plain).max() <= 2
 
@@ -85,7 +85,7 @@ def test_switching_one_thing_off_leaves_the_others():
     seed=st.integers(0, 2**32 - 1),
 )
 def test_no_corner_is_ever_empty(width, height, crop, rotation, resize, seed):
-    """A white photo stays white, whatever its shape: nothing is taken from beyond its edge."""
+    """A white image stays white, whatever its shape: nothing is taken from beyond its edge."""
     config = replace(PLAIN, flip=True, crop=crop, rotation=rotation)
     white = Image.new("RGB", (width, height), (255, 255, 255))
     data = replace(DATA, resize=resize)
@@ -93,7 +93,7 @@ def test_no_corner_is_ever_empty(width, height, crop, rotation, resize, seed):
 
 
 def test_crops_keep_at_least_their_share():
-    """Pixels carry their own coordinates, so a view tells which part of the photo it shows."""
+    """Pixels carry their own coordinates, so a view tells which part of the image it shows."""
     y, x = np.mgrid[0:256, 0:256].astype(np.uint8)
     image = Image.fromarray(np.stack([x, y, x * 0], axis=-1))
     for view in render(range(1, 60), image, config=replace(PLAIN, crop=0.25)).astype(float):

@@ -9,20 +9,20 @@ import pytest
 
 from in_process import _loud, command, refused  # noqa: F401  # fixtures
 from kit.config import PhaseConfig
-from kit.export import bundle
+from kit.export import package
 
 
 @pytest.fixture(scope="session")
-def run(photos, lively_weights, tmp_path_factory):
+def run(images, lively_weights, tmp_path_factory):
     """A finished run of this process's backend, with a hidden layer and dropout; never write into it."""
-    from kit.experiment import train
+    from kit.pipeline import train
     from training.small import run_config
 
     phases = (
         PhaseConfig(name="head", epochs=2, learning_rate=1e-2),
         PhaseConfig(name="tail", epochs=1, unfreeze_depth=1, learning_rate=1e-3),
     )
-    return train(run_config(photos, lively_weights, phases=phases), tmp_path_factory.mktemp("runs") / "small")
+    return train(run_config(images, lively_weights, phases=phases), tmp_path_factory.mktemp("runs") / "small")
 
 
 @pytest.fixture
@@ -52,5 +52,5 @@ def answers(run, monkeypatch):
         np.save(work / f"{what}.npy", probabilities)
         return {"runtime": f"{what} 1.0", "latency_ms": {"1": 1.5, "32": 20.25}}
 
-    monkeypatch.setattr(bundle, "ask", answer)
+    monkeypatch.setattr(package, "ask", answer)
     return told

@@ -42,17 +42,17 @@ def predictor(run):
 
 
 @pytest.fixture(scope="module")
-def photo(photos, tmp_path_factory) -> Path:
+def image(images, tmp_path_factory) -> Path:
     """A JPEG of the model's size: whoever reads it rightly has the same pixels, with no resampling to differ in."""
     path = tmp_path_factory.mktemp("photo") / "photo.jpg"
-    Image.open(photos / "red" / "0003.jpg").resize((32, 32)).save(path, quality=95)
+    Image.open(images / "red" / "0003.jpg").resize((32, 32)).save(path, quality=95)
     return path
 
 
 def test_it_answers_as_the_run_does(exported, run):
     gate = exported.record["gate"]
     test = run.predictions.query("split == 'test'")
-    assert np.ptp(test.filter(regex="^p_").to_numpy(), axis=0).max() > 0.05, "the photos look alike to the model"
+    assert np.ptp(test.filter(regex="^p_").to_numpy(), axis=0).max() > 0.05, "the images look alike to the model"
     assert (gate["split"], gate["photos"], gate["tolerance"]) == ("test", len(test), 1e-4)
     assert gate["greatest_difference"] <= 1e-4
     assert gate["agreement"] == 1
@@ -85,26 +85,26 @@ def test_labels_and_preprocessing_are_those_of_the_run(exported, run):
     assert facts["temperature"] == run.metrics["temperature"]
 
 
-def test_the_example_of_its_card_runs_and_gives_the_probabilities(exported, predictor, photo, run_python, tmp_path):
+def test_the_example_of_its_card_runs_and_gives_the_probabilities(exported, predictor, image, run_python, tmp_path):
     folder = tmp_path / "elsewhere"
     shutil.copytree(exported.path, folder)
-    shutil.copy(photo, folder)
+    shutil.copy(image, folder)
     (code,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
     assert len(code.splitlines()) == 10
     done = run_python("-c", code, cwd=folder, env={"PYTHONPATH": None})
     assert done.returncode == 0, done.stderr
     printed = ast.literal_eval(done.stdout)
-    expected = predictor.forward(decode(photo, predictor.data)[None])[0]
+    expected = predictor.forward(decode(image, predictor.data)[None])[0]
     assert list(printed) == ["blue", "green", "red"]
     np.testing.assert_allclose(list(printed.values()), expected, atol=1e-4)
 
 
-def test_keras_hub_resizes_a_raw_photo_as_the_run_does(exported, predictor, photos, run_python, tmp_path):
+def test_keras_hub_resizes_a_raw_image_as_the_run_does(exported, predictor, images, run_python, tmp_path):
     """Not to the bit: Keras and Pillow resample in their own ways, and only one of them ends in whole numbers."""
     if exported.record["format"] != "keras-hub":
-        pytest.skip("the other formats take photos of the model's size alone")
+        pytest.skip("the other formats take images of the model's size alone")
     raw = tmp_path / "raw.png"
-    # a wide photo, smooth, whose edges are of another colour: what is cropped or squeezed otherwise is seen
+    # a wide image, smooth, whose edges are of another colour: what is cropped or squeezed otherwise is seen
     gradient = np.linspace(0, 255, 96)[None, :, None] * np.array([1, 0.5, 0]) + np.zeros((48, 96, 3))
     Image.fromarray(gradient.astype(np.uint8)).save(raw)
     done = run_python("-c", RAW, raw, exported.path)

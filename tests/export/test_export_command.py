@@ -8,11 +8,11 @@ from kit.export import formats
 def test_the_whole_way(command, run, tmp_path):
     done = command("export", run.path, "--format", "keras", "--out", tmp_path / "out")
     assert done.status == 0
-    assert "Comparing it with the original on 11 test photos" in done.err
+    assert "Comparing it with the original on 11 test images" in done.err
     assert f"Export: {tmp_path / 'out'}" in done.out
     accuracy = run.metrics["test"]["accuracy"]
     assert f"accuracy (test)  {accuracy:.3f}" in done.out
-    assert "Of 11 test photos 100.0% get the same class" in done.out
+    assert "Of 11 test images 100.0% get the same class" in done.out
     assert (tmp_path / "out" / "model.keras").read_bytes() == run.model_path.read_bytes()
 
 

@@ -9,10 +9,10 @@ import keras
 import numpy as np
 import pytest
 
+from image_files import make_images
 from kit import backend
 from kit.config import DataConfig, ModelConfig, PhaseConfig, RunConfig, TrainingConfig, ViewsConfig
 from kit.errors import BackendError, ConfigError, StorageError, WeightsError
-from kit.experiment import evaluate, train
 from kit.model.backbones import build_backbone
 from kit.model.catalog import HUB_BLOCKS
 from kit.model.classifier import Classifier
@@ -20,9 +20,9 @@ from kit.model.cost import multiply_adds
 from kit.model.head import build_head
 from kit.model.loading import load_model
 from kit.model.weights import resolve
+from kit.pipeline import evaluate, train
 from kit.predict import Predictor
 from kit.training.session import build_classifier
-from photos import make_photos
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # KerasHub and what it imports warn of each other
 
@@ -85,13 +85,13 @@ def preset(request, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def hub_photos(tmp_path_factory) -> Path:
-    return make_photos(tmp_path_factory.mktemp("hub"), ("blue", "red"), 16, size=48)
+def hub_images(tmp_path_factory) -> Path:
+    return make_images(tmp_path_factory.mktemp("hub"), ("blue", "red"), 16, size=48)
 
 
-def run_config(preset: Path, photos: Path) -> RunConfig:
+def run_config(preset: Path, images: Path) -> RunConfig:
     return RunConfig(
-        data=DataConfig(path=str(photos), image_size=SIZE),
+        data=DataConfig(path=str(images), image_size=SIZE),
         views=ViewsConfig(count=1),
         model=ModelConfig(backbone=f"hub:{preset}", head_units=8),
         training=TrainingConfig(batch_size=8),
@@ -149,8 +149,8 @@ def test_no_batch_normalisation_is_trained_wherever_it_is(preset):
     assert not any("bn" in path.lower() or "gamma" in path or "beta" in path for path in trained)
 
 
-def test_a_preset_is_trained_end_to_end(preset, hub_photos, tmp_path):
-    run = train(run_config(preset, hub_photos), tmp_path / "run")
+def test_a_preset_is_trained_end_to_end(preset, hub_images, tmp_path):
+    run = train(run_config(preset, hub_images), tmp_path / "run")
     assert run.manifest["status"] == "finished"
     assert run.manifest["weights"]["name"] == "preset"
     assert run.manifest["network"]["blocks"] == ["stem", *KINDS[preset.name][1][::-1]]
@@ -160,7 +160,7 @@ def test_a_preset_is_trained_end_to_end(preset, hub_photos, tmp_path):
     moved = tmp_path / "presets gone"
     shutil.move(preset, moved)  # a saved model is whole
     try:
-        file = hub_photos / "red" / "0000.jpg"
+        file = hub_images / "red" / "0000.jpg"
         ((_, row),) = Predictor.of(run).probabilities([file])
     finally:
         shutil.move(moved, preset)
@@ -309,7 +309,7 @@ def test_a_size_that_a_network_cannot_take_is_one_message(tmp_path):
     filters = {"stackwise_conv_filters": [[4, 8], [8, 8], [16, 16]], "stackwise_pooling": [True, True, False]}
     keras_hub.models.XceptionBackbone(**filters).save_to_preset(tmp_path / "odd")
     keras_hub.layers.ImageConverter(scale=1 / 127.5, offset=-1.0).save_to_preset(tmp_path / "odd")
-    with pytest.raises(ConfigError, match=r"XceptionBackbone of .*odd does not take photos of 32 px"):
+    with pytest.raises(ConfigError, match=r"XceptionBackbone of .*odd does not take images of 32 px"):
         build_backbone(f"hub:{tmp_path / 'odd'}", SIZE)
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from kit.data.findings import Finding
 from kit.errors import StorageError
-from kit.insights import album, probe
+from kit.insights import linear_probe, thumbnails
 from kit.insights.activation import activation_maps, spotlight
 from kit.insights.records import Insights, read_album, write_album
 from kit.records import make_table
@@ -20,7 +20,7 @@ AWKWARD = {"a/\udcff.jpg": b"1", "line\nend": b"", "=1+1": b"3", "n" * 255: b"4"
 # === Album ===
 
 
-def test_an_album_keeps_any_path_and_its_bytes_depend_on_the_photos_alone(tmp_path):
+def test_an_album_keeps_any_path_and_its_bytes_depend_on_the_images_alone(tmp_path):
     write_album(tmp_path / "one.zip", AWKWARD)
     write_album(tmp_path / "two.zip", AWKWARD)
     assert read_album(tmp_path / "one.zip") == AWKWARD
@@ -47,32 +47,32 @@ def test_tables_neutralise_what_a_spreadsheet_would_run(tmp_path):
 def test_thumbnails_are_small_and_unreadable_files_have_none(tmp_path):
     Image.new("RGB", (900, 300), (200, 30, 30)).save(tmp_path / "wide.png")
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8nothing")
-    photos = album.thumbnails_of_files({name: tmp_path / name for name in ("wide.png", "broken.jpg")})
-    assert list(photos) == ["wide.png"]
-    with Image.open(io.BytesIO(photos["wide.png"])) as image:
-        assert (image.format, image.size) == ("JPEG", (album.SIDE, album.SIDE // 3))
+    images = thumbnails.thumbnails_of_files({name: tmp_path / name for name in ("wide.png", "broken.jpg")})
+    assert list(images) == ["wide.png"]
+    with Image.open(io.BytesIO(images["wide.png"])) as image:
+        assert (image.format, image.size) == ("JPEG", (thumbnails.SIDE, thumbnails.SIDE // 3))
 
 
 def test_the_sample_is_the_seeds():
-    assert album.sample(50, 1).tolist() == album.sample(50, 1).tolist() != album.sample(50, 2).tolist()
-    assert sorted(album.sample(10, 0).tolist()) == list(range(10))
-    assert len(album.sample(1000, 0)) == album.GRID
-    assert album.sample(0, 0).tolist() == []
+    assert thumbnails.sample(50, 1).tolist() == thumbnails.sample(50, 1).tolist() != thumbnails.sample(50, 2).tolist()
+    assert sorted(thumbnails.sample(10, 0).tolist()) == list(range(10))
+    assert len(thumbnails.sample(1000, 0)) == thumbnails.GRID
+    assert thumbnails.sample(0, 0).tolist() == []
 
 
 def test_worst_mistakes_and_confused_pairs():
     labels = np.array([0, 0, 1, 1, 2, 2])
     predicted = np.array([0, 1, 0, 0, 2, 0])
     confidence = np.array([0.9, 0.8, 0.6, 0.7, 0.9, 0.7])
-    worst = album.worst_mistakes(labels, predicted, confidence)
+    worst = thumbnails.worst_mistakes(labels, predicted, confidence)
     assert worst.tolist() == [1, 3, 5, 2]
-    assert album.confused(labels, predicted, worst) == [3, 2, 1, 5]
+    assert thumbnails.confused(labels, predicted, worst) == [3, 2, 1, 5]
 
 
-def test_photos_of_each_class_and_of_findings():
-    assert album.per_class(["a", "b", "a", "a"], 2) == [0, 1, 2]
+def test_images_of_each_class_and_of_findings():
+    assert thumbnails.per_class(["a", "b", "a", "a"], 2) == [0, 1, 2]
     findings = [Finding("duplicate", "warning", tuple("abcdef"), "")] * 2
-    assert album.in_findings(findings) == [*"abcd", *"abcd"]
+    assert thumbnails.in_findings(findings) == [*"abcd", *"abcd"]
 
 
 # === Activation maps ===
@@ -111,7 +111,7 @@ def test_the_spotlight_falls_on_the_evidence():
 
 @pytest.fixture(scope="module")
 def blobs():
-    """Two hundred photos of four classes, two of them with a wrong label: features, labels, groups."""
+    """Two hundred images of four classes, two of them with a wrong label: features, labels, groups."""
     random = np.random.default_rng(0)
     labels = np.arange(200) % 4
     features = random.normal(0, 1, (200, 30)) + 6 * np.eye(4)[labels] @ random.normal(0, 1, (4, 30))
@@ -122,56 +122,56 @@ def blobs():
 
 def test_wrong_labels_are_doubted_first(blobs):
     features, labels, groups = blobs
-    reduced = probe.reduce(features, np.arange(200), 4, seed=0)
-    said = probe.out_of_fold(reduced, labels, groups, 4, seed=0)
-    assert set(probe.most_doubted(said, labels)[:2].tolist()) == {10, 77}
+    reduced = linear_probe.reduce(features, np.arange(200), 4, seed=0)
+    said = linear_probe.out_of_fold(reduced, labels, groups, 4, seed=0)
+    assert set(linear_probe.most_doubted(said, labels)[:2].tolist()) == {10, 77}
     np.testing.assert_allclose(said.sum(axis=1), 1, atol=1e-5)
-    assert np.array_equal(said, probe.out_of_fold(reduced, labels, groups, 4, seed=0))
+    assert np.array_equal(said, linear_probe.out_of_fold(reduced, labels, groups, 4, seed=0))
 
 
-def test_copies_of_a_photo_judge_each_other_never(blobs):
+def test_copies_of_a_image_judge_each_other_never(blobs):
     features, labels, _ = blobs
     twice, both = np.repeat(features, 2, axis=0), np.repeat(labels, 2)
-    reduced = probe.reduce(twice, np.arange(400), 4, seed=0)
-    said = probe.out_of_fold(reduced, both, np.repeat(np.arange(200), 2).astype(str).tolist(), 4, seed=0)
-    assert said[20].argmax() != both[20]  # photo 10 and its copy carry the same wrong label
+    reduced = linear_probe.reduce(twice, np.arange(400), 4, seed=0)
+    said = linear_probe.out_of_fold(reduced, both, np.repeat(np.arange(200), 2).astype(str).tolist(), 4, seed=0)
+    assert said[20].argmax() != both[20]  # image 10 and its copy carry the same wrong label
 
 
 def test_the_learning_curve_rises(blobs):
     features, labels, _ = blobs
-    reduced = probe.reduce(features, np.arange(150), 4, seed=0)
-    curve = probe.learning_curve(reduced, labels, np.arange(150), np.arange(150, 200), 4, seed=0)
-    sizes = [photos for photos, _, _ in curve]
+    reduced = linear_probe.reduce(features, np.arange(150), 4, seed=0)
+    curve = linear_probe.learning_curve(reduced, labels, np.arange(150), np.arange(150, 200), 4, seed=0)
+    sizes = [images for images, _, _ in curve]
     assert sizes == [9, 9, 9, 19, 19, 19, 38, 38, 38, 75, 75, 75, 150]
-    assert curve[-1][2] > np.mean([accuracy for photos, _, accuracy in curve if photos == 9])
+    assert curve[-1][2] > np.mean([accuracy for images, _, accuracy in curve if images == 9])
 
 
 @pytest.mark.parametrize("labels", [[0, 0, 0], [0, 1, 2], [0, 1, 1]])
-def test_hardly_any_photos_are_no_reason_to_fail(labels):
+def test_hardly_any_images_are_no_reason_to_fail(labels):
     features, labels = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32), np.array(labels)
-    reduced = probe.reduce(features, np.arange(3), 3, seed=0)
-    said = probe.out_of_fold(reduced, labels, ["a", "b", "c"], 3, seed=0)
+    reduced = linear_probe.reduce(features, np.arange(3), 3, seed=0)
+    said = linear_probe.out_of_fold(reduced, labels, ["a", "b", "c"], 3, seed=0)
     assert said.shape == (3, 3)
-    assert probe.learning_curve(reduced, labels, np.arange(3), np.arange(3), 3, seed=0) == []
+    assert linear_probe.learning_curve(reduced, labels, np.arange(3), np.arange(3), 3, seed=0) == []
 
 
-def test_photos_that_are_all_alike_are_no_reason_to_fail():
+def test_images_that_are_all_alike_are_no_reason_to_fail():
     features, labels = np.ones((40, 5), np.float32), np.arange(40) % 2
-    reduced = probe.reduce(features, np.arange(40), 2, seed=0)
-    assert np.isfinite(probe.out_of_fold(reduced, labels, list(map(str, range(40))), 2, seed=0)).all()
+    reduced = linear_probe.reduce(features, np.arange(40), 2, seed=0)
+    assert np.isfinite(linear_probe.out_of_fold(reduced, labels, list(map(str, range(40))), 2, seed=0)).all()
 
 
 # === All of it, after a run ===
 
 
 @pytest.fixture(scope="module")
-def run(photos, lively_weights, tmp_path_factory):
+def run(images, lively_weights, tmp_path_factory):
     """A finished run of few epochs, so that it makes mistakes; never write into it."""
-    from kit.experiment import train
+    from kit.pipeline import train
     from kit.settings import load_config
 
     sets = {
-        "data.path": str(photos),
+        "data.path": str(images),
         "model.weights": str(lively_weights),
         "data.image_size": 48,
         "model.alpha": 0.35,
@@ -228,13 +228,13 @@ def test_feature_maps_of_a_cut_average_to_what_the_head_reads(run):
 
 
 def test_a_page_that_cannot_be_drawn_costs_a_warning_and_not_the_run(run, tmp_path, monkeypatch, capsys):
-    from kit import pages
+    from kit import report_hook
 
     (tmp_path / "manifest.json").write_text('{"kind": "run"}')
-    assert pages.draw_page(tmp_path) is None
+    assert report_hook.draw_page(tmp_path) is None
     assert "warning: no page of" in capsys.readouterr().err
-    monkeypatch.setattr(pages, "entry_points", lambda group: [])
-    assert pages.draw_page(run.path) == run.report_path
+    monkeypatch.setattr(report_hook, "entry_points", lambda group: [])
+    assert report_hook.draw_page(run.path) == run.report_path
 
 
 def test_findings_are_recorded_as_the_audit_told_them(run):

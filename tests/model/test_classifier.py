@@ -15,14 +15,14 @@ ALL = range(20)
 
 @pytest.fixture(scope="module")
 def pixels() -> np.ndarray:
-    """Four photos of coloured patches, uint8 (4, 64, 64, 3)."""
+    """Four images of coloured patches, uint8 (4, 64, 64, 3)."""
     patches = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
     return patches.repeat(8, axis=1).repeat(8, axis=2)
 
 
 @pytest.fixture(scope="module")
 def backbone(pixels) -> Backbone:
-    """A random network with the batch statistics of its own activations: photos differ at its top."""
+    """A random network with the batch statistics of its own activations: images differ at its top."""
     backend.start(seed=1)
     backbone = mobilenet_v2(64, 0.35)
     normalisations = [layer for layer in backbone.model.layers if isinstance(layer, keras.layers.BatchNormalization)]
@@ -50,7 +50,7 @@ def run(model: keras.Model, x):
 
 def test_trunk_and_tail_make_the_whole_network_at_every_cut(classifier, pixels):
     whole = run(classifier.full(), pixels)
-    assert np.ptp(whole, axis=0).max() > 0.01  # the photos differ, so equal rows would mean something
+    assert np.ptp(whole, axis=0).max() > 0.01  # the images differ, so equal rows would mean something
     cuts = classifier.backbone.cuts
     activations = run(classifier.trunk(cuts[-1], cuts[:-1]), pixels)
     for cut, rows in zip(cuts[:-1], activations, strict=True):

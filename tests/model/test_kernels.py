@@ -192,12 +192,12 @@ def test_an_accelerated_model_has_the_variables_of_the_stock_model(classifier):
 def test_assigning_through_one_is_seen_by_the_other(classifier):
     model = classifier.backbone.model
     own = accelerate(model, OWN)
-    photos = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype(np.float32)
-    before = keras.ops.convert_to_numpy(own(photos))
+    images = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype(np.float32)
+    before = keras.ops.convert_to_numpy(own(images))
     kernel = model.get_layer("Conv_1").kernel
     old = keras.ops.convert_to_numpy(kernel)
     kernel.assign(old * 2)
-    np.testing.assert_allclose(keras.ops.convert_to_numpy(own(photos)), np.minimum(before * 2, 6), rtol=1e-4)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(own(images)), np.minimum(before * 2, 6), rtol=1e-4)
     kernel.assign(old)
 
 

@@ -29,7 +29,7 @@ TRAIN = """
 import sys
 from pathlib import Path
 from kit import settings
-from kit.experiment import train
+from kit.pipeline import train
 train(settings.load_config(file=Path(sys.argv[1])), Path(sys.argv[2]))
 """
 
@@ -68,7 +68,7 @@ class Saved:
 
     Attributes:
         runs: Trained on -> the run.
-        probabilities: (trained on, loaded on) -> float32 (photos, classes).
+        probabilities: (trained on, loaded on) -> float32 (images, classes).
     """
 
     runs: dict[str, RunFolder]
@@ -97,16 +97,16 @@ def child(run_python, tmp_path_factory):
 
 
 def pixels_of(files: list[Path], size: int, path: Path) -> Path:
-    """Writes the photos as uint8 (n, size, size, 3)."""
+    """Writes the images as uint8 (n, size, size, 3)."""
     np.save(path, np.stack([decode(file, DataConfig(image_size=size)) for file in files]))
     return path
 
 
 @pytest.fixture(scope="module")
-def saved(photos, lively_weights, child, in_parallel, tmp_path_factory) -> Saved:
+def saved(images, lively_weights, child, in_parallel, tmp_path_factory) -> Saved:
     folder = tmp_path_factory.mktemp("parity")
-    (folder / "config.toml").write_text(settings.to_toml(run_config(photos, lively_weights)))
-    pixels = pixels_of(sorted(photos.rglob("*.jpg")), 32, folder / "pixels.npy")
+    (folder / "config.toml").write_text(settings.to_toml(run_config(images, lively_weights)))
+    pixels = pixels_of(sorted(images.rglob("*.jpg")), 32, folder / "pixels.npy")
     in_parallel(lambda name: child(TRAIN, name, folder / "config.toml", folder / name), [(name,) for name in BACKENDS])
 
     def predict(trained: str, loaded: str) -> np.ndarray:
@@ -124,7 +124,7 @@ def saved(photos, lively_weights, child, in_parallel, tmp_path_factory) -> Saved
 def test_a_saved_model_gives_the_same_probabilities_on_both_backends(saved, trained):
     here, there = (saved.probabilities[trained, loaded] for loaded in BACKENDS)
     assert here.shape == there.shape == (72, 3)
-    assert np.ptp(here, axis=0).max() > 0.1, "the photos look alike to the model: agreement would mean nothing"
+    assert np.ptp(here, axis=0).max() > 0.1, "the images look alike to the model: agreement would mean nothing"
     print(f"trained on {trained}: probabilities differ by at most {np.abs(here - there).max():.1e}")
     np.testing.assert_allclose(here, there, atol=1e-5)
 
@@ -147,7 +147,7 @@ def test_a_run_evaluated_on_the_other_backend_scores_alike(saved, trained, other
     for split in ("train", "validation", "test"):
         recorded, now = (figures[split] for figures in (run.metrics, said["metrics"]))
         assert now["n"] == recorded["n"]
-        # stores hold float16: a photo may cross a bin of the calibration error or a tie, but the losses stay close
+        # stores hold float16: an image may cross a bin of the calibration error or a tie, but the losses stay close
         assert now["log_loss"] == pytest.approx(recorded["log_loss"], rel=1e-2)
 
 
@@ -158,18 +158,18 @@ def features_differ(child, in_parallel, folder: Path, weights: Path, pixels: Pat
     in_parallel(lambda name, file: child(FEATURES, name, weights, pixels, file, alpha), arguments)
     one, other = (np.load(file) for file in files)
     assert one.shape == other.shape
-    assert np.ptp(one, axis=0).max() > 0.5, "the photos have the same features: agreement would mean nothing"
+    assert np.ptp(one, axis=0).max() > 0.5, "the images have the same features: agreement would mean nothing"
     print(f"pooled features differ by at most {np.abs(one - other).max():.1e}, of {np.abs(one).max():.1f} at most")
     return float(np.abs(one - other).max())
 
 
-def test_pooled_features_agree(photos, lively_weights, child, in_parallel, tmp_path):
-    pixels = pixels_of(sorted(photos.rglob("*.jpg"))[::3], 64, tmp_path / "pixels.npy")
+def test_pooled_features_agree(images, lively_weights, child, in_parallel, tmp_path):
+    pixels = pixels_of(sorted(images.rglob("*.jpg"))[::3], 64, tmp_path / "pixels.npy")
     assert features_differ(child, in_parallel, tmp_path, lively_weights, pixels, ALPHA) <= 1e-4
 
 
 @pytest.mark.real
-def test_pooled_features_of_real_photos_agree(real_data, child, in_parallel, tmp_path):
+def test_pooled_features_of_real_images_agree(real_data, child, in_parallel, tmp_path):
     files = [file for flower in sorted((real_data / "flowers").iterdir()) for file in sorted(flower.glob("*.jpg"))[:8]]
     pixels = pixels_of(files, 224, tmp_path / "pixels.npy")
     weights = next((real_data / "weights").glob("mobilenet_v2_1.0_224*.h5"))

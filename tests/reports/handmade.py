@@ -14,7 +14,7 @@ from kit.files import write_json, write_text
 from kit.insights.records import Insights
 from kit.records import RunFolder, make_table
 from kit.settings import to_toml
-from kit.statistics import mcnemar
+from kit.significance import mcnemar
 from kit.training.history import EpochRecord, History
 from search.records import StudyRecord, TrialRecord
 

@@ -47,9 +47,9 @@ def trained(monkeypatch):
         trained.dies = dies
         return calls
 
-    import kit.experiment
+    import kit.pipeline
 
-    monkeypatch.setattr(kit.experiment, "train", train)
+    monkeypatch.setattr(kit.pipeline, "train", train)
     monkeypatch.setattr(best, "_read", lambda record, run: Read())
     return trained
 

@@ -5,16 +5,16 @@ from dataclasses import replace
 
 import pytest
 
+from image_files import make_photos
+from kit.cache.stores import Store
 from kit.config import DataConfig, ModelConfig, PhaseConfig, RunConfig, TrainingConfig, ViewsConfig
 from kit.data.dataset import load_dataset
 from kit.errors import DataError
-from kit.experiment import train
+from kit.pipeline import train
 from kit.settings import override
-from kit.store.stores import Store
 from kit.training.features import Features
 from kit.trial import Trainer
 from networks import ALPHA
-from photos import make_photos
 
 DEPTHS = (0, 1, 2)
 

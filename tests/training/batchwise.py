@@ -12,7 +12,7 @@ from kit.training.steps import Steps
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of one step, padded; the first `size` of them are photos."""
+    """Rows of one step, padded; the first `size` of them are images."""
 
     x: np.ndarray
     labels: np.ndarray
@@ -22,7 +22,7 @@ class Batch:
 
 
 def batches_of(training: TrainingSet, phase: int, epoch: int, batch_size: int) -> Iterator[Batch]:
-    """The batches of one epoch, zeros behind the photos of the last."""
+    """The batches of one epoch, zeros behind the images of the last."""
     order = training.order(phase, epoch, batch_size)
     for rows, labels, weights, mask in zip(order.rows, order.labels, order.weights, order.mask, strict=True):
         size = int(mask.sum())

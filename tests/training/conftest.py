@@ -6,7 +6,7 @@ import pytest
 from small import Outcome, run_config
 
 from kit.config import RunConfig
-from kit.experiment import train
+from kit.pipeline import train
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +23,6 @@ def train_apart(tmp_path_factory) -> Callable[[RunConfig], Outcome]:
 
 
 @pytest.fixture(scope="session")
-def uninterrupted(photos, lively_weights, train_apart) -> Outcome:
+def uninterrupted(images, lively_weights, train_apart) -> Outcome:
     """A run that nothing disturbs."""
-    return train_apart(run_config(photos, lively_weights))
+    return train_apart(run_config(images, lively_weights))

@@ -1,4 +1,4 @@
-"""Ten SGD steps in float64 with stock layers and with own kernels, from photos to updates: how far apart are they?
+"""Ten SGD steps in float64 with stock layers and with own kernels, from images to updates: how far apart are they?
 
 A process of its own: the type of floats is settled before the backend starts. Run as
 `float64_steps.py PIXELS.npy WEIGHTS ALPHA DEPTH RESULT.json`.

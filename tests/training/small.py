@@ -24,16 +24,16 @@ HEAD_AND_TAIL = (
 )
 
 
-def small_config(photos: Path, *phases: PhaseConfig, **changes) -> RunConfig:
+def small_config(images: Path, *phases: PhaseConfig, **changes) -> RunConfig:
     """A run of seconds: MobileNetV2 0.35 at 64 px with random weights, one view, float32 stores, stock layers.
 
     Args:
-        photos: A folder of class folders.
+        images: A folder of class folders.
         phases: The schedule; a head and a shallow tail if none is given.
         changes: Fields of RunConfig; of a section, as a dict of its fields: `training={"batch_size": 8}`.
     """
     config = RunConfig(
-        data=DataConfig(path=str(photos), image_size=SIZE),
+        data=DataConfig(path=str(images), image_size=SIZE),
         views=ViewsConfig(count=1),
         model=ModelConfig(alpha=ALPHA, weights="none", head_units=16, kernels="stock"),
         training=TrainingConfig(batch_size=8, store_dtype="float32", label_smoothing=0.0),
@@ -47,7 +47,7 @@ def small_config(photos: Path, *phases: PhaseConfig, **changes) -> RunConfig:
 
 
 def open_session(config: RunConfig, dataset: Dataset | None = None) -> tuple[Dataset, Session]:
-    """Photos and a network as `kit.experiment` makes them; the small random network is made lively."""
+    """Images and a network as `kit.pipeline` makes them; the small random network is made lively."""
     backend.start(config.backend, config.threads, config.seed)
     dataset = dataset or load_dataset(config)
     weights = resolve(config.model.weights, config.model.alpha, config.data.image_size, config.model.backbone)
@@ -67,11 +67,11 @@ def weights_of(session: Session) -> list[np.ndarray]:
     return list(arrays(session.classifier.full().weights))
 
 
-def run_config(photos: Path, weights: Path, **changes) -> RunConfig:
+def run_config(images: Path, weights: Path, **changes) -> RunConfig:
     """A whole run with everything that could disturb repeating it: dropout, views, early stopping, float16, schedules.
 
     Args:
-        photos: A folder of class folders.
+        images: A folder of class folders.
         weights: Of MobileNetV2 0.35, as `save_lively_weights` writes them.
         changes: As for `small_config`.
     """
@@ -81,7 +81,7 @@ def run_config(photos: Path, weights: Path, **changes) -> RunConfig:
     )
     config = RunConfig(
         seed=7,
-        data=DataConfig(path=str(photos), image_size=32),
+        data=DataConfig(path=str(images), image_size=32),
         views=ViewsConfig(count=2),
         model=ModelConfig(alpha=ALPHA, weights=str(weights), head_units=16, dropout=0.3),
         training=TrainingConfig(batch_size=16, class_weights="balanced"),

@@ -1,4 +1,4 @@
-"""Epochs: every photo once, every view as often as the others, and padding that nobody learns from."""
+"""Epochs: every image once, every view as often as the others, and padding that nobody learns from."""
 
 from collections import Counter
 from functools import partial
@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kit import backend
+from kit.cache import Rows, Store
 from kit.data.batches import TrainingSet, padded
 from kit.model.head import build_head
 from kit.model.kernels import OWN, STOCK, accelerate
-from kit.store import Rows, Store
 from kit.training.phases import arrays, assign, predict_rows
 from kit.training.steps import build_optimizer, build_steps
 
@@ -34,19 +34,19 @@ class ArrayRows(Rows):
         return out
 
 
-def numbered(photos: int, views: int, seed: int = 0) -> TrainingSet:
-    """Each row holds its own number: view v of photo i is v * photos + i."""
-    rows = ArrayRows(np.arange(views * photos, dtype=np.float32)[:, None])
-    return TrainingSet(rows, np.arange(photos), np.linspace(1, 2, photos), views, seed)
+def numbered(images: int, views: int, seed: int = 0) -> TrainingSet:
+    """Each row holds its own number: view v of image i is v * images + i."""
+    rows = ArrayRows(np.arange(views * images, dtype=np.float32)[:, None])
+    return TrainingSet(rows, np.arange(images), np.linspace(1, 2, images), views, seed)
 
 
 def seen(training: TrainingSet, phase: int, epoch: int, size: int) -> list[tuple[int, int]]:
-    """(photo, view) of an epoch, in order, padding left out."""
+    """(image, view) of an epoch, in order, padding left out."""
     n = len(training)
     found = []
     for batch in batches_of(training, phase, epoch, size):
         rows = batch.x[: batch.size, 0].astype(int)
-        assert (rows % n == batch.labels[: batch.size]).all(), "a row came with another photo's label"
+        assert (rows % n == batch.labels[: batch.size]).all(), "a row came with another image's label"
         found += [(int(row % n), int(row // n)) for row in rows]
     return found
 
@@ -55,16 +55,16 @@ sizes = st.integers(1, 60)
 
 
 @given(sizes, st.integers(1, 4), sizes, st.integers(0, 5), st.integers(0, 2**32 - 1))
-def test_an_epoch_sees_every_photo_once(photos, views, size, epoch, seed):
-    found = seen(numbered(photos, views, seed), 0, epoch, size)
-    assert sorted(photo for photo, _ in found) == list(range(photos))
+def test_an_epoch_sees_every_image_once(images, views, size, epoch, seed):
+    found = seen(numbered(images, views, seed), 0, epoch, size)
+    assert sorted(image for image, _ in found) == list(range(images))
 
 
 @given(sizes, st.integers(1, 5), st.integers(0, 3), st.integers(0, 1000))
-def test_v_epochs_use_each_of_v_views_of_a_photo_once(photos, views, first, seed):
-    training = numbered(photos, views, seed)
+def test_v_epochs_use_each_of_v_views_of_a_image_once(images, views, first, seed):
+    training = numbered(images, views, seed)
     found = Counter(pair for epoch in range(first, first + views) for pair in seen(training, 1, epoch, 16))
-    assert found == {(photo, view): 1 for photo in range(photos) for view in range(views)}
+    assert found == {(image, view): 1 for image in range(images) for view in range(views)}
 
 
 def test_an_epoch_mixes_all_views():
@@ -74,11 +74,11 @@ def test_an_epoch_mixes_all_views():
 
 
 @given(sizes, sizes)
-def test_batches_have_one_shape_and_padding_weighs_nothing(photos, size):
-    training = numbered(photos, 1)
+def test_batches_have_one_shape_and_padding_weighs_nothing(images, size):
+    training = numbered(images, 1)
     batches = list(batches_of(training, 0, 0, size))
     assert len(batches) == training.steps(size)
-    assert sum(batch.size for batch in batches) == photos
+    assert sum(batch.size for batch in batches) == images
     for batch in batches:
         assert len(batch.x) == len(batch.labels) == len(batch.weights) == len(batch.mask) == size
         np.testing.assert_array_equal(batch.mask, np.arange(size) < batch.size)
@@ -91,8 +91,8 @@ def test_the_order_depends_on_seed_phase_and_epoch_alone():
     assert seen(numbered(50, 2, seed=1), 0, 0, 8) == first
     assert seen(numbered(50, 2, seed=1), 0, 0, 16) == first  # the batch size cuts the same order elsewhere
     others = [(2, 0, 0), (1, 1, 0), (1, 0, 1)]
-    orders = [[photo for photo, _ in seen(numbered(50, 2, seed), phase, epoch, 8)] for seed, phase, epoch in others]
-    assert all(order != [photo for photo, _ in first] for order in orders)
+    orders = [[image for image, _ in seen(numbered(50, 2, seed), phase, epoch, 8)] for seed, phase, epoch in others]
+    assert all(order != [image for image, _ in first] for order in orders)
 
 
 def test_rows_of_a_store_are_gathered_in_the_order_asked_for():

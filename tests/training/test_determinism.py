@@ -14,15 +14,15 @@ CODE = """
 import sys
 from pathlib import Path
 from kit import settings
-from kit.experiment import train
+from kit.pipeline import train
 train(settings.load_config(file=Path(sys.argv[1])), Path(sys.argv[2]))
 """
 
 
 @pytest.fixture(scope="module")
-def two_processes(photos, lively_weights, run_python, tmp_path_factory) -> list[Outcome]:
+def two_processes(images, lively_weights, run_python, tmp_path_factory) -> list[Outcome]:
     folder = tmp_path_factory.mktemp("twice")
-    (folder / "config.toml").write_text(settings.to_toml(run_config(photos, lively_weights)))
+    (folder / "config.toml").write_text(settings.to_toml(run_config(images, lively_weights)))
 
     def run(number: int) -> Outcome:
         environment = {"TRANSFERKIT_CACHE": folder / f"cache{number}"}
@@ -43,8 +43,8 @@ def test_a_process_that_trained_before_agrees_too(two_processes, uninterrupted):
     uninterrupted.assert_equals(two_processes[0])
 
 
-def test_another_seed_trains_another_model(photos, lively_weights, uninterrupted, train_apart):
-    config = run_config(photos, lively_weights)
+def test_another_seed_trains_another_model(images, lively_weights, uninterrupted, train_apart):
+    config = run_config(images, lively_weights)
     other = train_apart(replace(config, seed=config.seed + 1))
     assert not other.history.equal_curves(uninterrupted.history)
     assert any(not np.array_equal(a, b) for a, b in zip(other.weights, uninterrupted.weights, strict=True))

@@ -23,16 +23,16 @@ import pytest
 from batchwise import Batch, batches_of, one_step
 from small import fit, open_session, small_config, weights_of
 
+from image_files import make_images
+from kit.cache import Rows
 from kit.config import DataConfig, PhaseConfig
 from kit.data.images import decode
 from kit.model.catalog import RECIPES
-from kit.store import Rows
-from kit.training.features import Features, Photos
+from kit.training.features import Features, Images
 from kit.training.phases import arrays
 from kit.training.session import Activations, Session
 from kit.training.steps import build_steps
 from networks import ALPHA
-from photos import make_photos
 
 STEPS = 10
 DEPTHS = (1, 3, 5, 8)
@@ -62,7 +62,7 @@ class Case:
 
     Attributes:
         session: Its one phase trains `depth`.
-        activations: Stored at the cut of that depth; every photo trains.
+        activations: Stored at the cut of that depth; every image trains.
         depth: Unfreeze depth.
     """
 
@@ -71,18 +71,18 @@ class Case:
     depth: int
 
 
-def prepare(photos: Path, depth: int, phase: PhaseConfig | None = None, head_epochs: int = 0, **changes) -> Case:
+def prepare(images: Path, depth: int, phase: PhaseConfig | None = None, head_epochs: int = 0, **changes) -> Case:
     """A case.
 
     Args:
-        photos: A folder of class folders, with ten batches of photos.
+        images: A folder of class folders, with ten batches of images.
         depth: Unfreeze depth.
         phase: What `Session.fit` is to do.
         head_epochs: Epochs for which the head alone is trained first, as phase 1 does; 0 leaves it random.
         changes: As for `small_config`.
     """
     head = PhaseConfig(epochs=max(head_epochs, 1), learning_rate=1e-3)
-    config = small_config(photos, head, split={"train": 1.0, "validation": 0.0, "test": 0.0}, **changes)
+    config = small_config(images, head, split={"train": 1.0, "validation": 0.0, "test": 0.0}, **changes)
     dataset, session = open_session(config)
     without_dropout(session.classifier.backbone.model)
     if head_epochs:
@@ -108,7 +108,7 @@ def train_whole(case: Case, weights, recipe: Recipe) -> keras.Model:
     """Ten steps of Keras, on pixels: the straightforward way.
 
     Args:
-        case: Tells what photos in what order, and what network; not touched.
+        case: Tells what images in what order, and what network; not touched.
         weights: Of the whole network before the first step.
         recipe: How.
     """
@@ -175,11 +175,11 @@ def without_dropout(model: keras.Model) -> None:
 
 
 def pixel_rows(case: Case) -> Rows:
-    """The training photos' pixels, in the order of their activations."""
+    """The training images' pixels, in the order of their activations."""
     settings, pixels = case.session.config, case.session.classifier.backbone.cut(-1)
     dataset = case.activations.dataset
     features = Features(case.session.classifier, pixels, settings.data, settings.views, settings.seed, "float32")
-    rows = features.rows(Photos(dataset.files, dataset.keys), [0], [pixels])[pixels.depth]
+    rows = features.rows(Images(dataset.files, dataset.keys), [0], [pixels])[pixels.depth]
     return rows.take(dataset.indices("train"))
 
 
@@ -226,13 +226,13 @@ def show(what: str, found: dict[str, float]) -> None:
     print(f"{what}: worst {found[name]:.1e} ({name}), median {np.median(list(found.values())):.1e}")
 
 
-# === Everywhere: a small random network, generated photos ===
+# === Everywhere: a small random network, generated images ===
 
 
 @pytest.fixture(scope="module")
 def eighty(tmp_path_factory) -> Path:
-    """Four classes of 20 photos: ten batches of 8."""
-    return make_photos(tmp_path_factory.mktemp("eighty"), ("blue", "green", "red", "violet"), 20)
+    """Four classes of 20 images: ten batches of 8."""
+    return make_images(tmp_path_factory.mktemp("eighty"), ("blue", "green", "red", "violet"), 20)
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
@@ -250,8 +250,8 @@ def test_stock_layers_and_float32_store_train_what_the_whole_network_trains(eigh
 
 @pytest.fixture(scope="module")
 def sixteen(tmp_path_factory) -> Path:
-    """Four classes of four photos: two batches of 8."""
-    return make_photos(tmp_path_factory.mktemp("sixteen"), ("blue", "green", "red", "violet"), 4)
+    """Four classes of four images: two batches of 8."""
+    return make_images(tmp_path_factory.mktemp("sixteen"), ("blue", "green", "red", "violet"), 4)
 
 
 @pytest.mark.usefixtures("quick_jax")  # XLA takes half a minute to optimise the whole of some
@@ -267,26 +267,26 @@ def test_every_backbone_trains_what_straightforward_keras_trains(sixteen, name):
 
 @pytest.fixture(scope="module")
 def three_eighties(eighty, tmp_path_factory) -> list[Path]:
-    """That, and two sets of other photos: one photo at a kink would be there in every draw of the same."""
+    """That, and two sets of other images: one image at a kink would be there in every draw of the same."""
     classes = [folder.name for folder in sorted(eighty.iterdir())]
-    return [eighty, *(make_photos(tmp_path_factory.mktemp("eighty"), classes, 20, seed=seed) for seed in (1, 2))]
+    return [eighty, *(make_images(tmp_path_factory.mktemp("eighty"), classes, 20, seed=seed) for seed in (1, 2))]
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
 def test_own_kernels_train_what_stock_layers_train(three_eighties, depth):
-    """For one at least of three sets of photos, heads and orders.
+    """For one at least of three sets of images, heads and orders.
 
-    A rounding that carries an activation over the kink of ReLU6 moves the gradients by that photo's share: 4e-3 was
+    A rounding that carries an activation over the kink of ReLU6 moves the gradients by that image's share: 4e-3 was
     seen, on one processor, at one depth. That is rare, and another draw is free of it; a wrong kernel is wrong in all.
     """
-    draws = (prepare(photos, depth, model={"kernels": "own"}, seed=seed) for seed, photos in enumerate(three_eighties))
+    draws = (prepare(images, depth, model={"kernels": "own"}, seed=seed) for seed, images in enumerate(three_eighties))
     assert any(compare(case, Recipe("sgd", 1e-3)).max() <= 1e-3 for case in draws)
 
 
 def float64_differences(
     run_python, folder: Path, files: list[Path], size: int, weights: str, alpha: float
 ) -> list[float]:
-    """What `float64_steps.py` finds on 80 photos at the deepest of the depths."""
+    """What `float64_steps.py` finds on 80 images at the deepest of the depths."""
     pixels = np.stack([decode(file, DataConfig(image_size=size)) for file in files])
     np.save(folder / "pixels.npy", np.random.default_rng(0).permutation(pixels))
     script, result = Path(__file__).with_name("float64_steps.py"), folder / "result.json"
@@ -311,17 +311,17 @@ def test_the_measure_sees_a_learning_rate_that_is_a_tenth_too_small(eighty):
     assert found.max() > 0.05
 
 
-# === The real network on real photos ===
+# === The real network on real images ===
 
 
 @pytest.fixture(scope="module")
 def flowers(real_data, tmp_path_factory) -> Path:
-    """32 photos of each of the five flowers: ten batches of 16."""
+    """32 images of each of the five flowers: ten batches of 16."""
     folder = tmp_path_factory.mktemp("flowers")
     for flower in sorted(path for path in (real_data / "flowers").iterdir() if path.is_dir()):
         (folder / flower.name).mkdir()
-        for photo in sorted(flower.glob("*.jpg"))[:32]:
-            shutil.copy(photo, folder / flower.name)
+        for image in sorted(flower.glob("*.jpg"))[:32]:
+            shutil.copy(image, folder / flower.name)
     return folder
 
 

@@ -16,7 +16,7 @@ from networks import ALPHA, lively
 
 @pytest.fixture(scope="module")
 def classifier() -> Classifier:
-    """With the kit's own kernels; photos go one by one up to block 4, whose maps have 8 x 8 positions."""
+    """With the kit's own kernels; images go one by one up to block 4, whose maps have 8 x 8 positions."""
     backend.start(seed=5)
     config = RunConfig(data=DataConfig(image_size=SIZE), model=ModelConfig(alpha=ALPHA, weights="none", kernels="own"))
     classifier = build_classifier(config, 3, resolve("none", ALPHA, SIZE))
@@ -25,24 +25,24 @@ def classifier() -> Classifier:
 
 
 @pytest.fixture(scope="module")
-def photos() -> np.ndarray:
+def images() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (19, SIZE, SIZE, 3)).astype(np.uint8)
 
 
-# the whole network; ends above, at and below the first map that is small enough for photos to go together
+# the whole network; ends above, at and below the first map that is small enough for images to go together
 @pytest.mark.parametrize("depths", [None, (0,), (3, 1), (12,), (14,), (16, 0), (18,)])
-def test_photos_give_what_the_stock_network_gives(classifier, photos, depths):
+def test_images_give_what_the_stock_network_gives(classifier, images, depths):
     ends = None if depths is None else tuple(classifier.backbone.cut(depth) for depth in depths)
-    found = compile_from_pixels(classifier, ends)(photos)
+    found = compile_from_pixels(classifier, ends)(images)
     stock = Classifier(classifier.backbone, classifier.head, "stock")
     start = classifier.backbone.cut(-1)
     model = stock.tail(start) if ends is None else stock.trunk(start, ends)
-    for one, expected in zip(found, keras.tree.flatten(model.predict(photos, verbose=0)), strict=True):
+    for one, expected in zip(found, keras.tree.flatten(model.predict(images, verbose=0)), strict=True):
         np.testing.assert_allclose(one, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_photo_gives_the_same_alone_and_among_others(classifier, photos):
+def test_a_image_gives_the_same_alone_and_among_others(classifier, images):
     forward = compile_from_pixels(classifier)
-    (together,) = forward(photos)
+    (together,) = forward(images)
     for number in (0, 7, 18):
-        np.testing.assert_allclose(forward(photos[number : number + 1])[0][0], together[number], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(forward(images[number : number + 1])[0][0], together[number], rtol=1e-5, atol=1e-6)

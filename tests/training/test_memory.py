@@ -1,4 +1,4 @@
-"""The memory of a whole run does not grow with the number of photos: pixels and activations are memory-mapped."""
+"""The memory of a whole run does not grow with the number of images: pixels and activations are memory-mapped."""
 
 import json
 import sys
@@ -18,10 +18,10 @@ pytestmark = pytest.mark.skipif(
 
 FEW, MANY = 1_000, 10_000
 SIZE = 64
-# Held in memory, 9,000 more photos would take 111 MB as pixels and 46 MB as activations of the two cuts. What grows by
-# right are names, keys, labels and probabilities, about 1 kB a photo; and until some thousand photos, buffers fill:
+# Held in memory, 9,000 more images would take 111 MB as pixels and 46 MB as activations of the two cuts. What grows by
+# right are names, keys, labels and probabilities, about 1 kB an image; and until some thousand images, buffers fill:
 # batches that wait for JAX, what allocators keep. Seen: 15 MB on TensorFlow, 16 MB on JAX (at 48 px up to 51), and from
-# 10,000 to 30,000 photos no more than 8 MB.
+# 10,000 to 30,000 images no more than 8 MB.
 ALLOWED_BYTES = 80e6
 
 CHILD = """
@@ -40,7 +40,7 @@ watcher = threading.Thread(target=watch)
 watcher.start()
 try:
     from kit import settings
-    from kit.experiment import train
+    from kit.pipeline import train
     run = train(settings.load_config(file=Path(sys.argv[1])), Path(sys.argv[2]))
 finally:
     stop.set()
@@ -50,7 +50,7 @@ print(json.dumps({"peak": peak[0], "photos": run.manifest["data"]["photos"]}))
 
 
 def draw(folder: Path, count: int) -> Path:
-    """Noise in two tints, `count` photos in all: quick to write, and no two alike."""
+    """Noise in two tints, `count` images in all: quick to write, and no two alike."""
     for index, name in enumerate(("blue", "red")):
         (folder / name).mkdir(parents=True)
         for number in range(index, count, 2):
@@ -62,12 +62,12 @@ def draw(folder: Path, count: int) -> Path:
 
 @pytest.fixture(scope="module")
 def peaks(run_python, tmp_path_factory) -> dict[int, int]:
-    """Peak RssAnon in bytes of a run on so many photos."""
+    """Peak RssAnon in bytes of a run on so many images."""
     home = tmp_path_factory.mktemp("memory")
 
     def measure(count: int) -> int:
         config = RunConfig(
-            data=DataConfig(path=str(draw(home / f"photos{count}", count)), image_size=SIZE, near_duplicate_bits=0),
+            data=DataConfig(path=str(draw(home / f"images{count}", count)), image_size=SIZE, near_duplicate_bits=0),
             views=ViewsConfig(count=1),
             model=ModelConfig(alpha=0.35, weights="none", head_units=16),
             training=TrainingConfig(batch_size=100),
@@ -90,7 +90,7 @@ def peaks(run_python, tmp_path_factory) -> dict[int, int]:
         return dict(zip((FEW, MANY), pool.map(measure, (FEW, MANY)), strict=True))
 
 
-def test_peak_memory_does_not_grow_with_the_number_of_photos(peaks):
-    print(f"peak RssAnon: {peaks[FEW] / 1e6:.0f} MB for {FEW} photos, {peaks[MANY] / 1e6:.0f} MB for {MANY}")
+def test_peak_memory_does_not_grow_with_the_number_of_images(peaks):
+    print(f"peak RssAnon: {peaks[FEW] / 1e6:.0f} MB for {FEW} images, {peaks[MANY] / 1e6:.0f} MB for {MANY}")
     assert peaks[FEW] > 50e6, "less than a backend takes: the measure is wrong"
     assert peaks[MANY] - peaks[FEW] <= ALLOWED_BYTES

@@ -10,13 +10,13 @@ from small import HEAD_AND_TAIL, small_config
 
 from kit import backend
 from kit.config import RunConfig
-from kit.experiment import evaluate, train
 from kit.model.backbones import build_backbone
 from kit.model.catalog import block_names
 from kit.model.classifier import Classifier
 from kit.model.head import build_head
 from kit.model.loading import load_model
 from kit.model.weights import Weights
+from kit.pipeline import evaluate, train
 from kit.training.session import build_classifier
 
 NONE = Weights("none", None, "")
@@ -29,15 +29,15 @@ def _no_drawing(monkeypatch):
         monkeypatch.setattr(kind, "__call__", lambda self, shape, dtype=None: np.zeros(shape, "float32"))
 
 
-def config_of(photos: Path, name: str, **changes) -> RunConfig:
+def config_of(images: Path, name: str, **changes) -> RunConfig:
     return small_config(
-        photos, *HEAD_AND_TAIL, data={"image_size": 32}, model={"backbone": name, "alpha": 1.0}, **changes
+        images, *HEAD_AND_TAIL, data={"image_size": 32}, model={"backbone": name, "alpha": 1.0}, **changes
     )
 
 
-def test_a_whole_run_is_scored_again_to_the_digit(photos, tmp_path):
+def test_a_whole_run_is_scored_again_to_the_digit(images, tmp_path):
     """With maps of where it looked, and a model that plain Keras loads."""
-    run = train(config_of(photos, "mobilenet_v3_small"), tmp_path / "run")
+    run = train(config_of(images, "mobilenet_v3_small"), tmp_path / "run")
     network = run.manifest["network"]
     assert (network["backbone"], network["blocks"][0], network["blocks"][-1]) == (
         "mobilenet_v3_small",
@@ -82,9 +82,9 @@ def test_fingerprints_tell_backbones_apart_where_weights_do_not():
 
 
 @pytest.mark.usefixtures("_no_drawing")
-def test_layers_that_drop_at_random_have_the_seed_of_the_run(photos):
+def test_layers_that_drop_at_random_have_the_seed_of_the_run(images):
     """Whatever was drawn before: else a trial would not repeat as a run."""
-    config = config_of(photos, "efficientnet_v2_b0")
+    config = config_of(images, "efficientnet_v2_b0")
     backend.start()
 
     def seeds() -> list:

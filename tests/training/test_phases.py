@@ -12,12 +12,12 @@ from batchwise import batches_of
 from small import fit, open_session, small_config, weights_of
 
 from kit import backend
+from kit.cache import Rows, Store
 from kit.config import PhaseConfig, TrainingConfig
 from kit.data.batches import TrainingSet
 from kit.errors import UserError
 from kit.model.head import build_head
-from kit.store import Rows, Store
-from kit.training.features import Features, Photos
+from kit.training.features import Features, Images
 from kit.training.history import History
 from kit.training.phases import Validation, arrays, run_phase
 from kit.training.schedule import Phase
@@ -57,7 +57,7 @@ class Trained:
 
 def train_head(
     folder: Path,
-    validation_photos: int = 40,
+    validation_images: int = 40,
     training: TrainingConfig | None = None,
     spread=1.0,
     weight=1.0,
@@ -67,7 +67,7 @@ def train_head(
     model = build_head(6, CLASSES, 8, 0.0, 0)
     rows, labels = points(60, seed=1, spread=spread)
     val_rows, val_labels = points(40, seed=2, spread=spread)
-    chosen = np.arange(validation_photos)
+    chosen = np.arange(validation_images)
     phase = Phase(0, PhaseConfig(**{"epochs": 8, "learning_rate": 0.1, **settings}), 0, 0)
     weights: list[tuple[np.ndarray, ...]] = []
     history = run_phase(
@@ -119,7 +119,7 @@ def test_a_phase_ends_when_patience_does(tmp_path, patience):
 
 
 def test_without_validation_the_last_epoch_is_kept_and_none_is_waited_for(tmp_path):
-    done = train_head(tmp_path, validation_photos=0, patience=1)
+    done = train_head(tmp_path, validation_images=0, patience=1)
     assert len(done.history) == 8
     assert all(record.val_loss is None for record in done.history)
     assert_weights(done.model, done.weights[-1])
@@ -155,12 +155,12 @@ def test_every_optimiser_learns(tmp_path, optimizer):
 
 
 @pytest.fixture
-def compared(photos, tmp_path):
+def compared(images, tmp_path):
     """Runs a schedule on stored activations, and the same schedule by hand on pixels; returns the worst difference."""
 
     def compare(*phases: PhaseConfig, **changes) -> float:
         split = {"train": 1.0, "validation": 0.0, "test": 0.0}
-        dataset, session = open_session(small_config(photos, *phases, split=split, **changes))
+        dataset, session = open_session(small_config(images, *phases, split=split, **changes))
         before = weights_of(session)
         activations = session.extract(dataset)
         fit(session, activations, tmp_path / "checkpoints")
@@ -188,8 +188,8 @@ def train_by_hand(session: Session, activations: Activations) -> keras.Model:
     model, network = classifier.full(), classifier.backbone.model
     names = [layer.name for layer in network.layers]
     features = Features(classifier, classifier.backbone.cut(-1), config.data, config.views, config.seed, "float32")
-    photos = Photos(activations.dataset.files, activations.dataset.keys)
-    pixels = features.rows(photos, range(config.views.count), [classifier.backbone.cut(-1)])[19]
+    images = Images(activations.dataset.files, activations.dataset.keys)
+    pixels = features.rows(images, range(config.views.count), [classifier.backbone.cut(-1)])[19]
     weights = session._class_weights(activations.dataset)
     training = TrainingSet(pixels, activations.dataset.labels, weights, config.views.count, config.seed)
     size = config.training.batch_size
@@ -228,7 +228,7 @@ AS_ROUNDED = 1e-3
 
 
 def test_three_phases_of_which_the_last_is_shallower(compared):
-    """72 photos in batches of 8. The third phase trains block 16 and up, from the cut of the second, below block 14."""
+    """72 images in batches of 8. The third phase trains block 16 and up, from the cut of the second, below block 14."""
     assert compared(tuned(0), tuned(4), tuned(2)) <= AS_ROUNDED
 
 
@@ -237,7 +237,7 @@ def test_the_head_alone(compared):
 
 
 def test_a_last_batch_that_is_not_full_with_smoothing_weights_and_views(compared):
-    """72 photos in batches of 20: 12 in the last one."""
+    """72 images in batches of 20: 12 in the last one."""
     training = {"batch_size": 20, "label_smoothing": 0.1, "class_weights": "balanced"}
     views = {"count": 2}
     assert compared(tuned(0, epochs=2), tuned(2, epochs=2), training=training, views=views) <= AS_ROUNDED
@@ -250,8 +250,8 @@ def test_all_of_the_network(compared):
 # === Where the store would be too large ===
 
 
-def test_without_room_for_a_store_the_trunk_runs_again_and_trains_the_same(photos, tmp_path, capsys):
-    config = small_config(photos)
+def test_without_room_for_a_store_the_trunk_runs_again_and_trains_the_same(images, tmp_path, capsys):
+    config = small_config(images)
     results = []
     for limit in (50.0, 0.0):
         dataset, session = open_session(replace(config, training=replace(config.training, store_limit_gib=limit)))
@@ -271,8 +271,8 @@ def test_without_room_for_a_store_the_trunk_runs_again_and_trains_the_same(photo
 # === Class weights ===
 
 
-def test_balanced_weights_give_each_class_the_same_weight(photos):
-    config = small_config(photos, training={"class_weights": "balanced"})
+def test_balanced_weights_give_each_class_the_same_weight(images):
+    config = small_config(images, training={"class_weights": "balanced"})
     dataset, session = open_session(config)
     weights = session._class_weights(dataset)
     labels = dataset.labels[dataset.indices("train")]

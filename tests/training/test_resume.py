@@ -17,18 +17,18 @@ import numpy as np
 import pytest
 from small import Outcome, run_config
 
+from image_files import make_images
 from kit import settings
 from kit.errors import ConfigError, DataError, StorageError
-from kit.experiment import resume, train
+from kit.pipeline import resume, train
 from kit.records import RunFolder
 from kit.training.checkpoints import Checkpoint, PhaseEnd, Progress
 from networks import save_lively_weights
-from photos import make_photos
 
-# Where each victim stops: what is patched, and at which of its calls. The run has 3 + 3 epochs and 72 photos, those
+# Where each victim stops: what is patched, and at which of its calls. The run has 3 + 3 epochs and 72 images, those
 # that train in 2 views.
 MOMENTS = {
-    "while decoding": "pixels.load_photo = stop_in(pixels.load_photo, 40)",
+    "while decoding": "pixels.load_image = stop_in(pixels.load_image, 40)",
     "while extracting": "chunks.Appender.add = stop_in(chunks.Appender.add, 5)",
     "before a chunk is renamed": "chunks.Appender._finish = stop_in(chunks.Appender._finish, 2)",
     "in phase 1": "batches.TrainingSet.order = stop_in(batches.TrainingSet.order, 2)",
@@ -48,9 +48,9 @@ config = settings.load_config(file=Path(sys.argv[1]))
 backend.start(config.backend, config.threads, config.seed)
 import keras
 import numpy as np
-from kit import experiment
+from kit import pipeline
 from kit.data import batches, pixels
-from kit.store import chunks
+from kit.cache import chunks
 from kit.training import checkpoints, session
 
 def hang():
@@ -78,7 +78,7 @@ def stop_in_the_middle(call, true_savez=np.savez):
     return stopping
 
 {patch}
-experiment.train(config, Path(sys.argv[2]))
+pipeline.train(config, Path(sys.argv[2]))
 """
 
 
@@ -125,10 +125,10 @@ class Victim:
 
 
 @pytest.fixture(scope="module")
-def ended(photos, lively_weights, tmp_path_factory) -> Iterator[dict[str, Path]]:
+def ended(images, lively_weights, tmp_path_factory) -> Iterator[dict[str, Path]]:
     """By moment: the folder of a victim that was ended there; "interrupted" is one that got SIGINT in phase 2."""
     compiled = tmp_path_factory.mktemp("compiled")
-    content = settings.to_toml(run_config(photos, lively_weights))
+    content = settings.to_toml(run_config(images, lively_weights))
 
     def victim(name: str) -> Path:
         folder = tmp_path_factory.mktemp("victim")
@@ -163,8 +163,8 @@ def test_ctrl_c_is_recorded_and_goes_on(ended, uninterrupted, monkeypatch):
     Outcome.of(resume_in(folder, monkeypatch)).assert_equals(uninterrupted)
 
 
-def test_a_finished_run_is_left_as_it_is(photos, lively_weights, tmp_path):
-    run = train(run_config(photos, lively_weights), tmp_path / "run")
+def test_a_finished_run_is_left_as_it_is(images, lively_weights, tmp_path):
+    run = train(run_config(images, lively_weights), tmp_path / "run")
     before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*") if path.name != ".lock"}
     assert resume(run.path).path == run.path
     assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*") if path.name != ".lock"} == before
@@ -179,9 +179,9 @@ class Stop(Exception):
 
 @pytest.fixture
 def stopped(lively_weights, tmp_path) -> RunFolder:
-    """A run on photos and weights of its own, that failed after its first epoch."""
+    """A run on images and weights of its own, that failed after its first epoch."""
     shutil.copy(lively_weights, tmp_path / "own.weights.h5")
-    make_photos(tmp_path / "photos", ("blue", "green", "red"), 12, seed=5)
+    make_images(tmp_path / "photos", ("blue", "green", "red"), 12, seed=5)
 
     def stop(history):
         raise Stop
@@ -193,7 +193,7 @@ def stopped(lively_weights, tmp_path) -> RunFolder:
     return run
 
 
-def test_other_photos_are_refused(stopped, tmp_path):
+def test_other_images_are_refused(stopped, tmp_path):
     (tmp_path / "photos" / "red" / "0003.jpg").unlink()
     with pytest.raises(DataError, match=r"no longer those that .*run was started on"):
         resume(stopped.path)

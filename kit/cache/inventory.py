@@ -1,0 +1,220 @@
+"""What the cache holds, how large and how old it is; which stores to prune, and which chunks are damaged."""
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from kit.cache.chunks import SUFFIX, Chunk, DamagedChunk
+from kit.cache.stores import RECIPE, lock_path, stores_folder
+from kit.errors import StorageError
+from kit.files import cache_folder, fingerprint, heads_folder, read_json, storage_errors
+
+_OF_NO_INTEREST = ("decoder", "codecs", "pillow", "background")
+
+
+@dataclass(frozen=True)
+class StoreInfo:
+    """One store as it lies on disk.
+
+    Attributes:
+        path: Its folder.
+        kind: What its rows are, in a word.
+        about: The recipe in words; empty where it cannot be read.
+        rows: Rows in chunks that are not obviously damaged.
+        bytes: Bytes of all its files.
+        last_used: Seconds since the epoch.
+    """
+
+    path: Path
+    kind: str
+    about: str
+    rows: int
+    bytes: int
+    last_used: float
+
+    def __post_init__(self):
+        if self.rows < 0 or self.bytes < 0:
+            raise ValueError(f"rows and bytes must be 0 or more, not {self.rows} and {self.bytes}")
+
+
+def list_stores() -> list[StoreInfo]:
+    """All stores, the last used first; the heads that trials share count as one."""
+    found = [_info(path) for path in _entries(stores_folder()) if path.is_dir()]
+    if heads_folder().is_dir():
+        found.append(_heads())
+    return sorted(found, key=lambda info: (-info.last_used, info.path.name))
+
+
+def other_folders() -> dict[Path, int]:
+    """What else the cache holds (downloads, archives, audit facts): folder -> bytes."""
+    stores = (stores_folder(), heads_folder())
+    return {path: _bytes_of(path) for path in _entries(cache_folder()) if path.is_dir() and path not in stores}
+
+
+def choose_stores(
+    stores: Sequence[StoreInfo],
+    now: float,
+    older_than: float | None = None,
+    kind: str | None = None,
+    most: int | None = None,
+) -> list[StoreInfo]:
+    """Which stores to remove, the least recently used first.
+
+    Args:
+        stores: What there is.
+        now: Seconds since the epoch.
+        older_than: Remove what was not used for so many seconds. Without it and without `most`: all.
+        kind: Consider stores of this kind alone.
+        most: Remove further ones until the rest takes at most so many bytes.
+    """
+    oldest_first = sorted((info for info in stores if kind in (None, info.kind)), key=lambda info: info.last_used)
+    if older_than is None and most is None:
+        return oldest_first
+    chosen = [info for info in oldest_first if older_than is not None and now - info.last_used > older_than]
+    left = [info for info in oldest_first if info not in chosen]
+    while most is not None and sum(info.bytes for info in left) > most:
+        chosen.append(left.pop(0))
+    return chosen
+
+
+def remove_store(info: StoreInfo) -> bool:
+    """Removes a store; False if another process has it locked, and so builds it right now."""
+    # The lock file stays: whoever waits for it would else hold a lock that nobody else can see.
+    lock = FileLock(lock_path(info.path))
+    with storage_errors(info.path):
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return False
+        try:
+            if info.path.exists():
+                shutil.rmtree(info.path)
+        finally:
+            lock.release()
+    return True
+
+
+def chunk_files(store: Path) -> list[Path]:
+    """The chunk files of a store."""
+    return sorted(store.glob(f"*{SUFFIX}"))
+
+
+def damaged_files(store: Path) -> Iterator[tuple[Path, bool]]:
+    """Reads a whole store: for each chunk and the recipe, the file and whether it is damaged."""
+    for path in chunk_files(store):
+        yield path, _is_damaged(path)
+    description = _description(store)
+    if (recipe := store / RECIPE).exists():
+        yield recipe, not description or not store.name.endswith(fingerprint(description)[:24])
+
+
+def drop(path: Path) -> None:
+    """Removes a damaged file of a store, so that the next run computes what it held; waits while the store is built."""
+    with storage_errors(path), FileLock(lock_path(path.parent)):
+        path.unlink(missing_ok=True)
+
+
+def _is_damaged(path: Path) -> bool:
+    try:
+        return not Chunk.open(path).intact() and path.exists()
+    except FileNotFoundError:
+        return False  # pruned meanwhile
+    except (DamagedChunk, OSError):
+        return True
+
+
+def _info(folder: Path) -> StoreInfo:
+    description = _description(folder)
+    recipe = folder / RECIPE
+    return StoreInfo(
+        path=folder,
+        kind=folder.name.rpartition("-")[0] or folder.name,
+        about=in_words(description.get("recipe", {})),
+        rows=sum(_rows_of(path) for path in chunk_files(folder)),
+        bytes=_bytes_of(folder),
+        last_used=_modified(recipe if recipe.exists() else folder),
+    )
+
+
+def _heads() -> StoreInfo:
+    folder, files = heads_folder(), _entries(heads_folder())
+    return StoreInfo(
+        path=folder,
+        kind=folder.name,
+        about="trained heads that trials share",
+        rows=len(files),
+        bytes=_bytes_of(folder),
+        last_used=max(map(_modified, files), default=_modified(folder)),
+    )
+
+
+def _description(folder: Path) -> dict[str, Any]:
+    try:
+        description = read_json(folder / RECIPE)
+    except (StorageError, OSError):
+        return {}
+    return description if isinstance(description, dict) else {}
+
+
+def in_words(recipe: Any, limit: int = 100) -> str:
+    """A recipe's settings as `name value, name value`: versions and checksums, which tell a person little, left out."""
+    words = ", ".join(_settings(recipe))
+    return words if len(words) <= limit else words[: limit - 1] + "…"
+
+
+def _settings(recipe: Any) -> Iterator[str]:
+    if not isinstance(recipe, dict):
+        return
+    nested = []
+    for name, value in recipe.items():
+        if name in _OF_NO_INTEREST:
+            continue
+        if isinstance(value, dict):
+            nested.append(value)
+        elif isinstance(value, bool):
+            yield f"{name} {'yes' if value else 'no'}"
+        elif isinstance(value, list):
+            yield f"{name} {' '.join(map(str, value))}"
+        elif value is not None and len(str(value)) < 32 and str(value).count(".") < 2:
+            yield f"{name} {value}"
+    for value in nested:
+        yield from _settings(value)
+
+
+def _rows_of(path: Path) -> int:
+    try:
+        return Chunk.open(path).rows
+    except (DamagedChunk, OSError):
+        return 0
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StorageError(f"{folder} cannot be read: {error.strerror}.") from error
+
+
+def _bytes_of(folder: Path) -> int:
+    return sum(_size(Path(base) / name) for base, _, names in os.walk(folder) for name in names)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except OSError:
+        return 0
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0

@@ -1,0 +1,181 @@
+"""Composes the insights of a run, after its model is saved. It imports keras through what it is given."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from kit.data.dataset import Dataset
+from kit.data.pixels import ensure_pixels
+from kit.insights import thumbnails
+from kit.insights.activation import activation_maps, jpeg, spotlight
+from kit.insights.linear_probe import learning_curve, most_doubted, out_of_fold, reduce
+from kit.insights.records import CURVE_COLUMNS, Insights
+from kit.records import RunFolder, make_table
+
+if TYPE_CHECKING:
+    from kit.cache import Rows
+    from kit.training.session import Activations, Session
+
+MAPS = 16
+DOUBTED = 200
+DOUBTED_SHOWN = 48
+NO_POOLED = "No phase trains the head alone, so the run keeps no pooled features."
+
+
+def record_insights(
+    run: RunFolder, dataset: Dataset, session: "Session", activations: "Activations", probabilities: np.ndarray
+) -> None:
+    """Records what the page of a run needs and cannot compute.
+
+    Args:
+        run: Where to.
+        dataset: Its images.
+        session: The trained network.
+        activations: What it was trained on.
+        probabilities: Of the model that is kept, (images, classes).
+    """
+    insights = Insights(run.insights)
+    missing: dict[str, str] = {}
+    scored = next(
+        (found for split in ("test", "validation") if len(found := dataset.indices(split))), np.array([], int)
+    )
+    predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    worst = scored[thumbnails.worst_mistakes(dataset.labels[scored], predicted[scored], confidence[scored])]
+    sampled = scored[thumbnails.sample(len(scored), session.config.seed)]
+    doubted = np.array([], int)
+    pooled = activations.plain.get(0)
+    if pooled is None:
+        missing |= {"doubted": NO_POOLED, "learning_curve": NO_POOLED}
+    else:
+        doubted = _probe(insights, missing, dataset, pooled, session.config.seed)
+    place = {path: i for i, path in enumerate(dataset.paths)}
+    shown = _unique(
+        sampled.tolist(),
+        worst.tolist(),
+        thumbnails.confused(dataset.labels, predicted, worst),
+        doubted[:DOUBTED_SHOWN].tolist(),
+        thumbnails.per_class(dataset.labels.tolist()),
+        [place[path] for path in thumbnails.in_findings(dataset.findings) if path in place],
+    )[: thumbnails.LARGEST]
+    pixels = _pixels(session, dataset, shown)
+    left_out = {row[0]: file for row, file in zip(dataset.dropped, dataset.dropped_files, strict=True)}
+    odd = [path for path in thumbnails.in_findings(dataset.findings) if path in left_out][
+        : thumbnails.LARGEST - len(shown)
+    ]
+    insights.write_album(
+        "thumbnails",
+        {dataset.paths[i]: thumbnails.thumbnail(Image.fromarray(pixels[k])) for k, i in enumerate(shown)}
+        | thumbnails.thumbnails_of_files({path: left_out[path] for path in odd}),
+    )
+    _maps(insights, missing, dataset, session, activations, worst[:MAPS], predicted)
+    insights.write_table("images", _images(dataset))
+    insights.write_summary([dataset.paths[i] for i in sampled], missing)
+
+
+def _probe(insights: Insights, missing: dict, dataset: Dataset, pooled: "Rows", seed: int) -> np.ndarray:
+    """Doubted labels and the learning curve; returns the places of the doubted images."""
+    classes, train, validation = len(dataset.classes), dataset.indices("train"), dataset.indices("validation")
+    reduced = reduce(pooled, train, classes, seed)
+    said = out_of_fold(reduced, dataset.labels, dataset.groups, classes, seed)
+    doubted = most_doubted(said, dataset.labels)[:DOUBTED]
+    names = np.array(dataset.classes, dtype=object)
+    other = said[doubted].argmax(axis=1)
+    columns = {
+        "path": [dataset.paths[i] for i in doubted],
+        "split": dataset.splits[doubted].tolist(),
+        "label": names[dataset.labels[doubted]].tolist(),
+        "predicted": names[other].tolist(),
+        "p_label": said[doubted, dataset.labels[doubted]],
+        "p_predicted": said[doubted, other],
+    }
+    insights.write_table("doubted", make_table(columns))
+    if not len(validation):
+        missing["learning_curve"] = "There is no validation split to measure it on."
+        return doubted
+    curve = learning_curve(reduced, dataset.labels, train, validation, classes, seed)
+    if not curve:
+        missing["learning_curve"] = "There are too few training images for parts of them to be compared."
+    rows = {name: [point[k] for point in curve] for k, name in enumerate(CURVE_COLUMNS)}
+    insights.write_table("learning_curve", make_table(rows))
+    return doubted
+
+
+def _maps(
+    insights: Insights,
+    missing: dict,
+    dataset: Dataset,
+    session: "Session",
+    activations: "Activations",
+    mistakes: np.ndarray,
+    predicted: np.ndarray,
+) -> None:
+    """Each mistake twice: lit where the model saw what it said, and where it saw the label."""
+    if not len(mistakes):
+        missing["activation"] = "No mistake was made on the images that were scored."
+        return
+    features = _feature_maps(session, dataset, activations, mistakes)
+    layers = {layer.name: layer.get_weights() for layer in session.classifier.head.layers}
+    hidden = tuple(layers["hidden"]) if "hidden" in layers else None
+    pixels = _pixels(session, dataset, mistakes)
+    maps = [
+        activation_maps(features, hidden, layers["probabilities"][0], asked[mistakes])
+        for asked in (predicted, dataset.labels)
+    ]
+    strongest = np.maximum(*(one.max(axis=(1, 2)) for one in maps))  # one scale for both, so that they compare
+    for name, one in zip(("activation-predicted", "activation-label"), maps, strict=True):
+        lit = {
+            dataset.paths[i]: jpeg(spotlight(pixels[k], one[k], strongest[k], thumbnails.SIDE), thumbnails.QUALITY)
+            for k, i in enumerate(mistakes)
+        }
+        insights.write_album(name, lit)
+
+
+def _feature_maps(session: "Session", dataset: Dataset, activations: "Activations", places: np.ndarray) -> np.ndarray:
+    """The trained backbone's output before pooling, float (n, height, width, channels)."""
+    from kit.training.forward import compile_forward
+
+    backbone = session.classifier.backbone
+    depth = activations.starts[session.phases[-1].start_depth]
+    rows = _pixels(session, dataset, places) if depth == 0 else activations.plain[depth].take(places)[:]
+    start = backbone.cut(depth or -1)
+    filled = np.zeros((MAPS, *rows.shape[1:]), rows.dtype)  # one shape whatever the number of mistakes
+    filled[: len(rows)] = rows
+    return compile_forward(session.classifier.feature_maps(start))(filled)[0][: len(rows)]
+
+
+def _pixels(session: "Session", dataset: Dataset, places: Sequence[int] | np.ndarray) -> np.ndarray:
+    """What the model saw of some images: uint8 (n, size, size, 3), 0-255, from the store."""
+    config = session.config
+    (rows,) = ensure_pixels(
+        [dataset.files[i] for i in places],
+        [dataset.keys[i] for i in places],
+        (0,),
+        config.data,
+        config.views,
+        config.seed,
+        config.threads,
+    )
+    return rows[:]
+
+
+def _images(dataset: Dataset):
+    """Size and colour of every image."""
+    facts = dataset.facts
+    columns: dict[str, Any] = {
+        "path": list(dataset.paths),
+        "width": np.array([fact.width for fact in facts], np.int64),
+        "height": np.array([fact.height for fact in facts], np.int64),
+        "bytes": np.array([fact.bytes for fact in facts], np.int64),
+        **{
+            f"mean_{letter}": np.array([fact.mean_colour[k] for fact in facts], np.float32)
+            for k, letter in enumerate("rgb")
+        },
+    }
+    return make_table(columns)
+
+
+def _unique(*parts: list[int]) -> list[int]:
+    """All numbers, in order, each once."""
+    return list(dict.fromkeys(i for part in parts for i in part))

@@ -1,0 +1,135 @@
+"""A linear model on the stored pooled features: whose label is doubtful, and would more images help?
+
+The features are those of the pretrained trunk, before any fine-tuning, and are in the store already. Principal
+components, then linear discriminant analysis: closed form, with no iterations that could fail to converge.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+COMPONENTS = 128
+IMAGES_PER_COMPONENT = 8  # fewer, and the covariance is mostly noise
+FOLDS = 5
+LARGEST_FIT = 20_000
+DRAWS = 3
+FRACTIONS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
+BLOCK = 4096
+
+
+def reduce(features, fit_on: np.ndarray, classes: int, seed: int) -> np.ndarray:
+    """Principal components, found without looking at labels.
+
+    Args:
+        features: (n, channels): an array, or Rows that are read block by block.
+        fit_on: Places of the images that the components are found on, at most LARGEST_FIT of which are read.
+        classes: Number of classes.
+        seed: Draws those that are read.
+
+    Returns:
+        float32 (n, components), components at most COMPONENTS and at most one for IMAGES_PER_COMPONENT images.
+    """
+    from sklearn.decomposition import PCA
+
+    places = _at_most(fit_on, LARGEST_FIT, seed)
+    read = features[places].astype(np.float32)
+    if not np.ptp(read, axis=0).any():  # all images alike
+        return np.zeros((len(features), 1), np.float32)
+    count = max(1, min(COMPONENTS, read.shape[1], (len(places) - classes) // IMAGES_PER_COMPONENT))
+    pca = PCA(count, svd_solver="covariance_eigh").fit(read)
+    # components of no variance (all images alike) would make the discriminant analysis singular
+    useful = pca.explained_variance_ > 1e-7 * max(float(pca.explained_variance_.sum()), 1e-12)
+    blocks = [
+        pca.transform(features[np.arange(start, min(start + BLOCK, len(features)))].astype(np.float32))[:, useful]
+        for start in range(0, len(features), BLOCK)
+    ]
+    return np.concatenate(blocks).astype(np.float32)
+
+
+def out_of_fold(reduced: np.ndarray, labels: np.ndarray, groups: Sequence[str], classes: int, seed: int) -> np.ndarray:
+    """What a model says of each image that was trained on other images, none of its group among them.
+
+    Args:
+        reduced: float (n, components).
+        labels: Class numbers, int (n,).
+        groups: Images of one group (copies, near copies) share a fold, (n,).
+        classes: Number of classes.
+        seed: Draws the folds.
+
+    Returns:
+        Probabilities, float32 (n, classes); 0 for a class that no other fold has.
+    """
+    fold = _folds(groups, seed)
+    result = np.zeros((len(labels), classes), np.float32)
+    for number in range(FOLDS):
+        held, rest = fold == number, _at_most(np.flatnonzero(fold != number), LARGEST_FIT, seed)
+        if held.any():
+            result[held] = _probabilities(reduced[rest], labels[rest], reduced[held], classes)
+    return result
+
+
+def most_doubted(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Places of the images taken for another class, the one furthest from its label first.
+
+    Ordered by the normalised margin p(other) - p(label): C. Northcutt, L. Jiang, I. Chuang, Confident learning, JAIR 70
+    (2021) 1373-1411.
+    """
+    places = np.arange(len(labels))
+    margin = probabilities.max(axis=1) - probabilities[places, labels]
+    doubted = np.flatnonzero(margin > 0)
+    return doubted[np.argsort(-margin[doubted], kind="stable")]
+
+
+def learning_curve(
+    reduced: np.ndarray, labels: np.ndarray, train: np.ndarray, validation: np.ndarray, classes: int, seed: int
+) -> list[tuple[int, int, float]]:
+    """(training images, draw, validation accuracy): DRAWS random parts of the training images of each size.
+
+    Args:
+        reduced: float (n, components).
+        labels: Class numbers, int (n,).
+        train: Places of the training images.
+        validation: Places of the validation images.
+        classes: Number of classes.
+        seed: Draws the parts.
+    """
+    curve = []
+    for fraction in FRACTIONS:
+        images = min(round(len(train) * fraction), LARGEST_FIT)
+        if images < 2 * classes:
+            continue
+        for draw in range(DRAWS if images < len(train) else 1):
+            part = np.random.default_rng([seed, draw]).permutation(train)[:images]
+            # small parts support few components; the first ones carry most
+            usable = max(1, min(reduced.shape[1], (images - classes) // IMAGES_PER_COMPONENT))
+            said = _probabilities(reduced[part, :usable], labels[part], reduced[validation, :usable], classes)
+            curve.append((images, draw, float((said.argmax(axis=1) == labels[validation]).mean())))
+    return curve
+
+
+def _probabilities(x: np.ndarray, labels: np.ndarray, asked: np.ndarray, classes: int) -> np.ndarray:
+    """Linear discriminant analysis with a ridge on the within-class covariance; float32 (n, classes)."""
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+    known = np.unique(labels)
+    result = np.zeros((len(asked), classes), np.float32)
+    if len(known) < 2 or len(labels) <= len(known) or not np.ptp(x, axis=0).any():
+        result[:, known] = 1 / len(known)
+        return result
+    model = LinearDiscriminantAnalysis(solver="svd").fit(x, labels)
+    result[:, model.classes_] = model.predict_proba(asked)
+    return result
+
+
+def _folds(groups: Sequence[str], seed: int) -> np.ndarray:
+    """Fold of each image, int (n,): groups shuffled, then dealt out in turn."""
+    _, member_of = np.unique(np.array(groups, dtype=str), return_inverse=True)
+    order = np.random.default_rng([seed, 0xF01D]).permutation(member_of.max(initial=-1) + 1)
+    return order[member_of] % FOLDS
+
+
+def _at_most(places: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """All places, or `count` of them drawn by the seed, in order."""
+    if len(places) <= count:
+        return places
+    return np.sort(np.random.default_rng(seed).permutation(places)[:count])

@@ -1,0 +1,91 @@
+"""How sure a count may make one: the interval of a share, and a paired test. Knows numpy, no keras.
+
+Scores are made with it when a run ends, and pages that set runs side by side ask it again.
+"""
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+
+SIGNIFICANT = 0.05  # p-values below it are called more than chance
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """Two classifiers on the same images: how many both, only one, neither got right, and whether that is chance.
+
+    Attributes:
+        both: Images both got right.
+        only_a: Images only the first got right.
+        only_b: Images only the second got right.
+        neither: Images neither got right.
+        p_value: `mcnemar_p_value` of only_a and only_b.
+    """
+
+    both: int
+    only_a: int
+    only_b: int
+    neither: int
+    p_value: float
+
+
+def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Interval of a share: (p + z²/2n ± z sqrt(p (1 - p) / n + z²/4n²)) / (1 + z²/n), p = successes / n.
+
+    E. B. Wilson, Probable inference, the law of succession, and statistical inference, JASA 22 (1927) 209-212.
+    Unlike the normal approximation it stays within 0 and 1 and does not shrink to a point at p = 1.
+
+    Args:
+        successes: 0 to n.
+        n: Trials; 0 gives (0, 1): nothing is known.
+        confidence: Between 0 and 1, both excluded.
+    """
+    if not 0 <= successes <= n or not 0 < confidence < 1:
+        raise ValueError(f"0 <= successes <= n and 0 < confidence < 1, not {successes}, {n}, {confidence}")
+    if n == 0:
+        return 0.0, 1.0
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    share, shrink = successes / n, z * z / n
+    middle = (share + shrink / 2) / (1 + shrink)
+    half = z * math.sqrt(share * (1 - share) / n + shrink / (4 * n)) / (1 + shrink)
+    # the ends are exact at no and at all successes; rounding would leave 1e-17
+    low = 0.0 if successes == 0 else max(0.0, middle - half)
+    high = 1.0 if successes == n else min(1.0, middle + half)
+    return low, high
+
+
+def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> McNemar:
+    """McNemar's test of two classifiers on the same images.
+
+    Args:
+        correct_a: Bool (n,): which images the first classifier got right.
+        correct_b: Bool (n,): the same of the second.
+    """
+    a, b = np.asarray(correct_a), np.asarray(correct_b)
+    if a.shape != b.shape or a.ndim != 1 or a.dtype != np.bool_ or b.dtype != np.bool_:
+        raise ValueError(f"two bool (n,) are needed, not {a.dtype} {a.shape} and {b.dtype} {b.shape}")
+    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
+    return McNemar(int((a & b).sum()), only_a, only_b, int((~a & ~b).sum()), mcnemar_p_value(only_a, only_b))
+
+
+def mcnemar_p_value(only_a: int, only_b: int) -> float:
+    """McNemar's test in its exact form: only_a of (only_a + only_b) against a fair coin, two-sided.
+
+    Q. McNemar, Note on the sampling error of the difference between correlated proportions or percentages,
+    Psychometrika 12 (1947) 153-157.
+
+    Args:
+        only_a: Images only the first classifier got right.
+        only_b: Images only the second got right.
+
+    Returns:
+        0 to 1; 1 where both are 0.
+    """
+    from scipy.special import bdtr  # type: ignore[import-untyped]  # its stubs are a package of their own
+
+    if only_a + only_b == 0:
+        return 1.0
+    # twice the tail counts the middle twice where only_a = only_b
+    return min(1.0, 2 * float(bdtr(min(only_a, only_b), only_a + only_b, 0.5)))

@@ -1,0 +1,89 @@
+"""The gate's arithmetic, and where its images come from."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from kit.config import DataConfig, RunConfig
+from kit.errors import DataError
+from kit.export.parity import GateImages, compare, gate_images
+from kit.records import RunFolder, make_table
+
+ORIGINAL = np.array([[0.7, 0.2, 0.1], [0.1, 0.5, 0.4], [0.3, 0.3, 0.4], [0.2, 0.6, 0.2]], np.float32)
+IMAGES = GateImages("test", (), np.array([0, 1, 0, 2]))  # the original is right on two of four
+
+
+def moved(row: int, *by: float) -> np.ndarray:
+    changed = ORIGINAL.copy()
+    changed[row] += np.array(by, np.float32)
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("exported", "difference", "agreement", "accuracy", "passed"),
+    [
+        pytest.param(ORIGINAL, 0.0, 1.0, 0.5, True, id="the same"),
+        pytest.param(moved(1, 0, -5e-5, 5e-5), 5e-5, 1.0, 0.5, True, id="within the tolerance"),
+        pytest.param(moved(1, 0, -2e-4, 2e-4), 2e-4, 1.0, 0.5, False, id="beyond it, though every class is the same"),
+        pytest.param(moved(0, -0.6, 0.6, 0), 0.6, 0.75, 0.25, False, id="another class, a right one less"),
+        pytest.param(moved(2, 0.2, 0, -0.2), 0.2, 0.75, 0.75, False, id="another class, a right one more"),
+        pytest.param(moved(3, np.nan, 0, 0), None, 0.75, 0.5, False, id="not a number"),
+        pytest.param(moved(3, np.inf, 0, 0), None, 0.75, 0.5, False, id="infinite"),
+        pytest.param(ORIGINAL[:, :2], None, 0.75, 0.75, False, id="a class is missing"),
+    ],
+)
+def test_how_far_two_models_agree(exported, difference, agreement, accuracy, passed):
+    verdict = compare(IMAGES, ORIGINAL, exported)
+    if difference is None:
+        assert verdict.greatest_difference is None
+    else:
+        assert verdict.greatest_difference == pytest.approx(difference, abs=1e-7)
+    assert (verdict.agreement, verdict.accuracy, verdict.original_accuracy) == (agreement, accuracy, 0.5)
+    assert verdict.passed is passed
+    assert verdict.accuracy_interval[0] <= accuracy <= verdict.accuracy_interval[1]
+
+
+@pytest.fixture
+def recorded(images, tmp_path):
+    """A run's record of some of the images, and the folder they lie in: `recorded(splits)` with a split for each."""
+
+    def make(*splits: str | None) -> RunFolder:
+        data = tmp_path / "photos"
+        shutil.copytree(images, data)
+        run = RunFolder.create(tmp_path / "run", RunConfig(data=DataConfig(path=str(data))))
+        run.update_manifest(classes=["blue", "green", "red"])
+        paths = [f"green/{i:04d}.jpg" for i in range(len(splits))]
+        dropped = [None if split else "exact-duplicate" for split in splits]
+        columns = {"path": paths, "label": ["green"] * len(splits), "split": splits, "group": paths, "finding": dropped}
+        run.write_samples(make_table(columns))
+        return run
+
+    return make
+
+
+def test_the_images_are_those_of_the_test_split_in_the_order_of_the_record(recorded):
+    run = recorded("test", "train", "test", None, "validation")
+    found = gate_images(run)
+    assert found.split == "test"
+    assert [file.name for file in found.files] == ["0000.jpg", "0002.jpg"]
+    assert all(file.is_file() for file in found.files)
+    np.testing.assert_array_equal(found.labels, [1, 1])
+
+
+def test_without_test_images_those_of_validation_are_taken(recorded):
+    assert gate_images(recorded("train", "validation")).split == "validation"
+
+
+def test_images_that_are_gone_are_named(recorded):
+    run = recorded("test", "test", "train")
+    (run.path.parent / "photos" / "green" / "0001.jpg").unlink()
+    with pytest.raises(DataError, match=r"1 of the 2 test images of .* are no longer in .*: green/0001\.jpg\.\n.*back"):
+        gate_images(run)
+
+
+def test_a_folder_of_images_that_is_gone_is_named(recorded):
+    run = recorded("test")
+    shutil.rmtree(run.path.parent / "photos")
+    with pytest.raises(DataError, match=r"The test images of .* cannot be read: .*images"):
+        gate_images(run)
