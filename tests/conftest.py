@@ -41,7 +41,7 @@ def _own_environment(tmp_path_factory):
 @pytest.fixture(scope="session")
 def images(tmp_path_factory) -> Path:
     """A folder of three classes with 24 images each; never write into it."""
-    from images import make_images
+    from image_files import make_images
 
     return make_images(tmp_path_factory.mktemp("photos"), ("blue", "green", "red"), 24)
 

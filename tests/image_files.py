@@ -1,4 +1,4 @@
-"""Draws small images that a classifier can learn to tell apart: `from images import make_images`."""
+"""Draws small images that a classifier can learn to tell apart: `from image_files import make_images`."""
 
 import colorsys
 from collections.abc import Sequence
