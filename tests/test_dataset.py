@@ -43,7 +43,7 @@ def test_rows_still_belong_together_without_a_split(folder):
     assert len(rest.labels) == len(rest.paths) == len(rest.groups) == len(rest.keys) < len(whole.keys)
 
 
-def test_a_image_keeps_its_split_when_others_come_and_another_seed_gives_another(folder):
+def test_an_image_keeps_its_split_when_others_come_and_another_seed_gives_another(folder):
     before = load_dataset(config(folder))
     again = load_dataset(config(folder, seed=1))
     assert again.fingerprint == before.fingerprint

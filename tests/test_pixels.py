@@ -64,7 +64,7 @@ def test_each_file_is_decoded_once_for_all_views_and_never_again(files, loaded):
     assert sorted(loaded[len(files) :]) == sorted(file.read_bytes() for file in files[:5])
 
 
-def test_copies_of_a_image_share_a_row(files, tmp_path, loaded):
+def test_copies_of_an_image_share_a_row(files, tmp_path, loaded):
     copy = tmp_path / "copy.jpg"
     shutil.copy(files[0], copy)
     both = [files[0], files[1], copy]
@@ -123,7 +123,7 @@ def test_the_plain_view_shares_its_store_between_augmentations_and_the_others_do
         (lambda file: file.write_bytes(b""), "changed after it was inspected"),
     ],
 )
-def test_a_image_that_fails_now_is_named_and_spoils_no_store(files, tmp_path, spoil, message):
+def test_an_image_that_fails_now_is_named_and_spoils_no_store(files, tmp_path, spoil, message):
     copies = [tmp_path / file.name for file in files[:3]]
     for file, copy in zip(files, copies, strict=False):
         shutil.copy(file, copy)
@@ -138,7 +138,7 @@ def test_a_image_that_fails_now_is_named_and_spoils_no_store(files, tmp_path, sp
     np.testing.assert_array_equal(rows[1], decode(copies[1], DATA))
 
 
-def test_a_image_cut_short_is_named_with_its_problem(files, tmp_path):
+def test_an_image_cut_short_is_named_with_its_problem(files, tmp_path):
     file = tmp_path / "half.jpg"
     file.write_bytes(files[0].read_bytes()[:1000])
     with pytest.raises(DataError, match=r"half\.jpg cannot be decoded \(truncated\)"):

@@ -185,7 +185,7 @@ def test_no_temporary_file_stays(run):
 def test_default_run_paths_never_meet(tmp_path):
     first = default_run_path("my images/tulips", tmp_path)
     assert first.parent == tmp_path
-    assert first.name.startswith("my-photos-tulips-20")
+    assert first.name.startswith("my-images-tulips-20")
     taken = set()
     for _ in range(3):
         path = default_run_path("flowers", tmp_path)

@@ -235,7 +235,7 @@ def test_archives_are_unpacked_once_and_stepped_into(tmp_path, suffix):
     fill(tmp_path / "wrap", "train/a/1.jpg", "train/b/2.jpg", "val/a/3.jpg")
     archive = packed(tmp_path / "wrap", tmp_path / f"images{suffix}")
     found = load_samples(archive)
-    assert (found.name, found.kind) == ("photos", "archive")
+    assert (found.name, found.kind) == ("images", "archive")
     assert listed(found) == [
         ("train/a/1.jpg", "a", "train"),
         ("train/b/2.jpg", "b", "train"),

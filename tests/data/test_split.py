@@ -31,7 +31,7 @@ def test_proportions_are_about_right_in_every_class():
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.integers(0, 60))
-def test_a_image_keeps_its_split_when_others_are_added(seed, before, added):
+def test_an_image_keeps_its_split_when_others_are_added(seed, before, added):
     config = SplitConfig(seed=seed, train=0.98, validation=0.01, test=0.01)
     groups = [f"g{index}" for index in range(before + added)]
     labels = [f"c{index % 3}" for index in range(before + added)]

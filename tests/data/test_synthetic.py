@@ -108,7 +108,7 @@ def test_dandelions_are_yellow_heads_and_white_seed_heads():
     assert max(strongest) > 150
 
 
-def test_a_image_is_drawn_with_few_polygons(monkeypatch):
+def test_an_image_is_drawn_with_few_polygons(monkeypatch):
     """What it costs, without a clock: most of the time goes into polygons."""
     drawn = []
     polygon = ImageDraw.ImageDraw.polygon

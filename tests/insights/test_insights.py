@@ -129,7 +129,7 @@ def test_wrong_labels_are_doubted_first(blobs):
     assert np.array_equal(said, linear_probe.out_of_fold(reduced, labels, groups, 4, seed=0))
 
 
-def test_copies_of_a_image_judge_each_other_never(blobs):
+def test_copies_of_an_image_judge_each_other_never(blobs):
     features, labels, _ = blobs
     twice, both = np.repeat(features, 2, axis=0), np.repeat(labels, 2)
     reduced = linear_probe.reduce(twice, np.arange(400), 4, seed=0)

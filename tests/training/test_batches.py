@@ -61,7 +61,7 @@ def test_an_epoch_sees_every_image_once(images, views, size, epoch, seed):
 
 
 @given(sizes, st.integers(1, 5), st.integers(0, 3), st.integers(0, 1000))
-def test_v_epochs_use_each_of_v_views_of_a_image_once(images, views, first, seed):
+def test_v_epochs_use_each_of_v_views_of_an_image_once(images, views, first, seed):
     training = numbered(images, views, seed)
     found = Counter(pair for epoch in range(first, first + views) for pair in seen(training, 1, epoch, 16))
     assert found == {(image, view): 1 for image in range(images) for view in range(views)}

@@ -41,7 +41,7 @@ def test_images_give_what_the_stock_network_gives(classifier, images, depths):
         np.testing.assert_allclose(one, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_image_gives_the_same_alone_and_among_others(classifier, images):
+def test_an_image_gives_the_same_alone_and_among_others(classifier, images):
     forward = compile_from_pixels(classifier)
     (together,) = forward(images)
     for number in (0, 7, 18):
