@@ -10,7 +10,8 @@ import typer
 
 from kit import backend
 from kit.config import DataConfig, ViewsConfig
-from kit.files import sha256_file, write_json
+from kit.files import write_json
+from kit.fingerprint import sha256_file
 
 BATCH = 32
 

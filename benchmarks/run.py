@@ -16,7 +16,7 @@ from kit import settings
 from kit.backend import explain_choice
 from kit.config import RunConfig
 from kit.data.dataset import Dataset, load_dataset
-from kit.data.sources import SPLITS
+from kit.data.samples import SPLITS
 from kit.errors import DataError
 from kit.files import write_text
 from kit.model.weights import resolve

@@ -19,7 +19,8 @@ from typing import Any
 
 from kit.config import BACKENDS
 from kit.errors import BackendError
-from kit.files import cache_folder, fingerprint
+from kit.fingerprint import fingerprint
+from kit.paths import cache_folder
 
 COMPILED_BYTES = 2**30  # kept of JAX's compiled programs, the last used ones
 COMPILED_FROM_SECONDS = 0.1  # what compiles faster is not worth a file

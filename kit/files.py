@@ -1,7 +1,6 @@
-"""Files that appear whole or not at all, fingerprints, and where the cache lives."""
+"""Files that appear whole or not at all: atomic writes, JSON, errors of the disk."""
 
 import errno
-import hashlib
 import json
 import os
 import re
@@ -17,7 +16,7 @@ from kit.errors import StorageError
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Gives a temporary path beside `path`; renames it into place if the body succeeds.
+    """Yield a temporary path beside `path`, and rename it into place if the body succeeds.
 
     The temporary file is synced before the rename, and the folder after it, so that a crash leaves the old file, the
     new file, or none: never half of one. The temporary name keeps the suffix (`.tmp-….model.keras`), because Keras
@@ -44,28 +43,28 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def is_address(path: Path | str) -> bool:
-    """Whether what was given as a path is an address: `https://...`, `gs://...`, `hf:...`; a Path keeps one slash."""
+    """Whether a path is an address: `https://...`, `gs://...`, `hf:...`; a Path keeps one slash."""
     return re.match(r"[a-z][a-z0-9+.-]+:/|hf:", str(path), re.IGNORECASE) is not None
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a whole file atomically."""
+    """Write a whole file atomically."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
 
 
 def write_text(path: Path, content: str) -> None:
-    """Writes a whole text file atomically, as UTF-8 with Unix line ends."""
+    """Write a whole text file atomically, as UTF-8 with Unix line ends."""
     write_bytes(path, content.encode("utf-8", errors="surrogateescape"))
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes JSON atomically: indented, keys in the order given, NaN refused."""
+    """Write JSON atomically: indented, keys in the order given, NaN refused."""
     write_text(path, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=True) + "\n")
 
 
 def read_json(path: Path) -> Any:
-    """Reads a JSON record.
+    """Read a JSON record.
 
     Raises:
         StorageError: If the file is missing or is not JSON.
@@ -80,7 +79,7 @@ def read_json(path: Path) -> Any:
 
 @contextmanager
 def storage_errors(path: Path, needed: int | None = None) -> Iterator[None]:
-    """Turns 'disk full' and 'not permitted' into one message naming the path and, where known, the bytes needed."""
+    """Turn 'disk full' and 'not permitted' into a StorageError that names the path and the bytes needed."""
     try:
         yield
     except OSError as error:
@@ -98,7 +97,7 @@ def storage_errors(path: Path, needed: int | None = None) -> Iterator[None]:
 
 
 def make_folder(path: Path, hint: str = "Name another folder.") -> None:
-    """Makes a folder, and those above it, where they are not there yet.
+    """Make a folder and its parents, where they are not there yet.
 
     Raises:
         StorageError: If it cannot be: a file is in the way, or the place takes no folders (such as /proc).
@@ -113,7 +112,7 @@ def make_folder(path: Path, hint: str = "Name another folder.") -> None:
 
 
 def require_space(path: Path, needed: int) -> None:
-    """Raises StorageError at once if the disk that holds `path` has fewer than `needed` bytes free."""
+    """Raise StorageError if the disk that holds `path` has fewer than `needed` bytes free."""
     with storage_errors(path, needed):
         if free_bytes(path) < needed:
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -125,33 +124,6 @@ def free_bytes(path: Path) -> int:
     while not path.exists():
         path = path.parent
     return shutil.disk_usage(path).free
-
-
-def fingerprint(content: Any) -> str:
-    """SHA-256 (64 hex digits) of any JSON-serialisable value, independent of key order."""
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def sha256_file(path: Path) -> str:
-    """SHA-256 (64 hex digits) of a file's bytes."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def cache_folder() -> Path:
-    """Where stores, downloads and unpacked archives live: TRANSFERKIT_CACHE, or the user's cache folder."""
-    chosen = os.environ.get("TRANSFERKIT_CACHE")
-    if chosen:
-        return Path(chosen).expanduser()
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("transferkit", appauthor=False))
-
-
-def heads_folder() -> Path:
-    """Where trained heads are kept that the trials of a study share."""
-    return cache_folder() / "heads"
 
 
 def _sync_folder(folder: Path) -> None:

@@ -13,8 +13,9 @@ from kit.errors import DataError, StorageError
 from kit.progress import printable
 
 if TYPE_CHECKING:
-    from kit.data.audit import Finding, ImageFacts
-    from kit.data.sources import Sample, SampleSet
+    from kit.data.facts import ImageFacts
+    from kit.data.findings import Finding
+    from kit.data.samples import Sample, Source
 
 SCHEMA_VERSION = 1
 COLUMNS = tuple(
@@ -37,7 +38,7 @@ class Inspection:
         refusal: Why training would refuse the data as they are; empty where it would not.
     """
 
-    samples: "SampleSet"
+    samples: "Source"
     facts: "tuple[ImageFacts, ...]"
     groups: tuple[str, ...]
     splits: tuple[str | None, ...]
@@ -58,14 +59,14 @@ def look(data: str, split_seed: int, near_duplicate_bits: int, threads: int) -> 
         DataError: If `data` is no source of images.
     """
     from kit.config import DataConfig
-    from kit.data.audit import audit, settle
+    from kit.data.audit import audit, exclude
     from kit.data.sources import load_samples
 
     config = DataConfig(path=data, near_duplicate_bits=near_duplicate_bits)
     samples = load_samples(data)
     found = audit(samples, config, threads)
     try:
-        settle(samples, found, config)
+        exclude(samples, found, config)
         refusal = ""
     except DataError as error:
         refusal = str(error)

@@ -19,10 +19,11 @@ import numpy as np
 
 from kit import backend, progress
 from kit.config import RunConfig
-from kit.data.audit import audit, settle
+from kit.data.audit import audit, exclude
 from kit.data.dataset import Dataset, build_dataset, load_dataset
 from kit.data.images import ImageProblem
-from kit.data.sources import SPLITS, load_samples
+from kit.data.samples import SPLITS
+from kit.data.sources import load_samples
 from kit.errors import ConfigError, DataError, StorageError
 from kit.evaluation import fit_temperature, score
 from kit.files import atomic_path, write_json
@@ -205,7 +206,8 @@ def evaluate(run: RunFolder, data: str | None = None, *, backend_name: str = "au
 def _score_others(run: RunFolder, config: RunConfig, temperature: float) -> dict[str, Any]:
     """Scores of images that the run has not seen, all in one; their labels must be among the model's classes."""
     found = load_samples(config.data.path)
-    usable = settle(found, audit(found, config.data, config.threads), config.data)
+    excluded = exclude(found, audit(found, config.data, config.threads), config.data)
+    samples = [sample for sample in found.samples if sample.path not in excluded]
     classes = run.manifest["classes"]
     if strange := sorted(set(found.classes) - set(classes)):
         raise DataError(
@@ -213,11 +215,11 @@ def _score_others(run: RunFolder, config: RunConfig, temperature: float) -> dict
             "Remove or rename those classes.",
         )
     predictor = Predictor.of(run)
-    rows = [row for _, row in predictor.probabilities([sample.file for sample in usable.samples])]
+    rows = [row for _, row in predictor.probabilities([sample.file for sample in samples])]
     probabilities = [row for row in rows if not isinstance(row, ImageProblem)]
     if len(probabilities) < len(rows):
         raise DataError(f"Images of {config.data.path} changed while they were scored.", "Run the command again.")
-    labels = np.array([classes.index(sample.label) for sample in usable.samples])
+    labels = np.array([classes.index(sample.label) for sample in samples])
     return score(np.stack(probabilities), labels, classes, temperature).to_dict()
 
 
@@ -260,7 +262,7 @@ def _prepare(config: RunConfig, clock: StageClock) -> "tuple[Dataset, Session, W
     found = load_samples(config.data.path)  # a wrong path is told before weights are fetched
     weights = resolve(config.model.weights, config.model.alpha, config.data.image_size, config.model.backbone)
     with clock.stage("audit"):
-        dataset = build_dataset(found, audit(found, config.data, config.threads), config)
+        dataset = build_dataset(found, config)
     warnings = Counter(finding.kind for finding in dataset.findings if finding.severity == "warning")
     for warning in (
         *dataset.warnings,

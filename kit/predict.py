@@ -14,7 +14,7 @@ import numpy as np
 from kit import progress
 from kit.config import DataConfig
 from kit.data.images import ImageProblem, decode
-from kit.data.sources import IMAGE_SUFFIXES
+from kit.data.samples import IMAGE_SUFFIXES
 from kit.errors import DataError, StorageError
 from kit.evaluation import apply_temperature
 from kit.records import RunFolder

@@ -16,7 +16,7 @@ from kit import backend
 from kit.config import RunConfig
 from kit.data.dataset import Dataset, load_dataset
 from kit.errors import DataError
-from kit.files import fingerprint
+from kit.fingerprint import fingerprint
 from kit.model.weights import Weights, resolve
 from kit.records import StageClock
 from kit.training.history import EpochRecord, History

@@ -13,7 +13,9 @@ import typer
 
 from kit import backend, progress
 from kit.cli import run_script
-from kit.files import atomic_path, cache_folder, fingerprint, sha256_file
+from kit.files import atomic_path
+from kit.fingerprint import fingerprint, sha256_file
+from kit.paths import cache_folder
 from starter.command import Images, Teacher
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ FILES = sorted(path for part in ("kit", "search", "reports") for path in (ROOT /
 
 # Lower numbers know nothing of higher ones; the first prefix that matches counts.
 LAYERS = [
-    ("kit.errors kit.files kit.config kit.progress kit.backend kit.prefetch kit.compile_counter kit.significance", 0),
+    ("kit.errors kit.files kit.fingerprint kit.paths kit.config kit.progress kit.backend", 0),
+    ("kit.prefetch kit.compile_counter kit.significance", 0),
     ("kit.cache kit.settings kit.records kit.training.history", 1),
     ("kit.data", 2),
     ("kit.model", 3),

@@ -1,4 +1,4 @@
-"""kit.data.dataset: images read, audited, settled and split, as training gets them."""
+"""kit.data.dataset: images listed, audited and split, as training gets them."""
 
 import shutil
 from dataclasses import replace
@@ -10,7 +10,7 @@ from image_files import make_images
 from kit.config import DataConfig, RunConfig, SplitConfig
 from kit.data.dataset import load_dataset
 from kit.errors import DataError
-from kit.files import sha256_file
+from kit.fingerprint import sha256_file
 
 
 @pytest.fixture

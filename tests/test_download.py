@@ -3,13 +3,16 @@
 import hashlib
 import tarfile
 import threading
+from contextlib import contextmanager
+from unittest.mock import create_autospec
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from image_files import make_images
-from kit.data import download
+from kit import progress
+from kit.data import download, flowers
 from kit.data.download import DownloadError, fetch
 from kit.errors import StorageError
 
@@ -166,13 +169,25 @@ def test_two_who_fetch_the_same_file_take_turns(web, tmp_path):
     assert (tmp_path / "file.bin").read_bytes() == CONTENT
 
 
-@given(sizes=st.lists(st.integers(0, 5000)))
-def test_progress_counts_every_byte(sizes):
+@pytest.mark.parametrize("kept", [0, 1, 1999, 400_000])
+def test_progress_counts_every_kilobyte(web, tmp_path, monkeypatch, kept):
+    web.content, target = CONTENT, tmp_path / "file.bin"
+    if kept:
+        web.cuts = [kept, *[0] * 10]
+        with pytest.raises(DownloadError):
+            fetch(web.url(), target)
+        web.cuts = []
     shown = []
-    add = download._thousands(shown.append)
-    for size in sizes:
-        add(size)
-    assert sum(shown) == sum(sizes) // 1000
+
+    @contextmanager
+    def track(label, total, unit="images"):
+        assert (label, total, unit) == ("file.bin", 1024, "kB")
+        yield shown.append
+
+    monkeypatch.setattr(download, "track", create_autospec(progress.track, side_effect=track))
+    monkeypatch.setattr(download, "CHUNK", 777)
+    fetch(web.url(), target)
+    assert sum(shown) == len(CONTENT) // 1000
 
 
 def test_flowers_are_downloaded_checked_and_unpacked(web, tmp_path, monkeypatch):
@@ -181,10 +196,10 @@ def test_flowers_are_downloaded_checked_and_unpacked(web, tmp_path, monkeypatch)
     with tarfile.open(tmp_path / "flowers.tgz", "w:gz") as archive:
         archive.add(tmp_path / "flower_photos", "flower_photos")
     web.content = (tmp_path / "flowers.tgz").read_bytes()
-    monkeypatch.setattr(download, "FLOWERS_URL", web.url("flowers.tgz"))
-    monkeypatch.setattr(download, "FLOWERS_SIZE", len(web.content))
-    monkeypatch.setattr(download, "FLOWERS_SHA256", hashlib.sha256(web.content).hexdigest())
-    folder = download.flowers()
+    monkeypatch.setattr(flowers, "URL", web.url("flowers.tgz"))
+    monkeypatch.setattr(flowers, "SIZE", len(web.content))
+    monkeypatch.setattr(flowers, "SHA256", hashlib.sha256(web.content).hexdigest())
+    folder = flowers.download()
     assert len(list(folder.rglob("*.jpg"))) == 4
-    assert download.flowers() == folder
+    assert flowers.download() == folder
     assert len(web.requests) == 1

@@ -12,7 +12,7 @@ from keras.src.applications import mobilenet_v2 as in_keras
 from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
 
 from kit.errors import WeightsError
-from kit.files import sha256_file
+from kit.fingerprint import sha256_file
 from kit.model import weights as module
 from kit.model.catalog import RECIPES, Published, find
 from kit.model.weights import Weights, imagenet_fault, imagenet_file, load_into, resolve

@@ -12,7 +12,9 @@ from filelock import FileLock, Timeout
 from kit.cache.chunks import SUFFIX, Chunk, DamagedChunk
 from kit.cache.stores import RECIPE, lock_path, stores_folder
 from kit.errors import StorageError
-from kit.files import cache_folder, fingerprint, heads_folder, read_json, storage_errors
+from kit.files import read_json, storage_errors
+from kit.fingerprint import fingerprint
+from kit.paths import cache_folder, heads_folder
 
 _OF_NO_INTEREST = ("decoder", "codecs", "pillow", "background")
 

@@ -16,7 +16,9 @@ from kit import progress
 from kit.cache.chunks import CHUNK_BYTES, KEY_BYTES, SUFFIX, Appender, Chunk, DamagedChunk
 from kit.cache.rows import Rows
 from kit.errors import StorageError
-from kit.files import cache_folder, fingerprint, read_json, require_space, storage_errors, write_json
+from kit.files import read_json, require_space, storage_errors, write_json
+from kit.fingerprint import fingerprint
+from kit.paths import cache_folder
 
 FORMAT = 1
 RECIPE = "recipe.json"

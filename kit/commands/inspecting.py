@@ -12,7 +12,7 @@ from kit.errors import ConfigError
 from kit.progress import printable
 
 if TYPE_CHECKING:
-    from kit.data.audit import Finding
+    from kit.data.findings import Finding
     from kit.inspection import Inspection
 
 _SHOWN = 5

@@ -159,7 +159,8 @@ def _show_plan(config: "RunConfig", seeds: int, out: Path | None, as_json: bool)
     from dataclasses import asdict
 
     from kit import pipeline
-    from kit.files import cache_folder, free_bytes
+    from kit.files import free_bytes
+    from kit.paths import cache_folder
     from kit.progress import duration, printable
     from kit.records import RunFolder
 

@@ -1,4 +1,4 @@
-"""A source of images, made ready: read, audited, settled, split."""
+"""Dataset: images that were listed, audited and split, ready to train on."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,29 +7,31 @@ from typing import Any
 import numpy as np
 
 from kit.config import RunConfig
-from kit.data.audit import Audit, audit, data_fingerprint, settle
-from kit.data.findings import Finding, ImageFacts
-from kit.data.sources import SPLITS, SampleSet, load_samples
+from kit.data.audit import audit, data_fingerprint, exclude
+from kit.data.facts import ImageFacts
+from kit.data.findings import Finding
+from kit.data.samples import SPLITS, Source
+from kit.data.sources import load_samples
 from kit.data.split import assign_splits
 from kit.errors import DataError
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images that can be trained on and scored.
+    """Images with labels and splits.
 
     Attributes:
         name: Short name of the source.
         classes: Class k of the model is the k-th.
         paths: As recorded, n of them.
-        files: Where they are.
+        files: Absolute paths.
         keys: SHA-256 of each file's bytes, 64 hex digits.
         facts: What the audit knows of each file.
         labels: Class numbers, int (n,).
         splits: `train`, `validation` or `test`, (n,).
         groups: Images of one group share a split.
         dropped: Images left out: path, label, given split, group, kind of finding.
-        dropped_files: Where those are.
+        dropped_files: Their absolute paths.
         findings: What the audit found.
         warnings: What the owner should know about the split, each a sentence.
         fingerprint: SHA-256 over all samples of the source, those left out included.
@@ -51,11 +53,11 @@ class Dataset:
     fingerprint: str
 
     def indices(self, split: str) -> np.ndarray:
-        """Which images are in a split, in order."""
+        """Indices of the images in a split, in order."""
         return np.flatnonzero(self.splits == split)
 
     def without(self, split: str) -> "Dataset":
-        """The same images in the same order, those of one split left out."""
+        """The same dataset without one of its splits."""
         kept = np.flatnonzero(self.splits != split)
         chosen: dict[str, Any] = {
             name: tuple(getattr(self, name)[i] for i in kept) for name in ("paths", "files", "keys", "facts", "groups")
@@ -63,44 +65,46 @@ class Dataset:
         return replace(self, labels=self.labels[kept], splits=self.splits[kept], **chosen)
 
     def counts(self) -> dict[str, int]:
-        """Images in each split."""
+        """Number of images in each split."""
         return {split: len(self.indices(split)) for split in SPLITS}
 
 
 def load_dataset(config: RunConfig) -> Dataset:
-    """Reads, audits, settles and splits the images a configuration names.
+    """List, audit and split the images that a configuration names.
 
     Raises:
         DataError: If they cannot be trained on as they are; the message says what to do.
     """
     if not config.data.path:
         raise DataError("No images were named.", "Give a folder of class folders: `transferkit train DATA`.")
-    found = load_samples(config.data.path)
-    return build_dataset(found, audit(found, config.data, config.threads), config)
+    return build_dataset(load_samples(config.data.path), config)
 
 
-def build_dataset(found: SampleSet, audited: Audit, config: RunConfig) -> Dataset:
-    """Settles and splits what was read and audited."""
-    usable = settle(found, audited, config.data)
-    labels = [sample.label for sample in usable.samples]
-    splits, warnings = assign_splits(labels, usable.groups, [sample.split for sample in usable.samples], config.split)
-    dropped = [sample for sample in found.samples if sample.path in usable.dropped]
-    number = {label: i for i, label in enumerate(found.classes)}
+def build_dataset(source: Source, config: RunConfig) -> Dataset:
+    """Audit the samples of a source, leave out what cannot be trained on, and split the rest."""
+    audited = audit(source, config.data, config.threads)
+    excluded = exclude(source, audited, config.data)
+    kept = [i for i, sample in enumerate(source.samples) if sample.path not in excluded]
+    samples = [source.samples[i] for i in kept]
+    facts = tuple(audited.facts[i] for i in kept)
+    groups = tuple(audited.groups[i] for i in kept)
+    labels = [sample.label for sample in samples]
+    splits, warnings = assign_splits(labels, groups, [sample.split for sample in samples], config.split)
+    dropped = [sample for sample in source.samples if sample.path in excluded]
+    number = {label: i for i, label in enumerate(source.classes)}
     return Dataset(
-        name=found.name,
-        classes=found.classes,
-        paths=tuple(sample.path for sample in usable.samples),
-        files=tuple(sample.file for sample in usable.samples),
-        keys=tuple(facts.sha256 for facts in usable.facts),
-        facts=usable.facts,
+        name=source.name,
+        classes=source.classes,
+        paths=tuple(sample.path for sample in samples),
+        files=tuple(sample.file for sample in samples),
+        keys=tuple(fact.sha256 for fact in facts),
+        facts=facts,
         labels=np.array([number[label] for label in labels]),
         splits=np.array(splits),
-        groups=usable.groups,
-        dropped=tuple(
-            (sample.path, sample.label, sample.split, sample.group, usable.dropped[sample.path]) for sample in dropped
-        ),
+        groups=groups,
+        dropped=tuple((one.path, one.label, one.split, one.group, excluded[one.path]) for one in dropped),
         dropped_files=tuple(sample.file for sample in dropped),
         findings=audited.findings,
         warnings=tuple(warnings),
-        fingerprint=data_fingerprint(found.samples, audited.facts),
+        fingerprint=data_fingerprint(source.samples, audited.facts),
     )

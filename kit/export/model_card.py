@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from kit.data.sources import SPLITS
+from kit.data.samples import SPLITS
 from kit.export.formats import Format
 from kit.model.catalog import MOBILENET_V2, find, is_hub
 from kit.records import RunFolder

@@ -29,7 +29,8 @@ from kit.export.model_card import render_card
 from kit.export.parity import TOLERANCE, Verdict, compare, gate_images
 from kit.export.runtimes import ORIGINAL
 from kit.export.worker import ask
-from kit.files import read_json, sha256_file, storage_errors, write_json, write_text
+from kit.files import read_json, storage_errors, write_json, write_text
+from kit.fingerprint import sha256_file
 from kit.predict import require_finished
 from kit.records import RunFolder
 

@@ -14,7 +14,8 @@ from kit.backend import keras_home
 from kit.config import STARTER, STARTER_SETTINGS
 from kit.data.download import DownloadError, fetch
 from kit.errors import WeightsError
-from kit.files import is_address, sha256_file, storage_errors
+from kit.files import is_address, storage_errors
+from kit.fingerprint import sha256_file
 from kit.model.catalog import MOBILENET_V2, Published, find, is_hub
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from kit.cache import Rows
 from kit.config import RunConfig
 from kit.data.batches import TrainingSet
 from kit.data.dataset import Dataset
-from kit.files import fingerprint
+from kit.fingerprint import fingerprint
 from kit.model.backbones import Cut, build_backbone
 from kit.model.catalog import is_hub
 from kit.model.classifier import Classifier

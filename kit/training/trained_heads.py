@@ -11,7 +11,7 @@ from pathlib import Path
 import keras
 
 from kit.errors import StorageError
-from kit.files import heads_folder
+from kit.paths import heads_folder
 from kit.training.checkpoints import Arrays, load_arrays, save_arrays
 from kit.training.history import EpochRecord, History
 from kit.training.phases import arrays, assign

@@ -1,4 +1,4 @@
-"""The audit names what is wrong with the data, groups what belongs together, and settles as the settings say."""
+"""The audit names what is wrong with the data, groups what belongs together, and leaves out what the settings say."""
 
 import multiprocessing
 import shutil
@@ -14,8 +14,9 @@ from PIL import Image
 
 from image_files import make_images
 from kit.config import DataConfig
-from kit.data.audit import audit, data_fingerprint, settle
-from kit.data.findings import ImageFacts, look_alikes, near_pairs
+from kit.data.audit import audit, data_fingerprint, exclude
+from kit.data.duplicates import look_alikes, near_pairs
+from kit.data.facts import ImageFacts
 from kit.data.sources import load_samples
 from kit.errors import DataError
 
@@ -163,17 +164,18 @@ def test_groups_do_not_depend_on_names(data, tmp_path):
     assert sorted(look(tmp_path / "moved")[1].groups) == sorted(before.groups)
 
 
-# === Settling ===
+# === What is left out ===
 
 
 def test_unreadable_images_are_left_out_or_refused(data):
     for number in range(7):
         (data / f"cat/bad{number}.jpg").write_text("no image")
-    usable = settle(*look(data), CONFIG)
-    assert len(usable.samples) == len(usable.facts) == len(usable.groups) == 8
-    assert usable.dropped == {f"cat/bad{number}.jpg": "not-an-image" for number in range(7)}
+    samples, audited = look(data)
+    excluded = exclude(samples, audited, CONFIG)
+    assert len(samples.samples) == len(audited.facts) == len(audited.groups) == 8 + len(excluded)
+    assert excluded == {f"cat/bad{number}.jpg": "not-an-image" for number in range(7)}
     with pytest.raises(DataError, match="7 files cannot be read") as caught:
-        settle(*look(data), replace(CONFIG, strict=True))
+        exclude(*look(data), replace(CONFIG, strict=True))
     assert caught.value.what.count("(not-an-image)") == 5
     assert "and 2 more" in caught.value.what
     assert "--strict" in caught.value.hint
@@ -182,11 +184,10 @@ def test_unreadable_images_are_left_out_or_refused(data):
 def test_conflicts_are_refused_or_dropped_whole(data):
     shutil.copy(data / "cat/0001.jpg", data / "dog/again.jpg")
     with pytest.raises(DataError, match=r"cat/0001\.jpg = dog/again\.jpg") as caught:
-        settle(*look(data), CONFIG)
+        exclude(*look(data), CONFIG)
     assert "`--conflicts drop`" in caught.value.hint
-    usable = settle(*look(data), replace(CONFIG, conflicts="drop"))
-    assert usable.dropped == {"cat/0001.jpg": "conflict", "dog/again.jpg": "conflict"}
-    assert len(usable.samples) == 7
+    excluded = exclude(*look(data), replace(CONFIG, conflicts="drop"))
+    assert excluded == {"cat/0001.jpg": "conflict", "dog/again.jpg": "conflict"}
 
 
 def test_leaks_are_refused_or_dropped_from_what_is_trained_on(split_data):
@@ -194,23 +195,23 @@ def test_leaks_are_refused_or_dropped_from_what_is_trained_on(split_data):
     shutil.copy(split_data / "train/cat/0001.jpg", split_data / "val/cat/other.jpg")
     shutil.copy(split_data / "train/cat/0001.jpg", split_data / "test/cat/other.jpg")
     with pytest.raises(DataError, match="Copies of 2 images lie in two given splits") as caught:
-        settle(*look(split_data), CONFIG)
+        exclude(*look(split_data), CONFIG)
     assert "`--leaks drop`" in caught.value.hint
-    dropped = settle(*look(split_data), replace(CONFIG, leaks="drop")).dropped
+    dropped = exclude(*look(split_data), replace(CONFIG, leaks="drop"))
     assert dropped == dict.fromkeys(("train/cat/0000.jpg", "train/cat/0001.jpg", "val/cat/other.jpg"), "leak")
 
 
-def test_a_conflict_that_also_leaks_is_settled_once(split_data):
+def test_a_conflict_that_also_leaks_is_left_out_once(split_data):
     shutil.copy(split_data / "train/cat/0000.jpg", split_data / "val/dog/copy.jpg")
-    usable = settle(*look(split_data), replace(CONFIG, conflicts="drop"))
-    assert usable.dropped == {"train/cat/0000.jpg": "conflict", "val/dog/copy.jpg": "conflict"}
+    excluded = exclude(*look(split_data), replace(CONFIG, conflicts="drop"))
+    assert excluded == {"train/cat/0000.jpg": "conflict", "val/dog/copy.jpg": "conflict"}
 
 
 def test_a_class_without_a_usable_image_is_named(data):
     for file in (data / "dog").iterdir():
         file.write_bytes(b"")
     with pytest.raises(DataError, match=r"No usable image is left of dog: .*empty"):
-        settle(*look(data), CONFIG)
+        exclude(*look(data), CONFIG)
 
 
 def test_data_fingerprint_knows_content_not_order(data):
@@ -232,7 +233,7 @@ def test_a_second_audit_decodes_nothing(data, monkeypatch):
     def fail(*_, **__):
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr("kit.data.audit.read_image", fail)
+    monkeypatch.setattr("kit.data.facts.read_image", fail)
     assert look(data)[1] == first
 
 
@@ -252,7 +253,7 @@ def test_a_damaged_cache_is_ignored_and_rebuilt(data, tmp_path, damage, monkeypa
     content[100 : len(content) // 2] = b"\xa5" * (len(content) // 2 - 100)
     store.write_bytes(bytes(content) if damage is None else damage)
     assert look(data)[1] == first
-    monkeypatch.setattr("kit.data.audit.read_image", None)
+    monkeypatch.setattr("kit.data.facts.read_image", None)
     if damage is not None:
         assert look(data)[1] == first  # rebuilt: nothing is decoded
 
@@ -329,4 +330,4 @@ def test_the_flowers(real_data):
     pairs = {tuple(Path(path).name.partition("_")[0] for path in finding.paths) for finding in audited.findings}
     assert {("14889392928", "15066430311"), ("15069459615", "15072973261"), ("10466290366", "10994032453")} <= pairs
     assert len(pairs) < 20
-    assert len(settle(samples, audited, CONFIG).samples) == len(samples.samples)
+    assert exclude(samples, audited, CONFIG) == {}

@@ -327,14 +327,14 @@ def test_a_zip_that_reaches_out_is_refused(tmp_path):
 
 def test_limits_of_archives(tmp_path, monkeypatch):
     archive = tar_of(tmp_path / "many.tar", *(member(f"{label}/{n}.jpg", 10) for label in "ab" for n in range(3)))
-    monkeypatch.setattr("kit.data.sources.MAX_MEMBERS", 5)
+    monkeypatch.setattr("kit.data.archives.MAX_MEMBERS", 5)
     with pytest.raises(DataError, match="more than 5 files"):
         load_samples(archive)
-    monkeypatch.setattr("kit.data.sources.MAX_MEMBERS", 6)
-    monkeypatch.setattr("kit.data.sources.MAX_UNPACKED_BYTES", 59)
+    monkeypatch.setattr("kit.data.archives.MAX_MEMBERS", 6)
+    monkeypatch.setattr("kit.data.archives.MAX_UNPACKED_BYTES", 59)
     with pytest.raises(DataError, match="or 59 bytes"):
         load_samples(archive)
-    monkeypatch.setattr("kit.data.sources.MAX_UNPACKED_BYTES", 60)
+    monkeypatch.setattr("kit.data.archives.MAX_UNPACKED_BYTES", 60)
     assert len(load_samples(archive).samples) == 6
 
 

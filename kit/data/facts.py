@@ -1,0 +1,114 @@
+"""Facts of image files: hash of the bytes, size, format, perceptual hash, mean colour. Each file is read once."""
+
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from kit.data.fact_cache import FactCache
+from kit.data.images import ImageProblem, read_file, read_image
+from kit.progress import track
+
+FLAT = 2.0  # standard deviation, in grey levels, below which an image's hash is that of its noise
+_BATCH = 512
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What the audit knows of one file.
+
+    Attributes:
+        sha256: Of its bytes, 64 hex digits; empty where they cannot be read.
+        bytes: Size of the file.
+        width: As displayed (EXIF orientation applied), in pixels; 0 where it is no image.
+        height: Likewise.
+        format: Pillow's name of the file format, such as `JPEG`.
+        mode: Pillow's mode of the file, such as `RGB`.
+        phash: Perceptual hash, 64 bits; 0 where the image is too flat to have a meaningful one.
+        mean_colour: Red, green, blue, 0-255.
+        problem: Kind of the ImageProblem, or empty.
+        detail: One line about it.
+    """
+
+    sha256: str
+    bytes: int
+    width: int = 0
+    height: int = 0
+    format: str = ""
+    mode: str = ""
+    phash: int = 0
+    mean_colour: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    problem: str = ""
+    detail: str = ""
+
+
+def read_facts(files: Sequence[Path], background: tuple[int, ...], threads: int) -> list[ImageFacts]:
+    """Read every file, decode those that the cache does not know, several at a time."""
+    facts: list[ImageFacts] = []
+    with FactCache.opened() as known, ThreadPoolExecutor(threads) as pool, track("auditing", len(files)) as advance:
+        read = partial(_facts_of, background=background, known=known)
+        for start in range(0, len(files), _BATCH):  # in batches, so that Ctrl-C waits for few and keeps the rest
+            for fact in pool.map(read, files[start : start + _BATCH]):
+                facts.append(fact)
+                advance(1)
+            known.save()
+    return facts
+
+
+def _facts_of(file: Path, background: tuple[int, ...], known: FactCache) -> ImageFacts:
+    try:
+        content = read_file(file)
+    except ImageProblem as problem:
+        return ImageFacts("", _size(file), problem=problem.kind, detail=problem.detail)
+    sha256 = hashlib.sha256(content).hexdigest()
+    key = f"{sha256}:{','.join(map(str, background))}"
+    try:
+        if found := known.get(key):
+            return ImageFacts(**{**found, "mean_colour": tuple(found["mean_colour"])})
+    except (TypeError, KeyError):  # another version wrote it
+        pass
+    try:
+        decoded = read_image(content, background, at_least=128)
+    except ImageProblem as problem:
+        return ImageFacts(sha256, len(content), problem=problem.kind, detail=problem.detail)
+    phash, colour = _appearance(decoded.image)
+    facts = ImageFacts(sha256, len(content), decoded.width, decoded.height, decoded.format, decoded.mode, phash, colour)
+    known.put(key, asdict(facts))
+    return facts
+
+
+def _appearance(image: Image.Image) -> tuple[int, tuple[float, float, float]]:
+    """Perceptual hash and mean colour.
+
+    The hash is pHash (Zauner 2010, Implementation and benchmarking of perceptual image hash functions): the 8 x 8
+    lowest frequencies of the discrete cosine transform of the image at 32 x 32 in grey; a bit says whether one is
+    above their median.
+    """
+    small = np.asarray(image.resize((32, 32), Image.Resampling.BILINEAR, reducing_gap=3.0), np.float64)
+    red, green, blue = (round(float(mean), 2) for mean in small.mean(axis=(0, 1)))
+    grey = small @ np.array([0.299, 0.587, 0.114])  # ITU-R BT.601 luma
+    if grey.std() < FLAT:
+        return 0, (red, green, blue)
+    # The sum over rows and columns by np.einsum: the same on every machine, which a threaded matrix product is not.
+    low = np.einsum("ki,ij,lj->kl", _cosines(), grey, _cosines()).reshape(-1)
+    return int.from_bytes(np.packbits(low > np.median(low[1:])).tobytes()), (red, green, blue)
+
+
+@cache
+def _cosines() -> np.ndarray:
+    """Rows 0 to 7 of the orthonormal DCT-II of 32 points: float64 (8, 32)."""
+    rows = np.cos(np.pi / 32 * (np.arange(32) + 0.5) * np.arange(8)[:, None]) * np.sqrt(2 / 32)
+    rows[0] /= np.sqrt(2)
+    return rows
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except (OSError, ValueError):
+        return 0
