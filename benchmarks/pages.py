@@ -12,13 +12,13 @@ import common
 import typer
 
 from kit.errors import UserError
-from reports.page import kind_of
+from reports.drawing import kind_of
 
 DRAW = """
 import json, sys, time
 from pathlib import Path
 from kit.records import peak_memory
-from reports.page import page_of, write_page
+from reports.drawing import page_of, write_page
 start = time.perf_counter()
 write_page(page_of(Path(sys.argv[1])), Path(sys.argv[2]))
 print(json.dumps({"seconds": time.perf_counter() - start, "peak_memory_bytes": peak_memory()}))

@@ -39,7 +39,7 @@ BUILT_IN = {
     "doctor": "kit.commands.doctor:doctor",
     "demo-data": "kit.commands.drawing:demo_data",
     "study": "search.cli:app",
-    "report": "reports.cli:report",
+    "report": "reports.commands:report",
 }
 
 _new_app = partial(typer.Typer, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)

@@ -10,7 +10,7 @@ from pathlib import Path
 from kit import progress
 
 GROUP = "transferkit.pages"
-BUILT_IN = {"report": "reports.page:draw"}  # what pyproject.toml lists, for a checkout that is not installed
+BUILT_IN = {"report": "reports.drawing:draw"}  # what pyproject.toml lists, for a checkout that is not installed
 
 
 def draw_page(folder: Path) -> Path | None:

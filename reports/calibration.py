@@ -7,9 +7,9 @@ import numpy as np
 import plotly.graph_objects as go
 
 from reports import text
-from reports.blocks import Chart, Note, Section, Table
 from reports.charts import BLUE, GREY, VERMILLION, new_figure, share_axis
-from reports.predictions import of_split, scored_split
+from reports.elements import Chart, Section, Table, missing_section
+from reports.predictions import scored_split
 
 if TYPE_CHECKING:
     import pandas  # type: ignore[import-untyped]  # its stubs are a package of their own, not needed to run
@@ -21,14 +21,14 @@ TARGET = 0.95
 
 @dataclass(frozen=True)
 class Bin:
-    """Photos whose confidence lies in (low, high].
+    """Images whose confidence lies in (low, high].
 
     Attributes:
         low: Lower end.
         high: Upper end.
-        n: Photos.
+        n: Images.
         right: Of which the model got this many right.
-        confidence: Their mean confidence; None for no photos.
+        confidence: Their mean confidence; None for no images.
     """
 
     low: float
@@ -39,7 +39,7 @@ class Bin:
 
     @property
     def accuracy(self) -> float | None:
-        """Share that the model got right; None for no photos."""
+        """Share that the model got right; None for no images."""
         return self.right / self.n if self.n else None
 
 
@@ -49,7 +49,7 @@ class Abstention:
 
     Attributes:
         threshold: Least confidence at which it speaks.
-        kept: Share of photos on which it does.
+        kept: Share of images on which it does.
         accuracy: Of those; None where it never speaks.
     """
 
@@ -63,12 +63,12 @@ class CalibrationFacts:
     """Confidence against truth, on one split.
 
     Attributes:
-        split: Which photos; empty where nothing was scored.
+        split: Which images; empty where nothing was scored.
         n: How many.
         bins: BINS of equal width.
         abstention: One for each of THRESHOLDS.
-        mean_confidence: Of all photos.
-        accuracy: Of all photos.
+        mean_confidence: Of all images.
+        accuracy: Of all images.
     """
 
     split: str = ""
@@ -79,12 +79,11 @@ class CalibrationFacts:
     accuracy: float | None = None
 
 
-def calibration_facts(verdicts: "pandas.DataFrame") -> CalibrationFacts:
+def calibration_facts(predictions: "pandas.DataFrame") -> CalibrationFacts:
     """From predictions.csv; the model's own confidence, before temperature scaling."""
-    split = scored_split(verdicts)
+    split, scored = scored_split(predictions)
     if not split:
         return CalibrationFacts()
-    scored = of_split(verdicts, split)
     confidence = np.minimum(scored["confidence"].to_numpy(np.float64), 1.0)
     right = (scored["label"] == scored["predicted"]).to_numpy()
     edges = np.linspace(0, 1, BINS + 1)
@@ -133,7 +132,7 @@ def reliability_figure(facts: CalibrationFacts) -> go.Figure:
 
 
 def confidence_figure(facts: CalibrationFacts) -> go.Figure:
-    """How many photos at which confidence, right below wrong."""
+    """How many images at which confidence, right below wrong."""
     figure = new_figure(
         300,
         barmode="stack",
@@ -157,7 +156,7 @@ def confidence_figure(facts: CalibrationFacts) -> go.Figure:
 
 
 def abstention_figure(facts: CalibrationFacts) -> go.Figure:
-    """Accuracy and share of photos answered, over the threshold."""
+    """Accuracy and share of images answered, over the threshold."""
     figure = new_figure(
         320,
         xaxis=share_axis("confidence threshold", range=[-0.02, 1.02]),
@@ -182,7 +181,7 @@ def calibration_section(facts: CalibrationFacts) -> Section:
     """The section of a page."""
     title = "Confidence"
     if not facts.split:
-        return Section("calibration", title, (Note("No photo was scored.", "missing"),))
+        return missing_section("calibration", title, "No photo was scored.")
     bins = Table(
         f"Photos of {facts.split} by confidence",
         ("confidence", "photos", "right", "wrong", "mean confidence", "accuracy"),
@@ -230,8 +229,8 @@ def _see_reliability(facts: CalibrationFacts) -> str:
 def _see_confidence(facts: CalibrationFacts) -> str:
     sure = [one for one in facts.bins if one.low >= 0.8 - 1e-9]
     wrong = sum(one.n - one.right for one in sure)
-    photos = text.count(sum(one.n for one in sure), "photo")
-    return f"Of {photos} on which it is more than 80% sure, {text.count(wrong, 'is', 'are')} wrong."
+    images = text.count(sum(one.n for one in sure), "photo")
+    return f"Of {images} on which it is more than 80% sure, {text.count(wrong, 'is', 'are')} wrong."
 
 
 def _see_abstention(facts: CalibrationFacts) -> str:

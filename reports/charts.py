@@ -6,6 +6,7 @@ so figures set neither.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -42,6 +43,18 @@ def names_axis() -> dict[str, Any]:
     on one line and the plot higher, and so on.
     """
     return {"autorange": "reversed", "type": "category", "dtick": 1}
+
+
+def between(ranges: Sequence[tuple[float, float, float]]) -> dict[str, Any]:
+    """Error bars of (low, value, high), as plotly wants them: distances from the value."""
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [high - value for _, value, high in ranges],
+        "arrayminus": [value - low for low, value, _ in ranges],
+        "color": BLUE,
+        "thickness": 1.5,
+    }
 
 
 def share_axis(title: str, **more: Any) -> dict[str, Any]:

@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import plotly.graph_objects as go
 
 from reports import text
-from reports.blocks import Chart, Note, Photos, Section, Table
 from reports.charts import SHADES, new_figure
-from reports.predictions import Verdict, verdict_photo
+from reports.elements import Chart, Section, Table, ThumbnailGrid, limited_table, missing_section
+from reports.predictions import pair_predictions, thumbnail_of
+
+if TYPE_CHECKING:
+    import pandas  # type: ignore[import-untyped]  # its stubs are a package of their own, not needed to run
 
 LARGEST = 25  # classes in the matrix: more cannot be read
 SHARES_WRITTEN = 6  # classes up to which a cell has room for its share on a telephone
@@ -23,8 +26,8 @@ class ClassScore:
 
     Attributes:
         label: Its name.
-        support: Photos of it.
-        predicted: Photos taken for it.
+        support: Images of it.
+        predicted: Images taken for it.
         precision: Share of `predicted` that are of it.
         recall: Share of `support` that were found.
         f1: Their harmonic mean.
@@ -40,18 +43,18 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class Pair:
-    """Photos of one class taken for another.
+    """Images of one class taken for another.
 
     Attributes:
         label: What they are.
         predicted: What they were taken for.
-        photos: How many.
-        support: Photos of `label` in all.
+        images: How many.
+        support: Images of `label` in all.
     """
 
     label: str
     predicted: str
-    photos: int
+    images: int
     support: int
 
 
@@ -60,12 +63,12 @@ class ConfusionFacts:
     """A confusion matrix and what is read off it.
 
     Attributes:
-        split: Which photos were scored.
+        split: Which images were scored.
         n: How many.
         classes: Shown in the matrix: all, or the LARGEST with the most errors, in the model's order.
         left_out: Classes that are not.
         counts: Row = label, column = predicted, of `classes`.
-        shares: The same as shares of all photos of the label; 0 where there are none.
+        shares: The same as shares of all images of the label; 0 where there are none.
         scores: Every class, lowest F1 first.
         pairs: The most frequent confusions, at most PAIRS.
     """
@@ -111,7 +114,7 @@ def confusion_facts(split: str, scores: Mapping[str, Any], classes: Sequence[str
         counts=tuple(tuple(matrix[i][j] for j in worst) for i in worst),
         shares=tuple(tuple(matrix[i][j] / support[i] if support[i] else 0.0 for j in worst) for i in worst),
         scores=tuple(sorted(per_class, key=lambda one: one.f1)),
-        pairs=tuple(sorted(pairs, key=lambda pair: -pair.photos)[:PAIRS]),
+        pairs=tuple(sorted(pairs, key=lambda pair: -pair.images)[:PAIRS]),
     )
 
 
@@ -119,7 +122,7 @@ _SCORES = ("precision", "recall", "f1")
 
 
 def confusion_figure(facts: ConfusionFacts) -> go.Figure:
-    """The matrix: shaded by share of the label's photos, with counts written in, and shares where they fit."""
+    """The matrix: shaded by share of the label's images, with counts written in, and shares where they fit."""
     names = text.labels(list(facts.classes), 16)
     both = len(names) <= SHARES_WRITTEN
     written = [
@@ -172,35 +175,30 @@ def confusion_figure(facts: ConfusionFacts) -> go.Figure:
     return figure
 
 
-def confusion_section(
-    facts: ConfusionFacts | None, photos: Mapping[Pair, tuple[Verdict, ...]], album: Mapping[str, bytes]
-) -> Section:
-    """Matrix, table of classes, and photos of the most frequent confusions.
+def confusion_section(facts: ConfusionFacts | None, scored: "pandas.DataFrame", album: Mapping[str, bytes]) -> Section:
+    """Matrix, table of classes, and thumbnails of the most frequent confusions.
 
     Args:
         facts: None where nothing was scored.
-        photos: Verdicts of each pair.
+        scored: predictions.csv of the split that was scored.
         album: Path -> thumbnail.
     """
     title = "Classes"
     if facts is None:
-        return Section("confusion", title, (Note("No photo was scored.", "missing"),))
-    blocks: list = [
-        Chart("confusion-figure", "Confusion matrix", _see(facts), confusion_figure(facts), _matrix_table(facts)),
-        _class_table(facts),
-    ]
-    for place, pair in enumerate(facts.pairs):
-        shown = tuple(verdict_photo(verdict, album) for verdict in photos.get(pair, ()) if verdict.path in album)
-        if shown:
-            blocks.append(
-                Photos(
-                    f"pair-{place}",
-                    f"{text.name(pair.label, 32)} taken for {text.name(pair.predicted, 32)}",
-                    f"{pair.photos:,} of {text.count(pair.support, 'photo')} of {text.name(pair.label, 32)}.",
-                    shown,
-                )
-            )
-    return Section("confusion", title, tuple(blocks))
+        return missing_section("confusion", title, "No photo was scored.")
+    matrix = Chart("confusion-figure", "Confusion matrix", _see(facts), confusion_figure(facts), _matrix_table(facts))
+    pairs = (_pair_grid(place, pair, scored, album) for place, pair in enumerate(facts.pairs))
+    return Section("confusion", title, (matrix, _class_table(facts), *(grid for grid in pairs if grid.images)))
+
+
+def _pair_grid(place: int, pair: Pair, scored: "pandas.DataFrame", album: Mapping[str, bytes]) -> ThumbnailGrid:
+    mistakes = pair_predictions(scored, pair.label, pair.predicted)
+    return ThumbnailGrid(
+        f"pair-{place}",
+        f"{text.name(pair.label, 32)} taken for {text.name(pair.predicted, 32)}",
+        f"{pair.images:,} of {text.count(pair.support, 'photo')} of {text.name(pair.label, 32)}.",
+        tuple(thumbnail_of(mistake, album) for mistake in mistakes if mistake.path in album),
+    )
 
 
 def _see(facts: ConfusionFacts) -> str:
@@ -210,7 +208,7 @@ def _see(facts: ConfusionFacts) -> str:
     cap = f" Shown are the {len(facts.classes)} classes with the most errors." if facts.left_out else ""
     return (
         f"Off the diagonal are the mistakes; the most frequent one is {text.name(pair.label, 32)} taken for "
-        f"{text.name(pair.predicted, 32)}, {text.count(pair.photos, 'photo')}.{cap}"
+        f"{text.name(pair.predicted, 32)}, {text.count(pair.images, 'photo')}.{cap}"
     )
 
 
@@ -236,9 +234,8 @@ def _class_table(facts: ConfusionFacts) -> Table:
             text.share(one.recall, one.support),
             f"{one.f1:.2f}",
         )
-        for one in facts.scores[:LARGEST_TABLE]
+        for one in facts.scores
     )
-    more = len(facts.scores) - len(rows)
-    note = f"{more:,} classes with a higher F1 are left out; metrics.json has them." if more else ""
     head = ("class", "photos", "taken for it", "precision", "recall", "F1")
-    return Table(f"Each class on {facts.split}, the weakest first", head, rows, note)
+    rest = "classes with a higher F1 are left out; metrics.json has them"
+    return limited_table(f"Each class on {facts.split}, the weakest first", head, rows, LARGEST_TABLE, rest)

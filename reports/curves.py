@@ -6,8 +6,8 @@ import plotly.graph_objects as go
 
 from kit.training.history import COLUMNS, History
 from reports import text
-from reports.blocks import Chart, Note, Section, Table
 from reports.charts import BLUE, VERMILLION, new_figure, series, share_axis, whole_ticks
+from reports.elements import Chart, Section, Table, missing_section
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def curves_figure(facts: CurvesFacts) -> go.Figure:
 def curves_section(facts: CurvesFacts) -> Section:
     """The section of a page."""
     if not len(facts.history):
-        return Section("curves", "Training", (Note("No epoch was recorded.", "missing"),))
+        return missing_section("curves", "Training", "No epoch was recorded.")
     chart = Chart("curves-figure", "Accuracy and loss", _see(facts), curves_figure(facts), _table(facts))
     return Section("curves", "Training", (chart,))
 

@@ -7,8 +7,8 @@ from kit.files import read_json
 from kit.insights.records import Insights
 from kit.records import read_table
 from reports import text
-from reports.blocks import Figure, Headline, Note, Page
 from reports.dataset import DatasetFacts, dataset_facts, dataset_sections
+from reports.elements import Metric, Note, Page, SummaryBox
 
 COLUMNS = ("path", "label", "split", "width", "height", "mean_r", "mean_g", "mean_b")
 
@@ -40,24 +40,24 @@ def data_page(folder: Path) -> Page:
     return Page(
         title=f"{name}: what is in the data",
         subtitle=f"{text.name(folder.resolve().name)} · {manifest.get('created', '')[:10]}",
-        headline=_headline(facts),
+        summary_box=_summary_box(facts),
         sections=dataset_sections(facts, album),
         notes=tuple(notes),
     )
 
 
-def _headline(facts: DatasetFacts) -> Headline:
+def _summary_box(facts: DatasetFacts) -> SummaryBox:
     splits = {name: sum(getattr(one, name) for one in facts.classes) for name in ("train", "validation", "test")}
-    grave = sum(group.count for group in facts.findings or () if group.severity != "note")
-    figures = (
-        Figure("Classes", f"{len(facts.classes):,}", ""),
-        Figure(
+    grave = sum(len(group.found) for group in facts.findings or () if group.severity != "note")
+    metrics = (
+        Metric("Classes", f"{len(facts.classes):,}", ""),
+        Metric(
             "Largest to smallest class",
             "–" if facts.imbalance is None else f"{facts.imbalance:.1f} : 1",
             "At least one class has no photo." if facts.imbalance is None else "",
         ),
-        Figure("Left out", f"{facts.left_out:,}", "Files that give no picture."),
-        Figure("Findings", f"{grave:,}", "Errors and warnings of the audit."),
+        Metric("Left out", f"{facts.left_out:,}", "Files that give no picture."),
+        Metric("Findings", f"{grave:,}", "Errors and warnings of the audit."),
     )
     says = f"As training would split them: {', '.join(f'{count:,} {split}' for split, count in splits.items())}."
-    return Headline("Photos", f"{facts.photos:,}", says, figures)
+    return SummaryBox("Photos", f"{facts.images:,}", says, metrics)

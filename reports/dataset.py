@@ -1,4 +1,4 @@
-"""The photos themselves: how many of each class, what they look like, and what is odd about them."""
+"""The images themselves: how many of each class, what they look like, and what is odd about them."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import plotly.graph_objects as go
 
 from reports import text
-from reports.blocks import Chart, Note, Photo, Photos, Section, Table
 from reports.charts import BLUE, GREEN, VERMILLION, bar_height, names_axis, new_figure
+from reports.elements import Chart, Note, Section, Table, Thumbnail, ThumbnailGrid
 from reports.findings import FindingGroup, findings_facts, findings_section
 from reports.sizes import Sizes, sizes_charts, sizes_facts
 
@@ -25,7 +25,7 @@ EVEN, IMBALANCED = 1.05, 5.0
 
 @dataclass(frozen=True)
 class ClassCount:
-    """Photos of one class in each split."""
+    """Images of one class in each split."""
 
     label: str
     train: int
@@ -33,13 +33,13 @@ class ClassCount:
     test: int
 
     @property
-    def photos(self) -> int:
+    def images(self) -> int:
         """In all splits together."""
         return self.train + self.validation + self.test
 
 
 def imbalance(counts: Sequence[int]) -> float | None:
-    """Photos of the largest class over those of the smallest; None where a class has none."""
+    """Images of the largest class over those of the smallest; None where a class has none."""
     return max(counts) / min(counts) if counts and min(counts) else None
 
 
@@ -50,10 +50,10 @@ class DatasetFacts:
     Attributes:
         classes: In the model's order.
         left_out: Files that are not used.
-        imbalance: Photos of the largest class over those of the smallest; None where a class has none.
+        imbalance: Images of the largest class over those of the smallest; None where a class has none.
         sizes: None where they were not recorded.
         findings: By kind, gravest first; None where they were not recorded.
-        samples: Class -> paths of photos of it.
+        samples: Class -> paths of images of it.
     """
 
     classes: tuple[ClassCount, ...]
@@ -64,9 +64,9 @@ class DatasetFacts:
     samples: tuple[tuple[str, tuple[str, ...]], ...]
 
     @property
-    def photos(self) -> int:
+    def images(self) -> int:
         """That are used."""
-        return sum(one.photos for one in self.classes)
+        return sum(one.images for one in self.classes)
 
 
 def dataset_facts(
@@ -80,12 +80,12 @@ def dataset_facts(
     """From samples.csv, images.csv and findings.json of a run's insights, or from the record of an inspection.
 
     Args:
-        used: path, label and split of the photos that are used.
+        used: path, label and split of the images that are used.
         left_out: Files that are not.
         images: path, width, height, mean_r, mean_g, mean_b; may be empty.
         findings: kind, severity, paths, message; None where they were not recorded.
         classes: In the model's order.
-        album: Only photos in it are sampled.
+        album: Only images in it are sampled.
     """
     # counted in Python: pandas' text type cannot hold a name that is not UTF-8
     cells = Counter(zip(used["label"].tolist(), used["split"].tolist(), strict=True))
@@ -93,7 +93,7 @@ def dataset_facts(
     return DatasetFacts(
         classes=counts,
         left_out=left_out,
-        imbalance=imbalance([one.photos for one in counts]),
+        imbalance=imbalance([one.images for one in counts]),
         sizes=sizes_facts(images, used, classes) if len(images) else None,
         findings=None if findings is None else findings_facts(findings),
         samples=_samples(used, classes, album),
@@ -114,7 +114,7 @@ def _samples(
 
 
 def classes_figure(facts: DatasetFacts) -> go.Figure:
-    """Photos of each class, split by split."""
+    """Images of each class, split by split."""
     shown = _drawn(facts.classes)
     figure = new_figure(
         bar_height(len(shown)) + 30,  # a legend of two lines, on a telephone
@@ -139,7 +139,7 @@ def _drawn(classes: Sequence[ClassCount]) -> list[ClassCount]:
     """All classes, or the largest and the smallest where there are too many."""
     if len(classes) <= CLASSES_DRAWN:
         return list(classes)
-    ordered = sorted(classes, key=lambda one: -one.photos)
+    ordered = sorted(classes, key=lambda one: -one.images)
     return ordered[: CLASSES_DRAWN // 2] + ordered[-CLASSES_DRAWN // 2 :]
 
 
@@ -148,21 +148,21 @@ def _drawn(classes: Sequence[ClassCount]) -> list[ClassCount]:
 
 def dataset_sections(facts: DatasetFacts, album: Mapping[str, bytes]) -> tuple[Section, ...]:
     """Classes and sizes; samples; findings."""
-    blocks: list = [
+    elements: list = [
         Chart("classes-figure", "Photos of each class", _see_classes(facts), classes_figure(facts), _class_table(facts))
     ]
     if not facts.classes:
-        blocks = [Note("The run was not so far that it knew its photos.", "missing")]
+        elements = [Note("The run was not so far that it knew its photos.", "missing")]
     elif facts.sizes is None:
-        blocks.append(Note("Sizes and colours of the photos were not recorded.", "missing"))
+        elements.append(Note("Sizes and colours of the photos were not recorded.", "missing"))
     else:
-        blocks += sizes_charts(facts.sizes)
+        elements += sizes_charts(facts.sizes)
     samples = tuple(
-        Photos(
+        ThumbnailGrid(
             f"class-{place}",
             text.name(label),
             "",
-            tuple(Photo(text.name(path), album.get(path)) for path in paths),
+            tuple(Thumbnail(text.name(path), album.get(path)) for path in paths),
         )
         for place, (label, paths) in enumerate(facts.samples)
     )
@@ -171,14 +171,14 @@ def dataset_sections(facts: DatasetFacts, album: Mapping[str, bytes]) -> tuple[S
     lead = f"The first photos of {which}."
     nothing = (Note("This record holds no pictures.", "missing"),)
     return (
-        Section("data", "Data", tuple(blocks)),
+        Section("data", "Data", tuple(elements)),
         Section("samples", "What they look like", samples or nothing, lead if samples else ""),
         findings_section(facts.findings, album),
     )
 
 
 def _see_classes(facts: DatasetFacts) -> str:
-    counted = f"{text.count(facts.photos, 'photo')} in {text.count(len(facts.classes), 'class', 'classes')}"
+    counted = f"{text.count(facts.images, 'photo')} in {text.count(len(facts.classes), 'class', 'classes')}"
     left = f"; {text.count(facts.left_out, 'file')} left out" if facts.left_out else ""
     if facts.imbalance is None:
         return f"{counted}{left}; at least one class has no photo."
@@ -191,7 +191,7 @@ def _see_classes(facts: DatasetFacts) -> str:
 
 
 def _class_table(facts: DatasetFacts) -> Table:
-    columns = [[getattr(one, split) for one in facts.classes] for split in (*SPLITS, "photos")]
+    columns = [[getattr(one, split) for one in facts.classes] for split in (*SPLITS, "images")]
     cells = [[_counted(count, sum(column)) for count in column[:CLASSES_LISTED]] for column in columns]
     names = [text.name(one.label) for one in facts.classes[:CLASSES_LISTED]]
     ratios = (f"{ratio:.1f} : 1" if (ratio := imbalance(column)) else "–" for column in columns)

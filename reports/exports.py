@@ -7,7 +7,7 @@ from typing import Any
 
 from kit.files import read_json
 from reports import text
-from reports.blocks import Section, Table
+from reports.elements import Section, Table
 
 
 @dataclass(frozen=True)
@@ -18,19 +18,19 @@ class ExportFacts:
         format: Such as `onnx`.
         runtime: What it ran in, with its version.
         bytes: Size of the model.
-        photos: Photos of `split` that it was scored on.
+        images: Images of `split` that it was scored on.
         split: Which ones.
         agreement: Share of them on which it and the original say the same class, 0 to 1.
         difference: Greatest difference of any probability.
         accuracy: Its own, 0 to 1.
-        original_accuracy: That of the run's model on the same photos.
-        latency: (photos in a batch, median milliseconds of the batch), smallest batch first.
+        original_accuracy: That of the run's model on the same images.
+        latency: (images in a batch, median milliseconds of the batch), smallest batch first.
     """
 
     format: str
     runtime: str
     bytes: int
-    photos: int
+    images: int
     split: str
     agreement: float
     difference: float
@@ -56,7 +56,7 @@ def exports_facts(records: Sequence[Mapping[str, Any]]) -> tuple[ExportFacts, ..
             format=record["format"],
             runtime=record["runtime"],
             bytes=record["bytes"],
-            photos=gate["photos"],
+            images=gate["photos"],
             split=gate["split"],
             agreement=gate["agreement"],
             difference=gate["greatest_difference"],
@@ -82,16 +82,16 @@ def exports_section(facts: Sequence[ExportFacts]) -> Section:
             *(text.milliseconds(dict(one.latency).get(batch)) for batch in batches),
             f"{one.agreement:.2%}",
             f"{one.difference:.1e}",
-            text.share(one.accuracy, one.photos),
+            text.share(one.accuracy, one.images),
         )
         for one in facts
     )
     latencies = (f"{text.count(batch, 'photo')} at once" for batch in batches)
     head = ("format", "runtime", "size", *latencies, "same answer", "greatest difference", "accuracy")
-    scored = ", ".join(dict.fromkeys(f"{text.count(one.photos, 'photo')} of {text.name(one.split)}" for one in facts))
+    scored = ", ".join(dict.fromkeys(f"{text.count(one.images, 'photo')} of {text.name(one.split)}" for one in facts))
     original = next((one for one in facts if one.original_accuracy is not None), None)
     note = f"Scored on {scored}" + (
-        f"; the original's accuracy there is {text.share(original.original_accuracy, original.photos)}."
+        f"; the original's accuracy there is {text.share(original.original_accuracy, original.images)}."
         if original
         else "."
     )

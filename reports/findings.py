@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reports import text
-from reports.blocks import Note, Photo, Photos, Section, Table
+from reports.elements import Note, Section, Table, Thumbnail, ThumbnailGrid, limited_table, missing_section
 
 SHOWN, PER_FINDING = 8, 4
 LISTED = 20
@@ -34,14 +34,12 @@ class FindingGroup:
     Attributes:
         kind: Such as `duplicate`.
         severity: `error`, `warning` or `note`.
-        count: How many.
-        shown: The first ones: (message, paths).
+        found: (message, paths) of each.
     """
 
     kind: str
     severity: str
-    count: int
-    shown: tuple[tuple[str, tuple[str, ...]], ...]
+    found: tuple[tuple[str, tuple[str, ...]], ...]
 
 
 def findings_facts(findings: Sequence[Mapping[str, Any]]) -> tuple[FindingGroup, ...]:
@@ -55,7 +53,7 @@ def findings_facts(findings: Sequence[Mapping[str, Any]]) -> tuple[FindingGroup,
         kinds.setdefault((finding["kind"], finding["severity"]), []).append(finding)
     ordered = sorted(kinds.items(), key=lambda item: (_GRAVITY.get(item[0][1], 3), item[0][0]))
     return tuple(
-        FindingGroup(kind, severity, len(found), tuple((one["message"], tuple(one["paths"])) for one in found[:LISTED]))
+        FindingGroup(kind, severity, tuple((one["message"], tuple(one["paths"])) for one in found))
         for (kind, severity), found in ordered
     )
 
@@ -69,25 +67,24 @@ def findings_section(groups: Sequence[FindingGroup] | None, album: Mapping[str, 
     """
     title = "What the audit found"
     if groups is None:
-        return Section("findings", title, (Note("The findings of the audit were not recorded.", "missing"),))
-    blocks = tuple(_group(place, group, album) for place, group in enumerate(groups))
-    return Section("findings", title, blocks or (Note("Nothing odd was found."),))
+        return missing_section("findings", title, "The findings of the audit were not recorded.")
+    elements = tuple(_group(place, group, album) for place, group in enumerate(groups))
+    return Section("findings", title, elements or (Note("Nothing odd was found."),))
 
 
-def _group(place: int, group: FindingGroup, album: Mapping[str, bytes]) -> Photos | Table:
+def _group(place: int, group: FindingGroup, album: Mapping[str, bytes]) -> ThumbnailGrid | Table:
     title = TITLES.get(group.kind, text.name(group.kind))
-    counted = f"{text.count(group.count, group.severity)}"
-    if not any(path in album for _, paths in group.shown for path in paths):
-        rows = tuple((text.name(", ".join(paths), 120), text.name(message, 200)) for message, paths in group.shown)
-        more = group.count - len(rows)
-        note = f"{more:,} more are in findings.json." if more else ""
-        return Table(f"{title}: {counted}", ("file", "what was found"), rows, note)
-    photos = tuple(_photo(message, paths, album) for message, paths in group.shown[:SHOWN])
-    see = f"{counted}, of which the first {len(photos)} are shown." if group.count > len(photos) else f"{counted}."
-    return Photos(f"finding-{place}", title, see, photos, wide=True)
+    counted = text.count(len(group.found), group.severity)
+    if not any(path in album for _, paths in group.found[:LISTED] for path in paths):
+        rows = tuple((text.name(", ".join(paths), 120), text.name(message, 200)) for message, paths in group.found)
+        head = ("file", "what was found")
+        return limited_table(f"{title}: {counted}", head, rows, LISTED, "more are in findings.json")
+    images = tuple(_thumbnail(message, paths, album) for message, paths in group.found[:SHOWN])
+    see = f"{counted}, of which the first {len(images)} are shown." if len(group.found) > len(images) else f"{counted}."
+    return ThumbnailGrid(f"finding-{place}", title, see, images, wide=True)
 
 
-def _photo(message: str, paths: tuple[str, ...], album: Mapping[str, bytes]) -> Photo:
+def _thumbnail(message: str, paths: tuple[str, ...], album: Mapping[str, bytes]) -> Thumbnail:
     first, *rest = paths[:PER_FINDING]
     others = tuple((text.name(path, 40), album[path]) for path in rest if path in album)
-    return Photo("", album.get(first), (text.name(message, 300),), "", others, caption=text.name(first, 40))
+    return Thumbnail("", album.get(first), (text.name(message, 300),), "", others, caption=text.name(first, 40))

@@ -7,7 +7,7 @@ from pathlib import PurePath
 from typing import Any
 
 from reports import text
-from reports.blocks import Block, Code, Note, Section, Table
+from reports.elements import Code, NetworkBars, Section, Table, missing_section
 
 # Of a record that does not say: runs of before there were other backbones.
 MOBILENET_V2 = ("stem", *(f"block {number}" for number in range(17)), "Conv_1")
@@ -38,7 +38,7 @@ class ProvenanceFacts:
 
     Attributes:
         parameters: Of the whole network; None before it was trained.
-        multiply_adds: Of one photo; None where they were not counted.
+        multiply_adds: Of one image; None where they were not counted.
         backbone: Its name, as configured.
         blocks: Of the backbone, from the pixels up; unfreeze depth counts them from the end.
         phases: What each trained.
@@ -121,7 +121,7 @@ def network_section(facts: ProvenanceFacts) -> Section:
     """Which parts of the network each phase trained."""
     title = "Network"
     if facts.parameters is None:
-        return Section("network", title, (Note("The network is described when a run ends.", "missing"),))
+        return missing_section("network", title, "The network is described when a run ends.")
     parts = (*facts.blocks, "head")
     deepest = max(facts.phases, key=lambda phase: phase.parameters, default=None)
     see = f"{facts.parameters:,} parameters, {text.name(facts.backbone)} and a head on its pooled features"
@@ -145,7 +145,7 @@ def network_section(facts: ProvenanceFacts) -> Section:
         for phase in facts.phases
     )
     table = Table("Trained in each phase", ("phase", "unfreeze depth", "from", "parameters", "share"), rows)
-    return Section("network", title, (Block("What each phase trained", see + ".", parts, phases), table))
+    return Section("network", title, (NetworkBars("What each phase trained", see + ".", parts, phases), table))
 
 
 def provenance_section(facts: ProvenanceFacts) -> Section:
@@ -160,13 +160,13 @@ def provenance_section(facts: ProvenanceFacts) -> Section:
         )
         for name, seconds, peak, programs in facts.stages
     )
-    blocks: list = [Code("The command that repeats it, from the folder that holds the run folder", facts.command)]
+    elements: list = [Code("The command that repeats it, from the folder that holds the run folder", facts.command)]
     if stages:
         columns = ("stage", "time", "share", "peak memory so far", "programs compiled")
         total = ("all", text.seconds(facts.seconds), "", "", "")
-        blocks.append(Table("Time, memory and compiled programs of each stage", columns, (*stages, total)))
+        elements.append(Table("Time, memory and compiled programs of each stage", columns, (*stages, total)))
     for caption, pairs in (("Where it comes from", facts.origin), ("Made with", facts.environment)):
         if pairs:
             rows = tuple((name, text.name(value, 80)) for name, value in pairs)
-            blocks.append(Table(caption, (), rows))
-    return Section("provenance", "Provenance", tuple(blocks))
+            elements.append(Table(caption, (), rows))
+    return Section("provenance", "Provenance", tuple(elements))

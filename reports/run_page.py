@@ -9,27 +9,22 @@ from kit.insights.records import Insights
 from kit.records import PREDICTION_COLUMNS, SAMPLE_COLUMNS, RunFolder, make_table
 from kit.training.history import History
 from reports import text
-from reports.blocks import Note, Page
 from reports.calibration import calibration_facts, calibration_section
-from reports.confusion import ConfusionFacts, Pair, confusion_facts, confusion_section
+from reports.confusion import confusion_facts, confusion_section
 from reports.curves import curves_facts, curves_section
 from reports.dataset import dataset_facts, dataset_sections
+from reports.elements import Note, Page
 from reports.exports import exports_facts, exports_section, read_exports
-from reports.headline import headline, headline_facts
-from reports.learning import doubts_section, learning_facts, learning_section
-from reports.predictions import (
-    GRID,
-    maps_section,
-    pair_verdicts,
-    predictions_facts,
-    predictions_section,
-    scored_split,
-)
+from reports.label_issues import label_issues, label_issues_section
+from reports.learning_curve import learning_curve_facts, learning_curve_section
+from reports.predictions import GRID, maps_section, predictions_facts, predictions_section, scored_split
 from reports.provenance import network_section, provenance_facts, provenance_section
+from reports.summary import summary_box, summary_facts
 
 if TYPE_CHECKING:
     import pandas  # type: ignore[import-untyped]  # its stubs are a package of their own, not needed to run
 
+NOT_DOUBTED = "This run recorded no doubted labels."
 _STATUS = {
     "running": "The run has not ended, or was killed: the page shows what is recorded so far.",
     "interrupted": "The run was interrupted: the page shows what is recorded so far.",
@@ -54,7 +49,7 @@ class Records:
     config: Any
     metrics: dict[str, Any]
     history: History
-    verdicts: "pandas.DataFrame"
+    predictions: "pandas.DataFrame"
     samples: "pandas.DataFrame"
 
     @classmethod
@@ -88,38 +83,39 @@ def run_page(folder: Path, grid: int = GRID) -> Page:
 
     Args:
         folder: A run folder.
-        grid: Photos in each grid of predictions.
+        grid: Images in each grid of predictions.
 
     Raises:
         StorageError: If it is no run folder, or a record in it is damaged.
     """
     records, insights = Records.read(folder), Insights(RunFolder(folder).insights)
-    manifest, metrics, verdicts = records.manifest, records.metrics, records.verdicts
+    manifest, metrics, predictions = records.manifest, records.metrics, records.predictions
     summary, album = insights.summary, insights.album("thumbnails")
-    classes, split = manifest.get("classes", []), scored_split(verdicts)
-    said = predictions_facts(verdicts, summary["sample"], grid)
-    confusion = confusion_facts(split, metrics[split], classes) if split in metrics else None
-    pairs = {pair: pair_verdicts(verdicts, split, pair.label, pair.predicted) for pair in _pairs(confusion)}
-    validation = metrics.get("validation", {}).get("n", 0)
-    missing = dict(summary["missing"])
-    if not (insights.folder / "doubted.csv").exists():
-        missing.setdefault("doubted", "This run recorded no doubted labels.")
-    learning = learning_facts(insights.doubted, insights.learning_curve, validation, missing)
-    provenance = provenance_facts(manifest, folder.resolve().name)
+    missing = {"doubted": "" if (insights.folder / "doubted.csv").exists() else NOT_DOUBTED, **summary["missing"]}
+    classes, (split, scored) = manifest.get("classes", []), scored_split(predictions)
     used = records.samples[records.samples["finding"].isna() & records.samples["split"].notna()]
-    left_out = len(records.samples) - len(used)
     findings = insights.findings if (insights.folder / "findings.json").exists() else None
-    data = dataset_facts(used, left_out, insights.images, findings, classes, album)
-    monitor = records.config.training.monitor if records.config else "val_accuracy"
-    looked = (insights.album("activation-predicted"), insights.album("activation-label"))
+
+    curves = curves_facts(records.history, records.config.training.monitor if records.config else "val_accuracy")
+    said = predictions_facts(predictions, summary["sample"], grid)
+    confusion = confusion_facts(split, metrics[split], classes) if split in metrics else None
+    learning = learning_curve_facts(insights.learning_curve, metrics.get("validation", {}).get("n", 0))
+    data = dataset_facts(used, len(records.samples) - len(used), insights.images, findings, classes, album)
+    provenance = provenance_facts(manifest, folder.resolve().name)
     sections = (
-        curves_section(curves_facts(records.history, monitor)),
+        curves_section(curves),
         predictions_section(said, album),
-        maps_section(said, album, *looked, missing.get("activation", "")),
-        confusion_section(confusion, pairs, album),
-        calibration_section(calibration_facts(verdicts)),
-        doubts_section(learning, album),
-        learning_section(learning),
+        maps_section(
+            said,
+            album,
+            insights.album("activation-predicted"),
+            insights.album("activation-label"),
+            missing.get("activation", ""),
+        ),
+        confusion_section(confusion, scored, album),
+        calibration_section(calibration_facts(predictions)),
+        label_issues_section(label_issues(insights.doubted), album, missing["doubted"]),
+        learning_curve_section(learning, missing.get("learning_curve", "")),
         *dataset_sections(data, album),
         network_section(provenance),
         exports_section(exports_facts(read_exports(folder))),
@@ -129,19 +125,15 @@ def run_page(folder: Path, grid: int = GRID) -> Page:
     return Page(
         title=f"{name}: a trained classifier",
         subtitle=_subtitle(manifest, classes, folder),
-        headline=headline(headline_facts(metrics)),
+        summary_box=summary_box(summary_facts(metrics)),
         sections=sections,
         notes=_notes(manifest),
     )
 
 
-def _pairs(confusion: ConfusionFacts | None) -> tuple[Pair, ...]:
-    return confusion.pairs if confusion else ()
-
-
 def _subtitle(manifest: dict[str, Any], classes: list[str], folder: Path) -> str:
-    photos = (manifest.get("data") or {}).get("photos") or {}
-    counted = ", ".join(f"{count:,} {split}" for split, count in photos.items())
+    images = (manifest.get("data") or {}).get("photos") or {}
+    counted = ", ".join(f"{count:,} {split}" for split, count in images.items())
     made = [
         text.name(folder.resolve().name),
         f"{text.count(len(classes), 'class', 'classes')}" if classes else "",

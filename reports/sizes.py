@@ -1,4 +1,4 @@
-"""Sizes, shapes and colours of the photos."""
+"""Sizes, shapes and colours of the images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from reports import text
-from reports.blocks import Chart, Table
 from reports.charts import BLUE, GREY, bar_height, names_axis, new_figure
+from reports.elements import Chart, Table
 
 if TYPE_CHECKING:
     import pandas  # type: ignore[import-untyped]  # its stubs are a package of their own, not needed to run
@@ -21,7 +21,7 @@ COLOURS_DRAWN = 60
 
 @dataclass(frozen=True)
 class Sizes:
-    """Sizes and colours of the photos.
+    """Sizes and colours of the images.
 
     Attributes:
         width: Smallest, median, largest, in pixels.
@@ -39,7 +39,7 @@ class Sizes:
 
 
 def sizes_facts(images: "pandas.DataFrame", used: "pandas.DataFrame", classes: Sequence[str]) -> Sizes:
-    """From at least one photo.
+    """From at least one image.
 
     Args:
         images: path, width, height, mean_r, mean_g, mean_b.
@@ -76,7 +76,7 @@ def _histogram(values: np.ndarray, edges: np.ndarray) -> tuple[tuple[int, ...], 
 
 
 def size_figures(sizes: Sizes) -> tuple[go.Figure, go.Figure]:
-    """How large the photos are, and how wide for their height."""
+    """How large the images are, and how wide for their height."""
     ratios = {"tickvals": [0.25, 0.5, 1, 2, 4], "ticktext": ["1:4", "1:2", "1:1", "2:1", "4:1"]}
     return (
         _bars(sizes.megapixels, {"title": {"text": "megapixels"}, "rangemode": "tozero"}, " megapixels"),
@@ -98,7 +98,7 @@ def _bars(histogram: tuple[tuple[int, ...], tuple[float, ...]], axis: dict[str, 
 
 
 def colours_figure(sizes: Sizes) -> go.Figure:
-    """The mean colour of each class's photos, at the length of its brightness."""
+    """The mean colour of each class's images, at the length of its brightness."""
     shown = sizes.colours[:COLOURS_DRAWN]
     figure = new_figure(
         bar_height(len(shown)),

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from reports import text
-from reports.blocks import Code, Figure, Headline, Link, Note, Page, Section, Table
-from reports.headline import headline, headline_facts
+from reports.elements import Code, Link, Metric, Note, Page, Section, SummaryBox, Table, missing_section
 from reports.run_page import Records
+from reports.summary import summary_box, summary_facts
 from reports.trials.facts import TrialsFacts, plain, trials_facts
 from reports.trials.sections import trials_sections
 from search.records import StudyRecord, TrialRecord
@@ -26,7 +26,7 @@ def study_page(folder: Path) -> Page:
     return Page(
         title=f"{text.name(study.name)}: a study",
         subtitle=_subtitle(study),
-        headline=_headline(facts, kept),
+        summary_box=_summary_box(facts, kept),
         sections=(_best(facts, best), *trials_sections(facts), _provenance(study)),
         notes=_notes(facts, kept),
     )
@@ -42,22 +42,22 @@ def _subtitle(study: StudyRecord) -> str:
     return " · ".join(parts)
 
 
-def _headline(facts: TrialsFacts, kept: Records | None) -> Headline:
+def _summary_box(facts: TrialsFacts, kept: Records | None) -> SummaryBox:
     point = next((point for point in facts.points if point.number == facts.best), None)
     found = None if point is None else point.value
     accuracy = facts.study.objectives[0] == "accuracy"
     value = "–" if found is None else text.share(found) if accuracy else text.number(found, 4)
-    searched = [Figure(f"Best {facts.objective}", value, "As the search measured it." if found is not None else "")]
+    searched = [Metric(f"Best {facts.objective}", value, "As the search measured it." if found is not None else "")]
     if facts.gain is not None:
         gain = text.points(facts.gain) if accuracy else text.number(facts.gain, 3)
-        searched.append(Figure("Gain over your own settings", gain, f"In {facts.objective}, the same photos."))
+        searched.append(Metric("Gain over your own settings", gain, f"In {facts.objective}, the same photos."))
     if kept is not None and kept.metrics:
-        box = headline(headline_facts(kept.metrics))
-        return Headline(box.name, box.value, box.says, (*searched, *box.figures[1:3]))
+        box = summary_box(summary_facts(kept.metrics))
+        return SummaryBox(box.name, box.value, box.says, (*searched, *box.metrics[1:3]))
     if found is None:
-        return Headline(f"Best {facts.objective}", "–", "No trial is complete yet.", ())
+        return SummaryBox(f"Best {facts.objective}", "–", "No trial is complete yet.", ())
     says = "Chosen by validation, so flattered by it: the test comes with the best run, which has not been made yet."
-    return Headline(f"Best {facts.objective}", value, says, tuple(searched[1:]))
+    return SummaryBox(f"Best {facts.objective}", value, says, tuple(searched[1:]))
 
 
 def _notes(facts: TrialsFacts, kept: Records | None) -> tuple[Note, ...]:
@@ -74,16 +74,16 @@ def _notes(facts: TrialsFacts, kept: Records | None) -> tuple[Note, ...]:
 
 def _best(facts: TrialsFacts, best: Path) -> Section:
     if facts.best is None:
-        return Section("best", "Best configuration", (Note("No trial is complete yet.", "missing"),))
+        return missing_section("best", "Best configuration", "No trial is complete yet.")
     trial = facts.study.trial(facts.best)
     rows = tuple((text.name(name), plain(value)) for name, value in trial.params.items())
-    blocks: list = [Table(f"What trial {trial.number} chose", ("setting", "value"), rows)]
+    elements: list = [Table(f"What trial {trial.number} chose", ("setting", "value"), rows)]
     if (best / "report.html").is_file():
-        blocks.insert(0, Link("The page of the best run: predictions, mistakes, confidence", "best/report.html"))
+        elements.insert(0, Link("The page of the best run: predictions, mistakes, confidence", "best/report.html"))
     config = best / "config.toml"
     whole = config.read_text(encoding="utf-8", errors="replace") if config.is_file() else _toml(facts.study, trial)
-    blocks.append(Code("The whole configuration, as TOML, for transferkit train --config FILE", whole))
-    return Section("best", "Best configuration", tuple(blocks))
+    elements.append(Code("The whole configuration, as TOML, for transferkit train --config FILE", whole))
+    return Section("best", "Best configuration", tuple(elements))
 
 
 def _toml(study: StudyRecord, trial: TrialRecord) -> str:

@@ -60,7 +60,7 @@ def _letter(letter: str) -> str:
 
 
 def share(value: float | None, n: int | None = None) -> str:
-    """0.9266 -> 92.7%; without a decimal where fewer than 100 photos stand behind it. None is a dash."""
+    """0.9266 -> 92.7%; without a decimal where fewer than 100 images stand behind it. None is a dash."""
     if value is None or math.isnan(value):
         return "–"
     return f"{value:.0%}" if n is not None and n < 100 else f"{value:.1%}"
@@ -90,7 +90,7 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def count(n: int, thing: str, plural: str = "") -> str:
-    """1 -> 1 photo, 2 -> 2 photos."""
+    """1 -> 1 image, 2 -> 2 images."""
     return f"{n:,} {thing if n == 1 else plural or thing + 's'}"
 
 

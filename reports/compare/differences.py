@@ -1,24 +1,24 @@
-"""Where the runs disagree, photo by photo."""
+"""Where the runs disagree, image by image."""
 
 from collections.abc import Mapping
 
 from kit.significance import SIGNIFICANT
 from reports import text
-from reports.blocks import Note, Photo, Photos, Section, Table
 from reports.compare.facts import ComparisonFacts, Disagreement
+from reports.elements import Note, Section, Table, Thumbnail, ThumbnailGrid
 
 
 def differences_section(facts: ComparisonFacts, album: Mapping[str, bytes]) -> Section:
-    """Pairs of runs, then photos.
+    """Pairs of runs, then images.
 
     Args:
         facts: Of the runs.
         album: Path -> thumbnail, of all runs together.
     """
-    return Section("disagreements", "Where they disagree", _blocks(facts, album))
+    return Section("disagreements", "Where they disagree", _elements(facts, album))
 
 
-def _blocks(facts: ComparisonFacts, album: Mapping[str, bytes]) -> tuple:
+def _elements(facts: ComparisonFacts, album: Mapping[str, bytes]) -> tuple:
     if not facts.pairs:
         return (Note("No photo was scored by more than one of these runs.", "missing"),)
     rows = tuple(
@@ -46,17 +46,17 @@ def _blocks(facts: ComparisonFacts, album: Mapping[str, bytes]) -> tuple:
         f"McNemar's exact test on the photos that only one of the two got right; p < {SIGNIFICANT} is more than chance."
     )
     table = Table("Two by two, on the same photos", head, rows, note)
-    photos = tuple(_disagreement(one, facts, album) for one in facts.disagreements)
-    if not photos:
+    images = tuple(_disagreement(one, facts, album) for one in facts.disagreements)
+    if not images:
         return (table, Note("On the photos that all were scored on, all are right or wrong together."))
     see = f"{text.count(facts.disagreed, 'photo')} some runs get right and others wrong"
-    see += f"; the {len(photos)} most evenly split are shown." if facts.disagreed > len(photos) else "."
-    return (table, Photos("disagreements-photos", "Right for some, wrong for others", see, photos))
+    see += f"; the {len(images)} most evenly split are shown." if facts.disagreed > len(images) else "."
+    return (table, ThumbnailGrid("disagreements-photos", "Right for some, wrong for others", see, images))
 
 
-def _disagreement(one: Disagreement, facts: ComparisonFacts, album: Mapping[str, bytes]) -> Photo:
+def _disagreement(one: Disagreement, facts: ComparisonFacts, album: Mapping[str, bytes]) -> Thumbnail:
     lines = tuple(
         f"{'✓' if said == one.label else '✗'} {text.name(run.name, 20)}: {text.name(said, 24)}"
         for run, said in zip(facts.runs, one.predicted, strict=True)
     )
-    return Photo(text.name(one.path), album.get(one.path), (f"is {text.name(one.label, 32)}", *lines))
+    return Thumbnail(text.name(one.path), album.get(one.path), (f"is {text.name(one.label, 32)}", *lines))

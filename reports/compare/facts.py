@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from kit.significance import SIGNIFICANT, mcnemar_p_value
 from kit.training.history import History
 from reports import text
-from reports.headline import HeadlineFacts
-from reports.predictions import of_split, scored_split
+from reports.predictions import scored_split
+from reports.summary import SummaryFacts
 
 if TYPE_CHECKING:
     import pandas  # type: ignore[import-untyped]  # its stubs are a package of their own, not needed to run
@@ -24,19 +24,19 @@ class RunFacts:
     Attributes:
         name: Of its folder, made different from the others'.
         backend: Keras backend; empty where it is not recorded.
-        data: Fingerprint of its photos.
+        data: Fingerprint of its images.
         settings: Dotted key -> value, as text.
-        scores: Of its headline.
+        scores: Of its summary.
         history: Its epochs.
         stages: Stage -> seconds.
-        said: Path -> (label, predicted) of the photos it was scored on.
+        said: Path -> (label, predicted) of the images it was scored on.
     """
 
     name: str
     backend: str
     data: str
     settings: Mapping[str, str]
-    scores: HeadlineFacts
+    scores: SummaryFacts
     history: History
     stages: Mapping[str, float]
     said: Mapping[str, tuple[str, str]]
@@ -44,16 +44,16 @@ class RunFacts:
 
 @dataclass(frozen=True)
 class PairFacts:
-    """Two runs on the photos that both were scored on.
+    """Two runs on the images that both were scored on.
 
     Attributes:
         first: Name of one.
         second: Name of the other.
-        common: Photos scored by both.
+        common: Images scored by both.
         same: Of which both said the same.
         only_first: Only the first was right.
         only_second: Only the second was right.
-        twins: The configurations are equal but for the backend, and the photos are the same.
+        twins: The configurations are equal but for the backend, and the images are the same.
     """
 
     first: str
@@ -66,7 +66,7 @@ class PairFacts:
 
     @property
     def p_value(self) -> float:
-        """McNemar's, of the two runs' answers to the same photos."""
+        """McNemar's, of the two runs' answers to the same images."""
         return mcnemar_p_value(self.only_first, self.only_second)
 
     @property
@@ -77,7 +77,7 @@ class PairFacts:
 
 @dataclass(frozen=True)
 class Disagreement:
-    """A photo that some runs got right and others wrong.
+    """An image that some runs got right and others wrong.
 
     Attributes:
         path: As recorded.
@@ -97,10 +97,10 @@ class ComparisonFacts:
     Attributes:
         runs: In the order given.
         differing: (setting, its value in each run) where they differ, the data's path aside.
-        pairs: Every two runs that share scored photos.
+        pairs: Every two runs that share scored images.
         disagreements: The most evenly split first, at most SHOWN of `disagreed`.
         disagreed: How many there are.
-        same_photos: All runs were scored on the very same photos.
+        same_images: All runs were scored on the very same images.
     """
 
     runs: tuple[RunFacts, ...]
@@ -108,16 +108,16 @@ class ComparisonFacts:
     pairs: tuple[PairFacts, ...]
     disagreements: tuple[Disagreement, ...]
     disagreed: int
-    same_photos: bool
+    same_images: bool
 
 
 def run_facts(
     name: str,
     manifest: Mapping[str, Any],
     config: Any,
-    scores: HeadlineFacts,
+    scores: SummaryFacts,
     history: History,
-    verdicts: "pandas.DataFrame",
+    predictions: "pandas.DataFrame",
 ) -> RunFacts:
     """From the records of one run.
 
@@ -125,11 +125,11 @@ def run_facts(
         name: To call it by.
         manifest: manifest.json.
         config: Its RunConfig; None where it cannot be read.
-        scores: What its headline says.
+        scores: What its summary box says.
         history: Its epochs.
         verdicts: `RunFolder.verdicts`; may be empty.
     """
-    scored = of_split(verdicts, scored_split(verdicts))
+    _, scored = scored_split(predictions)
     columns = (scored[column].tolist() for column in ("path", "label", "predicted"))
     return RunFacts(
         name=name,
@@ -178,7 +178,7 @@ def comparison_facts(runs: Sequence[RunFacts]) -> ComparisonFacts:
         pairs=tuple(pair for a, b in combinations(runs, 2) if (pair := _pair(a, b)).common),
         disagreements=tuple(split[:SHOWN]),
         disagreed=len(split),
-        same_photos=bool(common) and all(set(run.said) == common for run in runs),
+        same_images=bool(common) and all(set(run.said) == common for run in runs),
     )
 
 

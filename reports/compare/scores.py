@@ -3,9 +3,9 @@
 import plotly.graph_objects as go
 
 from reports import text
-from reports.blocks import Chart, Note, Section, Table
 from reports.charts import BLUE, bar_height, names_axis, new_figure, share_axis
 from reports.compare.facts import ComparisonFacts, PairFacts, RunFacts, figure_names
+from reports.elements import Chart, Note, Section, Table
 
 
 def scores_figure(facts: ComparisonFacts) -> go.Figure:
@@ -90,7 +90,7 @@ def _warnings(facts: ComparisonFacts) -> tuple[Note, ...]:
     notes = []
     if len({run.data for run in facts.runs}) > 1:
         notes.append(Note("These runs were made from different photos.", "warning"))
-    elif not facts.same_photos:
+    elif not facts.same_images:
         notes.append(Note("These runs were scored on different photos: their accuracies do not compare.", "warning"))
     notes += [Note(_twins(pair)) for pair in facts.pairs if pair.twins]
     return tuple(notes)

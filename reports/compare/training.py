@@ -5,9 +5,9 @@ from typing import Any
 import plotly.graph_objects as go
 
 from reports import text
-from reports.blocks import Chart, Note, Section, Table
 from reports.charts import SERIES, bar_height, names_axis, new_figure, series, share_axis, whole_ticks
 from reports.compare.facts import ComparisonFacts, figure_names
+from reports.elements import Chart, Note, Section, Table
 
 EPOCHS_LISTED = 400
 

@@ -5,7 +5,6 @@ from datetime import datetime
 import plotly.graph_objects as go
 
 from reports import text
-from reports.blocks import Chart, Table
 from reports.charts import (
     BLUE,
     GREY,
@@ -18,6 +17,7 @@ from reports.charts import (
     share_axis,
     whole_ticks,
 )
+from reports.elements import Chart, Table
 from reports.trials.facts import TABLE, TrialsFacts, digits, number, objective_axis, ranked_points
 from search.records import TrialRecord
 

@@ -3,8 +3,8 @@
 import plotly.graph_objects as go
 
 from reports import text
-from reports.blocks import Chart, Table
 from reports.charts import GREEN, GREY, HEIGHT, new_figure
+from reports.elements import Chart, Table
 from reports.trials.facts import OBJECTIVES, TrialsFacts, digits, objective_axis
 
 

@@ -1,7 +1,7 @@
 """The sections of a study's page but those of its best run."""
 
 from reports import text
-from reports.blocks import Note, Section, Table
+from reports.elements import Note, Section, Table
 from reports.trials.facts import TABLE, TrialsFacts, by_number, number, plain
 from reports.trials.history import curves_chart, history_chart, timeline_chart
 from reports.trials.pareto import pareto_chart

@@ -4,8 +4,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from reports import text
-from reports.blocks import Chart, Note, Table
 from reports.charts import BLUE, GREY, SHADES, STATES, VERMILLION, bar_height, log_axis, names_axis, new_figure
+from reports.elements import Chart, Note, Table
 from reports.trials.facts import (
     TABLE,
     TrialPoint,
@@ -189,22 +189,22 @@ def parallel_figure(facts: TrialsFacts) -> go.Figure:
 def settings_charts(facts: TrialsFacts) -> tuple[Chart | Note, ...]:
     """Importance, slices, contour, parallel coordinates: as far as the trials go."""
     table = _settings_table(facts)
-    blocks: list[Chart | Note] = [_importance(facts)]
+    elements: list[Chart | Note] = [_importance(facts)]
     see = "Each point is a trial: look for a side on which the points lie higher."
     if not facts.higher:
         see = see.replace("higher", "lower")
     if facts.settings:
-        blocks.append(Chart("slices-figure", "One setting at a time", see, slice_figures(facts), table))
+        elements.append(Chart("slices-figure", "One setting at a time", see, slice_figures(facts), table))
     contour = contour_figure(facts)
     if contour is not None:
         see = (
             "The deeper the blue, the better a forest of these two settings expects it; trust it near the points only."
         )
-        blocks.append(Chart("contour-figure", "Unfreeze depth against learning rate", see, contour, table))
+        elements.append(Chart("contour-figure", "Unfreeze depth against learning rate", see, contour, table))
     if ranked_points(facts) and facts.settings:
         see = "Each line is a trial, from setting to setting to its value at the right; the thick one is the best."
-        blocks.append(Chart("parallel-figure", "All settings at once", see, parallel_figure(facts), table))
-    return tuple(blocks)
+        elements.append(Chart("parallel-figure", "All settings at once", see, parallel_figure(facts), table))
+    return tuple(elements)
 
 
 def _importance(facts: TrialsFacts) -> Chart | Note:

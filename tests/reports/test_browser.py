@@ -12,7 +12,7 @@ import pytest
 from handmade import HOSTILE, make_inspection, make_run, make_study
 
 from reports.compare_page import compare_page
-from reports.page import draw, write_page
+from reports.drawing import draw, write_page
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or ""

@@ -14,16 +14,17 @@ from reports.curves import CurvesFacts, PhaseSpan, curves_facts
 from reports.dataset import ClassCount, DatasetFacts, dataset_facts, dataset_sections
 from reports.exports import ExportFacts, exports_facts
 from reports.findings import FindingGroup
-from reports.headline import HeadlineFacts, headline, headline_facts
-from reports.learning import CurvePoint, Doubt, LearningFacts, learning_facts
-from reports.predictions import PredictionsFacts, Verdict, pair_verdicts, predictions_facts
+from reports.label_issues import LabelIssue, label_issues
+from reports.learning_curve import CurvePoint, LearningCurveFacts, learning_curve_facts
+from reports.predictions import ImagePrediction, PredictionsFacts, pair_predictions, predictions_facts
 from reports.provenance import PhaseFacts, ProvenanceFacts, network_section, provenance_facts
 from reports.sizes import Sizes
+from reports.summary import SummaryFacts, summary_box, summary_facts
 from reports.trials.facts import TrialPoint, coordinates, trials_facts
 from search.records import StudyRecord, TrialRecord
 
 
-def verdicts(*rows):
+def predictions(*rows):
     """(path, split, label, predicted, confidence) -> predictions.csv without the classes' columns."""
     columns = list(zip(*rows, strict=True)) or [[]] * 5
     names = ("path", "split", "label", "predicted", "confidence")
@@ -31,7 +32,7 @@ def verdicts(*rows):
     return make_table({**table, "predicted_phase1": table["predicted"]})
 
 
-SAID = verdicts(
+SAID = predictions(
     ("a/1", "test", "a", "a", 0.95),
     ("a/2", "test", "a", "b", 0.55),
     ("b/1", "test", "b", "a", 0.75),
@@ -40,7 +41,7 @@ SAID = verdicts(
 )
 
 
-def test_headline():
+def test_summary():
     scores = {
         "n": 10,
         "accuracy": 0.8,
@@ -57,7 +58,7 @@ def test_headline():
         "phases": phases,
         "mcnemar": {"only_a": 1, "only_b": 2, "p_value": 1.0},
     }
-    assert headline_facts(metrics) == HeadlineFacts(
+    assert summary_facts(metrics) == SummaryFacts(
         split="test",
         n=10,
         accuracy=0.8,
@@ -75,7 +76,7 @@ def test_headline():
     )
 
 
-SCORED = HeadlineFacts(split="test", n=400, accuracy=0.9, phases=(("head", 0.88), ("fine-tune", 0.9)), p_value=0.01)
+SCORED = SummaryFacts(split="test", n=400, accuracy=0.9, phases=(("head", 0.88), ("fine-tune", 0.9)), p_value=0.01)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +98,7 @@ SCORED = HeadlineFacts(split="test", n=400, accuracy=0.9, phases=(("head", 0.88)
     ],
 )
 def test_a_loss_by_fine_tuning_is_called_one(facts, value, says):
-    figure = next(one for one in headline(facts).figures if one.name == "Fine-tuning")
+    figure = next(one for one in summary_box(facts).metrics if one.name == "Fine-tuning")
     assert figure.value == value
     assert says in figure.says
 
@@ -112,18 +113,18 @@ def test_a_loss_by_fine_tuning_is_called_one(facts, value, says):
     ],
 )
 def test_what_chance_explains_is_not_called_flattery(flattery, error, says):
-    figures = headline(replace(SCORED, flattery=flattery, flattery_error=error)).figures
+    figures = summary_box(replace(SCORED, flattery=flattery, flattery_error=error)).metrics
     figure = next(one for one in figures if one.name == "Validation minus test")
     assert figure.value == f"{100 * flattery:+.1f} points".replace("-", "−")
     assert figure.says.startswith(says)
 
 
-def test_headline_without_a_test_split_speaks_of_validation_and_without_any_of_nothing():
+def test_summary_without_a_test_split_speaks_of_validation_and_without_any_of_nothing():
     scores = dict.fromkeys(("calibration_error", "calibration_error_scaled", "log_loss", "macro_f1"), 0.5)
     validation = {"n": 4, "accuracy": 0.75, "accuracy_interval": [0.3, 0.95], **scores}
-    facts = headline_facts({"test": {"n": 0, "accuracy": None}, "validation": validation})
+    facts = summary_facts({"test": {"n": 0, "accuracy": None}, "validation": validation})
     assert (facts.split, facts.accuracy, facts.flattery, facts.p_value) == ("validation", 0.75, None, None)
-    assert headline_facts({}) == HeadlineFacts()
+    assert summary_facts({}) == SummaryFacts()
 
 
 def test_curves():
@@ -152,11 +153,11 @@ def test_predictions():
         split="test",
         n=4,
         mistakes=2,
-        sample=(Verdict("b/2", "b", "b", 0.35), Verdict("a/1", "a", "a", 0.95)),
-        worst=(Verdict("b/1", "b", "a", 0.75), Verdict("a/2", "a", "b", 0.55)),
+        sample=(ImagePrediction("b/2", "b", "b", 0.35), ImagePrediction("a/1", "a", "a", 0.95)),
+        worst=(ImagePrediction("b/1", "b", "a", 0.75), ImagePrediction("a/2", "a", "b", 0.55)),
     )
-    assert pair_verdicts(SAID, "test", "b", "a") == (Verdict("b/1", "b", "a", 0.75),)
-    assert predictions_facts(verdicts(("a/1", "train", "a", "a", 0.9)), []) == PredictionsFacts()
+    assert pair_predictions(SAID[SAID["split"] == "test"], "b", "a") == (ImagePrediction("b/1", "b", "a", 0.75),)
+    assert predictions_facts(predictions(("a/1", "train", "a", "a", 0.9)), []) == PredictionsFacts()
 
 
 def test_confusion():
@@ -225,8 +226,8 @@ def test_dataset():
         imbalance=2.0,
         sizes=facts.sizes,
         findings=(
-            FindingGroup("duplicate", "warning", 1, (("twice", ("a/1", "a/2")),)),
-            FindingGroup("extreme-size", "note", 1, (("wide", ("b/1",)),)),
+            FindingGroup("duplicate", "warning", (("twice", ("a/1", "a/2")),)),
+            FindingGroup("extreme-size", "note", (("wide", ("b/1",)),)),
         ),
         samples=(("a", ("a/2",)), ("b", ("b/1",))),
     )
@@ -238,7 +239,7 @@ def test_dataset():
         colours=(("a", (15, 30, 0)), ("b", (7, 8, 9))),
     )
     assert sum(facts.sizes.megapixels[0]) == sum(facts.sizes.aspect[0]) == 3
-    table = dataset_sections(facts, {})[0].blocks[0].table
+    table = dataset_sections(facts, {})[0].elements[0].table
     assert table.rows == (
         ("a", "1 (50.0%)", "0", "1 (100.0%)", "2 (66.7%)"),
         ("b", "1 (50.0%)", "0", "0 (0.0%)", "1 (33.3%)"),
@@ -253,7 +254,7 @@ def test_dataset_of_a_class_without_photos():
     )
 
 
-def test_learning():
+def test_label_issues():
     doubted = {
         "path": ["x"],
         "split": ["train"],
@@ -262,17 +263,18 @@ def test_learning():
         "p_label": [0.1],
         "p_predicted": [0.9],
     }
+    assert label_issues(make_table(doubted)) == (LabelIssue("x", "train", "a", "b", 0.1, 0.9),)
+    assert label_issues(make_table({name: [] for name in doubted})) == ()
+
+
+def test_learning_curve():
     curve = {"photos": [10, 10, 20], "draw": [0, 1, 0], "accuracy": [0.4, 0.6, 0.8]}
-    facts = learning_facts(make_table(doubted), make_table(curve), 16, {"activation": "none"})
-    assert facts == LearningFacts(
-        doubts=(Doubt("x", "train", "a", "b", 0.1, 0.9),),
-        curve=(CurvePoint(10, 0.5, 0.4, 0.6), CurvePoint(20, 0.8, 0.8, 0.8)),
+    assert learning_curve_facts(make_table(curve), 16) == LearningCurveFacts(
+        points=(CurvePoint(10, 0.5, 0.4, 0.6), CurvePoint(20, 0.8, 0.8, 0.8)),
         gain=0.8 - 0.5,
         error=(0.8 * (1 - 0.8) / 16) ** 0.5,
-        missing=(("activation", "none"),),
     )
-    empty = make_table({name: [] for name in (*doubted, "photos", "accuracy")})
-    assert learning_facts(empty, empty, 0, {}) == LearningFacts((), (), None, None)
+    assert learning_curve_facts(make_table({"photos": [], "accuracy": []}), 0) == LearningCurveFacts()
 
 
 def test_provenance():
@@ -316,7 +318,7 @@ def test_the_blocks_that_a_phase_trained_are_marked():
     phases = [{"name": "tail", "unfreeze_depth": 2, "cut": "b", "trained_parameters": 50}]
     blocks = ["stem", "a", "b", "c"]
     facts = provenance_facts({"network": {"parameters": 100, "blocks": blocks, "phases": phases}}, "r")
-    (chart, _) = network_section(facts).blocks
+    (chart, _) = network_section(facts).elements
     assert chart.parts == (*blocks, "head")
     assert [marked for _, marked, _ in chart.phases] == [(False, False, True, True, True)]
 
@@ -329,7 +331,7 @@ def test_any_backbone_is_drawn_by_its_own_blocks():
     network = {"backbone": "resnet50", "blocks": ["stem", "stage3", "stage4"], "parameters": 100, "phases": phases}
     facts = provenance_facts({"status": "finished", "network": {**network, "multiply_adds": 3_860_000_000}}, "r")
     assert (facts.backbone, facts.blocks) == ("resnet50", ("stem", "stage3", "stage4"))
-    bars = network_section(facts).blocks[0]
+    bars = network_section(facts).elements[0]
     assert bars.parts == ("stem", "stage3", "stage4", "head")
     assert [trained for _, trained, _ in bars.phases] == [(False, False, True, True), (True, True, True, True)]
     assert "100 parameters, resnet50 and a head" in bars.see
@@ -345,7 +347,7 @@ def test_exports():
             format="onnx",
             runtime="ONNX Runtime 1.32.0",
             bytes=9_000_000,
-            photos=430,
+            images=430,
             split="test",
             agreement=1.0,
             difference=2.5e-6,
@@ -360,7 +362,7 @@ def test_exports():
 
 
 def compared(name, backend, said, settings):
-    return RunFacts(name, backend, "same photos", settings, HeadlineFacts(), History(), {}, said)
+    return RunFacts(name, backend, "same photos", settings, SummaryFacts(), History(), {}, said)
 
 
 def test_comparison():
@@ -371,7 +373,7 @@ def test_comparison():
     assert facts.differing == (("backend", ("jax", "tensorflow")),)
     assert facts.pairs == (PairFacts("one", "two", 3, 2, 1, 0, twins=True),)
     assert facts.disagreements == (Disagreement("p", "a", ("a", "b")),)
-    assert (facts.disagreed, facts.same_photos, facts.pairs[0].clear) == (1, True, False)
+    assert (facts.disagreed, facts.same_images, facts.pairs[0].clear) == (1, True, False)
 
 
 @pytest.mark.parametrize(
@@ -385,7 +387,7 @@ def test_a_difference_is_clear_or_may_be_chance(only_first, only_second, clear):
 def test_runs_on_other_photos_are_told():
     first, second = compared("a", "jax", {"p": ("a", "a")}, {}), compared("b", "jax", {"q": ("a", "a")}, {})
     facts = comparison_facts([first, second])
-    assert (facts.pairs, facts.same_photos, facts.disagreements) == ((), False, ())
+    assert (facts.pairs, facts.same_images, facts.disagreements) == ((), False, ())
 
 
 def test_settings_are_flattened():

@@ -19,7 +19,8 @@ from kit.records import RunFolder
 from kit.settings import from_toml, override
 from reports import text
 from reports.compare_page import compare_page
-from reports.page import draw, kind_of, page_of, render
+from reports.drawing import draw, kind_of, page_of, write_report
+from reports.rendering import render
 
 DATE = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -338,7 +339,7 @@ def test_runs_of_one_name_are_told_apart(tmp_path):
 def test_only_runs_are_compared(tmp_path, run):
     make_study(tmp_path / "study", 1)
     with pytest.raises(StorageError, match="record of a study"):
-        compare_page([run, tmp_path / "study"])
+        write_report([run, tmp_path / "study"])
 
 
 def test_an_inspection_gives_a_page(tmp_path):
@@ -374,7 +375,7 @@ def test_a_thousand_classes_stay_readable(tmp_path):
 def test_100_000_predictions_take_less_than_500_mb_and_no_backend(tmp_path, run_python):
     run = make_run(tmp_path / "run", tuple("abcde"), 20_000)
     code = (
-        "import sys; from pathlib import Path; from reports.page import draw; draw(Path(sys.argv[1]))\n"
+        "import sys; from pathlib import Path; from reports.drawing import draw; draw(Path(sys.argv[1]))\n"
         "peak = next(line for line in open('/proc/self/status') if line.startswith('VmHWM'))\n"
         "print(int(peak.split()[1]) * 1024, *({'keras', 'jax', 'tensorflow', 'torch', 'optuna'} & set(sys.modules)))"
     )

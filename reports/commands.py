@@ -22,7 +22,7 @@ def report(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
     """Draws one HTML page that needs no network, from what was recorded."""
-    from reports.writing import write_report
+    from reports.drawing import write_report
 
     page = write_report(folders, out, grid=grid)
     print(json.dumps({"page": str(page)}) if as_json else f"Page: {page}")

@@ -1,5 +1,6 @@
 """What a section of a page is made of. Text is plain; the template escapes it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,20 @@ class Table:
 _NUMERIC = frozenset("0123456789+-−<")
 
 
+def limited_table(caption: str, head: tuple[str, ...], rows: Sequence[tuple[str, ...]], limit: int, rest: str) -> Table:
+    """A table of the first rows, with a note that counts the others.
+
+    Args:
+        caption: As of `Table`.
+        head: As of `Table`.
+        rows: All of them.
+        limit: Rows shown.
+        rest: What to say after the number of the others, such as `more are in trials.csv`.
+    """
+    more = len(rows) - limit
+    return Table(caption, head, tuple(rows[:limit]), f"{more:,} {rest}." if more > 0 else "")
+
+
 @dataclass(frozen=True)
 class Chart:
     """A figure, the sentence that says what to see in it, and the numbers behind it.
@@ -61,8 +76,8 @@ class Chart:
 
 
 @dataclass(frozen=True)
-class Photo:
-    """A photo with what is to be said of it.
+class Thumbnail:
+    """An image with what is to be said of it.
 
     Attributes:
         path: As recorded, made printable; empty where something else names it.
@@ -82,21 +97,21 @@ class Photo:
 
 
 @dataclass(frozen=True)
-class Photos:
-    """A grid of photos.
+class ThumbnailGrid:
+    """A grid of images.
 
     Attributes:
         id: Unique in a page.
         title: A heading.
         see: One sentence: what to see in it.
-        photos: In order.
+        images: In order.
         wide: Each with its further pictures beside it.
     """
 
     id: str
     title: str
     see: str
-    photos: tuple[Photo, ...]
+    images: tuple[Thumbnail, ...]
     wide: bool = False
 
 
@@ -135,7 +150,7 @@ class Link:
 
 
 @dataclass(frozen=True)
-class Block:
+class NetworkBars:
     """Bars that show which parts of the network each phase trains.
 
     Attributes:
@@ -150,8 +165,8 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A number of the headline.
+class Metric:
+    """A number of the summary box.
 
     Attributes:
         name: What it is.
@@ -165,20 +180,20 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Headline:
+class SummaryBox:
     """The box at a page's top.
 
     Attributes:
         name: What the large number is.
         value: The large number; a dash where there is none.
         says: The sentence beside it.
-        figures: Smaller ones.
+        metrics: Smaller ones.
     """
 
     name: str
     value: str
     says: str
-    figures: tuple[Figure, ...] = ()
+    metrics: tuple[Metric, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -194,8 +209,13 @@ class Section:
 
     id: str
     title: str
-    blocks: tuple[Any, ...]
+    elements: tuple[Any, ...]
     lead: str = ""
+
+
+def missing_section(id: str, title: str, why: str) -> Section:
+    """A section that says why there is nothing to show."""
+    return Section(id, title, (Note(why, "missing"),))
 
 
 @dataclass(frozen=True)
@@ -205,13 +225,13 @@ class Page:
     Attributes:
         title: Of the page and its tab.
         subtitle: One line: what it is about.
-        headline: The box; None for pages without one number.
+        summary_box: The box; None for pages without one number.
         sections: In order; those without blocks are left out.
         notes: What the reader must know first: a run that was interrupted, warnings.
     """
 
     title: str
     subtitle: str
-    headline: Headline | None
+    summary_box: SummaryBox | None
     sections: tuple[Section, ...]
     notes: tuple[Note, ...] = field(default=())

@@ -7,16 +7,16 @@ from typing import Any
 
 from kit.significance import SIGNIFICANT
 from reports import text
-from reports.blocks import Figure, Headline
+from reports.elements import Metric, SummaryBox
 
 
 @dataclass(frozen=True)
-class HeadlineFacts:
+class SummaryFacts:
     """What the box says.
 
     Attributes:
-        split: `test`; `validation` where no photo was kept for a test; empty where nothing was scored.
-        n: Photos scored.
+        split: `test`; `validation` where no image was kept for a test; empty where nothing was scored.
+        n: Images scored.
         accuracy: 0 to 1; None where nothing was scored.
         interval: Its 95% interval.
         flattery: Validation minus test accuracy; None unless both were measured.
@@ -26,8 +26,8 @@ class HeadlineFacts:
         log_loss: In nats.
         macro_f1: 0 to 1.
         phases: (name, accuracy on `split`) of each phase.
-        only_first: Photos that only the first phase's model got right.
-        only_last: Photos that only the last one's got right.
+        only_first: Images that only the first phase's model got right.
+        only_last: Images that only the last one's got right.
         p_value: McNemar's, of the first phase's model against the last one's; None with fewer than two phases.
     """
 
@@ -47,16 +47,16 @@ class HeadlineFacts:
     p_value: float | None = None
 
 
-def headline_facts(metrics: dict[str, Any]) -> HeadlineFacts:
+def summary_facts(metrics: dict[str, Any]) -> SummaryFacts:
     """From metrics.json; an empty dict is a run that was not scored."""
     split = next((split for split in ("test", "validation") if metrics.get(split, {}).get("n")), "")
     if not split:
-        return HeadlineFacts()
+        return SummaryFacts()
     scores, validation = metrics[split], metrics.get("validation", {})
     flattered = split == "test" and validation.get("accuracy") is not None
     phases = tuple((phase["name"], phase[split]["accuracy"]) for phase in metrics.get("phases", []))
     paired = metrics.get("mcnemar") if split == "test" and len(phases) > 1 else None
-    return HeadlineFacts(
+    return SummaryFacts(
         split=split,
         n=scores["n"],
         accuracy=scores["accuracy"],
@@ -80,10 +80,10 @@ def _error_of_difference(first: Mapping[str, Any], second: Mapping[str, Any]) ->
     return NormalDist().inv_cdf(0.975) * sum(variances) ** 0.5
 
 
-def headline(facts: HeadlineFacts) -> Headline:
+def summary_box(facts: SummaryFacts) -> SummaryBox:
     """The box."""
     if facts.accuracy is None:
-        return Headline("Test accuracy", "–", "The model has not been scored.")
+        return SummaryBox("Test accuracy", "–", "The model has not been scored.")
     kept = (
         "photos that played no part in training or choosing"
         if facts.split == "test"
@@ -96,34 +96,34 @@ def headline(facts: HeadlineFacts) -> Headline:
         if facts.interval
         else ""
     )
-    figures = (_phases(facts), _flattery(facts), _calibration(facts), _balance(facts))
-    return Headline(
+    metrics = (_phases(facts), _flattery(facts), _calibration(facts), _balance(facts))
+    return SummaryBox(
         f"{facts.split.capitalize()} accuracy",
         text.share(facts.accuracy, facts.n),
         says,
-        tuple(figure for figure in figures if figure is not None),
+        tuple(metric for metric in metrics if metric is not None),
     )
 
 
-def _phases(facts: HeadlineFacts) -> Figure | None:
+def _phases(facts: SummaryFacts) -> Metric | None:
     if len(facts.phases) < 2:
         return None
     (first, before), (last, after) = facts.phases[0], facts.phases[-1]
     value = text.points(after - before, facts.n)
     first, last = text.name(first), text.name(last)
     if facts.p_value is None:
-        return Figure("Fine-tuning", value, f"{last} against {first}.")
+        return Metric("Fine-tuning", value, f"{last} against {first}.")
     if facts.only_last == facts.only_first == 0:
-        return Figure("Fine-tuning", value, f"{last} and {first} got the same photos right.")
+        return Metric("Fine-tuning", value, f"{last} and {first} got the same photos right.")
     paired = f"{text.count(facts.only_last, 'photo')} only {last} got right, {facts.only_first:,} only {first}"
     side = "a gain" if facts.only_last > facts.only_first else "a loss"
     chance = f"{side}, {'more than chance' if facts.p_value < SIGNIFICANT else 'which may be chance'}"
     if facts.only_last == facts.only_first:
         chance = "neither gain nor loss"
-    return Figure("Fine-tuning", value, f"{paired}: {chance} (McNemar p {text.p_equals(facts.p_value)}).")
+    return Metric("Fine-tuning", value, f"{paired}: {chance} (McNemar p {text.p_equals(facts.p_value)}).")
 
 
-def _flattery(facts: HeadlineFacts) -> Figure | None:
+def _flattery(facts: SummaryFacts) -> Metric | None:
     if facts.flattery is None:
         return None
     error = facts.flattery_error or 0.0
@@ -133,25 +133,25 @@ def _flattery(facts: HeadlineFacts) -> Figure | None:
         says = "Choosing by validation flattered it: believe the test."
     else:
         says = "Test photos were easier than validation ones; choosing by validation did not flatter."
-    return Figure("Validation minus test", text.points(facts.flattery, facts.n), says)
+    return Metric("Validation minus test", text.points(facts.flattery, facts.n), says)
 
 
-def _calibration(facts: HeadlineFacts) -> Figure | None:
+def _calibration(facts: SummaryFacts) -> Metric | None:
     if facts.calibration_error is None:
         return None
     scaled = facts.calibration_error_scaled
     after = f" Predictions are given after temperature scaling: {text.share(scaled, facts.n)}."
-    return Figure(
+    return Metric(
         "Calibration error",
         text.share(facts.calibration_error, facts.n),
         f"How far confidence and accuracy lie apart, on average.{after if scaled is not None else ''}",
     )
 
 
-def _balance(facts: HeadlineFacts) -> Figure | None:
+def _balance(facts: SummaryFacts) -> Metric | None:
     if facts.macro_f1 is None:
         return None
-    return Figure(
+    return Metric(
         "Macro F1",
         f"{facts.macro_f1:.3f}",
         f"Every class weighing the same. Log loss {abs(facts.log_loss or 0.0):.3f} nats.",

@@ -1,0 +1,100 @@
+"""Which page a record folder gets: `write_report` of the Python API, and `draw`, called at a command's end."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from kit.errors import ConfigError, StorageError
+from kit.files import read_json, write_text
+from kit.records import RunFolder
+from reports.compare_page import compare_page
+from reports.data_page import data_page
+from reports.elements import Page
+from reports.predictions import GRID
+from reports.rendering import render
+from reports.run_page import run_page
+from reports.study_page import study_page
+
+KINDS = ("run", "inspection", "study")
+Name = str | os.PathLike[str]
+Record = Name | RunFolder
+
+
+def write_report(records: Record | Iterable[Record], out: Name | None = None, *, grid: int = GRID) -> Path:
+    """Draws one HTML page that needs no network, from what was recorded.
+
+    Args:
+        records: A run, a study or an inspection, by its folder; several runs are compared.
+        out: The page to be; default `report.html` in the folder, `comparison.html` here for several.
+        grid: Images in each grid of predictions, 1 to 96.
+
+    Returns:
+        The page.
+
+    Raises:
+        UserError: If a folder is none of these, or a record in it is damaged, or `out` is a folder.
+    """
+    if not 1 <= grid <= 96:
+        raise ConfigError(f"grid must be from 1 to 96, not {grid}.")
+    given = [records] if isinstance(records, str | os.PathLike | RunFolder) else list(records)
+    folders = [_folder(record) for record in given]
+    path = None if out is None else Path(out)
+    if path is not None and path.is_dir():
+        raise StorageError(f"{path} is a folder.", "Name a file to be, such as page.html.")
+    if len(folders) == 1:
+        return write_page(page_of(folders[0], grid=grid), path or folders[0] / "report.html")
+    if not folders:
+        raise ConfigError("No record was given.", "Give the folder of a run, a study or an inspection.")
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise ConfigError("The same folder was given twice.", "Give each run once.")
+    for folder in folders:
+        if kind_of(folder) not in ("run", None):
+            raise StorageError(
+                f"{folder} is the record of a {kind_of(folder)}.", "Only runs are compared: give one alone."
+            )
+    return write_page(compare_page(folders), path or Path("comparison.html"))
+
+
+def _folder(record: Record) -> Path:
+    return record.path if isinstance(record, RunFolder) else Path(record)
+
+
+def draw(folder: Path) -> Path | None:
+    """Draw the page of a record folder into it, as `report.html`; None where the folder is no record."""
+    return None if kind_of(folder) is None else write_page(page_of(folder), folder / "report.html")
+
+
+def kind_of(folder: Path) -> str | None:
+    """`run`, `inspection` or `study`; None for anything else."""
+    if (folder / "study.toml").is_file():
+        return "study"
+    manifest = folder / "manifest.json"
+    kind = read_json(manifest).get("kind") if manifest.is_file() else None
+    return kind if kind in KINDS else None
+
+
+def page_of(folder: Path, grid: int = GRID) -> Page:
+    """The page of one record folder.
+
+    Args:
+        folder: Of a run, a study or an inspection.
+        grid: Images in each grid of predictions (runs only).
+
+    Raises:
+        StorageError: If the folder is none of these, or a record in it is damaged.
+    """
+    kind = kind_of(folder)
+    if kind is None:
+        missing = "is not a record of transferkit" if folder.is_dir() else "is not a folder"
+        raise StorageError(
+            f"{folder} {missing}.", "Give the folder that `train`, `inspect` or `study run` printed at its end."
+        )
+    if kind == "run":
+        return run_page(folder, grid)
+    return study_page(folder) if kind == "study" else data_page(folder)
+
+
+def write_page(page: Page, path: Path) -> Path:
+    """Write a page, whole or not at all."""
+    write_text(path, render(page))
+    return path

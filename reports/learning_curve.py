@@ -1,0 +1,121 @@
+"""Learning curve of the linear probe: would more photos help?"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import plotly.graph_objects as go
+
+from reports import text
+from reports.charts import BLUE, between, new_figure, share_axis
+from reports.elements import Chart, Section, Table, missing_section
+
+if TYPE_CHECKING:
+    import pandas  # type: ignore[import-untyped]  # its stubs are a package of their own, not needed to run
+
+WORTH = 0.005  # gain from which more images are worth having
+CLEAR = 0.02  # standard error up to which a flat curve is called flat
+LEAD = (
+    "A linear model on the pretrained features, trained on parts of the training photos and measured on "
+    "validation: a cheap stand-in for the network, not the accuracy of the network itself."
+)
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """Validation accuracy after training on a part of the images: mean, lowest and highest of the draws."""
+
+    images: int
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class LearningCurveFacts:
+    """Accuracy by number of training images.
+
+    Attributes:
+        points: By number of images, which doubles from point to point.
+        gain: Accuracy gained by the last doubling; None with fewer than two points.
+        error: Standard error of the last accuracy; None where it is not known.
+    """
+
+    points: tuple[CurvePoint, ...] = ()
+    gain: float | None = None
+    error: float | None = None
+
+
+def learning_curve_facts(curve: "pandas.DataFrame", validation: int) -> LearningCurveFacts:
+    """From insights/learning_curve.csv.
+
+    Args:
+        curve: photos, draw, accuracy.
+        validation: Images that the accuracies were measured on.
+    """
+    points = tuple(
+        CurvePoint(int(images), float(part.mean()), float(part.min()), float(part.max()))
+        for images, part in curve.groupby("photos")["accuracy"]
+    )
+    gain = points[-1].mean - points[-2].mean if len(points) > 1 else None
+    error = (points[-1].mean * (1 - points[-1].mean) / validation) ** 0.5 if points and validation else None
+    return LearningCurveFacts(points, gain, error)
+
+
+def learning_curve_figure(facts: LearningCurveFacts) -> go.Figure:
+    """Accuracy over the number of images, on a logarithmic axis."""
+    sizes = [point.images for point in facts.points]
+    figure = new_figure(
+        320,
+        showlegend=False,
+        xaxis={
+            "title": "training photos",
+            "type": "log",
+            "tickvals": sizes,
+            "ticktext": [f"{size:,}" for size in sizes],
+        },
+        yaxis=share_axis("validation accuracy"),
+    )
+    figure.add_scatter(
+        x=sizes,
+        y=[point.mean for point in facts.points],
+        error_y=between([(point.low, point.mean, point.high) for point in facts.points]),
+        mode="lines+markers",
+        line={"color": BLUE, "width": 2},
+        marker={"size": 7},
+        customdata=[(f"{point.low:.1%}", f"{point.high:.1%}") for point in facts.points],
+        hovertemplate="%{x:,} photos: %{y:.1%}<br>draws from %{customdata[0]} to %{customdata[1]}<extra></extra>",
+    )
+    return figure
+
+
+def learning_curve_section(facts: LearningCurveFacts, missing: str = "") -> Section:
+    """The section of a page.
+
+    Args:
+        facts: `learning_curve_facts`.
+        missing: Why there is no curve, if the record says so.
+    """
+    title = "Would more photos help?"
+    if not facts.points:
+        return missing_section("learning", title, missing or "This run recorded no learning curve.")
+    rows = tuple(
+        (f"{point.images:,}", text.share(point.mean), text.share(point.low), text.share(point.high))
+        for point in facts.points
+    )
+    table = Table("Accuracy of the linear model", ("photos", "mean", "lowest draw", "highest draw"), rows)
+    chart = Chart("learning-figure", "Learning curve", _see(facts), learning_curve_figure(facts), table)
+    return Section("learning", title, (chart,), LEAD)
+
+
+def _see(facts: LearningCurveFacts) -> str:
+    if facts.gain is None:
+        return "One size only: nothing to compare."
+    doubled = f"The last doubling, to {facts.points[-1].images:,} photos, brought {text.points(facts.gain)}"
+    noise = facts.error or 0.0
+    if facts.gain > max(WORTH, noise):
+        return f"{doubled}: the curve still rises, so more photos are worth having."
+    if facts.gain < -noise:
+        return f"{doubled}: the newer photos differ from the older ones, or their labels are worse."
+    if noise > CLEAR:
+        return f"{doubled}, within the noise (±{100 * noise:.0f} points): too few validation photos to tell."
+    return f"{doubled}: the curve is flat, so better labels or other photos may help more than many of the same."
