@@ -1,16 +1,24 @@
+# /// script
+# dependencies = ["nox[uv]>=2026.2.9"]
+# ///
 """All checks, each in an environment of its own: `pip install nox && nox`.
 
-    tests(jax), tests(tensorflow)   the suite, once a backend, against the installed package
+    lint, types                     ruff; mypy
+    core                            what needs no backend, with none installed
+    tests(jax), tests(tensorflow)   what needs a backend, once for each, with the other one not installed
     parity                          both backends in one environment: trained on one, loaded on the other
-    browser                         the pages in headless Chromium (on PATH, or named by CHROMIUM); axe-core from npm
-    export                          every export format in its runtime, and KerasHub, once a backend
-    postgres                        studies on a PostgreSQL server of their own, from the system's programs
-    package                         sdist and wheel; the wheel in an empty environment, where it runs the demo twice
-    lint                            ruff: rules and format
-    types                           mypy
-    python_versions                 not by default: the suite on every supported Python that is on this machine
+    package                         the wheel in an empty environment: train, predict, report, export
 
-`nox -R` runs again without making the environments anew. Real-data tests run where TRANSFERKIT_REAL_DATA is set.
+`nox -t full` leaves nothing out. `core`, `tests` and `parity` become `core_full`, `tests_full` and `parity_full`, which
+run the tests marked `full` too, and these are added:
+
+    export                          every export format in its runtime, and KerasHub, once for each backend
+    browser                         the pages in headless Chromium (on PATH, or named by CHROMIUM); axe-core from npm
+    postgres                        studies on a PostgreSQL server of their own, from the system's programs
+    demo                            the wheel in an empty environment: the demo, twice
+
+`python_versions` runs by name alone: the suite on every supported Python that is on this machine.
+`nox -R` runs again without making the environments anew. Tests of real images run where TRANSFERKIT_REAL_DATA is set.
 What follows `--` goes to pytest: `nox -R -s "tests(jax)" -- -k weights`.
 """
 
@@ -22,20 +30,27 @@ from pathlib import Path
 
 import nox
 
-nox.options.sessions = ["lint", "types", "tests", "parity", "browser", "export", "postgres", "package"]
+nox.needs_version = ">=2026.2.9"
+nox.options.default_venv_backend = "uv|virtualenv"
 # Under CI=true nox would fail where an interpreter of python_versions is missing; so it says "skipped" there as well.
 nox.options.error_on_missing_interpreters = False
 
 PROJECT = nox.project.load_toml("pyproject.toml")["project"]
-KILL_SECONDS = 1800  # of a demo that hangs; what it takes is printed
+KILL_SECONDS = 1800  # of a command that hangs
 # Two workers, each a process of one backend; a file's tests stay together, for they share what they trained.
-WORKERS = ("-n", "2", "--dist", "loadfile")
+# Files run in the order that tests/conftest.py gives them: the longest first.
+WORKERS = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
+OWN_SESSIONS = tuple(f"--ignore=tests/{folder}" for folder in ("parity", "export", "hub"))
 BACKENDS = [nox.param(name, id=name) for name in ("jax", "tensorflow")]
 # Minor versions are pinned: a new one finds new faults in old code, and that should be a change of its own.
 RUFF, MYPY, AXE = "ruff==0.17.*", "mypy==2.4.*", "axe-core@4"
 
+only_full = nox.session(tags=["full"], default=False, requires=["build"])
+by_default = nox.session(requires=["build"])
+always = nox.session(tags=["full"], requires=["build"])
 
-@nox.session
+
+@nox.session(tags=["full"])
 def lint(session: nox.Session) -> None:
     """Rules and format."""
     session.install(RUFF)
@@ -43,88 +58,190 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check", ".")
 
 
-@nox.session
+@nox.session(tags=["full"])
 def types(session: nox.Session) -> None:
     """Types, with the packages that ours is built on; of the backends, only JAX is published with types."""
     session.install(MYPY, *PROJECT["dependencies"], *PROJECT["optional-dependencies"]["jax"])
     session.run("mypy")
 
 
-@nox.session
+@nox.session(default=False)
+def build(session: nox.Session) -> None:
+    """Source distribution and, from it, the wheel that all other sessions install."""
+    # setuptools builds in build/ and packs whatever an earlier build left there, modules deleted since included.
+    shutil.rmtree("build", ignore_errors=True)
+    shutil.rmtree(_dist(session), ignore_errors=True)
+    session.install("build[uv]", "twine")
+    session.run("python", "-m", "build", "--installer", "uv", "--outdir", str(_dist(session)))
+    session.run("twine", "check", "--strict", *map(str, _dist(session).iterdir()))
+
+
+@by_default
+def core(session: nox.Session) -> None:
+    """What needs no backend, but for the longest tests."""
+    _test_core(session, "not backend and not full")
+
+
+@only_full
+def core_full(session: nox.Session) -> None:
+    """What needs no backend."""
+    _test_core(session, "not backend")
+
+
+@by_default
 @nox.parametrize("backend", BACKENDS)
 def tests(session: nox.Session, backend: str) -> None:
-    """The suite on one backend, with the other one not installed."""
-    _test_one_backend(session, backend)
+    """What needs a backend, but for the longest tests."""
+    _test_backend(session, backend, "backend and not full")
 
 
-@nox.session
+@only_full
+@nox.parametrize("backend", BACKENDS)
+def tests_full(session: nox.Session, backend: str) -> None:
+    """What needs a backend."""
+    _test_backend(session, backend, "backend")
+
+
+@nox.session(python=["3.11", "3.12", "3.13"], default=False, requires=["build"])
+@nox.parametrize("backend", BACKENDS)
+def python_versions(session: nox.Session, backend: str) -> None:
+    """The suite on one backend and one Python."""
+    _test_backend(session, backend, "")
+
+
+@by_default
 def parity(session: nox.Session) -> None:
-    """What holds between the backends."""
+    """A model trained on one backend and loaded on the other."""
     _install(session, "jax,tensorflow,test")
-    session.run("pytest", "tests/parity", *session.posargs)
+    session.run("pytest", "-m", "not full", "tests/parity", *session.posargs, env=_compiled(session))
 
 
-@nox.session
-def browser(session: nox.Session) -> None:
-    """The pages in headless Chromium, drawn from records made by hand; skipped where there is no Chromium."""
-    if not (os.environ.get("CHROMIUM") or shutil.which("chromium")) or not shutil.which("npm"):
-        session.skip("there is no Chromium, or no npm: install both; CHROMIUM may name the former")
-    _install(session, "jax,test,browser")
-    folder = session.create_tmp()
-    session.run("npm", "install", "--silent", "--prefix", folder, AXE, external=True)
-    axe = os.path.join(os.path.abspath(folder), "node_modules", "axe-core", "axe.min.js")
-    session.run(
-        "pytest", "tests/reports/test_browser.py", *session.posargs, env={"KERAS_BACKEND": "jax", "AXE_CORE": axe}
-    )
+@only_full
+def parity_full(session: nox.Session) -> None:
+    """All that holds between the backends."""
+    _install(session, "jax,tensorflow,test")
+    session.run("pytest", "tests/parity", *session.posargs, env=_compiled(session))
 
 
-@nox.session
+@only_full
 def export(session: nox.Session) -> None:
     """Exports and KerasHub, whose extras the other sessions lack, on each backend."""
     _install(session, "jax,tensorflow,hub,export,test")
     for backend in ("jax", "tensorflow"):
-        session.run("pytest", *WORKERS, "tests/export", "tests/hub", *session.posargs, env={"KERAS_BACKEND": backend})
+        environment = {"KERAS_BACKEND": backend, **_compiled(session)}
+        session.run("pytest", *WORKERS, "tests/export", "tests/hub", *session.posargs, env=environment)
 
 
-@nox.session
+@only_full
+def browser(session: nox.Session) -> None:
+    """The pages in headless Chromium, drawn from records made by hand; skipped where there is no Chromium."""
+    if not (os.environ.get("CHROMIUM") or shutil.which("chromium")) or not shutil.which("npm"):
+        session.skip("there is no Chromium, or no npm: install both; CHROMIUM may name the former")
+    _install(session, "test,browser")
+    folder = session.create_tmp()
+    session.run("npm", "install", "--silent", "--prefix", folder, AXE, external=True)
+    axe = os.path.join(os.path.abspath(folder), "node_modules", "axe-core", "axe.min.js")
+    session.run("pytest", "tests/reports/test_browser.py", *session.posargs, env={"AXE_CORE": axe})
+
+
+@only_full
 def postgres(session: nox.Session) -> None:
     """Studies on PostgreSQL: the tests start and stop servers; where they are root, as another user."""
     folder = _postgres_binaries()
     if folder is None:
         session.skip("there are no PostgreSQL programs (initdb, pg_ctl): install the system's server package")
     _install(session, "test,postgres")
-    # tests/conftest.py wants a backend's name; none of these tests imports it
-    environment = {"POSTGRES_BINARIES": str(folder), "KERAS_BACKEND": "jax"}
+    environment = {"POSTGRES_BINARIES": str(folder)}
     session.run("pytest", "-m", "postgres", "tests/search/test_postgres.py", *session.posargs, env=environment)
 
 
-@nox.session
+@always
 def package(session: nox.Session) -> None:
-    """Builds sdist and, from it, wheel; installs the wheel alone, and runs the demo in an empty folder, twice."""
-    folder = Path(session.create_tmp()).resolve()
+    """The wheel in an empty environment: a small data set is drawn, trained on, predicted, reported and exported."""
+    folder = _empty_environment(session)
+    _transferkit(session, folder, "demo-data", "images", "--per-class", "24", "--size", "128")
+    settings = ("--weights", "starter", "--image-size", "96", "--views", "1", "--head-epochs", "4")
+    _transferkit(session, folder, "train", "images", "--out", "run", *settings, "--fine-tune-epochs", "1")
+    _transferkit(session, folder, "predict", "run", "images/*/00000.jpg")
+    _transferkit(session, folder, "report", "run")
+    _transferkit(session, folder, "export", "run", "--format", "keras")
+    for made in ("run/model.keras", "run/report.html", "run/exports/keras/README.md"):
+        if not (folder / made).stat().st_size:
+            session.error(f"{made} is empty.")
+
+
+@only_full
+def demo(session: nox.Session) -> None:
+    """The wheel in an empty environment: the demo twice, the second time on what the first one left."""
+    folder = _empty_environment(session)
+    for _ in ("first", "second"):
+        printed = _transferkit(session, folder, "demo")
+        pages = [line.split()[1] for line in printed.splitlines() if line.startswith("Page: ")]
+        if len(pages) != 4 or not all((folder / page).stat().st_size for page in pages):
+            session.error(f"The demo left {len(pages)} pages of 4.")
+
+
+# === What the sessions share ===
+
+
+def _dist(session: nox.Session) -> Path:
+    return session.cache_dir.resolve() / "dist"
+
+
+def _install(session: nox.Session, extras: str) -> None:
+    """Installs the wheel: tests see what a user gets, for `pytest`, unlike `python -m pytest`, hides the checkout."""
+    (wheel,) = _dist(session).glob("*.whl")
+    session.install(f"transferkit[{extras}] @ {wheel.as_uri()}")
+
+
+def _compiled(session: nox.Session) -> dict[str, str]:
+    """One cache of what JAX compiles, for all sessions and their workers; a size limit makes JAX lock it."""
+    return {
+        "JAX_COMPILATION_CACHE_DIR": str(session.cache_dir.resolve() / "compiled"),
+        "JAX_COMPILATION_CACHE_MAX_SIZE": str(4 * 2**30),
+    }
+
+
+def _test_core(session: nox.Session, marked: str) -> None:
+    _install(session, "test")
+    _require_absent(session, "jax", "tensorflow")
+    session.run("pytest", *WORKERS, *OWN_SESSIONS, "-m", marked, *session.posargs)
+
+
+def _test_backend(session: nox.Session, backend: str, marked: str) -> None:
+    _install(session, f"{backend},test")
+    _require_absent(session, "tensorflow" if backend == "jax" else "jax")
+    environment = {"KERAS_BACKEND": backend, **_compiled(session)}
+    session.run("pytest", *WORKERS, *OWN_SESSIONS, "-m", marked, *session.posargs, env=environment)
+
+
+def _require_absent(session: nox.Session, *names: str) -> None:
+    code = f"import importlib.util as u; found = [n for n in {names} if u.find_spec(n)]; assert not found, found"
+    session.run("python", "-c", code)
+
+
+def _empty_environment(session: nox.Session) -> Path:
+    """Installs the wheel for JAX and nothing else; returns an empty folder."""
+    _install(session, "jax")
+    folder = Path(session.create_tmp()).resolve() / "empty"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    session.install("build", "twine")
-    session.run("python", "-m", "build", "--outdir", str(folder / "dist"), str(Path.cwd()))
-    (wheel,), (source,) = (folder / "dist").glob("*.whl"), (folder / "dist").glob("*.tar.gz")
-    session.run("twine", "check", "--strict", str(wheel), str(source))
-    python = folder / "empty" / ("Scripts" if os.name == "nt" else "bin")
-    session.run("python", "-m", "venv", str(folder / "empty"))
-    session.run(str(python / "python"), "-m", "pip", "install", "--quiet", f"{wheel}[jax]", external=True)
-    (folder / "here").mkdir()
-    # Of the environment: no settings, no store and no compiled program of an earlier run.
-    own = {name: value for name, value in os.environ.items() if not name.startswith(("TRANSFERKIT_", "PYTHON", "JAX_"))}
-    own |= {"TRANSFERKIT_CACHE": str(folder / "cache"), "KERAS_HOME": str(folder / "keras"), "KERAS_BACKEND": "jax"}
-    for turn in ("first", "second"):
-        started = time.monotonic()
-        done = subprocess.run(
-            [str(python / "transferkit"), "demo"], cwd=folder / "here", env=own, stdout=subprocess.PIPE, text=True,
-            timeout=KILL_SECONDS,
-        )  # fmt: skip
-        session.log(f"The {turn} demo took {time.monotonic() - started:.0f} s:\n{done.stdout}")
-        pages = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("Page: ")]
-        if done.returncode or len(pages) != 4 or not all((folder / "here" / page).stat().st_size for page in pages):
-            session.error(f"The {turn} demo ended with status {done.returncode} and {len(pages)} pages of 4.")
+    return folder
+
+
+def _transferkit(session: nox.Session, folder: Path, *words: str) -> str:
+    """Runs a command in `folder` as on a machine that knows nothing of us; returns what it printed."""
+    # No settings, no backend chosen, no store and no compiled program of an earlier run.
+    theirs = ("TRANSFERKIT_", "PYTHON", "JAX_", "KERAS_")
+    own = {name: value for name, value in os.environ.items() if not name.startswith(theirs)}
+    own |= {"TRANSFERKIT_CACHE": str(folder / "cache"), "HOME": str(folder / "home")}
+    started = time.monotonic()
+    command = [str(Path(session.bin) / "transferkit"), *words]
+    done = subprocess.run(command, cwd=folder, env=own, stdout=subprocess.PIPE, text=True, timeout=KILL_SECONDS)
+    session.log(f"transferkit {' '.join(words)} took {time.monotonic() - started:.0f} s:\n{done.stdout}")
+    if done.returncode:
+        session.error(f"transferkit {words[0]} ended with status {done.returncode}.")
+    return done.stdout
 
 
 def _postgres_binaries() -> Path | None:
@@ -136,28 +253,3 @@ def _postgres_binaries() -> Path | None:
     packaged = [*Path("/usr/lib/postgresql").glob("*/bin"), *Path("/usr").glob("pgsql-*/bin")]
     newest = sorted(packaged, key=lambda path: [int(part) for part in path.parent.name.split("-") if part.isdigit()])
     return newest[-1] if newest else None
-
-
-@nox.session(python=["3.11", "3.12", "3.13"], default=False)
-@nox.parametrize("backend", BACKENDS)
-def python_versions(session: nox.Session, backend: str) -> None:
-    """The suite on one backend and one Python."""
-    _test_one_backend(session, backend)
-
-
-def _test_one_backend(session: nox.Session, backend: str) -> None:
-    _install(session, f"{backend},test")
-    other = "tensorflow" if backend == "jax" else "jax"
-    absent = f"import importlib.util as u; assert not u.find_spec('{other}'), '{other} is installed here'"
-    session.run("python", "-c", absent)
-    # those have sessions of their own, with what they need installed
-    ignored = [f"--ignore=tests/{folder}" for folder in ("parity", "export", "hub")]
-    session.run("pytest", *WORKERS, *ignored, *session.posargs, env={"KERAS_BACKEND": backend})
-
-
-def _install(session: nox.Session, extras: str) -> None:
-    # setuptools builds in build/ and packs whatever an earlier build left there, modules deleted since included.
-    shutil.rmtree("build", ignore_errors=True)
-    # Not editable: so the tests see what a user gets, package data included. `pytest`, unlike `python -m pytest`,
-    # leaves the checkout off the path.
-    session.install(f".[{extras}]")

@@ -1,6 +1,7 @@
 """One backend a process, a home and a cache of their own, and the fixtures that every test file shares."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,10 +16,15 @@ from hypothesis import settings
 HOME = tempfile.mkdtemp(prefix="transferkit-tests-")
 os.environ["KERAS_HOME"] = HOME
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-# Most tests compile the same few programs, in processes of their own: once is enough.
-os.environ["JAX_COMPILATION_CACHE_DIR"] = os.path.join(HOME, "compiled")
+# Most tests compile the same few programs, in processes of their own, pytest's workers among them: once is enough.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.join(HOME, "compiled"))
+os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(4 * 2**30))  # with a limit, JAX locks the folder
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
-BACKEND = os.environ.setdefault("KERAS_BACKEND", "jax" if find_spec("jax") else "tensorflow")
+# "" where no backend is installed: what needs one is marked `backend` and left out.
+BACKEND = os.environ.get("KERAS_BACKEND") or next((name for name in ("jax", "tensorflow") if find_spec(name)), "")
+if BACKEND:
+    os.environ["KERAS_BACKEND"] = BACKEND
+NEEDS_BACKEND = re.compile(r"^pytestmark = .*\bmark\.backend\b", re.MULTILINE)
 
 REAL_DATA = os.environ.get("TRANSFERKIT_REAL_DATA", "")
 NO_REAL_DATA = "needs real images: set TRANSFERKIT_REAL_DATA to the folder that holds flowers/ and weights/"
@@ -119,23 +125,31 @@ def web(monkeypatch):
         yield server
 
 
+def pytest_ignore_collect(collection_path):
+    """Leaves out files that need a backend, and may import it, where there is none."""
+    if not BACKEND and collection_path.suffix == ".py":
+        return bool(NEEDS_BACKEND.search(collection_path.read_text(encoding="utf-8"))) or None
+    return None
+
+
 def pytest_collection_modifyitems(items):
-    """Skips real-data tests before any fixture of theirs is built."""
-    if not REAL_DATA:
-        for item in items:
-            if item.get_closest_marker("real"):
-                item.add_marker(pytest.mark.skip(reason=NO_REAL_DATA))
+    """Skips what cannot run before any fixture of it is built, and brings the longest files to the front."""
+    for item in items:
+        if not REAL_DATA and item.get_closest_marker("real"):
+            item.add_marker(pytest.mark.skip(reason=NO_REAL_DATA))
+        if not BACKEND and item.get_closest_marker("backend"):
+            item.add_marker(pytest.mark.skip(reason="needs a backend, and none is installed"))
 
 
 def pytest_report_header():
-    return f"keras backend: {BACKEND}"
+    return f"keras backend: {BACKEND or 'none'}"
 
 
 def pytest_terminal_summary(terminalreporter):
     skipped = [
         report for report in terminalreporter.stats.get("skipped", []) if "real" in getattr(report, "keywords", ())
     ]  # a module skipped whole has none
-    line = f"Keras backend: {BACKEND}."
+    line = f"Keras backend: {BACKEND or 'none'}."
     if skipped:
         line += f" Skipped for lack of TRANSFERKIT_REAL_DATA (real images and weights): {len(skipped)}."
     terminalreporter.write_line(line)

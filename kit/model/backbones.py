@@ -7,6 +7,7 @@ block 16, and so on down to the stem. Which networks there are says `kit.model.c
 """
 
 from dataclasses import dataclass
+from importlib import import_module
 
 import keras
 
@@ -79,7 +80,8 @@ def build_backbone(name: str, image_size: int, alpha: float = 1.0) -> Backbone:
     options: dict = {"alpha": alpha} if len(recipe.alphas) > 1 else {}
     if recipe.inner_preprocessing:
         options["include_preprocessing"] = False
-    model = getattr(keras.applications, recipe.builder)(
+    module, _, builder = recipe.builder.rpartition(":")
+    model = getattr(import_module(module or "keras.applications"), builder)(
         input_shape=(image_size, image_size, 3), include_top=False, weights=None, **options
     )
     return Backbone(model, preprocessing_layer(recipe.pixels), find_cuts(model, recipe.blocks))

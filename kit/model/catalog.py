@@ -69,7 +69,7 @@ class Recipe:
 
     Attributes:
         name: What `model.backbone` calls it.
-        builder: Of keras.applications.
+        builder: A function of keras.applications, or `module:function`.
         pixels: What it expects.
         blocks: Regular expression: what the names of a block's layers begin with (`kit.model.graph.block_starts`).
         deepest: Unfreeze depth that is all of the network: one more than it has blocks.
