@@ -24,7 +24,7 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 BACKEND = os.environ.get("KERAS_BACKEND") or next((name for name in ("jax", "tensorflow") if find_spec(name)), "")
 if BACKEND:
     os.environ["KERAS_BACKEND"] = BACKEND
-NEEDS_BACKEND = re.compile(r"^pytestmark = .*\bmark\.backend\b", re.MULTILINE)
+NEEDS_BACKEND = re.compile(r"^pytestmark = \[?\s*pytest\.mark\.backend\b", re.MULTILINE)
 
 REAL_DATA = os.environ.get("TRANSFERKIT_REAL_DATA", "")
 NO_REAL_DATA = "needs real images: set TRANSFERKIT_REAL_DATA to the folder that holds flowers/ and weights/"
@@ -45,6 +45,11 @@ def _own_environment(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def needs_backend():
+    """For fixtures that need JAX or TensorFlow: every test that uses one is marked `backend`."""
+
+
+@pytest.fixture(scope="session")
 def images(tmp_path_factory) -> Path:
     """A folder of three classes with 24 images each; never write into it."""
     from image_files import make_images
@@ -53,7 +58,7 @@ def images(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def lively_weights(tmp_path_factory) -> Path:
+def lively_weights(needs_backend, tmp_path_factory) -> Path:
     """Weights of a random MobileNetV2 0.35 that tells images apart."""
     from networks import save_lively_weights
 
@@ -132,8 +137,13 @@ def pytest_ignore_collect(collection_path):
     return None
 
 
+def pytest_itemcollected(item):
+    if "needs_backend" in getattr(item, "fixturenames", ()):
+        item.add_marker("backend")
+
+
 def pytest_collection_modifyitems(items):
-    """Skips what cannot run before any fixture of it is built, and brings the longest files to the front."""
+    """Skips what cannot run before any fixture of it is built."""
     for item in items:
         if not REAL_DATA and item.get_closest_marker("real"):
             item.add_marker(pytest.mark.skip(reason=NO_REAL_DATA))

@@ -9,6 +9,8 @@ from kit import backend
 from kit.backend import choose_backend, explain_choice
 from kit.errors import BackendError
 
+pytestmark = pytest.mark.backend
+
 BACKEND = os.environ["KERAS_BACKEND"]  # conftest.py has settled it
 
 BOTH = ("jax", "tensorflow")

@@ -66,7 +66,7 @@ def modules(monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def backend() -> str:
+def backend(needs_backend) -> str:
     import keras
 
     return keras.backend.backend()

@@ -10,6 +10,8 @@ from kit import backend
 from kit.commands import doctor as module
 from kit.commands.doctor import doctor, examine
 
+pytestmark = pytest.mark.backend
+
 BACKEND = os.environ["KERAS_BACKEND"]  # conftest.py has settled it
 
 HEALTHY = 'print(\'{"device": "cpu", "device_name": "a processor", "threads": 2}\')'

@@ -29,7 +29,7 @@ def run_cell(source: str, names: dict) -> object:
     return None if shown is None else eval(compile(ast.Expression(shown.value), "<cell>", "eval"), names)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.usefixtures("quick_jax")
 def test_the_notebook_tells_its_story(tmp_path, monkeypatch, lively_weights, capsys):
     """With fewer images, a smaller network and shorter phases; every cell but the first as it stands."""

@@ -17,6 +17,8 @@ from kit.model import weights as module
 from kit.model.catalog import RECIPES, Published, find
 from kit.model.weights import Weights, imagenet_fault, imagenet_file, load_into, resolve
 
+pytestmark = pytest.mark.backend
+
 
 def backbone(alpha=0.35, size=96, weights=None):
     """MobileNetV2 of zeros: drawing random numbers for 52 shapes would take JAX ten seconds."""

@@ -1,7 +1,7 @@
 """A backbone of three small blocks, for tests of what stands around a network: `toy.use()` makes it known.
 
-It is found through the catalog as every other one is, and has what kernels and cuts have to deal with: a stem, depthwise
-and pointwise convolutions, batch normalisation, a residual addition.
+It is found through the catalog as every other one is, and has what kernels and cuts have to deal with: a stem,
+depthwise and pointwise convolutions, batch normalisation, a residual addition.
 """
 
 import keras

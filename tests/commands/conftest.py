@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import keras
 import pytest
 
 from in_process import _loud, command, refused  # noqa: F401  # fixtures
@@ -11,13 +10,15 @@ SMALL = ("--image-size", "48", "--alpha", "0.35", "--views", "2", "--head-units"
 
 
 @pytest.fixture(scope="session")
-def weights(tmp_path_factory) -> Path:
+def weights(needs_backend, tmp_path_factory) -> Path:
     """A weights file of a random network through which differences between images survive.
 
     With Keras's initial batch statistics (variance 1) the activations of a random MobileNetV2 fade on their way up:
     every image looks the same to the head, and no figure would tell whether the right pixels were scored. Rounding
     errors survive as well: what compares backends takes `lively_weights`, which a head learns from more slowly.
     """
+    import keras
+
     from kit.model.backbones import mobilenet_v2
 
     keras.utils.set_random_seed(0)

@@ -21,6 +21,8 @@ from kit.model.classifier import Classifier
 from kit.model.head import build_head
 from kit.model.loading import CLASSES, MEMBERS, load_model, named, require_classes, require_safe
 
+pytestmark = pytest.mark.backend
+
 Members = dict[str, bytes]
 
 

@@ -17,6 +17,8 @@ from kit.export import export_run
 from kit.export.formats import FORMATS, find_format
 from kit.predict import Predictor
 
+pytestmark = pytest.mark.backend
+
 RAW = """
 import sys
 import numpy, keras_hub

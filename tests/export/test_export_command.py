@@ -2,7 +2,11 @@
 
 import json
 
+import pytest
+
 from kit.export import formats
+
+pytestmark = pytest.mark.backend
 
 
 def test_the_whole_way(command, run, tmp_path):

@@ -16,6 +16,8 @@ from kit.export.worker import ask, latency_ms
 from kit.files import write_json
 from kit.records import RunFolder
 
+pytestmark = pytest.mark.backend
+
 
 def test_the_record_says_what_was_measured(run, answers, tmp_path):
     done = export_run(run.path, "keras", tmp_path / "out")

@@ -8,6 +8,8 @@ import pytest
 
 from kit.errors import ExportError
 
+pytestmark = pytest.mark.backend
+
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 

@@ -24,7 +24,10 @@ from kit.pipeline import evaluate, train
 from kit.predict import Predictor
 from kit.training.session import build_classifier
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # KerasHub and what it imports warn of each other
+pytestmark = [
+    pytest.mark.backend,
+    pytest.mark.filterwarnings("ignore"),  # KerasHub and what it imports warn of each other
+]
 
 SIZE = 32
 keras_hub = pytest.importorskip("keras_hub", reason="needs the extra `hub`", exc_type=ImportError)

@@ -11,6 +11,8 @@ from kit.model.catalog import RECIPES, find
 from kit.model.cost import multiply_adds
 from kit.model.graph import gateways
 
+pytestmark = pytest.mark.backend
+
 
 @pytest.fixture(scope="module")
 def backbone():

@@ -9,6 +9,8 @@ from kit.model.backbones import Backbone, mobilenet_v2
 from kit.model.classifier import Classifier
 from kit.model.head import build_head
 
+pytestmark = pytest.mark.backend
+
 CLASSES = 3
 ALL = range(20)
 

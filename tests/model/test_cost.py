@@ -1,8 +1,11 @@
 """Multiply-adds, against the paper and against counting by hand."""
 
 import keras
+import pytest
 
 from kit.model.cost import multiply_adds
+
+pytestmark = pytest.mark.backend
 
 
 def test_a_small_network_by_hand():

@@ -15,6 +15,8 @@ from kit.model.classifier import Classifier
 from kit.model.head import build_head
 from kit.model.kernels import OWN, STOCK, accelerate, choose, trains_in_a_loop
 
+pytestmark = pytest.mark.backend
+
 BATCH = 2
 # (alpha, image size): the usual network; the narrowest and a wide one; an odd size, whose strided layers pad otherwise.
 NETWORKS = ((1.0, 224), (0.35, 96), (1.4, 75))

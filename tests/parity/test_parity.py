@@ -21,9 +21,12 @@ from kit.records import RunFolder
 from networks import ALPHA
 from training.small import run_config
 
-pytestmark = pytest.mark.skipif(
-    installed_backends() != BACKENDS, reason=f"needs both backends; installed: {', '.join(installed_backends())}"
-)
+pytestmark = [
+    pytest.mark.backend,
+    pytest.mark.skipif(
+        installed_backends() != BACKENDS, reason=f"needs both backends; installed: {', '.join(installed_backends())}"
+    ),
+]
 
 TRAIN = """
 import sys

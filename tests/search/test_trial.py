@@ -16,6 +16,8 @@ from kit.training.features import Features
 from kit.trial import Trainer
 from networks import ALPHA
 
+pytestmark = pytest.mark.backend
+
 DEPTHS = (0, 1, 2)
 
 

@@ -3,17 +3,18 @@
 from collections.abc import Callable
 
 import pytest
-from small import Outcome, run_config
 
 from kit.config import RunConfig
-from kit.pipeline import train
 
 
 @pytest.fixture(scope="session")
-def train_apart(tmp_path_factory) -> Callable[[RunConfig], Outcome]:
-    """Trains in this process, with a cache of its own."""
+def train_apart(needs_backend, tmp_path_factory) -> Callable:
+    """Trains in this process, with a cache of its own; returns the `Outcome`."""
+    from small import Outcome
 
-    def train_in_new_cache(config: RunConfig) -> Outcome:
+    from kit.pipeline import train
+
+    def train_in_new_cache(config: RunConfig):
         folder = tmp_path_factory.mktemp("apart")
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("TRANSFERKIT_CACHE", str(folder / "cache"))
@@ -23,6 +24,8 @@ def train_apart(tmp_path_factory) -> Callable[[RunConfig], Outcome]:
 
 
 @pytest.fixture(scope="session")
-def uninterrupted(images, lively_weights, train_apart) -> Outcome:
-    """A run that nothing disturbs."""
+def uninterrupted(images, lively_weights, train_apart):
+    """The `Outcome` of a run that nothing disturbs."""
+    from small import run_config
+
     return train_apart(run_config(images, lively_weights))

@@ -18,6 +18,8 @@ from kit.model.kernels import OWN, STOCK, accelerate
 from kit.training.phases import arrays, assign, predict_rows
 from kit.training.steps import build_optimizer, build_steps
 
+pytestmark = pytest.mark.backend
+
 
 class ArrayRows(Rows):
     """Rows in memory, for what does not need a file."""

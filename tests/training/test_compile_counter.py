@@ -14,6 +14,8 @@ from kit.config import PhaseConfig
 from kit.pipeline import train
 from kit.training.forward import compile_forward, compile_one_by_one, in_passes
 
+pytestmark = pytest.mark.backend
+
 
 def phases(epochs: int) -> tuple[PhaseConfig, ...]:
     return (

@@ -10,6 +10,8 @@ from small import Outcome, run_config
 from kit import settings
 from kit.records import RunFolder
 
+pytestmark = pytest.mark.backend
+
 CODE = """
 import sys
 from pathlib import Path

@@ -34,6 +34,8 @@ from kit.training.session import Activations, Session
 from kit.training.steps import build_steps
 from networks import ALPHA
 
+pytestmark = pytest.mark.backend
+
 STEPS = 10
 DEPTHS = (1, 3, 5, 8)
 

@@ -13,6 +13,8 @@ from kit.training.forward import compile_from_pixels
 from kit.training.session import build_classifier
 from networks import ALPHA, lively
 
+pytestmark = pytest.mark.backend
+
 
 @pytest.fixture(scope="module")
 def classifier() -> Classifier:

@@ -12,9 +12,10 @@ from PIL import Image
 from kit import settings
 from kit.config import DataConfig, ModelConfig, PhaseConfig, RunConfig, TrainingConfig, ViewsConfig
 
-pytestmark = pytest.mark.skipif(
-    not sys.platform.startswith("linux"), reason="reads RssAnon from /proc, as Linux has it"
-)
+pytestmark = [
+    pytest.mark.backend,
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads RssAnon from /proc, as Linux has it"),
+]
 
 FEW, MANY = 1_000, 10_000
 SIZE = 64

@@ -19,6 +19,8 @@ from kit.model.weights import Weights
 from kit.pipeline import evaluate, train
 from kit.training.session import build_classifier
 
+pytestmark = pytest.mark.backend
+
 NONE = Weights("none", None, "")
 
 

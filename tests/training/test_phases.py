@@ -23,6 +23,8 @@ from kit.training.phases import Validation, arrays, run_phase
 from kit.training.schedule import Phase
 from kit.training.session import Activations, Session
 
+pytestmark = pytest.mark.backend
+
 CLASSES = 3
 
 

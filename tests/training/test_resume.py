@@ -25,6 +25,8 @@ from kit.records import RunFolder
 from kit.training.checkpoints import Checkpoint, PhaseEnd, Progress
 from networks import save_lively_weights
 
+pytestmark = pytest.mark.backend
+
 # Where each victim stops: what is patched, and at which of its calls. The run has 3 + 3 epochs and 72 images, those
 # that train in 2 views.
 MOMENTS = {
