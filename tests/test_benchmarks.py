@@ -145,6 +145,7 @@ def test_memory_watches_two_runs(benchmark, backend):
 SMALL = ("--image-size", 32, "--alpha", 0.35, "--batch-size", 4, "--seconds", 0, "--rounds", 1)
 
 
+@pytest.mark.backend
 @pytest.mark.parametrize(
     ("script", "arguments", "first"),
     [("trunk.py", (), "kit"), ("fine_tuning.py", ("--depth", 1, "--depth", -1), "kit, depth 1")],

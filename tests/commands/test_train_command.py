@@ -217,6 +217,7 @@ main()
 """
 
 
+@pytest.mark.backend
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to one process")
 def test_a_real_ctrl_c_on_a_terminal(few, tmp_path):
     import pty
@@ -294,6 +295,7 @@ def test_bad_settings_are_one_message_and_leave_nothing(refused, few, settings, 
     assert not out.exists()
 
 
+@pytest.mark.backend
 def test_no_weights_are_fetched_for_images_that_are_not_there(refused, monkeypatch):
     monkeypatch.setattr(pipeline, "resolve", lambda *args: pytest.fail("weights were looked for"))
     assert "There is no" in refused("train", "nowhere")

@@ -129,6 +129,7 @@ def test_a_demo_that_was_asked_otherwise_needs_another_folder(again, place, monk
     assert "transferkit-demo holds a demo with views.count = 1, not 2.\nGive --keep another folder" in done.err
 
 
+@pytest.mark.backend
 def test_a_folder_of_something_else_is_left_alone(refused, tmp_path):
     (tmp_path / "letter.txt").write_text("dear")
     assert "holds no demo" in refused("demo", "--keep", tmp_path)
@@ -136,6 +137,7 @@ def test_a_folder_of_something_else_is_left_alone(refused, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
 
 
+@pytest.mark.backend
 @pytest.mark.parametrize("place", ["x" * 300, pytest.param("/proc/x", marks=linux)], ids=["too long", "no folders"])
 def test_a_place_where_no_folder_can_be_is_one_message(refused, place):
     assert f"{place} cannot be" in refused("demo", "--keep", place)
