@@ -18,7 +18,6 @@ SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "x")
 # from nothing to blue, on whatever lies below: one scale for light and dark
 SHADES = [[0.0, "rgba(43,131,186,0)"], [1.0, "rgba(43,131,186,0.85)"]]
 HEIGHT = 360
-STATES = {"complete": "circle", "pruned": "x-thin-open"}  # symbols of trials
 _LOG_TICKS = 5  # at most, so that they fit a telephone
 
 

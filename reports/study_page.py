@@ -43,8 +43,7 @@ def _subtitle(study: StudyRecord) -> str:
 
 
 def _summary_box(facts: TrialsFacts, kept: Records | None) -> SummaryBox:
-    point = next((point for point in facts.points if point.number == facts.best), None)
-    found = None if point is None else point.value
+    found = None if facts.best is None else facts.values.get(facts.best)
     accuracy = facts.study.objectives[0] == "accuracy"
     value = "–" if found is None else text.share(found) if accuracy else text.number(found, 4)
     searched = [Metric(f"Best {facts.objective}", value, "As the search measured it." if found is not None else "")]

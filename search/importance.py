@@ -1,8 +1,12 @@
 """How much each searched setting mattered, by Optuna's own evaluator, from a study's record alone."""
 
 import warnings
+from typing import TYPE_CHECKING
 
 from search.records import DIRECTIONS, StudyRecord, TrialRecord, Value
+
+if TYPE_CHECKING:
+    import optuna
 
 FEWEST = 4  # complete trials below which nothing is said
 BEST_SHARE = 0.25  # of 20 trials five, the fewest on which the method's authors would rely
@@ -25,31 +29,42 @@ def importance(study: StudyRecord) -> tuple[tuple[str, float], ...]:
         return ()
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    maximize = optuna.study.StudyDirection.MAXIMIZE
-    minimize = optuna.study.StudyDirection.MINIMIZE
-    higher = DIRECTIONS[study.objectives[0]] == "maximize"
-    copy = optuna.create_study(direction=maximize if higher else minimize)
-    copy.add_trials([_frozen(study, trial) for trial in complete])
     evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=BEST_SHARE)
     with warnings.catch_warnings():
         # "Some regimes ... have less than 2 trials": one trial without the setting counts for nothing, as it should
         warnings.filterwarnings("ignore", message="Some regimes for parameter", category=UserWarning)
-        shares = optuna.importance.get_param_importances(copy, evaluator=evaluator, params=settings)
+        shares = optuna.importance.get_param_importances(in_memory(study), evaluator=evaluator, params=settings)
     return tuple(sorted(((name, float(share)) for name, share in shares.items()), key=lambda item: -item[1]))
 
 
-def _frozen(study: StudyRecord, trial: TrialRecord):
+def in_memory(study: StudyRecord) -> "optuna.Study":
+    """The trials as an Optuna study in memory, by the first objective, under the numbers they have.
+
+    Only complete trials have values; those of any other state count as failed.
+    """
+    import optuna
+
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would say that a study was created
+    copy = optuna.create_study(direction=optuna.study.StudyDirection[DIRECTIONS[study.objectives[0]].upper()])
+    optuna.logging.set_verbosity(verbosity)
+    copy.add_trials([_frozen(study, trial) for trial in sorted(study.trials, key=lambda trial: trial.number)])
+    return copy
+
+
+def _frozen(study: StudyRecord, trial: TrialRecord) -> "optuna.trial.FrozenTrial":
     import optuna
 
     # the user's own configuration may lie outside the space
     params = {
         name: value for name, value in trial.params.items() if name in study.space and _inside(study, name, value)
     }
+    done = trial.state == "complete" and trial.values
     return optuna.trial.create_trial(
+        state=optuna.trial.TrialState.COMPLETE if done else optuna.trial.TrialState.FAIL,
         params=params,
         distributions={name: _distribution(study, name) for name in params},
-        value=trial.values[0],
+        value=trial.values[0] if done else None,
     )
 
 
@@ -60,7 +75,7 @@ def _inside(study: StudyRecord, name: str, value: Value) -> bool:
     return not isinstance(value, str | bool) and space["low"] <= value <= space["high"]
 
 
-def _distribution(study: StudyRecord, name: str):
+def _distribution(study: StudyRecord, name: str) -> "optuna.distributions.BaseDistribution":
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     space = study.space[name]

@@ -3,22 +3,38 @@
 import plotly.graph_objects as go
 
 from reports import text
-from reports.charts import GREEN, GREY, HEIGHT, new_figure
+from reports.charts import GREEN, GREY, new_figure
 from reports.elements import Chart, Table
-from reports.trials.facts import OBJECTIVES, TrialsFacts, digits, objective_axis
+from reports.trials.facts import OBJECTIVES, TrialsFacts
+from search.records import TrialRecord
 
 
-def pareto_figure(facts: TrialsFacts) -> go.Figure:
-    """The first two objectives against each other, the front joined."""
-    second = facts.study.objectives[1]
-    complete = [trial for trial in facts.study.trials if trial.state == "complete"]
-    front = [facts.study.trial(number) for number in facts.front]
-    figure = new_figure(
-        HEIGHT,
-        xaxis={"title": {"text": OBJECTIVES[second]}, "exponentformat": "SI"},
-        yaxis=objective_axis(facts),
+def pareto_chart(facts: TrialsFacts) -> Chart:
+    """All complete trials, the front joined."""
+    study, front = facts.study, facts.study.front()
+    rows = tuple(
+        (
+            str(trial.number),
+            *(text.number(value, 4) for value in trial.values),
+            text.number(study.latency.get(trial.number)),
+        )
+        for trial in front
     )
-    for trials, name, colour, mode in ((complete, "trials", GREY, "markers"), (front, "front", GREEN, "lines+markers")):
+    head = ("trial", *(OBJECTIVES[name] for name in study.objectives), "latency (ms a photo)")
+    count = text.count(len(front), "trial")
+    see = f"{count} on the front: none can be bettered in one objective without losing in the other."
+    return Chart("pareto-figure", "Trade-off", see, pareto_figure(facts, front), Table("The front", head, rows))
+
+
+def pareto_figure(facts: TrialsFacts, front: list[TrialRecord]) -> go.Figure:
+    """The first two objectives against each other."""
+    second = OBJECTIVES[facts.study.objectives[1]]
+    figure = new_figure(xaxis={"title": second, "exponentformat": "SI"}, yaxis=facts.axis)
+    looks = {
+        "trials": (facts.study.ranked(), "markers", GREY, "circle"),
+        "front": (front, "lines+markers", GREEN, "diamond"),
+    }
+    for name, (trials, mode, colour, symbol) in looks.items():
         ordered = sorted(trials, key=lambda trial: trial.values[1])
         figure.add_scatter(
             x=[trial.values[1] for trial in ordered],
@@ -26,26 +42,8 @@ def pareto_figure(facts: TrialsFacts) -> go.Figure:
             mode=mode,
             name=name,
             line={"color": colour, "shape": "hv"},
-            marker={"color": colour, "size": 9, "symbol": "diamond" if name == "front" else "circle"},
+            marker={"color": colour, "size": 9, "symbol": symbol},
             customdata=[f"trial {trial.number}" for trial in ordered],
-            hovertemplate=f"%{{customdata}}: %{{y:{digits(facts)}}}, %{{x:,.3s}}<extra></extra>",
+            hovertemplate=f"%{{customdata}}: %{{y:{facts.digits}}}, %{{x:,.3s}}<extra></extra>",
         )
     return figure
-
-
-def pareto_chart(facts: TrialsFacts) -> Chart:
-    """The front, joined."""
-    study = facts.study
-    names = [OBJECTIVES[name] for name in study.objectives]
-    rows = tuple(
-        (
-            str(trial.number),
-            *(text.number(value, 4) for value in trial.values),
-            text.number(study.latency.get(trial.number)),
-        )
-        for trial in (study.trial(number) for number in facts.front)
-    )
-    count = text.count(len(facts.front), "trial")
-    see = f"{count} on the front: none can be bettered in one objective without losing in the other."
-    table = Table("The front", ("trial", *names, "latency (ms a photo)"), rows)
-    return Chart("pareto-figure", "Trade-off", see, pareto_figure(facts), table)

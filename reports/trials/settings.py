@@ -1,213 +1,57 @@
-"""What mattered: importance of each setting, and where the good values lie."""
+"""What mattered: importance of each setting, and where the good values lie.
+
+Slices and contour are Optuna's own figures in our colours; docs/decisions/0009-study-figures.md says why not all are.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import plotly.graph_objects as go
 
 from reports import text
-from reports.charts import BLUE, GREY, SHADES, STATES, VERMILLION, bar_height, log_axis, names_axis, new_figure
+from reports.charts import BLUE, GREY, SHADES, VERMILLION, bar_height, log_axis, names_axis, new_figure, whole_ticks
 from reports.elements import Chart, Note, Table
-from reports.trials.facts import (
-    TABLE,
-    TrialPoint,
-    TrialsFacts,
-    by_number,
-    cell,
-    coordinates,
-    digits,
-    number,
-    objective_axis,
-    plain,
-    ranked_points,
-)
-from search.importance import FEWEST
-from search.records import StudyRecord, TrialRecord, Value
+from reports.trials.facts import TrialsFacts, cell, trials_table
+from search.importance import FEWEST, in_memory
+from search.records import StudyRecord, TrialRecord
+
+if TYPE_CHECKING:
+    import optuna
 
 LINES = 100
-TREES = 100
-GRID = 30  # places each way at which the forest is asked
 SLICE_HEIGHT = 250
 DEPTH, RATE = "phases.1.unfreeze_depth", "phases.1.learning_rate"
 
 
-# === Figures ===
-
-
-def importance_figure(facts: TrialsFacts) -> go.Figure:
-    """How much each setting explains."""
-    figure = new_figure(
-        bar_height(len(facts.importance)),
-        showlegend=False,
-        xaxis={"title": {"text": "share"}, "tickformat": ".0%", "range": [0, 1]},
-        yaxis=names_axis(),
-    )
-    figure.add_bar(
-        y=text.labels([name for name, _ in facts.importance], 32),
-        x=[share for _, share in facts.importance],
-        orientation="h",
-        marker={"color": BLUE},
-        hovertemplate="%{y}: %{x:.0%}<extra></extra>",
-    )
-    return figure
-
-
-def slice_figures(facts: TrialsFacts) -> tuple[go.Figure, ...]:
-    """The objective over each setting."""
-    return tuple(_slice(facts, name) for name in facts.settings)
-
-
-def _slice(facts: TrialsFacts, name: str) -> go.Figure:
-    chosen = _measured_with(facts, name)
-    category = "choices" in facts.study.space[name]
-    figure = new_figure(SLICE_HEIGHT, showlegend=False, yaxis={**objective_axis(facts), "nticks": 5})
-    figure.update_layout(xaxis=_axis_of(facts, name, [value for value, _ in chosen]))
-    figure.add_scatter(
-        x=[cell(value) if category else value for value, _ in chosen],
-        y=[point.value for _, point in chosen],
-        mode="markers",
-        marker={
-            "color": [BLUE if point.state == "complete" else GREY for _, point in chosen],
-            "symbol": [STATES[point.state] for _, point in chosen],
-            "size": 8,
-        },
-        customdata=[f"trial {point.number}, {point.state}" for _, point in chosen],
-        hovertemplate=f"%{{x}}: %{{y:{digits(facts)}}}<br>%{{customdata}}<extra></extra>",
-    )
-    return figure
-
-
-def _measured_with(facts: TrialsFacts, name: str) -> list[tuple[Value, TrialPoint]]:
-    """(value of the setting, trial) of all trials that have both the setting and a result."""
-    return [
-        (trial.params[name], point)
-        for trial, point in zip(by_number(facts), facts.points, strict=True)
-        if name in trial.params and point.value is not None and point.state in STATES
-    ]
-
-
-def _axis_of(facts: TrialsFacts, name: str, values: list[Value]) -> dict:
-    space, title = facts.study.space[name], text.label(name, 30)
-    if "choices" in space:
-        return {"title": {"text": title}, "type": "category"}
-    numbers = [float(value) for value in values if not isinstance(value, str)]
-    if space.get("log") and numbers:
-        return log_axis(title, min(numbers), max(numbers))
-    whole = isinstance(space["low"], int) and space["high"] - space["low"] <= 12
-    return {"title": {"text": title}, "nticks": 6, **({"dtick": 1} if whole else {})}
-
-
-def _fine_tuned(study: StudyRecord) -> list[TrialRecord]:
-    """Complete trials with a depth and a learning rate."""
-    complete = [trial for trial in study.trials if trial.state == "complete" and trial.values]
-    return [trial for trial in complete if DEPTH in trial.params and RATE in trial.params]
-
-
-def contour_figure(facts: TrialsFacts) -> go.Figure | None:
-    """The objective over unfreeze depth and learning rate, as a forest sees it; None where there are too few trials."""
-    trials = _fine_tuned(facts.study)
-    depths, rates = ([float(trial.params[name]) for trial in trials] for name in (DEPTH, RATE))
-    if len(trials) < FEWEST or len(set(depths)) < 2 or len(set(rates)) < 2:
-        return None
-    from sklearn.ensemble import RandomForestRegressor
-
-    values = [trial.values[0] for trial in trials]
-    forest = RandomForestRegressor(TREES, random_state=0).fit(np.column_stack([depths, np.log(rates)]), values)
-    across = np.linspace(min(depths), max(depths), GRID)
-    up = np.geomspace(min(rates), max(rates), GRID)
-    grid = np.array([(x, np.log(y)) for y in up for x in across])
-    figure = new_figure(
-        400,
-        showlegend=False,
-        xaxis={"title": {"text": "unfreeze depth"}, "dtick": 1 if max(depths) - min(depths) <= 12 else None},
-        yaxis=log_axis("learning rate", min(rates), max(rates)),
-    )
-    surface = {
-        "x": across.tolist(),
-        "y": up.tolist(),
-        "z": forest.predict(grid).reshape(GRID, GRID).tolist(),
-        "hoverinfo": "skip",
-    }
-    bar = {"tickformat": digits(facts), "thickness": 12, "nticks": 6}
-    # filled contours would lie upon each other, and their see-through colours add up
-    figure.add_heatmap(**surface, colorscale=SHADES, reversescale=not facts.higher, colorbar=bar)
-    figure.add_contour(**surface, contours={"coloring": "none"}, line={"color": GREY, "width": 1}, showscale=False)
-    figure.add_scatter(
-        x=depths,
-        y=rates,
-        mode="markers",
-        marker={"color": VERMILLION, "size": 9, "line": {"color": "white", "width": 1}},
-        customdata=[(f"{trial.number}", f"{trial.values[0]:{digits(facts)}}") for trial in trials],
-        hovertemplate="trial %{customdata[0]}: %{customdata[1]}<br>depth %{x}, rate %{y:.2g}<extra></extra>",
-    )
-    return figure
-
-
-def parallel_figure(facts: TrialsFacts) -> go.Figure:
-    """Each trial a line across all settings, to its value; plotly's own kind needs `unsafe-eval`, so drawn as lines."""
-    names = list(facts.settings)
-    chosen = ranked_points(facts)[:LINES]
-    trials = {trial.number: trial for trial in facts.study.trials}
-    places = [coordinates(facts.study, name, [trials[point.number] for point in chosen]) for name in names]
-    values = np.array([point.value for point in chosen], dtype=float)
-    spread = np.ptp(values) or 1.0
-    good = (values - values.min()) / spread if facts.higher else (values.max() - values) / spread
-    words = [text.label(name.rpartition(".")[2], 18) for name in names] + [text.label(facts.objective, 30)]
-    ticks = [one.replace("_", "<br>").replace(" ", "<br>") for one in words]
-    figure = new_figure(
-        380,
-        showlegend=False,
-        xaxis={
-            "tickvals": list(range(len(ticks))),
-            "ticktext": ticks,
-            "range": [-0.3, len(ticks) - 0.7],
-        },
-        yaxis={"tickvals": [0, 1], "ticktext": ["low", "high"], "range": [-0.06, 1.06]},
-    )
-    for k in reversed(range(len(chosen))):  # the best last, on top
-        heights = [*(float(column[k]) for column in places), float((values[k] - values.min()) / spread)]
-        best = chosen[k].number == facts.best
-        figure.add_scatter(
-            x=list(range(len(ticks))),
-            y=[None if np.isnan(height) else height for height in heights],
-            mode="lines+markers",
-            connectgaps=True,
-            opacity=1.0 if best else 0.15 + 0.6 * float(good[k]),
-            line={"color": VERMILLION if best else BLUE, "width": 3 if best else 1.5},
-            marker={"size": 5},
-            name=f"trial {chosen[k].number}",
-            customdata=[
-                *(cell(trials[chosen[k].number].params.get(name)) for name in names),
-                number(facts, values[k]),
-            ],
-            hovertemplate="%{customdata}",
-        )
-    return figure
-
-
-# === Charts ===
-
-
 def settings_charts(facts: TrialsFacts) -> tuple[Chart | Note, ...]:
     """Importance, slices, contour, parallel coordinates: as far as the trials go."""
-    table = _settings_table(facts)
-    elements: list[Chart | Note] = [_importance(facts)]
-    see = "Each point is a trial: look for a side on which the points lie higher."
-    if not facts.higher:
-        see = see.replace("higher", "lower")
-    if facts.settings:
-        elements.append(Chart("slices-figure", "One setting at a time", see, slice_figures(facts), table))
-    contour = contour_figure(facts)
-    if contour is not None:
-        see = (
-            "The deeper the blue, the better a forest of these two settings expects it; trust it near the points only."
-        )
-        elements.append(Chart("contour-figure", "Unfreeze depth against learning rate", see, contour, table))
-    if ranked_points(facts) and facts.settings:
-        see = "Each line is a trial, from setting to setting to its value at the right; the thick one is the best."
-        elements.append(Chart("parallel-figure", "All settings at once", see, parallel_figure(facts), table))
-    return tuple(elements)
+    ranked = facts.study.ranked()
+    if not ranked or not facts.settings:
+        return (_importance_chart(facts),)
+    columns = ("trial", *facts.settings, facts.objective)
+    table = trials_table(facts, "Complete trials, the best first", ranked, columns)
+    study = in_memory(_widened(facts.study))
+    side = "higher" if facts.higher else "lower"
+    slices = f"Each point is a trial, the darker the later: look for a side on which the points lie {side}."
+    contour = "The deeper the blue, the better; between the points it is interpolated: trust it near them only."
+    lines = "Each line is a trial, from setting to setting to its value at the right; the thick one is the best."
+    charts = (
+        _importance_chart(facts),
+        Chart("slices-figure", "One setting at a time", slices, slice_figures(facts, study), table),
+        Chart("contour-figure", "Unfreeze depth against learning rate", contour, contour_figure(facts, study), table)
+        if _has_contour(ranked)
+        else None,
+        Chart("parallel-figure", "All settings at once", lines, parallel_figure(facts), table),
+    )
+    return tuple(chart for chart in charts if chart is not None)
 
 
-def _importance(facts: TrialsFacts) -> Chart | Note:
+# === Importance ===
+
+
+def _importance_chart(facts: TrialsFacts) -> Chart | Note:
     if not facts.importance:
         return Note("Too few complete trials, or all alike: nothing can be said of what mattered.", "missing")
     name, share = facts.importance[0]
@@ -220,15 +64,156 @@ def _importance(facts: TrialsFacts) -> Chart | Note:
     return Chart("importance-figure", "Importance", see, importance_figure(facts), table)
 
 
-def _settings_table(facts: TrialsFacts) -> Table:
-    names = list(facts.settings)
-    trials = {trial.number: trial for trial in facts.study.trials}
-    rows = tuple(
-        (
-            str(point.number),
-            *(plain(trials[point.number].params.get(name)) for name in names),
-            number(facts, point.value),
-        )
-        for point in ranked_points(facts)[:TABLE]
+def importance_figure(facts: TrialsFacts) -> go.Figure:
+    """How much each setting explains."""
+    figure = new_figure(
+        bar_height(len(facts.importance)),
+        showlegend=False,
+        xaxis={"title": "share", "tickformat": ".0%", "range": [0, 1]},
+        yaxis=names_axis(),
     )
-    return Table("Complete trials, the best first", ("trial", *map(text.name, names), facts.objective), rows)
+    figure.add_bar(
+        y=text.labels([name for name, _ in facts.importance], 32),
+        x=[share for _, share in facts.importance],
+        orientation="h",
+        marker={"color": BLUE},
+        hovertemplate="%{y}: %{x:.0%}<extra></extra>",
+    )
+    return figure
+
+
+# === Optuna's figures ===
+
+
+def slice_figures(facts: TrialsFacts, study: "optuna.Study") -> tuple[go.Figure, ...]:
+    """The objective over each setting."""
+    used = {name for trial in study.trials for name in trial.params}
+    return tuple(_slice(facts, study, name) for name in facts.settings if name in used)
+
+
+def _slice(facts: TrialsFacts, study: "optuna.Study", name: str) -> go.Figure:
+    from optuna.visualization import plot_slice
+
+    (points,) = plot_slice(study, [name], target_name=facts.objective).data
+    figure = new_figure(SLICE_HEIGHT, showlegend=False, yaxis={**facts.axis, "nticks": 5})
+    figure.update_layout(xaxis=_axis(facts.study.space[name], name, points.x))
+    points.update(
+        marker={"size": 8, "colorscale": SHADES, "showscale": False, "line": {"color": BLUE, "width": 1.5}},
+        hovertemplate=f"%{{x}}: %{{y:{facts.digits}}}<br>trial %{{marker.color}}<extra></extra>",
+    )
+    if "choices" in facts.study.space[name]:
+        names = {repr(trial.params[name]): cell(trial.params[name]) for trial in study.trials if name in trial.params}
+        points.x = [names[choice] for choice in points.x]
+    return figure.add_trace(points)
+
+
+def _axis(space: Mapping[str, Any], name: str, values: Sequence[Any]) -> dict[str, Any]:
+    title = text.label(name, 30)
+    if "choices" in space:
+        return {"title": title, "type": "category"}
+    if space.get("log"):
+        return log_axis(title, min(values), max(values))
+    whole = isinstance(space["low"], int) and space["high"] - space["low"] <= 12
+    return {"title": title, "nticks": 6, **({"dtick": 1} if whole else {})}
+
+
+def _has_contour(ranked: Sequence[TrialRecord]) -> bool:
+    both = [(trial.params[DEPTH], trial.params[RATE]) for trial in ranked if {DEPTH, RATE} <= trial.params.keys()]
+    return len(both) >= FEWEST and all(len(set(values)) > 1 for values in zip(*both, strict=True))
+
+
+def contour_figure(facts: TrialsFacts, study: "optuna.Study") -> go.Figure:
+    """The objective over unfreeze depth and learning rate."""
+    from optuna.visualization import plot_contour
+
+    surface, points, *_ = plot_contour(study, [DEPTH, RATE], target_name=facts.objective).data
+    figure = new_figure(
+        400,
+        showlegend=False,
+        xaxis=log_axis("learning rate", min(points.x), max(points.x)),
+        yaxis={"title": "unfreeze depth", "dtick": whole_ticks(max(points.y) - min(points.y))},
+    )
+    surface.update(
+        colorscale=SHADES,
+        colorbar={"title": None, "tickformat": facts.digits, "thickness": 12, "nticks": 6},
+        line={"color": GREY, "width": 1},
+    )
+    drawn = [trial for trial in study.trials if trial.values and {DEPTH, RATE} <= trial.params.keys()]
+    points.update(
+        marker={"color": VERMILLION, "size": 9, "line": {"color": "white", "width": 1}},
+        customdata=[(f"{trial.number}", facts.shown(trial.value)) for trial in drawn],
+        hovertemplate="trial %{customdata[0]}: %{customdata[1]}<br>rate %{x:.2g}, depth %{y}<extra></extra>",
+    )
+    return figure.add_traces([surface, points])
+
+
+def _widened(study: StudyRecord) -> StudyRecord:
+    """The study with room in its space for the user's own configuration, which Optuna would leave out."""
+    given = {name: [trial.params[name] for trial in study.trials if name in trial.params] for name in study.space}
+    return replace(study, space={name: _room(space, given[name]) for name, space in study.space.items()})
+
+
+def _room(space: Mapping[str, Any], values: Sequence[Any]) -> Mapping[str, Any]:
+    if "choices" in space:
+        return {"choices": list(dict.fromkeys((*space["choices"], *values)))}
+    if "fixed" in space:
+        return space
+    log = space.get("log", False)
+    ends = [space["low"], space["high"], *(value for value in values if not log or value > 0)]
+    return {"low": min(ends), "high": max(ends), "log": log}
+
+
+# === All settings at once ===
+
+
+def parallel_figure(facts: TrialsFacts) -> go.Figure:
+    """Each trial a line across all settings, to its value; plotly's own kind needs `unsafe-eval`, so drawn as lines."""
+    ranked = facts.study.ranked()[:LINES]
+    heights = [coordinates(facts.study, name, ranked) for name in facts.settings]
+    values = np.array([trial.values[0] for trial in ranked], dtype=float)
+    heights.append((values - values.min()) / (np.ptp(values) or 1.0))
+    good = heights[-1] if facts.higher else 1 - heights[-1]
+    words = [text.label(name.rpartition(".")[2], 18) for name in facts.settings] + [text.label(facts.objective, 30)]
+    figure = new_figure(
+        380,
+        showlegend=False,
+        xaxis={
+            "tickvals": list(range(len(words))),
+            "ticktext": [word.replace("_", "<br>").replace(" ", "<br>") for word in words],
+            "range": [-0.3, len(words) - 0.7],
+        },
+        yaxis={"tickvals": [0, 1], "ticktext": ["low", "high"], "range": [-0.06, 1.06]},
+    )
+    for k, trial in reversed(list(enumerate(ranked))):  # the best last, on top
+        best = trial.number == facts.best
+        figure.add_scatter(
+            x=list(range(len(words))),
+            y=[None if np.isnan(column[k]) else float(column[k]) for column in heights],
+            mode="lines+markers",
+            connectgaps=True,
+            opacity=1.0 if best else 0.15 + 0.6 * float(good[k]),
+            line={"color": VERMILLION if best else BLUE, "width": 3 if best else 1.5},
+            marker={"size": 5},
+            name=f"trial {trial.number}",
+            customdata=[*(cell(trial.params.get(name)) for name in facts.settings), facts.shown(trial.values[0])],
+            hovertemplate="%{customdata}",
+        )
+    return figure
+
+
+def coordinates(study: StudyRecord, name: str, trials: Sequence[TrialRecord]) -> np.ndarray:
+    """Place of each trial on a setting's axis, 0 to 1 (logarithmic where the space is), NaN where it has no value.
+
+    A choice counts by its place in `choices`.
+    """
+    space = study.space[name]
+    given = [trial.params.get(name) for trial in trials]
+    if "choices" in space:
+        choices = list(space["choices"])
+        places = [float(choices.index(value)) if value in choices else np.nan for value in given]
+        low, high = 0.0, float(max(1, len(choices) - 1))
+    else:
+        scale = np.log if space.get("log") else float
+        places = [np.nan if value is None else float(scale(float(value))) for value in given]
+        low, high = float(scale(float(space["low"]))), float(scale(float(space["high"])))
+    return (np.array(places, dtype=float) - low) / ((high - low) or 1.0)

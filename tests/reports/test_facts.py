@@ -20,7 +20,8 @@ from reports.predictions import ImagePrediction, PredictionsFacts, pair_predicti
 from reports.provenance import PhaseFacts, ProvenanceFacts, network_section, provenance_facts
 from reports.sizes import Sizes
 from reports.summary import SummaryFacts, summary_box, summary_facts
-from reports.trials.facts import TrialPoint, coordinates, trials_facts
+from reports.trials.facts import trials_facts
+from reports.trials.settings import coordinates
 from search.records import StudyRecord, TrialRecord
 
 
@@ -431,13 +432,9 @@ def test_trials(tmp_path):
             TrialRecord(3, "failed", {}, error="no"),
         )
     )
-    assert facts.points == (
-        TrialPoint(0, "complete", 0.8, 0.8, True),
-        TrialPoint(1, "pruned", 0.55, 0.8, False),
-        TrialPoint(2, "complete", 0.9, 0.9, False),
-        TrialPoint(3, "failed", None, 0.9, False),
-    )
-    assert (facts.best, facts.workers, facts.importance, facts.front) == (2, ("w1", "w2"), (), ())
+    assert facts.values == {0: 0.8, 1: 0.55, 2: 0.9}
+    assert facts.best_so_far == {0: 0.8, 1: 0.8, 2: 0.9, 3: 0.9}
+    assert (facts.best, facts.workers, facts.importance) == (2, ("w1", "w2"), ())
     assert facts.gain == pytest.approx(0.1)
 
 
@@ -455,8 +452,8 @@ def test_a_loss_is_better_when_lower_and_the_front_is_known(tmp_path):
     values = [(0.5, 100.0), (0.4, 200.0), (0.6, 150.0)]
     trials = [TrialRecord(k, "complete", {}, pair) for k, pair in enumerate(values)]
     facts = trials_facts(study(tmp_path, *trials, objectives=("log_loss", "parameters")))
-    assert ([point.best for point in facts.points], facts.best) == ([0.5, 0.4, 0.4], 1)
-    assert set(facts.front) == {0, 1}
+    assert (facts.best_so_far, facts.best) == ({0: 0.5, 1: 0.4, 2: 0.4}, 1)
+    assert {trial.number for trial in facts.study.front()} == {0, 1}
 
 
 def test_places_on_a_settings_axis(tmp_path):

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
@@ -301,6 +302,18 @@ def test_what_the_space_fixes_is_said_and_not_drawn(tmp_path):
     titles = [figure["layout"]["xaxis"].get("title", {}).get("text") for figure in parsed.figures]
     assert "training.optimizer" in titles
     assert "phases.1.weight_decay" not in titles
+
+
+def test_slices_hold_your_own_configuration_though_the_space_does_not(tmp_path):
+    study = make_study(tmp_path / "study")
+    own, *others = study.trials
+    own = replace(own, params={**own.params, "model.head_units": 8, "training.optimizer": "<b>mine</b>"})
+    replace(study, trials=(own, *others)).write_answers()
+    figures = [figure for figure in Parsed(html_of(study.path)).figures if "title" in figure["layout"]["xaxis"]]
+    first = {figure["layout"]["xaxis"]["title"]["text"]: figure["data"][0] for figure in figures}
+    assert 8 in first["model.head_units"]["x"]
+    assert "&lt;b&gt;mine&lt;/b&gt;" in first["training.optimizer"]["x"]
+    assert first["learning rate"]["type"] == "contour"
 
 
 def test_two_objectives_have_a_front(tmp_path):
