@@ -11,7 +11,7 @@ from kit.errors import ExportError
 from kit.export import export_run
 from kit.export.formats import FORMATS
 from kit.files import write_text
-from kit.records import RunFolder
+from kit.run import Run
 
 HEADER = (
     "run's backend",
@@ -37,7 +37,7 @@ def exports(
     Prints the table as Markdown, and writes it beside the JSON record. What cannot be exported is told and left out.
     """
     records, left_out = [], {}
-    for run in map(RunFolder.open, runs):
+    for run in map(Run.open, runs):
         for name in formats.split(","):
             try:
                 done = export_run(run, name)
@@ -50,7 +50,7 @@ def exports(
     for what, why in left_out.items():
         print(f"left out, {what}: {why}")
     write_text(results / "exports.md", f"{table}\n")
-    environment = RunFolder.open(runs[0]).manifest["environment"]
+    environment = Run.open(runs[0]).manifest["environment"]
     common.record(results, "exports", environment, {"exports": records, "left_out": left_out})
 
 

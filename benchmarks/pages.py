@@ -17,7 +17,7 @@ from reports.drawing import kind_of
 DRAW = """
 import json, sys, time
 from pathlib import Path
-from kit.records import peak_memory
+from kit.stage_clock import peak_memory
 from reports.drawing import page_of, write_page
 start = time.perf_counter()
 write_page(page_of(Path(sys.argv[1])), Path(sys.argv[2]))

@@ -12,7 +12,7 @@ import typer
 
 from kit import backend
 from kit.errors import UserError
-from kit.records import RunFolder
+from kit.run import Run
 
 PREDICT_WITH_KERAS = """
 import sys
@@ -36,7 +36,7 @@ def start_up(
     Beside them what Python alone takes, what importing Keras takes, and what loading the model and predicting takes
     in plain Keras. Every measurement is a new process; the first round, which may compile, is reported as cold.
     """
-    config = RunFolder.open(run).config
+    config = Run.open(run).config
     name = backend.explain_choice(config.backend).name
     kit = [sys.executable, "-m", "kit.cli"]
     commands = {

@@ -22,7 +22,7 @@ from kit.backend import explain_choice
 from kit.config import RunConfig
 from kit.errors import UserError
 from kit.files import write_text
-from kit.records import RunFolder
+from kit.run import Run
 from search.records import StudyRecord
 
 
@@ -106,10 +106,10 @@ def run_study(config: RunConfig, folder: Path, out: Path, options: Sequence[str]
     seconds = perf_counter() - began
     if done.returncode:
         raise UserError(f"The study ended with status {done.returncode}.", "Its own message stands above.")
-    return {"seconds": seconds, **summary(StudyRecord.load(out), json.loads(done.stdout), RunFolder.open(out / "best"))}
+    return {"seconds": seconds, **summary(StudyRecord.load(out), json.loads(done.stdout), Run.open(out / "best"))}
 
 
-def summary(record: StudyRecord, said: Mapping[str, Any], best: RunFolder) -> dict[str, Any]:
+def summary(record: StudyRecord, said: Mapping[str, Any], best: Run) -> dict[str, Any]:
     """What a study came to: counts, how much was shared, and how good its best is against the configuration given."""
     own = next(trial for trial in record.trials if trial.own and trial.state == "complete")
     ended = [trial for trial in record.trials if trial.finished and not trial.own]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kit import pipeline
+from kit import pipeline, run_scores
 from kit.config import RunConfig
 from kit.errors import ConfigError
 from kit.pipeline import Listener
@@ -92,7 +92,7 @@ def evaluate(run: Name | Run, data: Name | None = None) -> dict[str, Any]:
     Raises:
         UserError: If the run is not finished, or the images cannot be scored.
     """
-    return pipeline.evaluate(load_run(_folder(run)), None if data is None else str(data))
+    return run_scores.evaluate(load_run(_folder(run)), None if data is None else str(data))
 
 
 def _folder(run: Name | Run) -> Path:

@@ -1,6 +1,6 @@
 """How many programs this process had its backend compile: each takes seconds, so none should be compiled twice.
 
-Knows no keras: `kit.records.StageClock` notes the count of each stage in a run's manifest.
+Knows no keras: `kit.stage_clock.StageClock` notes the count of each stage in a run's manifest.
 """
 
 import functools

@@ -176,7 +176,7 @@ def write_record(folder: Path, data: str, split_seed: int, inspection: Inspectio
 def write_thumbnails(folder: Path, inspection: Inspection) -> None:
     """Pictures for a page: images of each class, and those that findings name."""
     from kit.insights import thumbnails
-    from kit.insights.records import Insights
+    from kit.insights.artifacts import Insights
 
     read = [sample for sample, fact, _, _ in inspection.rows if not fact.problem]
     named = set(thumbnails.in_findings(inspection.findings))
@@ -187,11 +187,11 @@ def write_thumbnails(folder: Path, inspection: Inspection) -> None:
 
 
 def table_text(inspection: Inspection) -> str:
-    """One CSV row for each sample; text that a spreadsheet would run is escaped as in `kit.records`."""
+    """One CSV row for each sample; text that a spreadsheet would run is escaped as in `kit.csv_tables`."""
     import csv
     import io
 
-    from kit.records import escape_cell
+    from kit.csv_tables import escape_cell
 
     kinds: dict[str, list[str]] = {}
     for finding in inspection.findings:

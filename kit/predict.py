@@ -16,11 +16,11 @@ from kit.config import DataConfig
 from kit.data.images import ImageProblem, decode
 from kit.data.samples import IMAGE_SUFFIXES
 from kit.errors import DataError, StorageError
-from kit.evaluation import apply_temperature
-from kit.records import RunFolder
+from kit.evaluation.calibration import apply_temperature
 
 if TYPE_CHECKING:
     from kit.model.classifier import Classifier
+    from kit.run import Run
 
 BLOCK = 32  # images decoded before they are passed through the network
 _PATHS_HINT = "Name files, folders or globs such as 'images/*.jpg'."
@@ -62,11 +62,11 @@ class Predictor:
     forward: Callable[[np.ndarray], np.ndarray]
 
     @classmethod
-    def of(cls, run: RunFolder) -> "Predictor":
+    def of(cls, run: "Run") -> "Predictor":
         """Loads the model of a finished run."""
         from kit.training.forward import compile_from_pixels
 
-        require_finished(run)
+        run.require_finished()
         classifier = load_classifier(run)
         forward = compile_from_pixels(classifier)
         return cls(
@@ -104,16 +104,7 @@ class Predictor:
         return None
 
 
-def require_finished(run: RunFolder) -> None:
-    """Raises StorageError if a run has no model yet."""
-    if run.manifest["status"] != "finished" or not run.model_path.exists():
-        raise StorageError(
-            f"{run.path} is not finished: it has no model yet.",
-            f"Finish it with `transferkit train --resume {run.path}`.",
-        )
-
-
-def load_classifier(run: RunFolder) -> "Classifier":
+def load_classifier(run: "Run") -> "Classifier":
     """The network of a finished run, from its `model.keras`.
 
     Raises:

@@ -1,55 +1,263 @@
-"""Run: the record of a run together with its model at work. What `kit.train` and `kit.load_run` give.
+"""Run: a run's folder, read and written without keras, and its model at work.
 
-Importing this module imports no backend; the first prediction starts one.
+    config.toml      the resolved configuration
+    manifest.json    schema version, status, versions, seconds and peak memory per stage
+    samples.csv      path, label, split, group, finding
+    history.csv      one line an epoch (kit.training.history)
+    predictions.csv  path, split, label, predicted, predicted_phase1, confidence, p_<class>...
+    metrics.json     scores per split and per phase (kit.evaluation.scores)
+    insights/  checkpoints/  model.keras  report.html
+
+Importing this module imports no backend; the first prediction starts one. kit.csv_tables writes the tables.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import overload
+from typing import TYPE_CHECKING, Any, overload
 
-from kit import backend
-from kit.errors import DataError
-from kit.predict import Prediction, Predictor, find_images, require_finished
-from kit.records import RunFolder
+from kit import settings
+from kit.config import RunConfig
+from kit.csv_tables import PREDICTION_COLUMNS, SAMPLE_COLUMNS, read_table, write_table
+from kit.errors import DataError, StorageError
+from kit.files import is_address, make_folder, read_json, storage_errors, write_json, write_text
+from kit.training.history import COLUMNS as HISTORY_COLUMNS
+from kit.training.history import History
 
+if TYPE_CHECKING:
+    import pandas  # type: ignore[import-untyped]  # its stubs are a package of their own, not needed to run
+
+    from kit.predict import Prediction, Predictor
+
+SCHEMA_VERSION = 1
 Name = str | os.PathLike[str]
+_LOCK = ".lock"
 
 
 @dataclass(frozen=True)
-class Run(RunFolder):
-    """A run folder whose model can be asked.
+class Run:
+    """One run's folder. Make one with `create` or `open`.
 
-    All that the run recorded is here as well: `config`, `manifest`, `samples`, `history`, `predictions`, `metrics`.
+    Attributes:
+        path: The folder.
     """
+
+    path: Path
+
+    # === Start and open ===
+
+    @classmethod
+    def create(cls, path: Path, config: RunConfig) -> "Run":
+        """Start a record: `config.toml`, and a manifest with status `running`.
+
+        Raises:
+            StorageError: If the folder holds anything already, or cannot be written.
+        """
+        run = cls(Path(path))
+        make_folder(run.path, "Give --out another.")
+        with run.lock():
+            run.require_vacant()
+            # the manifest makes it a run folder: a kill between the two leaves one that `create` takes over
+            created = datetime.now(UTC).isoformat(timespec="seconds")
+            manifest = {"schema_version": SCHEMA_VERSION, "kind": "run", "status": "running", "created": created}
+            write_json(run.path / "manifest.json", manifest)
+            write_text(run.path / "config.toml", settings.to_toml(config))
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> "Run":
+        """Open the record of a run, finished or not.
+
+        Raises:
+            StorageError: If it is not a run folder, or a newer transferkit wrote it.
+        """
+        run, hint = cls(Path(path)), "Give the folder that `transferkit train` printed at its end."
+        if not (run.path / "manifest.json").is_file():
+            if is_address(path):
+                raise StorageError(f"A run is a folder on this machine, not the address {path}.", "Download it first.")
+            missing = "is not a run folder: it has no manifest.json" if run.path.is_dir() else "is not a folder"
+            raise StorageError(f"{path} {missing}.", hint)
+        manifest = run.manifest
+        if manifest.get("kind") != "run":
+            raise StorageError(f"{path} is the record of another thing ({manifest.get('kind')!r}), not of a run.", hint)
+        if manifest["schema_version"] > SCHEMA_VERSION:
+            raise StorageError(
+                f"{path} has schema version {manifest['schema_version']}; this kit reads up to {SCHEMA_VERSION}.",
+                "Install a newer transferkit.",
+            )
+        return run
+
+    def require_vacant(self) -> None:
+        """Raise StorageError if something is in the run's place already; `create` asks again, under the lock."""
+        if not self.path.is_dir():
+            if self.path.exists():
+                raise StorageError(f"{self.path} cannot be a folder: a file is in its place.", "Give --out another.")
+            return
+        content = {entry.name for entry in self.path.iterdir() if not entry.name.startswith(".tmp-")} - {_LOCK}
+        if content == {"manifest.json"} and self.manifest.get("kind") == "run":
+            return
+        if "manifest.json" in content:
+            hint = f"Give --out another folder, or go on with `transferkit train --resume {self.path}`."
+            raise StorageError(f"{self.path} holds the record of a run already.", hint)
+        if content:
+            raise StorageError(f"{self.path} is not empty and not a run folder.", "Give --out a new or empty folder.")
+
+    def require_finished(self) -> None:
+        """Raise StorageError if the run has no model yet."""
+        if self.manifest["status"] != "finished" or not self.model_path.exists():
+            hint = f"Finish it with `transferkit train --resume {self.path}`."
+            raise StorageError(f"{self.path} is not finished: it has no model yet.", hint)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep every other process out of this run while the body runs; the system frees it if the process dies.
+
+        Raises:
+            StorageError: At once, if another process (or another thread) holds it.
+        """
+        import filelock
+
+        holder = filelock.FileLock(self.path / _LOCK, timeout=0)
+        try:
+            with storage_errors(self.path):
+                holder.acquire()
+        except filelock.Timeout:
+            hint = "Wait until it ends, or give --out another folder."
+            raise StorageError(f"Another transferkit is at work in {self.path}.", hint) from None
+        try:
+            yield
+        finally:
+            holder.release()
+
+    def remove_leftovers(self) -> None:
+        """Remove what a killed process left half written; the caller holds the lock.
+
+        Pages stay: they are drawn without the lock, so that one may be on its way right now.
+        """
+        for path in self.path.rglob(".tmp-*"):
+            if path.is_file() and path.suffix != ".html":
+                path.unlink(missing_ok=True)
+
+    # === Record ===
+
+    @property
+    def insights(self) -> Path:
+        """Folder of what pages need and cannot compute."""
+        return self.path / "insights"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of what a resumed run starts from."""
+        return self.path / "checkpoints"
+
+    @property
+    def model_path(self) -> Path:
+        """Trained model: uint8 (batch, S, S, 3), 0-255 -> probabilities (batch, classes)."""
+        return self.path / "model.keras"
+
+    @property
+    def report_path(self) -> Path:
+        """Page drawn from this record."""
+        return self.path / "report.html"
+
+    @property
+    def config(self) -> RunConfig:
+        """Configuration of the run."""
+        return settings.load_config(file=self.path / "config.toml")
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """Manifest; `schema_version`, `kind`, `status` and `created` are always there."""
+        path = self.path / "manifest.json"
+        content = read_json(path)
+        if not isinstance(content, dict) or not isinstance(content.get("schema_version"), int):
+            raise StorageError(f"{path} is not a manifest: it has no schema_version.")
+        return content
+
+    def update_manifest(self, **fields: Any) -> None:
+        """Replace fields of the manifest, all at once; the caller holds `lock`. Values must be JSON, NaN refused."""
+        write_json(self.path / "manifest.json", self.manifest | fields)
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Class names, in the order of the model's probabilities."""
         return tuple(self.manifest["classes"])
 
+    @property
+    def samples(self) -> "pandas.DataFrame":
+        """Every image: path, label, split, group, finding; text or None."""
+        return read_table(self.path / "samples.csv", SAMPLE_COLUMNS)
+
+    def write_samples(self, table: "pandas.DataFrame") -> None:
+        """Write `samples`; ValueError if the columns are not SAMPLE_COLUMNS, in order."""
+        write_table(self.path / "samples.csv", table, SAMPLE_COLUMNS)
+
+    @property
+    def history(self) -> History:
+        """Every epoch so far."""
+        path = self.path / "history.csv"
+        history = History.from_frame(read_table(path, HISTORY_COLUMNS))
+        if history.records and history.records[0].epoch != 1:
+            raise StorageError(f"{path} starts at epoch {history.records[0].epoch}, not 1.")
+        return history
+
+    def write_history(self, history: History) -> None:
+        """Write `history`, whole."""
+        write_table(self.path / "history.csv", history.to_frame(), HISTORY_COLUMNS)
+
+    @property
+    def predicted(self) -> "pandas.DataFrame":
+        """`predictions` without p_<class>, which take far more memory than all else where there are many classes."""
+        return read_table(self.path / "predictions.csv", PREDICTION_COLUMNS, only=True)
+
+    @property
+    def predictions(self) -> "pandas.DataFrame":
+        """Predictions of every image that was scored; `confidence` and p_<class> are float32, 0 to 1."""
+        return read_table(self.path / "predictions.csv", PREDICTION_COLUMNS)
+
+    def write_predictions(self, table: "pandas.DataFrame") -> None:
+        """Write `predictions`; ValueError if the columns are not PREDICTION_COLUMNS, then p_<class> in model order."""
+        expected = (*PREDICTION_COLUMNS, *(name for name in table.columns if name.startswith("p_")))
+        write_table(self.path / "predictions.csv", table, expected)
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """Scores: split -> kit.evaluation.scores.Scores as a dict, and "phases": the same per phase."""
+        return read_json(self.path / "metrics.json")
+
+    def write_metrics(self, metrics: dict[str, Any]) -> None:
+        """Write `metrics`."""
+        write_json(self.path / "metrics.json", metrics)
+
+    # === Predict ===
+
     @cached_property
-    def predictor(self) -> Predictor:
-        """The model in memory, loaded at the first use.
+    def predictor(self) -> "Predictor":
+        """Model in memory, loaded at the first use.
 
         Raises:
             StorageError: If the run is not finished.
             BackendError: If no backend is installed.
         """
-        require_finished(self)  # before the seconds that a backend takes to start
+        from kit import backend
+        from kit.predict import Predictor
+
+        self.require_finished()  # before the seconds that a backend takes to start
         backend.start(threads=self.config.threads)
         return Predictor.of(self)
 
     @overload
-    def predict(self, images: Name) -> Prediction: ...  # type: ignore[overload-overlap]  # a str is no list of images
+    def predict(self, images: Name) -> "Prediction": ...  # type: ignore[overload-overlap]  # a str is no list of images
 
     @overload
-    def predict(self, images: Iterable[Name]) -> list[Prediction]: ...
+    def predict(self, images: Iterable[Name]) -> "list[Prediction]": ...
 
-    def predict(self, images: Name | Iterable[Name]) -> Prediction | list[Prediction]:
-        """Says what the model sees.
+    def predict(self, images: Name | Iterable[Name]) -> "Prediction | list[Prediction]":
+        """Classify images.
 
         Args:
             images: One file, or a list of files, folders (searched through) and globs.
@@ -62,6 +270,8 @@ class Run(RunFolder):
             DataError: If a name leads nowhere, or the one file given cannot be read.
             StorageError: If the run is not finished.
         """
+        from kit.predict import find_images
+
         if not isinstance(images, str | os.PathLike):
             files = find_images([os.fspath(name) for name in images])
             return list(self.predictor.predict(files))
@@ -72,3 +282,19 @@ class Run(RunFolder):
         if one.problem:
             raise DataError(f"{one.path} cannot be read: {one.problem}.", "Give a readable image.")
         return one
+
+
+def default_run_path(name: str, root: Path = Path("runs")) -> Path:
+    """`runs/<name>-<YYYYmmdd-HHMMSS>` in local time, with -2, -3, ... behind it where that exists.
+
+    Args:
+        name: What the run is about, usually the data's name; characters that file systems dislike become hyphens.
+        root: The folder of runs.
+    """
+    safe = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in name).strip(".-")[:80] or "run"
+    base = f"{safe}-{datetime.now():%Y%m%d-%H%M%S}"
+    path, number = root / base, 1
+    while path.exists():
+        number += 1
+        path = root / f"{base}-{number}"
+    return path

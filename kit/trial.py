@@ -18,7 +18,7 @@ from kit.data.dataset import Dataset, load_dataset
 from kit.errors import DataError
 from kit.fingerprint import fingerprint
 from kit.model.weights import Weights, resolve
-from kit.records import StageClock
+from kit.stage_clock import StageClock
 from kit.training.history import EpochRecord, History
 
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kit.errors import StorageError
-from kit.insights.records import Insights
-from kit.records import RunFolder
+from kit.insights.artifacts import Insights
+from kit.run import Run
 from reports import text
 from reports.compare.differences import differences_section
 from reports.compare.facts import RunFacts, comparison_facts, run_facts
@@ -31,7 +31,7 @@ def compare_page(folders: Sequence[Path]) -> Page:
     album: dict[str, bytes] = {}
     wanted = {one.path for one in facts.disagreements}
     for folder in folders:
-        images = Insights(RunFolder(folder).insights).album("thumbnails")
+        images = Insights(Run(folder).insights).album("thumbnails")
         album |= {path: images[path] for path in wanted & images.keys()}
     return Page(
         title=f"{len(folders)} runs compared",

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from kit.csv_tables import read_table
 from kit.errors import StorageError
 from kit.files import read_json
-from kit.insights.records import Insights
-from kit.records import read_table
+from kit.insights.artifacts import Insights
 from reports import text
 from reports.dataset import DatasetFacts, dataset_facts, dataset_sections
 from reports.elements import Metric, Note, Page, SummaryBox

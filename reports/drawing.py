@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kit.errors import ConfigError, StorageError
 from kit.files import read_json, write_text
-from kit.records import RunFolder
+from kit.run import Run
 from reports.compare_page import compare_page
 from reports.data_page import data_page
 from reports.elements import Page
@@ -17,7 +17,7 @@ from reports.study_page import study_page
 
 KINDS = ("run", "inspection", "study")
 Name = str | os.PathLike[str]
-Record = Name | RunFolder
+Record = Name | Run
 
 
 def write_report(records: Record | Iterable[Record], out: Name | None = None, *, grid: int = GRID) -> Path:
@@ -36,7 +36,7 @@ def write_report(records: Record | Iterable[Record], out: Name | None = None, *,
     """
     if not 1 <= grid <= 96:
         raise ConfigError(f"grid must be from 1 to 96, not {grid}.")
-    given = [records] if isinstance(records, str | os.PathLike | RunFolder) else list(records)
+    given = [records] if isinstance(records, str | os.PathLike | Run) else list(records)
     folders = [_folder(record) for record in given]
     path = None if out is None else Path(out)
     if path is not None and path.is_dir():
@@ -56,7 +56,7 @@ def write_report(records: Record | Iterable[Record], out: Name | None = None, *,
 
 
 def _folder(record: Record) -> Path:
-    return record.path if isinstance(record, RunFolder) else Path(record)
+    return record.path if isinstance(record, Run) else Path(record)
 
 
 def draw(folder: Path) -> Path | None:

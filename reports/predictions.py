@@ -66,7 +66,7 @@ def predictions_facts(predictions: "pandas.DataFrame", sample: list[str], size: 
     """From predictions.csv.
 
     Args:
-        verdicts: `RunFolder.verdicts`.
+        verdicts: `Run.predicted`.
         sample: Paths as the run drew them; where there are none (an older run), the first images stand in.
         size: Images in each grid.
     """

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kit.csv_tables import PREDICTION_COLUMNS, SAMPLE_COLUMNS, make_table
 from kit.errors import UserError
-from kit.insights.records import Insights
-from kit.records import PREDICTION_COLUMNS, SAMPLE_COLUMNS, RunFolder, make_table
+from kit.insights.artifacts import Insights
+from kit.run import Run
 from kit.training.history import History
 from reports import text
 from reports.calibration import calibration_facts, calibration_section
@@ -59,7 +60,7 @@ class Records:
         Raises:
             StorageError: If it is no run folder, or a record in it is damaged.
         """
-        run = RunFolder.open(folder)
+        run = Run.open(folder)
 
         def there(name: str) -> bool:
             return (folder / name).exists()
@@ -73,7 +74,7 @@ class Records:
             config,
             run.metrics if there("metrics.json") else {},
             run.history if there("history.csv") else History(),
-            run.verdicts if there("predictions.csv") else make_table({name: [] for name in PREDICTION_COLUMNS}),
+            run.predicted if there("predictions.csv") else make_table({name: [] for name in PREDICTION_COLUMNS}),
             run.samples if there("samples.csv") else make_table({name: [] for name in SAMPLE_COLUMNS}),
         )
 
@@ -88,7 +89,7 @@ def run_page(folder: Path, grid: int = GRID) -> Page:
     Raises:
         StorageError: If it is no run folder, or a record in it is damaged.
     """
-    records, insights = Records.read(folder), Insights(RunFolder(folder).insights)
+    records, insights = Records.read(folder), Insights(Run(folder).insights)
     manifest, metrics, predictions = records.manifest, records.metrics, records.predictions
     summary, album = insights.summary, insights.album("thumbnails")
     missing = {"doubted": "" if (insights.folder / "doubted.csv").exists() else NOT_DOUBTED, **summary["missing"]}

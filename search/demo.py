@@ -62,7 +62,7 @@ def run_demo(folder: Path, config: "RunConfig", per_class: int, trials: int) -> 
         UserError: If the folder holds anything else, or a step cannot be done; the message says what to do.
     """
     from kit import progress
-    from kit.records import StageClock
+    from kit.stage_clock import StageClock
     from kit.synthetic import DemoData, write_data_set
     from search.api import run_study
     from search.question import plan_space

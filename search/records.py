@@ -3,7 +3,7 @@
     study.toml    what was asked for; written once, when the study begins
     trials.json   every trial with its epochs, the best, latencies: a copy of what the storage knows, kept up to date
     trials.csv    the same trials for a spreadsheet, one row each, without epochs
-    best/         the run folder of the model that is kept (kit.records)
+    best/         the run folder of the model that is kept (kit.run)
 
 `optuna.db`, where the study has no storage of its own choosing, belongs to Optuna: `search.study` reads it.
 """
@@ -248,7 +248,7 @@ class StudyRecord:
         import csv
         import io
 
-        from kit.records import escape_cell
+        from kit.csv_tables import escape_cell
 
         header = ["number", "state", *self.objectives, *self.space]
         header += ["epochs", "seconds", "started", "retry_of", "own", "shared_head", "latency_ms", "error"]

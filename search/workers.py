@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from kit.errors import StorageError, UserError
-from kit.records import peak_memory
+from kit.stage_clock import peak_memory
 
 RENEW = 75  # exit status: replace me
 GROWTH_BYTES = 1 << 30  # over what a worker needed for its first trials

@@ -8,20 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn import metrics as reference
 
-from kit.evaluation import (
-    SMALLEST_PROBABILITY,
-    TEMPERATURES,
-    apply_temperature,
-    calibration_error,
-    confusion,
-    fit_temperature,
-    log_loss,
-    macro_f1,
-    per_class,
-    score,
-    summarise_seeds,
-    top_k_accuracy,
-)
+from kit.evaluation.calibration import TEMPERATURES, apply_temperature, calibration_error, fit_temperature
+from kit.evaluation.scores import SMALLEST_PROBABILITY, log_loss, score, top_k_accuracy
 
 
 @st.composite
@@ -61,6 +49,23 @@ def test_scores_agree_with_scikit_learn(example):
     for i, name in enumerate(names):
         values = [scores.per_class[name][key] for key in ("precision", "recall", "f1", "support")]
         assert values == pytest.approx([column[i] for column in expected])
+
+
+@given(scored())
+def test_scores_are_what_their_formulas_say(example):
+    """Worked out from counts, without scikit-learn: the formulas of metrics.json since version 0.1."""
+    probabilities, labels = example
+    classes, predicted = probabilities.shape[1], probabilities.argmax(axis=1)
+    matrix = np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
+    hits, said, support = matrix.diagonal(), matrix.sum(axis=0), matrix.sum(axis=1)
+    f1 = 2 * hits / np.maximum(said + support, 1)
+    scores = score(probabilities, labels, [str(i) for i in range(classes)])
+    assert scores.confusion == tuple(map(tuple, matrix.tolist()))
+    assert scores.macro_f1 == pytest.approx(f1[said + support > 0].mean(), abs=1e-12)
+    assert scores.log_loss == pytest.approx(-np.log(probabilities[np.arange(len(labels)), labels]).mean(), abs=1e-12)
+    columns = {"precision": hits / np.maximum(said, 1), "recall": hits / np.maximum(support, 1), "f1": f1}
+    for name, column in (columns | {"support": support}).items():
+        assert [one[name] for one in scores.per_class.values()] == pytest.approx(column.tolist(), abs=1e-12)
 
 
 @given(scored())
@@ -111,9 +116,10 @@ def test_top_5_is_scored_over_ten_classes_only():
 
 
 def test_a_class_nobody_has_or_predicts_does_not_weigh_on_macro_f1():
-    matrix = confusion(np.array([0, 0, 1]), np.array([0, 0, 1]), classes=3)
-    assert macro_f1(matrix) == 1
-    assert per_class(matrix, ["a", "b", "c"])["c"] == {"precision": 0, "recall": 0, "f1": 0, "support": 0}
+    labels = np.array([0, 0, 1])
+    scores = score(np.eye(3)[labels], labels, ["a", "b", "c"])
+    assert scores.macro_f1 == 1
+    assert scores.per_class["c"] == {"precision": 0, "recall": 0, "f1": 0, "support": 0}
 
 
 def test_an_empty_split_scores_none_and_is_json():
@@ -159,12 +165,6 @@ def test_float32_probabilities_give_the_figures_of_their_float64_copy():
 def test_score_refuses_what_it_cannot_mean(probabilities, labels, names, complaint):
     with pytest.raises(ValueError, match=complaint):
         score(np.array(probabilities), np.array(labels), list(names))
-
-
-@pytest.mark.parametrize(("labels", "predicted"), [([0, 3], [0, 0]), ([0], [0, 1]), ([0, -1], [0, 0])])
-def test_confusion_refuses_other_classes_and_lengths(labels, predicted):
-    with pytest.raises(ValueError, match="labels and predicted"):
-        confusion(np.array(labels), np.array(predicted), classes=3)
 
 
 # === Temperature ===
@@ -223,28 +223,3 @@ def test_scaling_keeps_rows_whole_and_classes_in_order(example, temperature):
 def test_apply_temperature_refuses_what_is_none(temperature):
     with pytest.raises(ValueError, match="temperature"):
         apply_temperature(np.array([[0.5, 0.5]]), temperature)
-
-
-# === Seeds ===
-
-
-def test_summary_of_seeds_keeps_the_nesting():
-    runs = [
-        {"test": {"accuracy": 0.9, "confusion": [[1]], "top_5_accuracy": None, "per_class": {"a": {"f1": 1}}}},
-        {"test": {"accuracy": 0.7, "confusion": [[2]], "top_5_accuracy": None, "per_class": {"a": {"f1": 0}}}},
-        {"test": {"accuracy": 0.8, "confusion": [[3]], "top_5_accuracy": None, "per_class": {}}},
-    ]
-    summary = summarise_seeds(runs)
-    assert set(summary["test"]) == {"accuracy", "per_class"}
-    accuracy = summary["test"]["accuracy"]
-    assert accuracy == {
-        "mean": pytest.approx(0.8), "standard_deviation": pytest.approx(0.1), "low": 0.7, "high": 0.9, "runs": 3,
-    }  # fmt: skip
-    assert summary["test"]["per_class"]["a"]["f1"]["runs"] == 2
-
-
-def test_one_seed_has_no_spread():
-    assert summarise_seeds([{"accuracy": 0.5}])["accuracy"] == {
-        "mean": 0.5, "standard_deviation": None, "low": 0.5, "high": 0.5, "runs": 1,
-    }  # fmt: skip
-    assert summarise_seeds([]) == {}

@@ -20,11 +20,11 @@ def evaluate(
     """Scores a run's model again on its own images, or on others."""
     from kit import progress
     from kit.commands.training import score_lines
-    from kit.pipeline import evaluate as score_run
-    from kit.records import RunFolder
+    from kit.run import Run
+    from kit.run_scores import evaluate as score_run
 
     progress.set_quiet(quiet or as_json)
-    folder = RunFolder.open(run)
+    folder = Run.open(run)
     metrics = score_run(folder, data, backend_name=backend)
     recorded = folder.metrics
     same = None if data is not None else all(metrics[split] == recorded[split] for split in metrics)

@@ -26,11 +26,11 @@ def export(
     """
     from kit import progress
     from kit.export import export_run
-    from kit.records import RunFolder
     from kit.report_hook import draw_page
+    from kit.run import Run
 
     progress.set_quiet(quiet or as_json)
-    folder = RunFolder.open(run)
+    folder = Run.open(run)
     done = export_run(folder, format_name, out)
     if folder.report_path.exists() and done.path.resolve().is_relative_to(folder.path.resolve()):
         draw_page(folder.path)  # it shows the exports that lie in the run folder

@@ -38,7 +38,7 @@ def inspect(
     """Show what is in the data: classes, sizes, and what is unreadable, doubled or leaking."""
     from kit import progress
     from kit.inspection import look, refuse_other_content, summarise, table_text, write_record
-    from kit.records import default_run_path
+    from kit.run import default_run_path
 
     if as_json and as_csv:
         raise ConfigError("--json and --csv were both given.", "Give one of them.")

@@ -29,15 +29,15 @@ def predict(
     from kit import progress
     from kit.backend import start
     from kit.errors import ConfigError, DataError
-    from kit.predict import Predictor, find_images, require_finished
+    from kit.predict import Predictor, find_images
     from kit.progress import printable
-    from kit.records import RunFolder
+    from kit.run import Run
 
     if as_json and as_csv:
         raise ConfigError("--json and --csv exclude each other.", "Choose one.")
     progress.set_quiet(quiet or as_json or as_csv)
-    folder = RunFolder.open(run)
-    require_finished(folder)  # before the seconds that a backend takes to start
+    folder = Run.open(run)
+    folder.require_finished()  # before the seconds that a backend takes to start
     files = find_images(paths)
     start(backend, folder.config.threads)
     predictor = Predictor.of(folder)
@@ -87,7 +87,7 @@ def _in_words(one: "Prediction", predictor: "Predictor") -> str:
 def _print_csv(predictions: "list[Prediction]", predictor: "Predictor") -> None:
     import csv
 
-    from kit.records import escape_cell
+    from kit.csv_tables import escape_cell
 
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["path", "predicted", "confidence", *(f"p_{name}" for name in predictor.classes), "problem"])

@@ -11,7 +11,7 @@ from kit.settings import SHORTHANDS
 
 if TYPE_CHECKING:
     from kit.config import RunConfig
-    from kit.records import RunFolder
+    from kit.run import Run
 
 _DATA = "A folder of class folders, split folders, a table, an archive, or `flowers`."
 
@@ -95,7 +95,7 @@ def train(
         _show(train_one(chosen, out), as_json)
 
 
-def _show(run: "RunFolder", as_json: bool) -> None:
+def _show(run: "Run", as_json: bool) -> None:
     metrics = run.metrics
     if as_json:
         print(json.dumps({"run": str(run.path), "status": run.manifest["status"], "metrics": metrics}))
@@ -130,7 +130,7 @@ def _phase_lines(metrics: dict[str, Any]) -> list[str]:
 
 
 def _show_seeds(config: "RunConfig", seeds: int, out: Path | None, as_json: bool) -> None:
-    from kit.pipeline import train_seeds
+    from kit.seeds import train_seeds
 
     folder, summary = train_seeds(config, seeds, out)
     if as_json:
@@ -158,15 +158,15 @@ def _spread(score: dict[str, Any]) -> str:
 def _show_plan(config: "RunConfig", seeds: int, out: Path | None, as_json: bool) -> None:
     from dataclasses import asdict
 
-    from kit import pipeline
     from kit.files import free_bytes
     from kit.paths import cache_folder
     from kit.progress import duration, printable
-    from kit.records import RunFolder
+    from kit.rehearsal import rehearse
+    from kit.run import Run
 
     if out is not None and seeds == 1:
-        RunFolder(out).require_vacant()
-    plan = pipeline.rehearse(config)
+        Run(out).require_vacant()
+    plan = rehearse(config)
     free = free_bytes(cache_folder())
     seconds, size = sum(stage.seconds for stage in plan.stages), sum(stage.bytes for stage in plan.stages)
     if as_json:

@@ -11,7 +11,7 @@ from typing import Any
 from kit.data.samples import SPLITS
 from kit.export.formats import Format
 from kit.model.catalog import MOBILENET_V2, find, is_hub
-from kit.records import RunFolder
+from kit.run import Run
 
 CLASSES_SHOWN = 100
 
@@ -34,7 +34,7 @@ _RESIZED = {
 }
 
 
-def render_card(run: RunFolder, chosen: Format, record: dict[str, Any]) -> str:
+def render_card(run: Run, chosen: Format, record: dict[str, Any]) -> str:
     """The card.
 
     Args:
@@ -58,7 +58,7 @@ def render_card(run: RunFolder, chosen: Format, record: dict[str, Any]) -> str:
     return "\n\n".join(sections) + "\n"
 
 
-def front_matter(run: RunFolder, chosen: Format) -> str:
+def front_matter(run: Run, chosen: Format) -> str:
     """YAML between two lines of dashes; every value is written as JSON, which YAML includes."""
     manifest = run.manifest
     fields: dict[str, Any] = {
@@ -83,7 +83,7 @@ def front_matter(run: RunFolder, chosen: Format) -> str:
     return f"---\n{lines}\n---"
 
 
-def example(run: RunFolder, chosen: Format) -> str:
+def example(run: Run, chosen: Format) -> str:
     """Ten lines of Python, run in the export's folder: an image's probabilities."""
     data = run.config.data
     side, background = data.image_size, tuple(data.background)
@@ -121,7 +121,7 @@ def _summary(manifest: dict[str, Any], metrics: dict[str, Any], record: dict[str
     return text + f"The model is {record['bytes'] / 2**20:.1f} MiB; this copy of it is for {record['runtime']}."
 
 
-def _usage(run: RunFolder, chosen: Format) -> str:
+def _usage(run: Run, chosen: Format) -> str:
     side, resize = run.config.data.image_size, run.config.data.resize
     # Keras imports what a saved network's layers come from; some of KerasHub's networks have layers of its own.
     packages = chosen.packages + (" keras-hub" if chosen.name == "keras" and is_hub(run.config.model.backbone) else "")
@@ -178,7 +178,7 @@ def _classes(manifest: dict[str, Any], metrics: dict[str, Any]) -> str:
     return table + (f"\n\nAnd {left:,} more, in `labels.json`." if left else "")
 
 
-def _data(run: RunFolder) -> str:
+def _data(run: Run) -> str:
     manifest, split = run.manifest, run.config.split
     images = manifest["data"]["photos"]
     counts = ", ".join(f"{images[name]:,} {name}" for name in SPLITS)
@@ -224,7 +224,7 @@ def _parity(record: dict[str, Any]) -> str:
     )
 
 
-def _provenance(run: RunFolder) -> str:
+def _provenance(run: Run) -> str:
     manifest, environment = run.manifest, run.manifest["environment"]
     name, weights = environment["backend"], manifest["weights"]
     rows = [
@@ -241,7 +241,7 @@ def _provenance(run: RunFolder) -> str:
     return _table(("", ""), [(key, _plain(value)) for key, value in rows])
 
 
-def _backbone(run: RunFolder) -> str:
+def _backbone(run: Run) -> str:
     model = run.config.model
     return f"{model.backbone}, alpha {model.alpha:g}, {run.config.data.image_size} px"
 

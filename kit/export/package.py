@@ -31,8 +31,7 @@ from kit.export.runtimes import ORIGINAL
 from kit.export.worker import ask
 from kit.files import read_json, storage_errors, write_json, write_text
 from kit.fingerprint import sha256_file
-from kit.predict import require_finished
-from kit.records import RunFolder
+from kit.run import Run
 
 SCHEMA_VERSION = 1
 RECORD = "export.json"
@@ -63,7 +62,7 @@ class Export:
 
 
 def export_run(
-    run: RunFolder | Path | str, format_name: str, out: Path | str | None = None, *, tolerance: float = TOLERANCE
+    run: Run | Path | str, format_name: str, out: Path | str | None = None, *, tolerance: float = TOLERANCE
 ) -> Export:
     """Writes a finished run's model in another format, and hands it over if it answers as the original does.
 
@@ -80,8 +79,8 @@ def export_run(
         DataError: If the images to compare on are gone.
         StorageError: If the run is not finished, or the folder holds something else or cannot be written.
     """
-    run = run if isinstance(run, RunFolder) else RunFolder.open(Path(run))
-    require_finished(run)
+    run = run if isinstance(run, Run) else Run.open(Path(run))
+    run.require_finished()
     chosen = find_format(format_name)
     require_installed(chosen)
     path = Path(out) if out else run.path / "exports" / chosen.name
@@ -90,7 +89,7 @@ def export_run(
     return Export(path, record)
 
 
-def _fill(run: RunFolder, chosen: Format, folder: Path, work: Path, tolerance: float) -> dict[str, Any]:
+def _fill(run: Run, chosen: Format, folder: Path, work: Path, tolerance: float) -> dict[str, Any]:
     """Writes the model, compares it, and adds what lies beside it, the record last; returns the record."""
     images = gate_images(run)
     write_json(work / "photos.json", [os.fspath(file.absolute()) for file in images.files])
@@ -124,9 +123,7 @@ def _fill(run: RunFolder, chosen: Format, folder: Path, work: Path, tolerance: f
     return record
 
 
-def _write_papers(
-    run: RunFolder, chosen: Format, folder: Path, steps: list[dict[str, Any]], record: dict[str, Any]
-) -> None:
+def _write_papers(run: Run, chosen: Format, folder: Path, steps: list[dict[str, Any]], record: dict[str, Any]) -> None:
     """What lies beside the model: labels, preprocessing facts, the card."""
     classes = run.manifest["classes"]
     write_json(folder / "labels.json", classes)
@@ -135,7 +132,7 @@ def _write_papers(
     write_text(folder / "README.md", render_card(run, chosen, record))
 
 
-def preprocessing_facts(run: RunFolder, steps: list[dict[str, Any]]) -> dict[str, Any]:
+def preprocessing_facts(run: Run, steps: list[dict[str, Any]]) -> dict[str, Any]:
     """What a program in any language needs to feed the model as training did.
 
     Args:

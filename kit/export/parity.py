@@ -11,8 +11,8 @@ import numpy as np
 
 from kit.data.sources import load_samples
 from kit.errors import DataError
-from kit.evaluation import wilson_interval
-from kit.records import RunFolder
+from kit.evaluation.significance import wilson_interval
+from kit.run import Run
 
 TOLERANCE = 1e-4
 SPLITS = ("test", "validation", "train")  # the first that has images
@@ -68,7 +68,7 @@ class Verdict:
         return {"photos" if name == "images" else name: value for name, value in fields.items()}
 
 
-def gate_images(run: RunFolder) -> GateImages:
+def gate_images(run: Run) -> GateImages:
     """The images of the run's test split, or of the next one that has any, where they lie now.
 
     Raises:

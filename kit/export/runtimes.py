@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from kit.records import RunFolder
+from kit.run import Run
 
 Forward = Callable[[np.ndarray], np.ndarray]
 ORIGINAL = "original"
 
 
-def load_runtime(name: str, run: RunFolder, folder: Path) -> tuple[Forward, str]:
+def load_runtime(name: str, run: Run, folder: Path) -> tuple[Forward, str]:
     """A model ready to run.
 
     Args:
@@ -34,7 +34,7 @@ def load_runtime(name: str, run: RunFolder, folder: Path) -> tuple[Forward, str]
     return loaders[name]()
 
 
-def _original(run: RunFolder) -> tuple[Forward, str]:
+def _original(run: Run) -> tuple[Forward, str]:
     from kit import backend
     from kit.predict import Predictor
 
@@ -42,7 +42,7 @@ def _original(run: RunFolder) -> tuple[Forward, str]:
     return Predictor.of(run).forward, f"Keras {version('keras')} on {name}"
 
 
-def _keras(path: Path, run: RunFolder) -> tuple[Forward, str]:
+def _keras(path: Path, run: Run) -> tuple[Forward, str]:
     from kit.model.catalog import is_hub
     from kit.model.loading import load_model
 

@@ -24,7 +24,7 @@ from kit.data.images import ImageProblem, decode
 from kit.errors import DataError, ExportError, UserError
 from kit.export.runtimes import ORIGINAL, Forward, load_runtime
 from kit.files import read_json, write_json
-from kit.records import RunFolder
+from kit.run import Run
 
 BLOCK = 32
 BATCHES = (1, 32)
@@ -33,7 +33,7 @@ SECONDS = 3.0
 _ON_CPU = {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
-def ask(task: str, what: str, run: RunFolder, folder: Path, work: Path, backend: str) -> dict[str, Any]:
+def ask(task: str, what: str, run: Run, folder: Path, work: Path, backend: str) -> dict[str, Any]:
     """Has a process of its own do something, and returns its answer.
 
     Args:
@@ -88,7 +88,7 @@ def _last_words(done: subprocess.CompletedProcess) -> str:
 
 def main(task: str, what: str, run_path: str, folder: str, work_path: str) -> None:
     """Does one task and leaves the answer."""
-    run, work = RunFolder.open(Path(run_path)), Path(work_path)
+    run, work = Run.open(Path(run_path)), Path(work_path)
     try:
         answer = _write(what, run, Path(folder)) if task == "write" else _run(what, run, Path(folder), work)
     except UserError as error:
@@ -98,7 +98,7 @@ def main(task: str, what: str, run_path: str, folder: str, work_path: str) -> No
     write_json(work / "answer.json", answer)
 
 
-def _write(format_name: str, run: RunFolder, folder: Path) -> dict[str, Any]:
+def _write(format_name: str, run: Run, folder: Path) -> dict[str, Any]:
     """Writes the model; answers with what it does to pixels first."""
     from kit import backend
 
@@ -122,7 +122,7 @@ def _steps(layer: Any) -> list[dict[str, Any]]:
     ]
 
 
-def _run(runtime: str, run: RunFolder, folder: Path, work: Path) -> dict[str, Any]:
+def _run(runtime: str, run: Run, folder: Path, work: Path) -> dict[str, Any]:
     """Leaves `<runtime>.npy`, the probabilities of all images; answers with the runtime's name and an export's latency.
 
     The last block of images is smaller than the others: a model that takes one size of batch alone fails here.

@@ -10,12 +10,12 @@ from typing import Any
 import keras
 
 from kit.model.classifier import Classifier
-from kit.records import RunFolder
+from kit.run import Run
 
 OPSET = 18  # the newest that tf2onnx 1.17 writes; ONNX Runtime reads it since 1.14
 
 
-def write_model(format_name: str, run: RunFolder, classifier: Classifier, folder: Path) -> None:
+def write_model(format_name: str, run: Run, classifier: Classifier, folder: Path) -> None:
     """Writes the model's files into `folder`, which exists.
 
     Args:
@@ -72,7 +72,7 @@ def _write_litert(classifier: Classifier, path: Path) -> None:
 # === KerasHub ===
 
 
-def _write_keras_hub(run: RunFolder, classifier: Classifier, folder: Path) -> None:
+def _write_keras_hub(run: Run, classifier: Classifier, folder: Path) -> None:
     """A preset: an ImageClassifier whose backbone is the network up to its last layer but one.
 
     KerasHub's head is pooling, dropout and one Dense. So the hidden layer goes into the backbone, behind a pooling that
@@ -103,7 +103,7 @@ def _write_keras_hub(run: RunFolder, classifier: Classifier, folder: Path) -> No
     task.save_to_preset(str(folder))
 
 
-def _image_converter(run: RunFolder, classifier: Classifier, rescaling: bool) -> Any:
+def _image_converter(run: Run, classifier: Classifier, rescaling: bool) -> Any:
     """Resizes as the run did (KerasHub would crop, whatever the run did), and scales where that is all there is to do.
 
     An image of the model's size passes through unchanged.

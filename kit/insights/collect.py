@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from kit.csv_tables import make_table
 from kit.data.dataset import Dataset
 from kit.data.pixels import ensure_pixels
 from kit.insights import thumbnails
 from kit.insights.activation import activation_maps, jpeg, spotlight
+from kit.insights.artifacts import CURVE_COLUMNS, Insights
 from kit.insights.linear_probe import learning_curve, most_doubted, out_of_fold, reduce
-from kit.insights.records import CURVE_COLUMNS, Insights
-from kit.records import RunFolder, make_table
+from kit.run import Run
 
 if TYPE_CHECKING:
     from kit.cache import Rows
@@ -24,8 +25,8 @@ DOUBTED_SHOWN = 48
 NO_POOLED = "No phase trains the head alone, so the run keeps no pooled features."
 
 
-def record_insights(
-    run: RunFolder, dataset: Dataset, session: "Session", activations: "Activations", probabilities: np.ndarray
+def collect_insights(
+    run: Run, dataset: Dataset, session: "Session", activations: "Activations", probabilities: np.ndarray
 ) -> None:
     """Records what the page of a run needs and cannot compute.
 

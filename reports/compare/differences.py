@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from kit.significance import SIGNIFICANT
+from kit.evaluation.significance import SIGNIFICANT
 from reports import text
 from reports.compare.facts import ComparisonFacts, Disagreement
 from reports.elements import Note, Section, Table, Thumbnail, ThumbnailGrid

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from kit.significance import SIGNIFICANT, mcnemar_p_value
+from kit.evaluation.significance import SIGNIFICANT, mcnemar_p_value
 from kit.training.history import History
 from reports import text
 from reports.predictions import scored_split
@@ -127,7 +127,7 @@ def run_facts(
         config: Its RunConfig; None where it cannot be read.
         scores: What its summary box says.
         history: Its epochs.
-        verdicts: `RunFolder.verdicts`; may be empty.
+        verdicts: `Run.predicted`; may be empty.
     """
     _, scored = scored_split(predictions)
     columns = (scored[column].tolist() for column in ("path", "label", "predicted"))

@@ -6,16 +6,16 @@ import shutil
 import pytest
 
 from image_files import make_images
-from kit.records import RunFolder
+from kit.run import Run
 
 
 @pytest.fixture
-def copied(run, tmp_path) -> RunFolder:
+def copied(run, tmp_path) -> Run:
     """A copy of the run that a test may damage."""
-    return RunFolder(shutil.copytree(run.path, tmp_path / "copied"))
+    return Run(shutil.copytree(run.path, tmp_path / "copied"))
 
 
-def change_manifest(run: RunFolder, **fields) -> None:
+def change_manifest(run: Run, **fields) -> None:
     with run.lock():
         run.update_manifest(**fields)
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kit.csv_tables import unescape_cell
 from kit.data.pixels import ensure_pixels
 from kit.errors import DataError
-from kit.evaluation import apply_temperature
+from kit.evaluation.calibration import apply_temperature
 from kit.predict import Predictor, find_images
-from kit.records import unescape_cell
 
 
 @pytest.fixture

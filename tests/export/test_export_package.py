@@ -14,7 +14,7 @@ from kit.export.formats import FORMATS, find_format
 from kit.export.model_card import front_matter, render_card
 from kit.export.worker import ask, latency_ms
 from kit.files import write_json
-from kit.records import RunFolder
+from kit.run import Run
 
 pytestmark = pytest.mark.backend
 
@@ -65,7 +65,7 @@ def test_formats_that_need_tensorflow_are_written_and_run_under_it(run, answers,
 
 
 def test_a_run_that_is_not_finished_is_refused(tmp_path):
-    started = RunFolder.create(tmp_path / "run", RunConfig())
+    started = Run.create(tmp_path / "run", RunConfig())
     with pytest.raises(StorageError, match="is not finished: it has no model yet"):
         export_run(started, "keras", tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -78,7 +78,7 @@ def render(run, answers, tmp_path, **manifest) -> str:
     record = export_run(run, "keras", tmp_path / "out").record
     changed = {**run.manifest, **manifest}
 
-    class Changed(RunFolder):
+    class Changed(Run):
         @property
         def manifest(self):
             return changed

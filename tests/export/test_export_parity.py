@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from kit.config import DataConfig, RunConfig
+from kit.csv_tables import make_table
 from kit.errors import DataError
 from kit.export.parity import GateImages, compare, gate_images
-from kit.records import RunFolder, make_table
+from kit.run import Run
 
 ORIGINAL = np.array([[0.7, 0.2, 0.1], [0.1, 0.5, 0.4], [0.3, 0.3, 0.4], [0.2, 0.6, 0.2]], np.float32)
 IMAGES = GateImages("test", (), np.array([0, 1, 0, 2]))  # the original is right on two of four
@@ -48,10 +49,10 @@ def test_how_far_two_models_agree(exported, difference, agreement, accuracy, pas
 def recorded(images, tmp_path):
     """A run's record of some of the images, and the folder they lie in: `recorded(splits)` with a split for each."""
 
-    def make(*splits: str | None) -> RunFolder:
+    def make(*splits: str | None) -> Run:
         data = tmp_path / "photos"
         shutil.copytree(images, data)
-        run = RunFolder.create(tmp_path / "run", RunConfig(data=DataConfig(path=str(data))))
+        run = Run.create(tmp_path / "run", RunConfig(data=DataConfig(path=str(data))))
         run.update_manifest(classes=["blue", "green", "red"])
         paths = [f"green/{i:04d}.jpg" for i in range(len(splits))]
         dropped = [None if split else "exact-duplicate" for split in splits]

@@ -20,8 +20,9 @@ from kit.model.cost import multiply_adds
 from kit.model.head import build_head
 from kit.model.loading import load_model
 from kit.model.weights import resolve
-from kit.pipeline import evaluate, train
+from kit.pipeline import train
 from kit.predict import Predictor
+from kit.run_scores import evaluate
 from kit.training.session import build_classifier
 
 pytestmark = [

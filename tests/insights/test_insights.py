@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kit.csv_tables import make_table
 from kit.data.findings import Finding
 from kit.errors import StorageError
 from kit.insights import linear_probe, thumbnails
 from kit.insights.activation import activation_maps, spotlight
-from kit.insights.records import Insights, read_album, write_album
-from kit.records import make_table
+from kit.insights.artifacts import Insights, read_album, write_album
 
 AWKWARD = {"a/\udcff.jpg": b"1", "line\nend": b"", "=1+1": b"3", "n" * 255: b"4"}
 
@@ -186,7 +186,7 @@ def run(images, lively_weights, tmp_path_factory):
 
 
 def test_a_run_records_its_insights_and_draws_its_page(run):
-    insights, samples, verdicts = Insights(run.insights), run.samples, run.verdicts
+    insights, samples, verdicts = Insights(run.insights), run.samples, run.predicted
     assert set(insights.images["path"]) == set(samples["path"])
     assert insights.images["width"].unique().tolist() == [96]
     summary, thumbnails = insights.summary, insights.album("thumbnails")

@@ -17,7 +17,7 @@ from kit import settings
 from kit.backend import installed_backends
 from kit.config import BACKENDS, DataConfig
 from kit.data.images import decode
-from kit.records import RunFolder
+from kit.run import Run
 from networks import ALPHA
 from training.small import run_config
 
@@ -74,7 +74,7 @@ class Saved:
         probabilities: (trained on, loaded on) -> float32 (images, classes).
     """
 
-    runs: dict[str, RunFolder]
+    runs: dict[str, Run]
     probabilities: dict[tuple[str, str], np.ndarray]
 
 
@@ -119,7 +119,7 @@ def saved(images, lively_weights, child, in_parallel, tmp_path_factory) -> Saved
         return np.load(path)
 
     pairs = list(product(BACKENDS, BACKENDS))
-    runs = {name: RunFolder.open(folder / name) for name in BACKENDS}
+    runs = {name: Run.open(folder / name) for name in BACKENDS}
     return Saved(runs, dict(zip(pairs, in_parallel(predict, pairs), strict=True)))
 
 

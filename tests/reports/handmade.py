@@ -9,12 +9,13 @@ import numpy as np
 from PIL import Image
 
 from kit.config import RunConfig
-from kit.evaluation import score
+from kit.csv_tables import make_table
+from kit.evaluation.scores import score
+from kit.evaluation.significance import mcnemar
 from kit.files import write_json, write_text
-from kit.insights.records import Insights
-from kit.records import RunFolder, make_table
+from kit.insights.artifacts import Insights
+from kit.run import Run
 from kit.settings import to_toml
-from kit.significance import mcnemar
 from kit.training.history import EpochRecord, History
 from search.records import StudyRecord, TrialRecord
 
@@ -85,7 +86,7 @@ def make_run(
     insights: bool = True,
     backend: str = "jax",
     seed: int = 0,
-) -> RunFolder:
+) -> Run:
     """A run folder as `train` leaves it.
 
     Args:
@@ -100,7 +101,7 @@ def make_run(
         seed: Draws what the model says.
     """
     config = RunConfig(backend=backend)
-    run = RunFolder.create(folder, config)
+    run = Run.create(folder, config)
     random = np.random.default_rng(seed)
     labels = np.repeat(np.arange(len(classes)), per_class)
     paths = [f"{classes[label]}/{number:05d}.jpg" for number, label in enumerate(labels)]

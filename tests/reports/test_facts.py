@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from handmade import ONNX, SPACE
 
-from kit.records import make_table
+from kit.csv_tables import make_table
 from kit.training.history import EpochRecord, History
 from reports.calibration import Abstention, Bin, calibration_facts
 from reports.compare.facts import Disagreement, PairFacts, RunFacts, comparison_facts, flatten

@@ -16,7 +16,7 @@ from handmade import HOSTILE, ONNX, make_inspection, make_run, make_study
 from kit.config import RunConfig
 from kit.errors import ConfigError, StorageError
 from kit.files import read_json, write_json
-from kit.records import RunFolder
+from kit.run import Run
 from kit.settings import from_toml, override
 from reports import text
 from reports.compare_page import compare_page
@@ -227,7 +227,7 @@ def test_a_degenerate_run_still_gives_a_page(tmp_path, options, said):
 
 
 def test_a_run_that_was_killed_at_its_start_says_what_is_missing(tmp_path):
-    run = RunFolder.create(tmp_path / "run", RunConfig())
+    run = Run.create(tmp_path / "run", RunConfig())
     page = html_of(run.path)
     for sentence in ("The run has not ended", "No epoch was recorded.", "No photo was scored."):
         assert sentence in page

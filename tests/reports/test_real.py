@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from kit.records import RunFolder
+from kit.run import Run
 from search.records import StudyRecord
 
 PER_CLASS = 12
@@ -51,7 +51,7 @@ def pages(real_data, run_cli, tmp_path_factory):
 
 @pytest.mark.real
 def test_commands_leave_pages_of_what_they_measured(pages):
-    run = RunFolder.open(pages["run"].parent)
+    run = Run.open(pages["run"].parent)
     html = pages["run"].read_text(encoding="utf-8")
     test = run.metrics["test"]
     assert f"{round(test['accuracy'] * test['n'])} of {test['n']} right" in html

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kit.records import RunFolder
+from kit.run import Run
 from kit.training.history import History
 from search.records import StudyRecord
 from search.story import Measured, Story
@@ -48,10 +48,10 @@ def told(run_cli, place, tiny):
     """What a demo said that was killed in its first run and called again; never write into its folder."""
     arguments = ("demo", "--per-class", PER_CLASS, "--trials", TRIALS)
     kill_when(place / "transferkit-demo/run/checkpoints/state.npz", arguments, cwd=place, env=tiny)
-    before = RunFolder.open(place / "transferkit-demo/run").history
+    before = Run.open(place / "transferkit-demo/run").history
     done = run_cli(*arguments, cwd=place, env=tiny)
     assert done.returncode == 0, done.stderr
-    after = RunFolder.open(place / "transferkit-demo/run").history
+    after = Run.open(place / "transferkit-demo/run").history
     # It went on, and did not start again: the epoch that has a checkpoint keeps its seconds; one that was recorded a
     # moment before the kill and has none yet was trained again, to the same figures.
     assert after.records[0] == before.records[0]
@@ -89,13 +89,13 @@ def test_a_killed_demo_goes_on_and_tells_five_lines_and_its_pages(told, place):
     lines = told.splitlines()
     assert [line[:3] for line in lines[:5]] == ["1. ", "2. ", "3. ", "4. ", "5. "]
     folder = place / "transferkit-demo"
-    metrics = RunFolder.open(folder / "run").metrics
+    metrics = Run.open(folder / "run").metrics
     assert lines[0].startswith("1. 60 photos of 5 kinds of flowers were drawn (daisy, dandelion, roses,")
     assert (
         f"right about {metrics['phases'][0]['test']['accuracy']:.1%} of {metrics['test']['n']} test photos" in lines[1]
     )
     assert f"makes that {metrics['test']['accuracy']:.1%} (95% interval" in lines[2]
-    best = RunFolder.open(folder / "study/best").metrics["test"]["accuracy"]
+    best = Run.open(folder / "study/best").metrics["test"]["accuracy"]
     assert lines[3].startswith("4. 2 trials ")
     assert f"the best scores {best:.1%} (95% interval" in lines[3]
     for name in ("inspection", "run", "study", "study/best"):
@@ -119,7 +119,7 @@ def test_a_second_demo_uses_all_that_is_there(again, place):
     assert set(told["pages"]) == {"data", "run", "study", "best"}
     assert len(told["told"]) == 5
     assert told["trials"] == TRIALS
-    assert told["fine_tuned"]["accuracy"] == RunFolder.open(folder / "run").metrics["test"]["accuracy"]
+    assert told["fine_tuned"]["accuracy"] == Run.open(folder / "run").metrics["test"]["accuracy"]
 
 
 def test_a_demo_that_was_asked_otherwise_needs_another_folder(again, place, monkeypatch):

@@ -6,7 +6,7 @@ import tomllib
 
 import pytest
 
-from kit.records import RunFolder
+from kit.run import Run
 from kit.settings import from_toml
 from search.cli import parse_duration
 from search.records import StudyRecord
@@ -64,7 +64,7 @@ def test_the_best_is_trained_again_and_scored_once(flowers, place):
     assert flowers["counts"]["complete"] + flowers["counts"]["pruned"] == 4
     best, record = flowers["best"], StudyRecord.load(place / "studies" / "flowers")
     assert best["reproduced"] is True
-    run = RunFolder.open(place / "studies" / "flowers" / "best")
+    run = Run.open(place / "studies" / "flowers" / "best")
     assert run.manifest["status"] == "finished"
     assert run.manifest["study"] == {"name": "flowers", "trial": best["trial"], "refit": "train"}
     assert run.model_path.exists()
@@ -138,7 +138,7 @@ def test_a_pareto_study_keeps_what_was_picked_and_measures_latency(study, place)
     assert all(ms > 0 for ms in found["latency_ms"].values())
     cheapest = min(record.trials, key=lambda trial: trial.values[1])
     assert record.trial(found["best"]["trial"]).values[1] == cheapest.values[1]
-    run = RunFolder.open(place / "studies" / "small" / "best")
+    run = Run.open(place / "studies" / "small" / "best")
     assert run.manifest["network"]["parameters"] == cheapest.values[1]
 
 
@@ -151,8 +151,8 @@ def test_log_loss_workers_and_both_splits(study, place):
     best = record.trial(record.best)
     assert best.values[0] == min(trial.values[0] for trial in record.trials if trial.values)
     assert best.kept("val_loss").val_loss == best.values[0]
-    photos = RunFolder.open(place / "studies" / "loss" / "best").manifest["data"]["photos"]
-    plain = RunFolder.open(place / "studies" / "flowers" / "best").manifest["data"]["photos"]
+    photos = Run.open(place / "studies" / "loss" / "best").manifest["data"]["photos"]
+    plain = Run.open(place / "studies" / "flowers" / "best").manifest["data"]["photos"]
     assert photos == {"train": plain["train"] + plain["validation"], "validation": 0, "test": plain["test"]}
 
 

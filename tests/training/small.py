@@ -11,7 +11,7 @@ from kit import backend
 from kit.config import DataConfig, ModelConfig, PhaseConfig, RunConfig, TrainingConfig, ViewsConfig
 from kit.data.dataset import Dataset, load_dataset
 from kit.model.weights import resolve
-from kit.records import RunFolder
+from kit.run import Run
 from kit.training.history import History
 from kit.training.phases import arrays
 from kit.training.session import Activations, Session, build_classifier
@@ -100,7 +100,7 @@ class Outcome:
     metrics: dict
 
     @classmethod
-    def of(cls, run: RunFolder) -> "Outcome":
+    def of(cls, run: Run) -> "Outcome":
         assert run.manifest["status"] == "finished"
         weights = arrays(keras.saving.load_model(run.model_path).weights)
         return cls(run.history, list(weights), (run.path / "predictions.csv").read_bytes(), run.metrics)

@@ -8,7 +8,7 @@ import pytest
 from small import Outcome, run_config
 
 from kit import settings
-from kit.records import RunFolder
+from kit.run import Run
 
 pytestmark = pytest.mark.backend
 
@@ -30,7 +30,7 @@ def two_processes(images, lively_weights, run_python, tmp_path_factory) -> list[
         environment = {"TRANSFERKIT_CACHE": folder / f"cache{number}"}
         done = run_python("-c", CODE, folder / "config.toml", folder / f"run{number}", env=environment)
         assert done.returncode == 0, done.stderr
-        return Outcome.of(RunFolder.open(folder / f"run{number}"))
+        return Outcome.of(Run.open(folder / f"run{number}"))
 
     with ThreadPoolExecutor(2) as pool:
         return list(pool.map(run, (0, 1)))

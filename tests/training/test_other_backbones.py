@@ -16,7 +16,8 @@ from kit.model.classifier import Classifier
 from kit.model.head import build_head
 from kit.model.loading import load_model
 from kit.model.weights import Weights
-from kit.pipeline import evaluate, train
+from kit.pipeline import train
+from kit.run_scores import evaluate
 from kit.training.session import build_classifier
 
 pytestmark = pytest.mark.backend

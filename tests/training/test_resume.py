@@ -21,7 +21,7 @@ from image_files import make_images
 from kit import settings
 from kit.errors import ConfigError, DataError, StorageError
 from kit.pipeline import resume, train
-from kit.records import RunFolder
+from kit.run import Run
 from kit.training.checkpoints import Checkpoint, PhaseEnd, Progress
 from networks import save_lively_weights
 
@@ -144,7 +144,7 @@ def ended(images, lively_weights, tmp_path_factory) -> Iterator[dict[str, Path]]
         yield dict(zip(names, pool.map(victim, names), strict=True))
 
 
-def resume_in(folder: Path, monkeypatch) -> RunFolder:
+def resume_in(folder: Path, monkeypatch) -> Run:
     monkeypatch.setenv("TRANSFERKIT_CACHE", str(folder / "cache"))
     return resume(folder / "run")
 
@@ -152,16 +152,16 @@ def resume_in(folder: Path, monkeypatch) -> RunFolder:
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_run_that_was_killed_ends_as_if_it_had_not_been(ended, moment, uninterrupted, monkeypatch):
     folder = ended[moment]
-    assert RunFolder.open(folder / "run").manifest["status"] == "running"
+    assert Run.open(folder / "run").manifest["status"] == "running"
     Outcome.of(resume_in(folder, monkeypatch)).assert_equals(uninterrupted)
 
 
 def test_ctrl_c_is_recorded_and_goes_on(ended, uninterrupted, monkeypatch):
     folder = ended["interrupted"]
-    manifest = RunFolder.open(folder / "run").manifest
+    manifest = Run.open(folder / "run").manifest
     assert manifest["status"] == "interrupted"
     assert "KeyboardInterrupt" in manifest["error"]
-    assert len(RunFolder.open(folder / "run").history) == 4
+    assert len(Run.open(folder / "run").history) == 4
     Outcome.of(resume_in(folder, monkeypatch)).assert_equals(uninterrupted)
 
 
@@ -180,7 +180,7 @@ class Stop(Exception):
 
 
 @pytest.fixture
-def stopped(lively_weights, tmp_path) -> RunFolder:
+def stopped(lively_weights, tmp_path) -> Run:
     """A run on images and weights of its own, that failed after its first epoch."""
     shutil.copy(lively_weights, tmp_path / "own.weights.h5")
     make_images(tmp_path / "photos", ("blue", "green", "red"), 12, seed=5)
@@ -190,7 +190,7 @@ def stopped(lively_weights, tmp_path) -> RunFolder:
 
     with pytest.raises(Stop):
         train(run_config(tmp_path / "photos", tmp_path / "own.weights.h5"), tmp_path / "run", on_epoch=stop)
-    run = RunFolder.open(tmp_path / "run")
+    run = Run.open(tmp_path / "run")
     assert run.manifest["status"] == "failed"
     return run
 

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kit.csv_tables import make_table, read_table, write_table
 from kit.errors import StorageError
 from kit.files import read_json, storage_errors, write_bytes, write_json
-from kit.records import make_table, read_table, write_table
 
 if TYPE_CHECKING:
     import pandas  # type: ignore[import-untyped]  # its stubs are a package of their own, not needed to run

@@ -1,0 +1,6 @@
+"""How good a model is, and how sure one may be of it. Knows numpy, scipy and scikit-learn, no keras.
+
+scores.py        accuracy, F1, log loss, confusion of one split (scikit-learn)
+calibration.py   temperature scaling, expected calibration error
+significance.py  Wilson's interval, McNemar's exact test; all that `reports` imports from here
+"""

@@ -1,0 +1,47 @@
+"""Dry run: the stages of a run and what they would cost.
+
+Importing this module imports no backend.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kit.config import RunConfig
+from kit.pipeline import build, load, start_backend
+from kit.stage_clock import StageClock
+
+if TYPE_CHECKING:
+    from kit.training.estimate import Stage
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """Stages and cost of a run that has not begun.
+
+    Attributes:
+        name: Of the data.
+        classes: Class names.
+        images: Images in each split.
+        stages: With estimated seconds and bytes.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    images: dict[str, int]
+    stages: "tuple[Stage, ...]"
+
+
+def rehearse(config: RunConfig) -> Rehearsal:
+    """Estimate what a run would do; writes no run folder and trains nothing that is kept.
+
+    Raises:
+        UserError: Whatever would keep the run from starting.
+    """
+    config = start_backend(config)
+    from kit.training.estimate import Stage, estimate
+
+    clock = StageClock()
+    dataset, weights = load(config, clock)
+    audited = Stage("audit", f"{len(dataset.findings):,} findings", clock.stages["audit"]["seconds"], 0)
+    stages = estimate(build(config, dataset, weights), dataset)
+    return Rehearsal(dataset.name, dataset.classes, dataset.counts(), (audited, *stages))

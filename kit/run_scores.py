@@ -1,0 +1,118 @@
+"""Scores of a run: recorded at its end, and computed again later.
+
+Importing this module imports no backend.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+
+from kit import backend
+from kit.config import RunConfig
+from kit.data.audit import audit, exclude
+from kit.data.dataset import Dataset, load_dataset
+from kit.data.images import ImageProblem
+from kit.data.samples import SPLITS
+from kit.data.sources import load_samples
+from kit.errors import DataError
+from kit.evaluation.calibration import fit_temperature
+from kit.evaluation.scores import score
+from kit.evaluation.significance import mcnemar
+from kit.files import write_json
+from kit.predict import Predictor, load_classifier
+from kit.run import Run
+from kit.run_tables import predictions_table
+
+
+def record_scores(run: Run, dataset: Dataset, by_phase: Sequence[np.ndarray], names: Sequence[str]) -> None:
+    """Write predictions.csv and metrics.json: the model that is kept, and each phase's beside it.
+
+    Args:
+        run: Where to.
+        dataset: n images.
+        by_phase: Probabilities after each phase, float (n, classes).
+        names: Names of the phases.
+    """
+    first, final = by_phase[0], by_phase[-1]
+    validation, test = dataset.indices("validation"), dataset.indices("test")
+    temperature = fit_temperature(final[validation], dataset.labels[validation])
+    paired = mcnemar(*(phase[test].argmax(axis=1) == dataset.labels[test] for phase in (first, final)))
+    metrics = scores_by_split(dataset, final, temperature)
+    metrics["temperature"] = temperature
+    metrics["phases"] = [
+        {"name": name, **scores_by_split(dataset, probabilities)}
+        for name, probabilities in zip(names, by_phase, strict=True)
+    ]
+    metrics["mcnemar"] = {"first": names[0], "second": names[-1], **asdict(paired)}
+    write_json(run.insights / "mcnemar.json", metrics["mcnemar"])
+    run.write_predictions(predictions_table(dataset, final, first))
+    run.write_metrics(metrics)
+
+
+def scores_by_split(dataset: Dataset, probabilities: np.ndarray, temperature: float | None = None) -> dict[str, Any]:
+    """Scores of each split, as in metrics.json.
+
+    Args:
+        dataset: n images.
+        probabilities: Float (n, classes).
+        temperature: Fitted on validation; None leaves the scaled scores out.
+    """
+    places = {split: dataset.indices(split) for split in SPLITS}
+    return {
+        split: score(probabilities[chosen], dataset.labels[chosen], dataset.classes, temperature).to_dict()
+        for split, chosen in places.items()
+    }
+
+
+def evaluate(run: Run, data: str | None = None, *, backend_name: str = "auto") -> dict[str, Any]:
+    """Score a finished run's model again.
+
+    Args:
+        run: A finished run.
+        data: Other images, in any form that training takes; None scores the run's own, the very way the run did.
+        backend_name: `auto`, `jax` or `tensorflow`.
+
+    Returns:
+        Scores by split for the run's own images; scores under `all` for others.
+
+    Raises:
+        UserError: If the run is not finished, or the images cannot be scored.
+    """
+    run.require_finished()
+    config = run.config
+    if backend_name != "auto" or config.backend not in backend.installed_backends():
+        config = replace(config, backend=backend_name)
+    backend.start(config.backend, config.threads, config.seed)
+    if data is not None:
+        return {"all": _score_others(run, replace(config, data=replace(config.data, path=data)))}
+    from kit.training.session import Session
+
+    dataset = load_dataset(config)
+    if dataset.fingerprint != run.manifest["data"]["fingerprint"]:
+        raise DataError(
+            f"The images in {config.data.path} are no longer those of {run.path}.",
+            f"Score them as other data: `transferkit evaluate {run.path} {config.data.path}`.",
+        )
+    session = Session(config, load_classifier(run))
+    probabilities = session.score_saved(session.extract(dataset, to_train=False))
+    return scores_by_split(dataset, probabilities, run.metrics["temperature"])
+
+
+def _score_others(run: Run, config: RunConfig) -> dict[str, Any]:
+    """Scores of images that the run has not seen, all in one; their labels must be among the model's classes."""
+    found = load_samples(config.data.path)
+    excluded = exclude(found, audit(found, config.data, config.threads), config.data)
+    samples = [sample for sample in found.samples if sample.path not in excluded]
+    if strange := sorted(set(found.classes) - set(run.classes)):
+        raise DataError(
+            f"The model knows {', '.join(run.classes)}; {config.data.path} also has {', '.join(strange[:5])}.",
+            "Remove or rename those classes.",
+        )
+    outputs = [output for _, output in Predictor.of(run).probabilities([sample.file for sample in samples])]
+    probabilities = [output for output in outputs if not isinstance(output, ImageProblem)]
+    if len(probabilities) < len(outputs):
+        raise DataError(f"Images of {config.data.path} changed while they were scored.", "Run the command again.")
+    labels = np.array([run.classes.index(sample.label) for sample in samples])
+    return score(np.stack(probabilities), labels, run.classes, run.metrics["temperature"]).to_dict()

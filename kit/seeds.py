@@ -1,0 +1,82 @@
+"""Repeated runs that differ in their seed alone: mean and spread of each score."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from kit import progress
+from kit.config import RunConfig
+from kit.data.sources import load_samples
+from kit.errors import ConfigError
+from kit.files import write_json
+from kit.pipeline import resume, start_backend, train, with_absolute_paths
+from kit.run import Run, default_run_path
+
+
+def train_seeds(config: RunConfig, seeds: int, out: Path | None = None) -> tuple[Path, dict[str, Any]]:
+    """Repeat a run with several seeds: `seed` and `split.seed` both count up from the configuration's.
+
+    Calling it again on the same folder goes on: finished runs are kept, an interrupted one is resumed.
+
+    Args:
+        config: Of the first run.
+        seeds: How many runs.
+        out: Folder that will hold `seed-0`, `seed-1`, ... and `seeds.json`; default `runs/<data>-<time>`.
+
+    Returns:
+        The folder, and mean, spread and range of each score over the runs.
+
+    Raises:
+        UserError: As `train`, and if the folder holds runs of other settings.
+    """
+    config = with_absolute_paths(start_backend(config))
+    import keras  # only now: it reads the choice of a backend when it is imported
+
+    folder = out or default_run_path(load_samples(config.data.path).name)
+    parts = [_of_seed(config, folder, i) for i in range(seeds)]
+    metrics: list[dict[str, Any]] = []
+    for one, part in parts:
+        progress.say(f"Seed {len(metrics) + 1} of {seeds}; the same command with --out {folder} goes on if it stops.")
+        run = resume(part) if (part / "config.toml").exists() else train(one, part)
+        metrics.append(run.metrics)
+        keras.backend.clear_session()
+    summary = {"schema_version": 1, "kind": "seeds", "runs": seeds, "scores": summarise_seeds(metrics)}
+    write_json(folder / "seeds.json", summary)
+    return folder, summary
+
+
+def _of_seed(config: RunConfig, folder: Path, i: int) -> tuple[RunConfig, Path]:
+    """Configuration and folder of one of several runs; a run in the folder must have the same configuration."""
+    one = replace(config, seed=config.seed + i, split=replace(config.split, seed=config.split.seed + i))
+    part = folder / f"seed-{i}"
+    if (part / "config.toml").exists() and Run.open(part).config != one:
+        raise ConfigError(f"{part} holds a run of other settings.", "Give the settings it has, or --out another.")
+    return one, part
+
+
+def summarise_seeds(metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Mean and spread of every number over runs.
+
+    Args:
+        metrics: One metrics dict a run, nested as metrics.json is.
+
+    Returns:
+        The same nesting; in place of each number {"mean", "standard_deviation" (n - 1 in the denominator; None for one
+        run), "low", "high", "runs" (those that have the number)}. Lists, texts and what is None in every run drop out.
+    """
+    summary: dict[str, Any] = {}
+    for key in dict.fromkeys(key for run in metrics for key in run):
+        values = [run[key] for run in metrics if run.get(key) is not None]
+        if values and all(isinstance(value, Mapping) for value in values):
+            summary[key] = summarise_seeds(values)
+        elif values and all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+            summary[key] = {
+                "mean": fmean(values),
+                "standard_deviation": stdev(values) if len(values) > 1 else None,
+                "low": min(values),
+                "high": max(values),
+                "runs": len(values),
+            }
+    return summary

@@ -1,0 +1,58 @@
+"""Seconds, peak memory and compiled programs of each stage of a run."""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from kit.compile_counter import compiled_so_far
+
+
+class StageClock:
+    """Measurements of named stages, for the manifest.
+
+    Attributes:
+        stages: Name -> {"seconds": wall time, "peak_memory_bytes": greatest resident size of the process up to the
+            stage's end, None where the system does not tell, "programs": how many the backend was given to compile}.
+            A stage that is entered again adds its seconds and programs.
+    """
+
+    def __init__(self):
+        self.stages: dict[str, dict[str, Any]] = {}
+
+    def add(self, stages: Mapping[str, Mapping[str, Any]]) -> None:
+        """Add measurements, such as those of the process that a resumed run began in."""
+        for name, measured in stages.items():
+            before = self.stages.get(name, {})
+            sums = {key: before.get(key, 0) + measured.get(key, 0) for key in ("seconds", "programs")}
+            self.stages[name] = {**measured, **sums}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Measure the body, also where it raises."""
+        start, programs = perf_counter(), compiled_so_far()
+        try:
+            yield
+        finally:
+            measured = {"seconds": perf_counter() - start, "peak_memory_bytes": peak_memory()}
+            self.add({name: {**measured, "programs": compiled_so_far() - programs}})
+
+
+def peak_memory() -> int | None:
+    """Greatest resident size of this process so far, in bytes; None where the system does not tell (Windows)."""
+    try:
+        # Linux. getrusage would do, but a new process inherits its figure from the one that started it.
+        found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        found = None
+    if found:
+        return int(found[1]) * 1024
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if os.uname().sysname == "Darwin" else peak * 1024  # getrusage(2): kilobytes, and bytes on macOS
