@@ -51,7 +51,7 @@ def write_table(path: Path, frame: "pandas.DataFrame", columns: Sequence[str]) -
     """
     if list(frame.columns) != list(columns):
         raise ValueError(f"{path.name} must have the columns {list(columns)}, not {list(frame.columns)}")
-    cells = [[_quoted(name), *map(_formatter(name, frame[name].dtype), frame[name].tolist())] for name in columns]
+    cells = [_cells(name, frame[name].astype("float32") if _is_probability(name) else frame[name]) for name in columns]
     write_text(path, "".join(f"{','.join(row)}\n" for row in zip(*cells, strict=True)))
 
 
@@ -114,6 +114,11 @@ def _text_cell(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError(f"a cell of text must be str or None, not {value!r}")
     return _quoted(escape_cell(value))
+
+
+def _cells(name: str, column: "pandas.Series") -> list[str]:
+    """Header and cells of one column."""
+    return [_quoted(name), *map(_formatter(name, column.dtype), column.tolist())]
 
 
 def _formatter(name: str, dtype: Any) -> Callable[[Any], str]:
