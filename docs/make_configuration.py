@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from kit.config import RunConfig
-from kit.settings import keys, to_toml
+from kit.setting_table import keys
+from kit.settings import to_toml
 
 HEAD = """# Settings
 

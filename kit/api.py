@@ -9,7 +9,8 @@ from kit.config import RunConfig
 from kit.errors import ConfigError
 from kit.pipeline import Listener
 from kit.run import Name, Run
-from kit.settings import SHORTHANDS, load_config
+from kit.setting_table import SHORTHANDS
+from kit.settings import load_config
 
 
 def configure(data: Name = "", *, file: Name | None = None, sets: Sequence[str] = (), **settings: Any) -> RunConfig:
@@ -20,7 +21,7 @@ def configure(data: Name = "", *, file: Name | None = None, sets: Sequence[str] 
         file: A TOML file of settings, over which the keywords go.
         sets: `key=value` texts, as the command line's `--set` takes them.
         settings: The command line's options with underscores (`weights="none"`, `fine_tune_epochs=5`; all are in
-            `kit.settings.SHORTHANDS`); any other setting by its key: `**{"training.monitor": "val_loss"}`.
+            `kit.setting_table.SHORTHANDS`); any other setting by its key: `**{"training.monitor": "val_loss"}`.
 
     Raises:
         ConfigError: If a setting is unknown, of the wrong type or out of range; it names the nearest one.

@@ -1,28 +1,45 @@
 """RunConfig: all that one run needs, as frozen dataclasses that check themselves.
 
 This module knows no files, no command line and no environment: `kit.settings` reads those and builds a RunConfig.
-The docstring of each class is the reference of its settings; a key's path in TOML is its place here
-(`phases.1.learning_rate`, counted from 0).
+The docstring of each class is the reference of its settings, the first sentence of each also the help of its option. A
+key's path in TOML is its place here (`phases.1.learning_rate`, counted from 0).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from kit.errors import ConfigError
 
 BACKENDS = ("jax", "tensorflow")
 STARTER = "starter"
-# What the kit's own weights were trained for: the settings of a run that takes them and says nothing else.
+# What the starter weights were trained for: the settings of a run that takes them and says nothing else.
 STARTER_SETTINGS = {"model.alpha": 0.35, "data.image_size": 128}
 
 
-def _within(name: str, value: float, low: float, high: float) -> None:
+def _within(default: float, low: float, high: float) -> Any:
+    """A number from `low` to `high`, both included."""
+    return field(default=default, metadata={"range": (low, high)})
+
+
+def _one_of(*allowed: Any, default: Any = None) -> Any:
+    """One of the allowed values; the first is the default where none is given."""
+    return field(default=allowed[0] if default is None else default, metadata={"allowed": allowed})
+
+
+def _check(section: Any, prefix: str) -> None:
+    """Raises ConfigError for the first value outside its field's range or list."""
+    for one in fields(section):
+        value = getattr(section, one.name)
+        if "range" in one.metadata:
+            _require_within(prefix + one.name, value, *one.metadata["range"])
+        if "allowed" in one.metadata and value not in one.metadata["allowed"]:
+            allowed = ", ".join(map(str, one.metadata["allowed"]))
+            raise ConfigError(f"{prefix}{one.name} must be one of {allowed}, not {value!r}.")
+
+
+def _require_within(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
         raise ConfigError(f"{name} must be from {low} to {high}, not {value}.")
-
-
-def _one_of(name: str, value: object, allowed: tuple) -> None:
-    if value not in allowed:
-        raise ConfigError(f"{name} must be one of {', '.join(map(str, allowed))}, not {value!r}.")
 
 
 @dataclass(frozen=True)
@@ -30,35 +47,32 @@ class DataConfig:
     """Where the images are and how they become pixels.
 
     Attributes:
-        path: A folder of class folders, a folder with train/ and val/ (and test/), a table (.csv, .parquet), an archive
-            (.zip, .tar, .tar.gz), or the name `flowers`.
+        path: A folder of class folders, split folders, a table, an archive, or `flowers`. Split folders are train/ and
+            val/ (and test/); a table is .csv or .parquet, an archive .zip, .tar or .tar.gz.
         image_size: Side of the square the model sees, in pixels; 32 to 1024.
-        resize: `crop` (shorter side to image_size, then the middle), `stretch` (both sides, changing the proportions)
-            or `pad` (longer side to image_size, the rest background).
+        resize: `crop`, `stretch` or `pad`. `crop` brings the shorter side to image_size and keeps the middle, `stretch`
+            brings both sides there and changes the proportions, `pad` brings the longer one and fills the rest with the
+            background.
         background: What shows through transparent pixels and fills padding: red, green, blue, each 0 to 255.
         near_duplicate_bits: Two images whose 64-bit perceptual hashes differ in at most this many bits are near
             duplicates and stay in one split; 0 to 16.
-        conflicts: The same bytes under two labels: `refuse` to train, or `drop` every copy.
-        leaks: The same bytes in two given splits: `refuse` to train, or `drop` the copies in the split that is trained
-            on (train before validation before test), so that what is measured stays whole.
+        conflicts: Same image under two labels: `refuse` to train, or `drop` every copy.
+        leaks: Same image in two given splits: `refuse` to train, or `drop` copies. They are dropped in the split that
+            is trained on (train before validation before test), so that what is measured stays whole.
         strict: Refuse to train when any image cannot be read, instead of leaving it out.
     """
 
     path: str = ""
-    image_size: int = 224
-    resize: str = "crop"
+    image_size: int = _within(224, 32, 1024)
+    resize: str = _one_of("crop", "stretch", "pad")
     background: tuple[int, ...] = (255, 255, 255)
-    near_duplicate_bits: int = 4
-    conflicts: str = "refuse"
-    leaks: str = "refuse"
+    near_duplicate_bits: int = _within(4, 0, 16)
+    conflicts: str = _one_of("refuse", "drop")
+    leaks: str = _one_of("refuse", "drop")
     strict: bool = False
 
     def __post_init__(self):
-        _within("data.image_size", self.image_size, 32, 1024)
-        _one_of("data.resize", self.resize, ("crop", "stretch", "pad"))
-        _within("data.near_duplicate_bits", self.near_duplicate_bits, 0, 16)
-        _one_of("data.conflicts", self.conflicts, ("refuse", "drop"))
-        _one_of("data.leaks", self.leaks, ("refuse", "drop"))
+        _check(self, "data.")
         if len(self.background) != 3 or not all(0 <= channel <= 255 for channel in self.background):
             raise ConfigError(f"data.background must be three numbers from 0 to 255, not {list(self.background)}.")
 
@@ -74,15 +88,13 @@ class SplitConfig:
         test: Share scored once, at the end. The three add up to 1.
     """
 
-    seed: int = 0
-    train: float = 0.70
-    validation: float = 0.15
-    test: float = 0.15
+    seed: int = _within(0, 0, 2**32 - 1)
+    train: float = _within(0.70, 0.0, 1.0)
+    validation: float = _within(0.15, 0.0, 1.0)
+    test: float = _within(0.15, 0.0, 1.0)
 
     def __post_init__(self):
-        _within("split.seed", self.seed, 0, 2**32 - 1)
-        for name in ("train", "validation", "test"):
-            _within(f"split.{name}", getattr(self, name), 0.0, 1.0)
+        _check(self, "split.")
         if self.train == 0:
             raise ConfigError("split.train must be more than 0: there is nothing to train on.")
         if abs(self.train + self.validation + self.test - 1) > 1e-6:
@@ -95,7 +107,7 @@ class ViewsConfig:
     """Augmented views of the training images, each decoded once and passed through the trunk once.
 
     Attributes:
-        count: Views of each image, the plain one included: 1 means no augmentation. Epochs take turns.
+        count: Views of each image, the plain one included; 1 is no augmentation. Epochs take turns.
         flip: Mirror half of the augmented views left to right.
         crop: Smallest share of the image's area that a random crop keeps; 1 keeps all.
         rotation: Greatest rotation either way, in degrees.
@@ -104,20 +116,16 @@ class ViewsConfig:
         colour: Greatest relative change of colour saturation.
     """
 
-    count: int = 5
+    count: int = _within(5, 1, 100)
     flip: bool = True
-    crop: float = 0.4
-    rotation: float = 10.0
-    brightness: float = 0.2
-    contrast: float = 0.2
-    colour: float = 0.2
+    crop: float = _within(0.4, 0.05, 1.0)
+    rotation: float = _within(10.0, 0.0, 45.0)
+    brightness: float = _within(0.2, 0.0, 0.9)
+    contrast: float = _within(0.2, 0.0, 0.9)
+    colour: float = _within(0.2, 0.0, 0.9)
 
     def __post_init__(self):
-        _within("views.count", self.count, 1, 100)
-        _within("views.crop", self.crop, 0.05, 1.0)
-        _within("views.rotation", self.rotation, 0.0, 45.0)
-        for name in ("brightness", "contrast", "colour"):
-            _within(f"views.{name}", getattr(self, name), 0.0, 0.9)
+        _check(self, "views.")
 
 
 @dataclass(frozen=True)
@@ -129,28 +137,25 @@ class ModelConfig:
             `resnet50_v2`, `convnext_tiny`, `densenet121`, or `hub:` and a KerasHub preset (extra `hub`).
         alpha: Width multiplier: 0.35, 0.5, 0.75, 1.0, 1.3 or 1.4 of MobileNetV2, 0.75 or 1.0 of MobileNetV3; others
             have one width, 1.0.
-        weights: `imagenet` (of a KerasHub preset: its own), `starter` (the kit's own of MobileNetV2, which need no
-            download: alpha 0.35, and 128 pixels unless data.image_size says otherwise), a weights file (.weights.h5,
-            .h5), or `none` for random ones.
-        head_units: Width of the dense layer; 0 leaves it out.
-        dropout: Share of the dense layer's outputs dropped while training.
+        weights: `imagenet`, `starter`, `none` (random), or a weights file (.weights.h5, .h5). For a KerasHub preset
+            `imagenet` means its own weights. `starter` are transferkit's own of MobileNetV2, which need no download:
+            alpha 0.35, and 128 pixels unless data.image_size says otherwise.
+        head_units: Units of the dense layer; 0 leaves it out.
+        dropout: Dropout rate after the dense layer.
         kernels: `auto` (what is fastest on the backend and device), `stock` (Keras's own layers) or `own`.
     """
 
     backbone: str = "mobilenet_v2"
-    alpha: float = 1.0
+    alpha: float = _one_of(0.35, 0.5, 0.75, 1.0, 1.3, 1.4, default=1.0)
     weights: str = "imagenet"
-    head_units: int = 128
-    dropout: float = 0.0
-    kernels: str = "auto"
+    head_units: int = _within(128, 0, 65536)
+    dropout: float = _within(0.0, 0.0, 0.95)
+    kernels: str = _one_of("auto", "stock", "own")
 
     def __post_init__(self):
         if not self.backbone:
             raise ConfigError("model.backbone must name a backbone, such as mobilenet_v2, not be empty.")
-        _one_of("model.alpha", self.alpha, (0.35, 0.5, 0.75, 1.0, 1.3, 1.4))
-        _within("model.head_units", self.head_units, 0, 65536)
-        _within("model.dropout", self.dropout, 0.0, 0.95)
-        _one_of("model.kernels", self.kernels, ("auto", "stock", "own"))
+        _check(self, "model.")
         if not self.weights:
             raise ConfigError("model.weights must be `imagenet`, `starter`, `none` or a weights file, not empty.")
         if self.weights == STARTER and self.alpha != STARTER_SETTINGS["model.alpha"]:
@@ -167,7 +172,7 @@ class TrainingConfig:
     Attributes:
         batch_size: Images a step.
         optimizer: `adam`, `adamw`, `sgd` (Nesterov momentum 0.9) or `rmsprop`.
-        label_smoothing: Share of each label spread evenly over all classes.
+        label_smoothing: Share of each label spread evenly over all classes; 0 to 0.5.
         class_weights: `none`, or `balanced` (each class weighs the same in the loss, however many images it has).
         monitor: What picks the epoch that is kept: `val_accuracy` (ties: lower val_loss) or `val_loss`.
         store_dtype: Type of stored activations: `float16` or `float32`.
@@ -178,24 +183,17 @@ class TrainingConfig:
             is that of the schedule.
     """
 
-    batch_size: int = 32
-    optimizer: str = "adam"
-    label_smoothing: float = 0.1
-    class_weights: str = "none"
-    monitor: str = "val_accuracy"
-    store_dtype: str = "float16"
-    store_limit_gib: float = 50.0
-    base_depth: int = 0
+    batch_size: int = _within(32, 1, 4096)
+    optimizer: str = _one_of("adam", "adamw", "sgd", "rmsprop")
+    label_smoothing: float = _within(0.1, 0.0, 0.5)
+    class_weights: str = _one_of("none", "balanced")
+    monitor: str = _one_of("val_accuracy", "val_loss")
+    store_dtype: str = _one_of("float16", "float32")
+    store_limit_gib: float = _within(50.0, 0.0, 1e6)
+    base_depth: int = _within(0, -1, 1000)
 
     def __post_init__(self):
-        _within("training.batch_size", self.batch_size, 1, 4096)
-        _one_of("training.optimizer", self.optimizer, ("adam", "adamw", "sgd", "rmsprop"))
-        _within("training.label_smoothing", self.label_smoothing, 0.0, 0.5)
-        _one_of("training.class_weights", self.class_weights, ("none", "balanced"))
-        _one_of("training.monitor", self.monitor, ("val_accuracy", "val_loss"))
-        _one_of("training.store_dtype", self.store_dtype, ("float16", "float32"))
-        _within("training.store_limit_gib", self.store_limit_gib, 0.0, 1e6)
-        _within("training.base_depth", self.base_depth, -1, 1000)
+        _check(self, "training.")
 
 
 @dataclass(frozen=True)
@@ -205,10 +203,10 @@ class PhaseConfig:
     Attributes:
         name: What curves and tables call it.
         epochs: Passes over the training images, at most.
-        unfreeze_depth: Blocks of the backbone trained, counted from the top: 0 the head alone, and of MobileNetV2 1
-            adds Conv_1, 2 adds block 16, ... 19 all. -1 also means all. Batch normalisation is never trained. 0 in a
-            later phase leaves that phase out: there is nothing new to train.
-        learning_rate: Step size at its highest.
+        unfreeze_depth: Blocks of the backbone trained, counted from the top; -1 is all. 0 is the head alone; of
+            MobileNetV2 1 adds Conv_1, 2 adds block 16, ... 19 all. Batch normalisation is never trained. 0 in a later
+            phase leaves that phase out: there is nothing new to train.
+        learning_rate: Peak learning rate.
         schedule: `constant`, or `cosine` (falls to 0 over the phase).
         warmup_epochs: Epochs over which the learning rate rises from 0 first; fractions are fine.
         weight_decay: Decoupled weight decay (AdamW); 0 for none.
@@ -217,23 +215,19 @@ class PhaseConfig:
     """
 
     name: str = ""
-    epochs: int = 10
-    unfreeze_depth: int = 0
+    epochs: int = _within(10, 1, 100_000)
+    unfreeze_depth: int = _within(0, -1, 1000)
     learning_rate: float = 1e-3
-    schedule: str = "constant"
+    schedule: str = _one_of("constant", "cosine")
     warmup_epochs: float = 0.0
-    weight_decay: float = 0.0
-    patience: int = 0
+    weight_decay: float = _within(0.0, 0.0, 1.0)
+    patience: int = _within(0, 0, 100_000)
 
     def __post_init__(self):
-        _within("phases.*.epochs", self.epochs, 1, 100_000)
-        _within("phases.*.unfreeze_depth", self.unfreeze_depth, -1, 1000)
+        _check(self, "phases.*.")
+        _require_within("phases.*.warmup_epochs", self.warmup_epochs, 0.0, float(self.epochs))
         if not 0 < self.learning_rate <= 100:
             raise ConfigError(f"phases.*.learning_rate must be more than 0 and at most 100, not {self.learning_rate}.")
-        _one_of("phases.*.schedule", self.schedule, ("constant", "cosine"))
-        _within("phases.*.warmup_epochs", self.warmup_epochs, 0.0, float(self.epochs))
-        _within("phases.*.weight_decay", self.weight_decay, 0.0, 1.0)
-        _within("phases.*.patience", self.patience, 0, 100_000)
 
 
 DEFAULT_PHASES = (
@@ -249,14 +243,14 @@ class RunConfig:
     """One run, whole: the same configuration, data, backend and machine give the same model to the bit.
 
     Attributes:
-        seed: Draws initial head weights, dropout, views and the order of images. `split.seed` draws the split.
+        seed: Of head weights, dropout, views and the order of images. `split.seed` draws the split.
         backend: `auto`, `jax` or `tensorflow`.
         threads: CPU threads to use; 0 means all.
     """
 
-    seed: int = 0
-    backend: str = "auto"
-    threads: int = 0
+    seed: int = _within(0, 0, 2**32 - 1)
+    backend: str = _one_of("auto", *BACKENDS)
+    threads: int = _within(0, 0, 4096)
     data: DataConfig = field(default_factory=DataConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
     views: ViewsConfig = field(default_factory=ViewsConfig)
@@ -265,8 +259,6 @@ class RunConfig:
     phases: tuple[PhaseConfig, ...] = DEFAULT_PHASES
 
     def __post_init__(self):
-        _within("seed", self.seed, 0, 2**32 - 1)
-        _one_of("backend", self.backend, ("auto", *BACKENDS))
-        _within("threads", self.threads, 0, 4096)
+        _check(self, "")
         if not self.phases:
             raise ConfigError("phases must hold at least one phase.")

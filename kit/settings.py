@@ -1,6 +1,6 @@
 """Text, files and the environment -> RunConfig, and back to TOML.
 
-A setting's key is its place in RunConfig (`data.image_size`, `phases.1.learning_rate`). From weakest to strongest:
+From weakest to strongest:
 
 1. the defaults of `kit.config`;
 2. a TOML file (`--config run.toml`); its `[[phases]]` replace the default ones as a whole;
@@ -16,14 +16,14 @@ import difflib
 import os
 import re
 import tomllib
-import types
-import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from kit.config import STARTER, STARTER_SETTINGS, PhaseConfig, RunConfig
 from kit.errors import ConfigError
+from kit.setting_table import PHASE_KEY, SECTIONS, find_setting, flat, keys
 
 PREFIX = "TRANSFERKIT_"
 NOT_SETTINGS = frozenset({"TRANSFERKIT_CACHE", "TRANSFERKIT_REAL_DATA"})
@@ -34,42 +34,6 @@ _TYPE_WORDS = {
     bool: "true or false",
     tuple: "a list of whole numbers",
 }
-# Options of the command line and keywords of `kit.configure`: short name -> key. Every other setting goes by its key.
-SHORTHANDS = {
-    "weights": "model.weights",
-    "backend": "backend",
-    "seed": "seed",
-    "split_seed": "split.seed",
-    "threads": "threads",
-    "image_size": "data.image_size",
-    "resize": "data.resize",
-    "backbone": "model.backbone",
-    "alpha": "model.alpha",
-    "views": "views.count",
-    "head_units": "model.head_units",
-    "dropout": "model.dropout",
-    "batch_size": "training.batch_size",
-    "optimizer": "training.optimizer",
-    "label_smoothing": "training.label_smoothing",
-    "class_weights": "training.class_weights",
-    "head_epochs": "phases.0.epochs",
-    "head_learning_rate": "phases.0.learning_rate",
-    "fine_tune_epochs": "phases.1.epochs",
-    "learning_rate": "phases.1.learning_rate",
-    "unfreeze_depth": "phases.1.unfreeze_depth",
-    "conflicts": "data.conflicts",
-    "leaks": "data.leaks",
-}
-_PHASE_KEY = re.compile(r"phases\.(0|[1-9]\d{0,5})\.(\w+)", re.ASCII)
-
-
-class Setting(NamedTuple):
-    """One row of the table of settings; phases appear once, as `phases.N.…`, with the defaults of a new phase."""
-
-    key: str
-    type: str
-    default: Any
-    help: str
 
 
 def load_config(
@@ -93,11 +57,11 @@ def load_config(
         ConfigError: If a key is unknown, a value of the wrong type or out of range, a key given twice with different
             values, or the file unreadable. It names the key, its source and, for an unknown key, the nearest one.
     """
-    draft = _Draft()
+    draft = _Draft(RunConfig())
     if file is not None:
-        draft.put_tree(_read_toml(Path(file)), str(file))
-    draft.put_all(_from_environment(environ or {}))
-    draft.put_all(_from_command_line(flags or {}, sets, origin))
+        draft.put(_from_tree(_read_toml(Path(file)), str(file)))
+    draft.put(_from_environment(environ or {}))
+    draft.put(_from_command_line(flags or {}, sets, origin))
     return draft.build()
 
 
@@ -107,40 +71,32 @@ def from_toml(text: str, source: str = "the TOML text") -> RunConfig:
     Raises:
         ConfigError: As `load_config`.
     """
-    draft = _Draft()
-    draft.put_tree(_parse_toml(text, source), source)
+    draft = _Draft(RunConfig())
+    draft.put(_from_tree(_parse_toml(text, source), source))
     return draft.build()
 
 
 def override(config: RunConfig, values: Mapping[str, object], source: str) -> RunConfig:
-    """A configuration with other values for some keys.
+    """Copy of a configuration with other values for some keys.
 
     A change to the starter weights brings their alpha and image size where the configuration has the defaults.
 
     Args:
-        config: What holds otherwise.
+        config: Gives all other values.
         values: Dotted key -> value.
         source: What errors call the values.
 
     Raises:
         ConfigError: As `load_config`.
     """
-    draft = _Draft()
-    draft.put_tree(dataclasses.asdict(config) | {"phases": list(map(dataclasses.asdict, config.phases))}, "before")
-    if config.model.weights != STARTER:
-        draft.forget_defaults(STARTER_SETTINGS)
-    draft.put_all(_Given(key, value, source) for key, value in values.items())
+    draft = _Draft(config)
+    draft.put(_Given(key, value, source) for key, value in values.items())
     return draft.build()
 
 
 def value_of(config: RunConfig, key: str) -> Any:
     """The value of a dotted key; `KeyError` where the configuration has no such setting."""
-    found: Any = dataclasses.asdict(config) | {"phases": dict(enumerate(map(dataclasses.asdict, config.phases)))}
-    for name in key.split("."):
-        if not isinstance(found, dict):
-            raise KeyError(key)
-        found = found[int(name) if name.isdecimal() else name]
-    return found
+    return flat(config)[key]
 
 
 def to_toml(config: RunConfig) -> str:
@@ -148,63 +104,6 @@ def to_toml(config: RunConfig) -> str:
     import tomli_w
 
     return tomli_w.dumps(dataclasses.asdict(config))
-
-
-def keys() -> list[Setting]:
-    """Every setting with its type, default and help, in the order of `kit.config`."""
-    return [*_section_keys(RunConfig, ""), *_section_keys(PhaseConfig, "phases.N.")]
-
-
-def _section_keys(section: type, prefix: str) -> Iterable[Setting]:
-    texts = _attribute_help(section.__doc__ or "")
-    for name, kind in _types(section).items():
-        if dataclasses.is_dataclass(kind):
-            yield from _section_keys(typing.cast(type, kind), f"{name}.")
-        elif name != "phases":
-            yield Setting(f"{prefix}{name}", _type_name(kind), getattr(section(), name), texts.get(name, ""))
-
-
-def _attribute_help(docstring: str) -> dict[str, str]:
-    """Name -> text of the `Attributes:` section of a Google-style docstring, its lines joined."""
-    _, _, listing = docstring.partition("Attributes:\n")
-    texts: dict[str, str] = {}
-    name = ""
-    for line in listing.splitlines():
-        start = re.match(r" {8}(\w+): (.*)", line)
-        if start:
-            name, texts[start[1]] = start[1], start[2].strip()
-        elif line.startswith(" " * 9) and name:
-            texts[name] += f" {line.strip()}"
-        elif line.strip():
-            break
-    return texts
-
-
-def _types(section: type) -> dict[str, Any]:
-    return typing.get_type_hints(section)
-
-
-def _type_name(kind: Any) -> str:
-    return "list of int" if _is_list(kind) else kind.__name__
-
-
-def _is_list(kind: Any) -> bool:
-    return isinstance(kind, types.GenericAlias)
-
-
-def _kind_of(key: str) -> Any:
-    """The type of a key, or None if there is no such setting."""
-    phase = _PHASE_KEY.fullmatch(key)
-    if phase:
-        return _types(PhaseConfig).get(phase[2])
-    section: Any = RunConfig
-    *parents, name = key.split(".")
-    for parent in parents:
-        section = _types(section).get(parent)
-        if not dataclasses.is_dataclass(section):
-            return None
-    kind = _types(typing.cast(type, section)).get(name)
-    return None if dataclasses.is_dataclass(kind) or key == "phases" else kind
 
 
 # === Reading the sources ===
@@ -232,19 +131,28 @@ def _parse_toml(text: str, source: str) -> dict[str, Any]:
         raise ConfigError(f"{source} is not TOML: {error}.", 'Text values need quotes: weights = "none".') from None
 
 
-def _from_environment(environ: Mapping[str, str]) -> list[_Given]:
-    given = []
+def _from_tree(tree: Mapping[str, Any], source: str) -> Iterator[_Given]:
+    """The settings of a parsed TOML document."""
+    for name, value in tree.items():
+        if name not in SECTIONS:
+            yield _Given(name, value, source)
+        elif isinstance(value, dict):
+            yield from (_Given(f"{name}.{inner}", item, source) for inner, item in value.items())
+        else:
+            raise ConfigError(f"{name} in {source} must be a table ([{name}]), not {_short(value)}.")
+
+
+def _from_environment(environ: Mapping[str, str]) -> Iterator[_Given]:
     for name in sorted(environ):
         if name.startswith(PREFIX) and name not in NOT_SETTINGS:
             key = name.removeprefix(PREFIX).lower().replace("__", ".")
             source = f"the environment variable {name}"
-            if key != "phases" and _kind_of(key) is None:
+            if key != "phases" and find_setting(key) is None:
                 raise _unknown(key, source, lambda near: PREFIX + near.upper().replace(".", "__"))
-            given.append(_Given(key, _from_text(key, environ[name]), source))
-    return given
+            yield _Given(key, _from_text(key, environ[name]), source)
 
 
-def _from_command_line(flags: Mapping[str, object], sets: Sequence[str], origin: str) -> list[_Given]:
+def _from_command_line(flags: Mapping[str, object], sets: Sequence[str], origin: str) -> Iterable[_Given]:
     given = [_Given(key, value, origin) for key, value in flags.items() if value is not None]
     for text in sets:
         key, equals, value = (part.strip() for part in text.partition("="))
@@ -252,15 +160,15 @@ def _from_command_line(flags: Mapping[str, object], sets: Sequence[str], origin:
             raise ConfigError(f"--set needs key=value, not {text!r}.", "For instance --set phases.1.learning_rate=1e-4")
         given.append(_Given(key, _from_text(key, value), f"--set {key}"))
     chosen: dict[str, _Given] = {}
-    for item in given:
+    for item in map(_typed, given):
         other = chosen.setdefault(item.key, item)
-        value, rival = _typed(item), _typed(other)
-        if value != rival:
+        if item.value != other.value:
             raise ConfigError(
-                f"{item.key} is given twice: {_short(rival)} ({other.source}) and {_short(value)} ({item.source}).",
+                f"{item.key} is given twice: {_short(other.value)} ({other.source}) and {_short(item.value)} "
+                f"({item.source}).",
                 "Give it once on the command line.",
             )
-    return list(chosen.values())
+    return chosen.values()
 
 
 def _from_text(key: str, text: str) -> Any:
@@ -269,105 +177,107 @@ def _from_text(key: str, text: str) -> Any:
         parsed = tomllib.loads(f"value = {text}")
     except (ValueError, RecursionError):
         return text
-    if set(parsed) != {"value"} or (_kind_of(key) is str and not isinstance(parsed["value"], str)):
+    setting = find_setting(key)
+    if set(parsed) != {"value"} or (setting and setting.type == "str" and not isinstance(parsed["value"], str)):
         return text
     return parsed["value"]
+
+
+def _typed(given: _Given) -> _Given:
+    """The value as its setting's type: a whole number may stand for a number, a path for text; the rest is refused."""
+    key, value, source = given
+    if key == "phases":
+        return given
+    setting = find_setting(key)
+    if setting is None:
+        raise _unknown(key, source)
+    kind = type(setting.default)
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if kind is float and type(value) is int and abs(value) < 2**53:
+        value = float(value)
+    if kind is tuple and isinstance(value, list | tuple) and all(type(part) is int for part in value):
+        value = tuple(value)
+    if type(value) is not kind:
+        raise ConfigError(f"{key} must be {_TYPE_WORDS[kind]}, not {_short(value)}.", f"{key} comes from {source}.")
+    return _Given(key, value, source)
 
 
 # === Putting them together ===
 
 
 class _Draft:
-    """Values and where each came from, before the dataclasses check them."""
+    """The values of all settings and what set each, before the dataclasses check them."""
 
-    def __init__(self):
-        default = RunConfig()
-        self.plain: dict[str, Any] = {}
-        self.phases: list[dict[str, Any]] = [dataclasses.asdict(phase) for phase in default.phases]
+    def __init__(self, base: RunConfig):
+        self.base = flat(base)
+        self.values = dict(self.base)
         self.sources: dict[str, str] = {}
 
-    def put_tree(self, tree: Mapping[str, Any], source: str) -> None:
-        """Takes a parsed TOML document."""
-        for name, value in tree.items():
-            if dataclasses.is_dataclass(_types(RunConfig).get(name)):
-                if not isinstance(value, dict):
-                    raise ConfigError(f"{name} in {source} must be a table ([{name}]), not {_short(value)}.")
-                self.put_all(_Given(f"{name}.{inner}", item, source) for inner, item in value.items())
-            else:
-                self.put_all([_Given(name, value, source)])
-
-    def put_all(self, given: Iterable[_Given]) -> None:
+    def put(self, given: Iterable[_Given]) -> None:
+        """Takes what one source sets, over what weaker ones did."""
         for item in sorted(given, key=_order):
             if item.key == "phases":
-                self._put_phases(item)
+                self._replace_phases(item)
             else:
-                self._put(item)
+                self._put(_typed(item))
 
-    def _put_phases(self, item: _Given) -> None:
+    def _replace_phases(self, item: _Given) -> None:
         if not isinstance(item.value, list) or not all(isinstance(phase, dict) for phase in item.value):
             raise ConfigError(
                 f"phases from {item.source} must be a list of tables ([[phases]]), not {_short(item.value)}."
             )
-        self.phases = []
-        self.sources = {key: source for key, source in self.sources.items() if not key.startswith("phases")}
+        for known in (self.values, self.sources):
+            for key in [key for key in known if key.startswith("phases.")]:
+                del known[key]
         for index, phase in enumerate(item.value):
-            self.phases.append({})
+            self._append_phase()
             for name, value in phase.items():
-                self._put(_Given(f"phases.{index}.{name}", value, item.source))
+                self._put(_typed(_Given(f"phases.{index}.{name}", value, item.source)))
+
+    def _append_phase(self) -> None:
+        self.values |= flat(PhaseConfig(), f"phases.{self._phase_count()}.")
+
+    def _phase_count(self) -> int:
+        return len({key.split(".")[1] for key in self.values if key.startswith("phases.")})
 
     def _put(self, item: _Given) -> None:
-        value = _typed(item)
-        phase = _PHASE_KEY.fullmatch(item.key)
-        if phase:
-            index = int(phase[1])
-            if index > len(self.phases):
+        if item.key not in self.values:
+            count = self._phase_count()
+            if not item.key.startswith(f"phases.{count}."):
                 raise ConfigError(
-                    f"{item.key} from {item.source} skips a phase: there are {len(self.phases)}, counted from 0.",
-                    f"The next new phase is phases.{len(self.phases)}.",
+                    f"{item.key} from {item.source} skips a phase: there are {count}, counted from 0.",
+                    f"The next new phase is phases.{count}.",
                 )
-            if index == len(self.phases):
-                self.phases.append({})
-            self.phases[index][phase[2]] = value
-        else:
-            self.plain[item.key] = value
-        self.sources[item.key] = item.source
-
-    def forget_defaults(self, names: Iterable[str]) -> None:
-        """Takes settings that have their default value as not given."""
-        for key in names:
-            if self.plain.get(key) == value_of(RunConfig(), key):
-                del self.plain[key], self.sources[key]
-
-    def _put_companions(self) -> None:
-        """What weights bring with them, where nobody gave it."""
-        if self.plain.get("model.weights") == STARTER:
-            for key, value in STARTER_SETTINGS.items():
-                self.plain.setdefault(key, value)
+            self._append_phase()
+        self.values[item.key], self.sources[item.key] = item.value, item.source
 
     def build(self) -> RunConfig:
-        self._put_companions()
-        phases = tuple(self._make(PhaseConfig, phase, index) for index, phase in enumerate(self.phases))
-        values: dict[str, Any] = {"phases": phases}
-        for name, kind in _types(RunConfig).items():
-            if dataclasses.is_dataclass(kind):
-                own = {key.partition(".")[2]: value for key, value in self.plain.items() if key.startswith(f"{name}.")}
-                values[name] = self._make(kind, own)
-            elif name in self.plain:
-                values[name] = self.plain[name]
-        return self._make(RunConfig, values)
+        if self.values["model.weights"] == STARTER != self.base["model.weights"]:
+            default = flat(RunConfig())
+            for key, value in STARTER_SETTINGS.items():
+                if key not in self.sources and self.values[key] == default[key]:
+                    self.values[key] = value
+        parts: defaultdict[str, dict[str, Any]] = defaultdict(dict)
+        for key, value in self.values.items():
+            parent, _, name = key.rpartition(".")
+            parts[parent][name] = value
+        phases = tuple(self._make(PhaseConfig, parts[part], part) for part in parts if part.startswith("phases."))
+        sections = {name: self._make(kind, parts[name]) for name, kind in SECTIONS.items()}
+        return self._make(RunConfig, parts[""] | sections | {"phases": phases})
 
-    def _make(self, kind: Any, values: dict[str, Any], index: int = 0) -> Any:
+    def _make(self, kind: Any, values: dict[str, Any], phase: str = "") -> Any:
         try:
             return kind(**values)
         except ConfigError as error:
-            what = error.what.replace("phases.*", f"phases.{index}")
+            what = error.what.replace("phases.*", phase)
             named = [f"{key} comes from {source}." for key, source in self.sources.items() if _mentions(what, key)]
             raise ConfigError(what, " ".join([error.hint, *named]).strip()) from None
 
 
 def _order(item: _Given) -> tuple[int, int]:
     # a whole list of phases first, then its phases from the first on, so that several may be appended in any order
-    phase = _PHASE_KEY.fullmatch(item.key)
+    phase = PHASE_KEY.fullmatch(item.key)
     return (1, int(phase[1])) if phase else (0, 0)
 
 
@@ -375,32 +285,12 @@ def _mentions(what: str, key: str) -> bool:
     return re.search(rf"(?<![\w.]){re.escape(key)}(?![\w.]*\w)", what) is not None
 
 
-def _typed(item: _Given) -> Any:
-    """The value as its setting's type: a whole number may stand for a number, a path for text; the rest is refused."""
-    if item.key == "phases":
-        return item.value
-    kind = _kind_of(item.key)
-    if kind is None:
-        raise _unknown(item.key, item.source)
-    value = os.fspath(item.value) if isinstance(item.value, os.PathLike) else item.value
-    if kind is float and type(value) is int and abs(value) < 2**53:
-        return float(value)
-    if _is_list(kind) and isinstance(value, list | tuple) and all(type(part) is int for part in value):
-        return tuple(value)
-    if type(value) is not kind:
-        wanted = _TYPE_WORDS[tuple if _is_list(kind) else kind]
-        raise ConfigError(f"{item.key} must be {wanted}, not {_short(value)}.", f"{item.key} comes from {item.source}.")
-    return value
-
-
-def _unknown(key: str, source: str, shown=lambda near: near) -> ConfigError:
+def _unknown(key: str, source: str, shown: Callable[[str], str] = str) -> ConfigError:
     """An error that names the nearest key, in the spelling of its source."""
-    sections = [name for name, kind in _types(RunConfig).items() if dataclasses.is_dataclass(kind)]
-    if key in sections:
-        return ConfigError(
-            f"{key} from {source} is a table of settings, not a setting.", f"Set one of its keys, {key}.NAME."
-        )
-    phase = _PHASE_KEY.fullmatch(key)
+    if key in SECTIONS:
+        hint = f"Set one of its keys, {key}.NAME."
+        return ConfigError(f"{key} from {source} is a table of settings, not a setting.", hint)
+    phase = PHASE_KEY.fullmatch(key)
     known = [setting.key.replace(".N.", f".{phase[1] if phase else 0}.") for setting in keys()]
     near = difflib.get_close_matches(key, known, n=1, cutoff=0)
     # a bare last part (`learning_rate`, `train.lr`) is nearer to the key that ends like it than to one of equal length

@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Any
 from kit.config import RunConfig
 from kit.errors import ConfigError
 from kit.model.catalog import find, is_hub
-from kit.settings import keys, override, value_of
+from kit.setting_table import keys
+from kit.settings import override, value_of
 from search.records import Value
 
 if TYPE_CHECKING:

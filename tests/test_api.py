@@ -6,7 +6,7 @@ import pytest
 
 import kit
 from kit.errors import ConfigError, DataError, StorageError
-from kit.settings import SHORTHANDS
+from kit.setting_table import SHORTHANDS
 
 SMALL = {
     "image_size": 32,

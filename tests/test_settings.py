@@ -16,7 +16,8 @@ from kit.config import (
     ViewsConfig,
 )
 from kit.errors import ConfigError
-from kit.settings import from_toml, keys, load_config, override, to_toml
+from kit.setting_table import keys
+from kit.settings import from_toml, load_config, override, to_toml
 
 # every text a path can be: file names that are not UTF-8 reach Python with surrogates (PEP 383)
 TEXT = st.text(st.characters(exclude_categories=["Cs"])) | st.binary().map(

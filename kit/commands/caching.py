@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from kit.errors import ConfigError
+from kit.options import AsJson
 
 if TYPE_CHECKING:
     from kit.cache.inventory import StoreInfo
@@ -32,7 +33,7 @@ def cache() -> None:
 
 
 @app.command("list")
-def list_command(as_json: bool = typer.Option(False, "--json", help="Print one JSON object.")) -> None:
+def list_command(as_json: AsJson = False) -> None:
     """Shows what the cache holds, the last used first."""
     from kit.cache.inventory import list_stores, other_folders
     from kit.paths import cache_folder
@@ -100,7 +101,7 @@ def verify_command(
     repair: bool = typer.Option(
         False, "--repair", help="Drop damaged files, so that the next run computes them again."
     ),
-    as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
+    as_json: AsJson = False,
 ) -> None:
     """Reads every store and compares checksums. Exit status 1 if damage was found and not repaired."""
     from kit.cache.inventory import chunk_files, damaged_files, drop, list_stores

@@ -10,6 +10,8 @@ from typing import Any
 
 import typer
 
+from kit.options import AsJson
+
 PROBE_SECONDS = 120
 PACKAGES = ("keras", "numpy", "pillow", "pandas", "scikit-learn", "typer", "rich", "h5py", "pyarrow")
 
@@ -26,7 +28,7 @@ except UserError as error:
 """
 
 
-def doctor(as_json: bool = typer.Option(False, "--json", help="Print one JSON object.")) -> None:
+def doctor(as_json: AsJson = False) -> None:
     """Shows backends, devices, versions, cache and weights, and what to do about what is missing.
 
     Exit status 0 if a run could start, 1 if not.
@@ -178,7 +180,7 @@ def _lines(report: dict[str, Any]) -> list[str]:
         f"  {cache['folder']}: {_gigabytes(cache['bytes'])} used, {_gigabytes(cache['free_bytes'])} free",
     ]
     lines += ["Pretrained weights", f"  imagenet     {weights['fault'] or weights['imagenet']}"]
-    lines += [f"  starter      {weights['starter'] or 'missing: install the kit again'}"]
+    lines += [f"  starter      {weights['starter'] or 'missing: install transferkit again'}"]
     if report["advice"]:
         lines += ["What to do", *(f"  - {line}" for line in report["advice"])]
     return [*lines, "A run can start." if report["ok"] else "A run cannot start yet."]

@@ -1,10 +1,12 @@
-"""`transferkit demo-data`: images to try everything with, drawn here and now."""
+"""`transferkit demo-data`: drawn images of flowers to try everything with."""
 
 import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from kit.options import AsJson, Quiet
 
 
 def demo_data(
@@ -15,10 +17,10 @@ def demo_data(
     ] = 5,
     size: Annotated[int, typer.Option(min=16, max=1024, help="Side of the images in pixels.")] = 160,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Another seed draws other images.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Draw images of flowers: a data set to try everything with, no download needed.
+    """Draws images of flowers: a data set to try everything with, no download needed.
 
     The same seed draws the same images. A folder that holds them already is completed: after a kill, run it again.
     """

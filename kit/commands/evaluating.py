@@ -1,21 +1,22 @@
 """`transferkit evaluate`: score a run's model again, or on other images."""
 
 import json
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from kit.options import AsJson, FinishedRun, Quiet
+
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run folder.", show_default=False)],
+    run: FinishedRun,
     data: Annotated[
         str | None,
         typer.Argument(metavar="[DATA]", help="Other images; the run's own if left out.", show_default=False),
     ] = None,
     backend: Annotated[str, typer.Option(help="jax or tensorflow; the run's own by default.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Scores a run's model again on its own images, or on others."""
     from kit import progress

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kit.options import AsJson, FinishedRun, Quiet
+
 if TYPE_CHECKING:
     from kit.export.package import Export
 
@@ -14,15 +16,15 @@ _OUT = "The folder to be; an earlier export there is replaced."
 
 
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run folder.", show_default=False)],
+    run: FinishedRun,
     format_name: Annotated[str, typer.Option("--format", help=_FORMAT, show_default=False)],
     out: Annotated[Path | None, typer.Option(help=_OUT, show_default="RUN/exports/FORMAT")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Writes a run's model in another format, runs it there on the test images, and hands it over if it answers alike.
 
-    The folder holds the model, its labels, what an image must become before it, and a model card with an example.
+    The folder holds the model, its labels, how an image becomes its input, and a model card with an example.
     """
     from kit import progress
     from kit.export import export_run

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kit.errors import ConfigError
+from kit.options import AsJson, Quiet
 from kit.progress import printable
 
 if TYPE_CHECKING:
@@ -26,14 +27,14 @@ def inspect(
     out: Annotated[
         Path | None, typer.Option(help="Where the record goes.", show_default="inspections/NAME-TIME")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="One row for each image on standard output.")] = False,
     split_seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the split shown.")] = 0,
     near_duplicate_bits: Annotated[
         int, typer.Option(min=0, max=16, help="Bits in which hashes of near duplicates may differ.")
     ] = 4,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads to use; 0 means all.")] = 0,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Show what is in the data: classes, sizes, and what is unreadable, doubled or leaking."""
     from kit import progress

@@ -2,10 +2,11 @@
 
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from kit.options import AsJson, FinishedRun, Quiet
 
 if TYPE_CHECKING:
     from kit.predict import Prediction, Predictor
@@ -16,14 +17,14 @@ WIDEST = 60  # a longer name shifts its own line only
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run folder.", show_default=False)],
+    run: FinishedRun,
     paths: Annotated[
         list[str], typer.Argument(metavar="PATH...", help="Images, folders or globs.", show_default=False)
     ],
     backend: Annotated[str, typer.Option(help="jax or tensorflow.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="One row for each image on standard output.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Says what a run's model sees in images. Files that cannot be read are named, and the exit status is then 2."""
     from kit import progress
@@ -66,7 +67,7 @@ def _as_dict(one: "Prediction", predictor: "Predictor") -> dict[str, object]:
 
 
 def _table(predictions: "list[Prediction]", predictor: "Predictor") -> list[str]:
-    """A line for each image; what could steer a terminal is not printed."""
+    """One line for each image; what could steer a terminal is not printed."""
     from kit.progress import printable
 
     names = [printable(one.path) for one in predictions]

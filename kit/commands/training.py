@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kit.settings import SHORTHANDS
+from kit.options import AsJson, ConfigFile, Quiet, Sets, by_key, setting_options
 
 if TYPE_CHECKING:
     from kit.config import RunConfig
@@ -16,64 +16,31 @@ if TYPE_CHECKING:
 _DATA = "A folder of class folders, split folders, a table, an archive, or `flowers`."
 
 
-def _setting(key: str, text: str) -> Any:
-    """An option that is a shorthand for one setting; its default is the configuration's."""
-    return typer.Option(help=f"{text} [{key}]", show_default=False)
-
-
+@setting_options()
 def train(
     data: Annotated[str | None, typer.Argument(metavar="[DATA]", help=_DATA, show_default=False)] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder to be.", show_default="runs/NAME-TIME")] = None,
-    config: Annotated[Path | None, typer.Option(help="Settings in TOML.", show_default=False)] = None,
-    sets: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting; may be repeated.")
-    ] = None,
+    config: ConfigFile = None,
+    sets: Sets = None,
     resume: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Go on with an interrupted run.", show_default=False)
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Repeat with this many seeds; report mean and spread.")] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and what it would cost.")] = False,
-    weights: Annotated[str | None, _setting("model.weights", "imagenet, starter, none, or a weights file.")] = None,
-    backend: Annotated[str | None, _setting("backend", "jax or tensorflow.")] = None,
-    seed: Annotated[int | None, _setting("seed", "Of weights, views and order.")] = None,
-    split_seed: Annotated[int | None, _setting("split.seed", "Of the split.")] = None,
-    threads: Annotated[int | None, _setting("threads", "CPU threads; 0 means all.")] = None,
-    image_size: Annotated[int | None, _setting("data.image_size", "Side in pixels.")] = None,
-    resize: Annotated[str | None, _setting("data.resize", "crop, stretch or pad.")] = None,
-    backbone: Annotated[str | None, _setting("model.backbone", "mobilenet_v2, resnet50, ..., or hub:PRESET.")] = None,
-    alpha: Annotated[float | None, _setting("model.alpha", "Width of the network.")] = None,
-    views: Annotated[int | None, _setting("views.count", "Views of each image; 1 is no augmentation.")] = None,
-    head_units: Annotated[int | None, _setting("model.head_units", "Width of the dense layer.")] = None,
-    dropout: Annotated[float | None, _setting("model.dropout", "After the dense layer.")] = None,
-    batch_size: Annotated[int | None, _setting("training.batch_size", "Images a step.")] = None,
-    optimizer: Annotated[str | None, _setting("training.optimizer", "adam, adamw, sgd or rmsprop.")] = None,
-    label_smoothing: Annotated[float | None, _setting("training.label_smoothing", "0 to 0.5.")] = None,
-    class_weights: Annotated[str | None, _setting("training.class_weights", "none or balanced.")] = None,
-    head_epochs: Annotated[int | None, _setting("phases.0.epochs", "Of the first phase.")] = None,
-    head_learning_rate: Annotated[float | None, _setting("phases.0.learning_rate", "Of the first phase.")] = None,
-    fine_tune_epochs: Annotated[int | None, _setting("phases.1.epochs", "Of the second phase.")] = None,
-    learning_rate: Annotated[float | None, _setting("phases.1.learning_rate", "Of the second phase.")] = None,
-    unfreeze_depth: Annotated[int | None, _setting("phases.1.unfreeze_depth", "Blocks fine-tuned; -1 is all.")] = None,
-    conflicts: Annotated[str | None, _setting("data.conflicts", "Same image, two labels: refuse or drop.")] = None,
-    leaks: Annotated[str | None, _setting("data.leaks", "Same image, two given splits: refuse or drop.")] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Refuse unreadable files. [data.strict]")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    **settings: Any,
 ) -> None:
     """Trains a classifier on a folder of images and scores it.
 
     A flag or --set goes over TRANSFERKIT_<KEY> in the environment, that over --config, that over the default.
     """
-    given = {SHORTHANDS[name]: value for name, value in locals().items() if name in SHORTHANDS and value is not None}
     from kit import progress
     from kit.errors import ConfigError
     from kit.settings import load_config
 
     progress.set_quiet(quiet or as_json)
-    if data is not None:
-        given["data.path"] = data
-    if strict:
-        given["data.strict"] = True
+    given = by_key(settings) | ({} if data is None else {"data.path": data})
     if resume is not None:
         if given or sets or config or out or dry_run or seeds > 1:
             raise ConfigError(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,9 +14,9 @@ import pytest
 
 from image_files import make_images
 from kit import pipeline
-from kit.commands.training import SHORTHANDS, seed_lines
+from kit.commands.training import seed_lines
 from kit.run import Run
-from kit.settings import keys
+from kit.setting_table import SHORTHANDS, keys
 
 HEAD_ONLY = ("--head-epochs", "2", "--unfreeze-depth", "0")
 
@@ -84,6 +85,14 @@ def test_sources_of_settings_by_strength(command, few, settings, tmp_path, monke
 def test_every_shorthand_is_a_setting():
     known = {setting.key.replace(".N.", f".{n}.") for setting in keys() for n in (0, 1)}
     assert set(SHORTHANDS.values()) <= known
+
+
+def test_every_shorthand_is_an_option_that_says_what_its_setting_is(command):
+    shown = " ".join(command("train", "--help").out.split())
+    for name, key in SHORTHANDS.items():
+        assert re.search(rf" --{name.replace('_', '-')} (<(int|float|str)> )?[^\[]+ \[{re.escape(key)}\]", shown)
+    assert "--image-size <int> Side of the square the model sees, in pixels; 32 to 1024. [data.image_size]" in shown
+    assert "--head-epochs <int> First phase: Passes over the training images, at most. [phases.0.epochs]" in shown
 
 
 def test_a_dry_run_says_what_a_run_then_takes(command, few, settings, tmp_path, monkeypatch):
