@@ -9,7 +9,7 @@ import common
 import typer
 
 from kit import backend
-from kit.config import DataConfig, ViewsConfig
+from kit.config import DataConfig, RunConfig, ViewsConfig
 from kit.files import write_json
 from kit.fingerprint import sha256_file
 
@@ -38,17 +38,17 @@ def read_images(
 
 def _kit(folder: Path, size: int) -> list[tuple[int, float]]:
     """Decodes into an empty store, then reads the store; hashing the files is a part of the first pass."""
-    from kit.data.pixels import ensure_pixels
+    from kit.data.pixels import cached_pixels
 
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    data = DataConfig(image_size=size)
+    config = RunConfig(data=DataConfig(image_size=size), views=ViewsConfig(count=1))
     read = []
 
     def one_pass() -> None:
         if not read:
             read.append([sha256_file(file) for file in files])
-        (rows,) = ensure_pixels(files, read[0], [0], data, ViewsConfig(count=1), 0)
-        total = sum(len(rows[start : start + BATCH]) for start in range(0, len(files), BATCH))
+        (pixels,) = cached_pixels(files, read[0], [0], config)
+        total = sum(len(pixels[start : start + BATCH]) for start in range(0, len(files), BATCH))
         read.append(total)
 
     with tempfile.TemporaryDirectory(prefix="transferkit-benchmark-") as cache:

@@ -1,4 +1,4 @@
-"""Stores: every row computed once, whoever asks; no damaged or half-written row is ever read."""
+"""Stores: every row computed once; no damaged or half-written row is ever read."""
 
 import errno
 import hashlib
@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kit
-from kit.cache import Rows, Store, chunks, ensure_all
+from kit.cache import CachedArray, Store, chunks, writing
 from kit.errors import StorageError
 
 
@@ -55,6 +55,15 @@ class Producer:
         return np.array(rows, self.store.dtype).reshape(len(names), *self.store.shape)
 
 
+def ensure(store: Store, names, produce) -> CachedArray:
+    """The rows of these keys; `produce` is given the missing ones and yields blocks of keys and their rows."""
+    with writing([store], names) as writer:
+        if writer.missing:
+            for block, rows in produce(writer.missing):
+                writer.write(block, [rows])
+    return writer.arrays[0]
+
+
 def forget_checks():
     """As a new process would: nothing verified, nothing mapped."""
     chunks._verified.clear()
@@ -85,7 +94,7 @@ def test_every_key_is_computed_once_and_its_row_comes_back(shape, dtype, request
         produce = Producer(Store("test", {}, shape, dtype, chunk_bytes), block)
         for numbers in requests:
             names = [key(number) for number in numbers]
-            rows = Store("test", {}, shape, dtype, chunk_bytes).ensure(names, produce)
+            rows = ensure(Store("test", {}, shape, dtype, chunk_bytes), names, produce)
             assert rows.shape == (len(names), *shape)
             assert rows.dtype == dtype
             np.testing.assert_array_equal(rows[:], produce.expected(names))
@@ -101,14 +110,14 @@ def test_gather_is_numpy_indexing(indices):
         store = Store("test", {}, (2, 3), "float16", chunk_bytes=60)
         produce = Producer(store)
         names = [key(number) for number in range(20)]
-        rows, expected = store.ensure(names, produce), produce.expected(names)
+        rows, expected = ensure(store, names, produce), produce.expected(names)
         wanted = np.array(indices, int)
         np.testing.assert_array_equal(rows.gather(indices), expected[wanted])
         np.testing.assert_array_equal(rows.take(wanted)[:], expected[wanted])
         out = np.empty((len(indices), 2, 3), "float16")
         assert rows.gather(wanted, out) is out
         np.testing.assert_array_equal(out, expected[wanted])
-        doubled = Rows.join([rows, rows.take(wanted)])
+        doubled = CachedArray.concatenate([rows, rows.take(wanted)])
         np.testing.assert_array_equal(doubled[:], np.concatenate([expected, expected[wanted]]))
 
 
@@ -116,7 +125,7 @@ def test_rows_index_like_an_array_and_refuse_what_an_array_refuses():
     store = Store("test", {}, (2,), "int64")
     names = [key(number) for number in range(6)]
     produce = Producer(store)
-    rows, expected = store.ensure(names, produce), produce.expected(names)
+    rows, expected = ensure(store, names, produce), produce.expected(names)
     np.testing.assert_array_equal(rows[-1], expected[-1])
     np.testing.assert_array_equal(rows[5:1:-2], expected[5:1:-2])
     assert (len(rows), rows.nbytes) == (6, 6 * 16)
@@ -127,19 +136,18 @@ def test_rows_index_like_an_array_and_refuse_what_an_array_refuses():
     with pytest.raises(TypeError, match="gather"):
         np.asarray(rows)
     with pytest.raises(ValueError, match="one shape"):
-        Rows.join([])
+        CachedArray.concatenate([])
 
 
-def test_has_missing_and_rows_before_and_after():
+def test_missing_and_read_before_and_after():
     store = Store("test", {}, (1,), "uint8")
     names = [key(2), key(0), key(2), key(1)]
     assert store.missing(names) == [key(2), key(0), key(1)]
-    assert not store.has(names).any()
     assert not store.folder.exists()
-    with pytest.raises(KeyError, match="lacks 4 of 4"):
-        store.rows(names)
-    store.ensure([key(0)], Producer(store))
-    assert store.has(names).tolist() == [False, True, False, False]
+    with pytest.raises(KeyError, match="lacks 3 of 3 keys"):
+        store.read(names)
+    ensure(store, [key(0)], Producer(store))
+    assert store.missing(names) == [key(2), key(1)]
     assert store.size_bytes == chunk_files(store)[0].stat().st_size
 
 
@@ -152,17 +160,12 @@ def test_another_recipe_shape_or_dtype_is_another_store():
 def test_one_pass_fills_several_stores_and_each_keeps_what_it_lacks():
     first, second = Store("first", {}, (3,), "uint8"), Store("second", {}, (2, 2), "float32")
     one, two = Producer(first), Producer(second, salt=7)
-    first.ensure([key(0), key(1), key(2)], one)
-    second.ensure([key(2), key(3)], two)
-    asked = []
-
-    def both(missing):
-        asked.extend(missing)
-        yield missing, [one.expected(missing), two.expected(missing)]
-
-    names = [key(number) for number in (3, 2, 1, 0)]
-    rows = ensure_all([second, first], names, lambda missing: ((k, r[::-1]) for k, r in both(missing)))
-    assert asked == [key(3), key(1), key(0)]
+    ensure(first, [key(0), key(1), key(2)], one)
+    ensure(second, [key(2), key(3)], two)
+    with writing([second, first], [key(number) for number in (3, 2, 1, 0)]) as writer:
+        assert writer.missing == [key(3), key(1), key(0)]
+        writer.write(writer.missing, [two.expected(writer.missing), one.expected(writer.missing)])
+    names, rows = [key(number) for number in (3, 2, 1, 0)], writer.arrays
     np.testing.assert_array_equal(rows[0][:], two.expected(names))
     np.testing.assert_array_equal(rows[1][:], one.expected(names))
     assert [sum(chunks.Chunk.open(path).rows for path in chunk_files(store)) for store in (first, second)] == [4, 4]
@@ -171,29 +174,29 @@ def test_one_pass_fills_several_stores_and_each_keeps_what_it_lacks():
 @pytest.mark.parametrize(
     ("blocks", "message"),
     [
-        ([([key(0)], np.zeros((1, 2), "uint8"))], "left out 1 of 2 keys"),
-        ([([key(9)], np.zeros((1, 2), "uint8"))], "not asked for"),
+        ([([key(0)], np.zeros((1, 2), "uint8"))], "1 of 2 missing keys were not written"),
+        ([([key(9)], np.zeros((1, 2), "uint8"))], "not missing"),
         ([([key(0), key(0)], np.zeros((2, 2), "uint8"))], "twice"),
-        ([([key(0)], np.zeros((1, 2), "float32"))], "must yield uint8"),
-        ([([key(0)], np.zeros((2, 2), "uint8"))], "must yield uint8"),
+        ([([key(0)], np.zeros((1, 2), "float32"))], "takes uint8"),
+        ([([key(0)], np.zeros((2, 2), "uint8"))], "takes uint8"),
     ],
 )
-def test_a_producer_that_breaks_its_promise_is_told_so(blocks, message):
+def test_what_does_not_fit_is_refused(blocks, message):
     store = Store("test", {}, (2,), "uint8")
     with pytest.raises(ValueError, match=message):
-        store.ensure([key(0), key(1)], lambda missing: blocks)
+        ensure(store, [key(0), key(1)], lambda missing: blocks)
 
 
 @pytest.mark.parametrize("bad", ["", "x" * 65, "ü", "a\0"])
 def test_keys_that_could_not_be_told_apart_are_refused(bad):
     with pytest.raises(ValueError, match="a key must be"):
-        Store("test", {}, (2,), "uint8").has([bad])
+        Store("test", {}, (2,), "uint8").missing([bad])
 
 
 # === Errors on the way ===
 
 
-def test_an_error_of_the_producer_passes_through_and_finished_chunks_stay():
+def test_an_error_in_the_block_passes_through_and_finished_chunks_stay():
     store = Store("test", {}, (4,), "uint8", chunk_bytes=16)
     names = [key(number) for number in range(12)]
     good = Producer(store)
@@ -205,26 +208,10 @@ def test_an_error_of_the_producer_passes_through_and_finished_chunks_stay():
             yield block
 
     with pytest.raises(PermissionError, match="image 9"):
-        store.ensure(names, breaks)
+        ensure(store, names, breaks)
     assert [path.name for path in store.folder.iterdir() if path.name.startswith(".tmp")] == []
-    store.ensure(names, good)
+    ensure(store, names, good)
     assert good.asked == [names, names[8:]]
-
-
-def test_a_producer_is_closed_before_the_error_that_stops_it_arrives():
-    closed = []
-
-    def never_ends(missing):
-        try:
-            while True:
-                yield missing, np.zeros(3)
-        finally:
-            closed.append(True)
-
-    running = never_ends([key(0)])  # held here too, or Python would close it as soon as nobody holds it
-    with pytest.raises(ValueError, match="must yield"):
-        Store("test", {}, (2,), "uint8").ensure([key(0)], lambda missing: running)
-    assert closed == [True]
 
 
 def test_a_disk_too_small_is_said_before_anything_is_computed(monkeypatch):
@@ -232,7 +219,7 @@ def test_a_disk_too_small_is_said_before_anything_is_computed(monkeypatch):
     store = Store("test", {}, (100,), "float32")
     produce = Producer(store)
     with pytest.raises(StorageError, match=r"stores is full: 4,640 bytes are needed, 1,000 bytes are free"):
-        store.ensure([key(number) for number in range(10)], produce)
+        ensure(store, [key(number) for number in range(10)], produce)
     assert produce.asked == []
 
 
@@ -249,12 +236,12 @@ def test_a_disk_that_fills_up_is_one_message_and_keeps_what_was_finished(monkeyp
 
     store = Store("test", {}, (4,), "uint8", chunk_bytes=16)
     names = [key(number) for number in range(12)]
-    store.ensure(names[:4], Producer(store))
+    ensure(store, names[:4], Producer(store))
     known = {path: chunks.Chunk.open(path) for path in chunk_files(store)}
     monkeypatch.setattr(chunks, "open", lambda path, mode, **_: SmallDisk(path, mode), raising=False)
     monkeypatch.setattr(chunks.Chunk, "open", lambda path, size: known[path])
     with pytest.raises(StorageError, match=r"000002\.chunk is full: 544 bytes are needed") as error:
-        store.ensure(names, Producer(store))
+        ensure(store, names, Producer(store))
     assert "cache prune" in error.value.hint
     monkeypatch.undo()
     assert [path.name for path in sorted(store.folder.iterdir())] == ["000001.chunk", "recipe.json"]
@@ -280,7 +267,7 @@ def test_a_read_only_cache_serves_what_it_has_and_says_what_it_cannot_do(monkeyp
         monkeypatch.setenv("TRANSFERKIT_CACHE", folder)
         store = Store("test", {}, (2,), "uint8")
         produce = Producer(store)
-        store.ensure([key(0)], produce)
+        ensure(store, [key(0)], produce)
         stores = store.folder.parent
         for path in (*store.folder.iterdir(), *stores.glob("*.lock")):
             path.chmod(0o444)
@@ -289,9 +276,9 @@ def test_a_read_only_cache_serves_what_it_has_and_says_what_it_cannot_do(monkeyp
         forget_checks()
         try:
             with without_privileges():
-                served = store.ensure([key(0)], produce)[:]
+                served = ensure(store, [key(0)], produce)[:]
             with pytest.raises(StorageError, match="cannot be written"), without_privileges():
-                store.ensure([key(0), key(1)], produce)
+                ensure(store, [key(0), key(1)], produce)
         finally:
             for path in (Path(folder), stores, store.folder):
                 path.chmod(0o755)
@@ -304,7 +291,7 @@ def test_a_read_only_cache_serves_what_it_has_and_says_what_it_cannot_do(monkeyp
 def small_store() -> tuple[Store, Producer, list[str]]:
     store = Store("test", {"small": True}, (2,), "uint16")
     produce, names = Producer(store), [key(0), key(1), key(2)]
-    store.ensure(names, produce)
+    ensure(store, names, produce)
     return store, produce, names
 
 
@@ -320,7 +307,7 @@ def test_a_flipped_byte_anywhere_is_found_said_and_rebuilt(capsys):
         path.write_bytes(damaged)
         forget_checks()
         asked = len(produce.asked)
-        np.testing.assert_array_equal(store.ensure(names, produce)[:], produce.expected(names))
+        np.testing.assert_array_equal(ensure(store, names, produce)[:], produce.expected(names))
         assert produce.asked[asked:] == [names], position
         assert f"{path} is damaged" in capsys.readouterr().err
         assert [file.read_bytes() for file in chunk_files(store)] == [whole]
@@ -336,22 +323,22 @@ def test_a_chunk_cut_short_or_grown_is_found_and_rebuilt(data):
         cut = data.draw(st.integers(0, len(whole) - 1) | st.just(None))
         path.write_bytes(whole + b"\0" if cut is None else whole[:cut])
         forget_checks()
-        assert not store.has(names).any()
-        np.testing.assert_array_equal(store.ensure(names, produce)[:], produce.expected(names))
+        assert store.missing(names) == names
+        np.testing.assert_array_equal(ensure(store, names, produce)[:], produce.expected(names))
 
 
 def test_damage_costs_only_the_rows_of_its_chunk():
     store = Store("test", {}, (4,), "uint8", chunk_bytes=16)
     names = [key(number) for number in range(12)]
     produce = Producer(store)
-    store.ensure(names, produce)
+    ensure(store, names, produce)
     second = chunk_files(store)[1]
     content = bytearray(second.read_bytes())
     content[3] ^= 4
     second.write_bytes(content)
     forget_checks()
     assert store.missing(names) == names[4:8]
-    np.testing.assert_array_equal(store.ensure(names, produce)[:], produce.expected(names))
+    np.testing.assert_array_equal(ensure(store, names, produce)[:], produce.expected(names))
     assert produce.asked == [names, names[4:8]]
 
 
@@ -362,7 +349,7 @@ def test_a_checksum_is_read_once_a_process(monkeypatch):
     check = chunks.Chunk._checksum_fits
     monkeypatch.setattr(chunks.Chunk, "_checksum_fits", lambda chunk: read.append(chunk.path) or check(chunk))
     for _ in range(3):
-        store.ensure(names, produce)
+        ensure(store, names, produce)
     assert read == chunk_files(store)
 
 
@@ -371,7 +358,7 @@ def test_a_damaged_recipe_and_leftovers_of_a_killed_process_are_put_right():
     whole = folder_bytes(store)
     (store.folder / "recipe.json").write_text("{")
     (store.folder / ".tmp-0123.000002.chunk").write_bytes(b"half")
-    store.ensure([*names, key(3)], produce)
+    ensure(store, [*names, key(3)], produce)
     assert sorted(folder_bytes(store)) == ["000001.chunk", "000002.chunk", "recipe.json"]
     assert folder_bytes(store)["recipe.json"] == whole["recipe.json"]
 
@@ -383,7 +370,7 @@ def test_rows_stay_readable_when_pruned_after_use_and_say_so_when_pruned_before(
     store = Store("test", {}, (4,), "uint8", chunk_bytes=16)
     names = [key(number) for number in range(8)]
     produce = Producer(store)
-    rows = store.ensure(names, produce)
+    rows = ensure(store, names, produce)
     rows.gather([0])
     for path in chunk_files(store):
         path.unlink()
@@ -399,7 +386,7 @@ def test_many_chunks_do_not_exhaust_open_files(monkeypatch):
     names = [key(number) for number in range(40)]
     produce = Producer(store, block=1)
     before = len(os.listdir("/proc/self/fd"))
-    rows = store.ensure(names, produce)
+    rows = ensure(store, names, produce)
     assert len(chunk_files(store)) == 40
     np.testing.assert_array_equal(rows[:], produce.expected(names))
     assert len(os.listdir("/proc/self/fd")) <= before + 3
@@ -412,7 +399,7 @@ WORKER = """
 import sys, time
 import numpy as np
 from kit.cache import Store
-from test_store import key, row
+from test_store import ensure, key, row
 count, width, block, chunk_bytes = map(int, sys.argv[1:5])
 log, stop = open(sys.argv[5], "a", buffering=1), int(sys.argv[6])
 store = Store("test", {"of": "worker"}, (width,), "uint8", chunk_bytes)
@@ -427,7 +414,7 @@ def produce(missing):
         log.write("".join(name + "\\n" for name in names))
         yield names, np.array([row(name, store.shape, "uint8") for name in names])
 
-rows = store.ensure([key(number) for number in range(count)], produce)
+rows = ensure(store, [key(number) for number in range(count)], produce)
 print(rows[:].tobytes().hex())
 """
 
@@ -449,7 +436,7 @@ def test_processes_that_build_one_store_at_once_share_the_work(tmp_path, cache):
     expected = Producer(store).expected(names)
     assert {out.strip() for out, _ in results} == {expected.tobytes().hex()}
     assert log.read_text().split() == names
-    np.testing.assert_array_equal(store.rows(names)[:], expected)
+    np.testing.assert_array_equal(store.read(names)[:], expected)
 
 
 def test_whoever_waits_is_told_so_once(tmp_path, cache):
@@ -491,7 +478,7 @@ MEMORY = """
 import sys
 import numpy as np
 from kit.cache import Store
-from test_store import key
+from test_store import ensure, key
 peak = 0
 
 def look():
@@ -507,7 +494,7 @@ def produce(missing):
         yield names, np.full((len(names), 8192), start % 256, "uint8")
 
 names = [key(number) for number in range(int(sys.argv[1]))]
-rows = Store("test", {}, (8192,), "uint8").ensure(names, produce)
+rows = ensure(Store("test", {}, (8192,), "uint8"), names, produce)
 order = np.random.default_rng(0).permutation(len(rows))
 for start in range(0, len(rows), 50):
     rows.gather(order[start : start + 50])

@@ -1,15 +1,17 @@
-"""Rows computed once and kept: the one mechanism behind pixels and trunk activations.
+"""Content-keyed arrays on disk: pixels and activations, computed once and found again.
 
-A store is a folder of chunk files in the cache. Its recipe says all that decides a row apart from the row's key, and
-the folder is named by the recipe's fingerprint; so whoever needs the same rows finds them, and nobody reads another's.
+A store is a folder of chunk files. Its recipe says everything that decides an array apart from the array's key, and the
+recipe's fingerprint names the folder: the same settings find the same arrays, other settings never do.
 
-    chunks.py     one chunk file: its layout, its checksum, its mapping; the appender that writes chunks
-    rows.py       Rows: some rows in some order, read through memory maps
-    stores.py     Store, ensure, ensure_all: what is missing is computed once, under a lock between processes
-    inventory.py  what stores there are, how large, how old; pruning and verifying them
+    chunks.py     one chunk file: layout, checksum, memory map; the appender that writes chunks
+    array.py      CachedArray: some rows of the stores in some order, read through memory maps
+    stores.py     Store: which keys are there, and which are missing
+    writer.py     writing: adds what is missing, one process at a time
+    inventory.py  lists, prunes and verifies the stores
 """
 
-from kit.cache.rows import Rows
-from kit.cache.stores import Block, Blocks, Store, ensure_all
+from kit.cache.array import CachedArray
+from kit.cache.stores import Store
+from kit.cache.writer import Writer, writing
 
-__all__ = ["Block", "Blocks", "Rows", "Store", "ensure_all"]
+__all__ = ["CachedArray", "Store", "Writer", "writing"]

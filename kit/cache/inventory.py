@@ -10,7 +10,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from kit.cache.chunks import SUFFIX, Chunk, DamagedChunk
-from kit.cache.stores import RECIPE, lock_path, stores_folder
+from kit.cache.stores import RECIPE, stores_folder
+from kit.cache.writer import lock_path
 from kit.errors import StorageError
 from kit.files import read_json, storage_errors
 from kit.fingerprint import fingerprint

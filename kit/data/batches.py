@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kit.cache import Rows
+from kit.cache import CachedArray
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class TrainingSet:
         seed: Draws the order of images and whose turn each view is.
     """
 
-    rows: Rows
+    rows: CachedArray
     labels: np.ndarray
     weights: np.ndarray
     views: int
@@ -68,7 +68,7 @@ class TrainingSet:
         Args:
             phase: Number of the phase, from 0.
             epoch: Number of the epoch within the phase, from 0.
-            batch_size: Rows a batch.
+            batch_size: CachedArray a batch.
         """
         first = np.random.default_rng([self.seed, 0]).integers(self.views, size=len(self))
         chosen = np.random.default_rng([self.seed, 1, phase, epoch]).permutation(len(self))
@@ -86,8 +86,8 @@ class TrainingSet:
         )
 
 
-def padded(rows: Rows, indices: np.ndarray, batch_size: int) -> np.ndarray:
+def padded(rows: CachedArray, indices: np.ndarray, batch_size: int) -> np.ndarray:
     """Gathers rows into a batch of `batch_size`, zeros behind them."""
-    batch = np.zeros((batch_size, *rows.row_shape), rows.dtype)
+    batch = np.zeros((batch_size, *rows.shape[1:]), rows.dtype)
     rows.gather(indices, out=batch[: len(indices)])
     return batch

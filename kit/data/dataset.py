@@ -56,13 +56,17 @@ class Dataset:
         """Indices of the images in a split, in order."""
         return np.flatnonzero(self.splits == split)
 
+    def take(self, indices: np.ndarray) -> "Dataset":
+        """Images by number."""
+        chosen: dict[str, Any] = {
+            name: tuple(getattr(self, name)[i] for i in indices)
+            for name in ("paths", "files", "keys", "facts", "groups")
+        }
+        return replace(self, labels=self.labels[indices], splits=self.splits[indices], **chosen)
+
     def without(self, split: str) -> "Dataset":
         """The same dataset without one of its splits."""
-        kept = np.flatnonzero(self.splits != split)
-        chosen: dict[str, Any] = {
-            name: tuple(getattr(self, name)[i] for i in kept) for name in ("paths", "files", "keys", "facts", "groups")
-        }
-        return replace(self, labels=self.labels[kept], splits=self.splits[kept], **chosen)
+        return self.take(np.flatnonzero(self.splits != split))
 
     def counts(self) -> dict[str, int]:
         """Number of images in each split."""

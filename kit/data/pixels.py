@@ -1,8 +1,8 @@
-"""Pixels of images: each file opened and decoded once for all its views, several at a time, and kept in stores."""
+"""Pixels of images: each file decoded once for all its views, several at a time, and kept in the cache."""
 
 import hashlib
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,106 +10,83 @@ import numpy as np
 
 from kit import progress
 from kit.backend import available_threads
-from kit.cache import Rows, Store, ensure_all
-from kit.config import DataConfig, ViewsConfig
+from kit.cache import CachedArray, Store, writing
+from kit.config import RunConfig
 from kit.data.images import ImageProblem, load_image, read_file
 from kit.data.views import render_views, view_key
 from kit.errors import DataError
 
-BLOCK = 32
+BATCH = 32
 
 
-def pixel_store(view: int, data: DataConfig, views: ViewsConfig, seed: int) -> Store:
-    """The store of one view: uint8 (image_size, image_size, 3), 0-255, by the SHA-256 of the file's bytes."""
-    return Store("pixels", view_key(data, views, seed, view), (data.image_size, data.image_size, 3), np.uint8)
+def pixel_store(view: int, config: RunConfig) -> Store:
+    """Store of one view: uint8 (image_size, image_size, 3), 0-255, by the SHA-256 of the file's bytes."""
+    size = config.data.image_size
+    return Store("pixels", view_key(config.data, config.views, config.seed, view), (size, size, 3), np.uint8)
 
 
-def ensure_pixels(
-    files: Sequence[Path],
-    keys: Sequence[str],
-    wanted_views: tuple[int, ...],
-    data: DataConfig,
-    views: ViewsConfig,
-    seed: int,
-    threads: int = 0,
-) -> list[Rows]:
-    """The pixels of every image, decoding what no earlier run has.
+def cached_pixels(
+    files: Sequence[Path], keys: Sequence[str], views: Sequence[int], config: RunConfig
+) -> list[CachedArray]:
+    """Pixels of images, decoding those that are not in the cache.
 
     Args:
-        files: The images.
+        files: n images.
         keys: SHA-256 (64 hex digits) of each file's bytes.
-        wanted_views: Numbers of different views; 0 is the plain image.
-        data: How an image becomes pixels.
-        views: What the augmented views do.
-        seed: Draws the augmented views.
-        threads: Images decoded at a time; 0 means one for each core.
+        views: Numbers of different views; 0 is the image as it is.
+        config: Its data, views, seed and threads count.
 
     Returns:
-        For each view wanted, uint8 (n, image_size, image_size, 3), 0-255, in the order of `files`.
+        For each view: uint8 (n, image_size, image_size, 3), 0-255, in the order of `files`.
 
     Raises:
         DataError: If a file cannot be decoded, or changed since its key was computed.
         StorageError: If the cache cannot be written.
     """
     file_of = dict(zip(keys, files, strict=True))
-
-    def produce(missing: list[str]) -> Iterator[tuple[list[str], list[np.ndarray]]]:
-        wanted_files = [file_of[key] for key in missing]
+    with writing([pixel_store(view, config) for view in views], keys) as writer:
+        missing = writer.missing
         with progress.track("decoding", len(missing)) as advance:
-            for block in decode_views(wanted_files, missing, wanted_views, data, views, seed, threads):
-                yield block
-                advance(len(block[0]))
-
-    return ensure_all([pixel_store(view, data, views, seed) for view in wanted_views], keys, produce)
+            for batch, pixels in decode_views([file_of[key] for key in missing], missing, views, config):
+                writer.write(batch, pixels)
+                advance(len(batch))
+    return writer.arrays
 
 
 def decode_views(
-    files: Sequence[Path],
-    keys: Sequence[str],
-    wanted_views: tuple[int, ...],
-    data: DataConfig,
-    views: ViewsConfig,
-    seed: int,
-    threads: int = 0,
-    block: int = BLOCK,
-) -> Iterator[tuple[list[str], list[np.ndarray]]]:
-    """Decodes images in the order given, without keeping them; arguments as in `ensure_pixels`.
+    files: Sequence[Path], keys: Sequence[str], views: Sequence[int], config: RunConfig, batch_size: int = BATCH
+) -> Generator[tuple[list[str], list[np.ndarray]], None, None]:
+    """Decode images in the order given, without storing them; arguments and errors as for `cached_pixels`.
 
     Yields:
-        Blocks of `block` images (the last may have fewer): their keys, and for each view wanted
-        uint8 (n, image_size, image_size, 3), 0-255. The next block is decoded while this one is used, and no more.
+        Keys of a batch, and for each view uint8 (batch, image_size, image_size, 3), 0-255. The next batch is decoded
+        in background threads meanwhile, and no more.
     """
 
     def render(file: Path, key: str) -> np.ndarray:
-        return _render(file, key, wanted_views, data, views, seed)
+        return _render(file, key, tuple(views), config)
 
-    with ThreadPoolExecutor(threads or available_threads(), thread_name_prefix="decode") as pool:
-        ahead: deque[Future[np.ndarray]] = deque()
+    with ThreadPoolExecutor(config.threads or available_threads(), thread_name_prefix="decode") as pool:
+        submitted: deque[Future[np.ndarray]] = deque()
         try:
-            for start in range(0, len(files), block):
-                submitted = start + len(ahead)
-                for file, key in zip(
-                    files[submitted : start + 2 * block], keys[submitted : start + 2 * block], strict=True
-                ):
-                    ahead.append(pool.submit(render, file, key))
-                names = list(keys[start : start + block])
-                rendered = np.stack([ahead.popleft().result() for _ in names], axis=1)
-                yield names, list(rendered)
+            for start in range(0, len(files), batch_size):
+                ahead = slice(start + len(submitted), start + 2 * batch_size)
+                submitted.extend(map(pool.submit, [render] * len(files[ahead]), files[ahead], keys[ahead]))
+                batch = list(keys[start : start + batch_size])
+                yield batch, list(np.stack([submitted.popleft().result() for _ in batch], axis=1))
         finally:
-            for future in ahead:  # the consumer stopped or an image failed: what has not begun need not begin
+            for future in submitted:  # the consumer stopped or an image failed: what has not begun need not begin
                 future.cancel()
 
 
-def _render(
-    file: Path, key: str, wanted_views: tuple[int, ...], data: DataConfig, views: ViewsConfig, seed: int
-) -> np.ndarray:
+def _render(file: Path, key: str, views: tuple[int, ...], config: RunConfig) -> np.ndarray:
     """All views of one image, uint8 (views, image_size, image_size, 3)."""
     try:
         content = read_file(file)
-        # Rows are found by content: pixels of other bytes under this key would mislead every later run.
+        # Arrays are found by content: pixels of other bytes under this key would mislead every later run.
         if hashlib.sha256(content).hexdigest() != key:
             raise DataError(f"{file} changed after it was inspected.", "Run the command again.")
-        return render_views(load_image(content, data), key, wanted_views, data, views, seed)
+        return render_views(load_image(content, config.data), key, views, config.data, config.views, config.seed)
     except ImageProblem as problem:
         raise DataError(
             f"{file} cannot be decoded ({problem.kind}): {problem.detail}.",

@@ -8,7 +8,7 @@ from PIL import Image
 
 from kit.csv_tables import make_table
 from kit.data.dataset import Dataset
-from kit.data.pixels import ensure_pixels
+from kit.data.pixels import cached_pixels
 from kit.insights import thumbnails
 from kit.insights.activation import activation_maps, jpeg, spotlight
 from kit.insights.artifacts import CURVE_COLUMNS, Insights
@@ -16,7 +16,7 @@ from kit.insights.linear_probe import learning_curve, most_doubted, out_of_fold,
 from kit.run import Run
 
 if TYPE_CHECKING:
-    from kit.cache import Rows
+    from kit.cache import CachedArray
     from kit.training.session import Activations, Session
 
 MAPS = 16
@@ -75,7 +75,7 @@ def collect_insights(
     insights.write_summary([dataset.paths[i] for i in sampled], missing)
 
 
-def _probe(insights: Insights, missing: dict, dataset: Dataset, pooled: "Rows", seed: int) -> np.ndarray:
+def _probe(insights: Insights, missing: dict, dataset: Dataset, pooled: "CachedArray", seed: int) -> np.ndarray:
     """Doubted labels and the learning curve; returns the places of the doubted images."""
     classes, train, validation = len(dataset.classes), dataset.indices("train"), dataset.indices("validation")
     reduced = reduce(pooled, train, classes, seed)
@@ -148,17 +148,9 @@ def _feature_maps(session: "Session", dataset: Dataset, activations: "Activation
 
 def _pixels(session: "Session", dataset: Dataset, places: Sequence[int] | np.ndarray) -> np.ndarray:
     """What the model saw of some images: uint8 (n, size, size, 3), 0-255, from the store."""
-    config = session.config
-    (rows,) = ensure_pixels(
-        [dataset.files[i] for i in places],
-        [dataset.keys[i] for i in places],
-        (0,),
-        config.data,
-        config.views,
-        config.seed,
-        config.threads,
-    )
-    return rows[:]
+    files, keys = [dataset.files[i] for i in places], [dataset.keys[i] for i in places]
+    (pixels,) = cached_pixels(files, keys, (0,), session.config)
+    return pixels[:]
 
 
 def _images(dataset: Dataset):

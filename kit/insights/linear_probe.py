@@ -21,7 +21,7 @@ def reduce(features, fit_on: np.ndarray, classes: int, seed: int) -> np.ndarray:
     """Principal components, found without looking at labels.
 
     Args:
-        features: (n, channels): an array, or Rows that are read block by block.
+        features: (n, channels): an array, or a CachedArray that is read block by block.
         fit_on: Places of the images that the components are found on, at most LARGEST_FIT of which are read.
         classes: Number of classes.
         seed: Draws those that are read.

@@ -19,7 +19,7 @@ from kit.data.batches import Order
 from kit.data.dataset import Dataset
 from kit.data.pixels import decode_views, pixel_store
 from kit.model.backbones import Cut
-from kit.training.features import BLOCK, Features
+from kit.training.extraction import BATCH, Extractor
 from kit.training.forward import compile_forward
 from kit.training.phases import steps_at_once
 from kit.training.schedule import Phase
@@ -66,7 +66,7 @@ def estimate(session: Session, dataset: Dataset) -> list[Stage]:
         session: A fresh one: which layers are trainable changes, the weights do not.
         dataset: The images.
     """
-    features = session.features(dataset)
+    features = session.extractor(dataset)
 
     def measured() -> Iterator[Stage]:
         yield from _Lacking(features, dataset).stages(session)
@@ -83,13 +83,13 @@ def estimate(session: Session, dataset: Dataset) -> list[Stage]:
 
 
 class _Lacking:
-    """What the stores lack of the activations that a run reads; it follows `Features.rows`."""
+    """What the stores lack of the activations that a run reads; it follows `Extractor.extract`."""
 
-    def __init__(self, features: Features, dataset: Dataset):
+    def __init__(self, features: Extractor, dataset: Dataset):
         self.features, self.dataset = features, dataset
         self.pixels = features.classifier.backbone.cut(-1)
         train = [dataset.keys[i] for i in dataset.indices("train")]
-        augmented = range(1, features.views.count)
+        augmented = range(1, features.config.views.count)
         # Images are passed through the trunk for all augmented views of those that any of these views lacks.
         self.groups = [(views, keys) for views, keys in (((0,), dataset.keys), (tuple(augmented), train)) if views]
 
@@ -103,7 +103,7 @@ class _Lacking:
         if rows and base != self.pixels:
             cost = self._trunk_cost(self.pixels, (base,))
             size = sum(self._size(keys, views, (base,)) for views, keys in self.groups)
-            yield Stage(f"trunk to {base.name}", f"{rows:,} views of images", cost.of(-(-rows // BLOCK)), size)
+            yield Stage(f"trunk to {base.name}", f"{rows:,} views of images", cost.of(-(-rows // BATCH)), size)
         starts = {session.start(phase.start_depth, base) for phase in session.phases}
         above = tuple(sorted(starts - {base}, key=lambda cut: cut.depth))
         if above:
@@ -114,7 +114,7 @@ class _Lacking:
         seconds, views_decoded, size = 0.0, 0, 0
         for views, keys in asked:
             kept = views if features.base == self.pixels or views == (0,) else ()
-            stores = [pixel_store(view, features.data, features.views, features.seed) for view in kept]
+            stores = [pixel_store(view, features.config) for view in kept]
             lacking = [len(store.missing(keys)) for store in stores]
             size += sum(count * store.row_bytes for count, store in zip(lacking, stores, strict=True))
             images = keys if not stores else list(dict.fromkeys(key for one in stores for key in one.missing(keys)))
@@ -130,7 +130,7 @@ class _Lacking:
         chosen = keys[:: -(-len(keys) // DECODED)]  # spread over all classes
         features, files = self.features, [where[key] for key in chosen]
         start = perf_counter()
-        for _ in decode_views(files, chosen, views, features.data, features.views, features.seed, features.threads):
+        for _ in decode_views(files, chosen, views, features.config):
             pass
         return (perf_counter() - start) / len(chosen)
 
@@ -140,7 +140,7 @@ class _Lacking:
             cost = self._trunk_cost(self.features.base, above)
             size = sum(self._size(keys, views, above) for views, keys in self.groups)
             names = ", ".join(cut.name for cut in above)
-            blocks = sum(-(-count // BLOCK) for count in rows)
+            blocks = sum(-(-count // BATCH) for count in rows)
             yield Stage(f"upper trunk to {names}", f"{sum(rows):,} views of images", cost.of(blocks), size)
 
     def _missing(self, keys: Sequence[str], views: Sequence[int], cuts: Sequence[Cut]) -> list[str]:
@@ -153,12 +153,15 @@ class _Lacking:
         return sum(len(store.missing(keys)) * store.row_bytes for store in stores)
 
     def _trunk_cost(self, start: Cut, ends: tuple[Cut, ...]) -> _Cost:
-        shape, dtype = self.features.classifier.shape(start), np.uint8 if start == self.pixels else self.features.dtype
-        block, run = _noise((BLOCK, *shape), dtype), self.features.runner(start, ends)
-        return _timed(lambda: run(block))
+        shape, dtype = (
+            self.features.classifier.shape(start),
+            np.uint8 if start == self.pixels else self.features.config.training.store_dtype,
+        )
+        batch = _noise((BATCH, *shape), dtype)
+        return _timed(lambda: self.features.forward(batch, start, ends))
 
 
-def _phase(session: Session, features: Features, dataset: Dataset, phase: Phase) -> Stage:
+def _phase(session: Session, features: Extractor, dataset: Dataset, phase: Phase) -> Stage:
     settings, batch = session.config.training, session.config.training.batch_size
     trained, validated = len(dataset.indices("train")), len(dataset.indices("validation"))
     cut, tail = _tail(session, features, phase)
@@ -180,7 +183,7 @@ def _phase(session: Session, features: Features, dataset: Dataset, phase: Phase)
     return Stage(f"phase {phase.index + 1}: {phase.name}", work, seconds, 0)
 
 
-def _scores(session: Session, features: Features, dataset: Dataset) -> Stage:
+def _scores(session: Session, features: Extractor, dataset: Dataset) -> Stage:
     images, seconds = len(dataset.keys), 0.0
     for phase in session.phases:
         _, tail = _tail(session, features, phase)
@@ -190,14 +193,14 @@ def _scores(session: Session, features: Features, dataset: Dataset) -> Stage:
     return Stage("scores and model", f"{images:,} images, {len(session.phases)} phases", seconds, size)
 
 
-def _tail(session: Session, features: Features, phase: Phase) -> tuple[Cut, keras.Model]:
+def _tail(session: Session, features: Extractor, phase: Phase) -> tuple[Cut, keras.Model]:
     session.classifier.unfreeze(session.classifier.backbone.cut(phase.depth))
     cut = session.start(phase.start_depth, features.base)
     return cut, session.classifier.tail(cut)
 
 
-def _batch(session: Session, features: Features, tail: keras.Model) -> np.ndarray:
-    dtype = np.uint8 if tail.input.dtype == "uint8" else features.dtype
+def _batch(session: Session, features: Extractor, tail: keras.Model) -> np.ndarray:
+    dtype = np.uint8 if tail.input.dtype == "uint8" else features.config.training.store_dtype
     return _noise((session.config.training.batch_size, *tail.input.shape[1:]), dtype)
 
 

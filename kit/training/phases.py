@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from kit import progress
-from kit.cache import Rows
+from kit.cache import CachedArray
 from kit.config import TrainingConfig
 from kit.data.batches import Order, TrainingSet, padded, part
 from kit.training.checkpoints import Checkpoint, Progress
@@ -39,7 +39,7 @@ class Validation:
         labels: Class numbers, int (n,).
     """
 
-    rows: Rows
+    rows: CachedArray
     labels: np.ndarray
 
 
@@ -89,7 +89,7 @@ def run_phase(
     return history
 
 
-def predict_rows(predict: Callable[[np.ndarray], np.ndarray], rows: Rows, batch_size: int) -> np.ndarray:
+def predict_rows(predict: Callable[[np.ndarray], np.ndarray], rows: CachedArray, batch_size: int) -> np.ndarray:
     """Probabilities of all rows, float32 (n, classes), in batches of one padded shape."""
     parts = []
     for start in range(0, len(rows), batch_size):
@@ -187,7 +187,7 @@ class _Runner:
 
     @property
     def _fits_device(self) -> bool:
-        return not self.phase.start_depth and len(self.training.rows) * row_bytes(self.training.rows) <= HELD_BYTES
+        return not self.phase.start_depth and self.training.rows.nbytes <= HELD_BYTES
 
     @cached_property
     def _held(self) -> Any:
@@ -197,7 +197,7 @@ class _Runner:
     def _in_parts(self, order: Order, rates: np.ndarray) -> np.ndarray:
         """An epoch some steps at a time; returns (plain cross-entropy, correct), each (steps,)."""
         batch_size = self.settings.batch_size
-        size = steps_at_once(row_bytes(self.training.rows), batch_size, len(rates))
+        size = steps_at_once(self.training.rows.row_bytes, batch_size, len(rates))
         numbers = np.arange(size * batch_size, dtype=np.int32).reshape(size, batch_size)
         label = f"{self.phase.name} {self.state.epochs_done + 1}/{self.phase.settings.epochs}"
         done: list[np.ndarray] = []
@@ -226,11 +226,6 @@ class _Runner:
 def steps_at_once(row: int, batch_size: int, steps: int) -> int:
     """How many steps one call makes, of an epoch of `steps` and rows of `row` bytes each."""
     return max(1, min(STEPS_AT_ONCE, steps, AT_ONCE_BYTES // (row * batch_size)))
-
-
-def row_bytes(rows: Rows) -> int:
-    """Size of one row."""
-    return int(np.dtype(rows.dtype).itemsize * math.prod(rows.row_shape))
 
 
 def arrays(variables: Sequence[keras.Variable]) -> tuple[np.ndarray, ...]:

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from kit import backend, progress
-from kit.cache import Rows
+from kit.cache import CachedArray
 from kit.config import RunConfig
 from kit.data.batches import TrainingSet
 from kit.data.dataset import Dataset
@@ -24,7 +24,7 @@ from kit.model.hub import load_hub_weights
 from kit.model.kernels import choose
 from kit.model.weights import Weights, load_into
 from kit.training.checkpoints import PhaseEnd
-from kit.training.features import Features, Images
+from kit.training.extraction import Extractor
 from kit.training.forward import compile_forward
 from kit.training.history import History
 from kit.training.phases import Validation, arrays, assign, predict_rows, run_phase
@@ -74,17 +74,9 @@ class Session:
         depths = [self.classifier.backbone.cut(phase.unfreeze_depth).depth for phase in self.config.phases]
         self.phases = plan(self.config.phases, depths)
 
-    def features(self, dataset: Dataset) -> Features:
+    def extractor(self, dataset: Dataset) -> Extractor:
         """Where activations come from."""
-        return Features(
-            self.classifier,
-            self._base(len(dataset.keys), len(dataset.indices("train"))),
-            self.config.data,
-            self.config.views,
-            self.config.seed,
-            self.config.training.store_dtype,
-            self.config.threads,
-        )
+        return Extractor(self.classifier, self._base(len(dataset.keys), len(dataset.indices("train"))), self.config)
 
     def extract(self, dataset: Dataset, *, to_train: bool = True, depths: Iterable[int] = ()) -> "Activations":
         """Everything the phases and the scores read, from stores or computed into them.
@@ -94,26 +86,27 @@ class Session:
             to_train: False leaves out what only training reads: augmented views, and every phase but the last.
             depths: Other cut points to be stored on the way, for runs to come: one pass over the images is cheaper.
         """
-        images = Images(dataset.files, dataset.keys)
         views = self.config.views.count if to_train else 1
-        features = self.features(dataset)
-        starts = {phase.start_depth: self.start(phase.start_depth, features.base) for phase in self.phases}
+        extractor = self.extractor(dataset)
+        starts = {phase.start_depth: self.start(phase.start_depth, extractor.base) for phase in self.phases}
         if not to_train:
             starts = {self.phases[-1].start_depth: starts[self.phases[-1].start_depth]}
         train = dataset.indices("train")
         others = [self.classifier.backbone.cut(depth) for depth in depths]
         if self._stored_bytes(others, len(dataset.keys), len(train)) > self.config.training.store_limit_gib * 2**30:
             others = []
-        wanted = [*starts.values(), *(cut for cut in others if cut.depth < features.base.depth)]
+        wanted = [*starts.values(), *(cut for cut in others if cut.depth < extractor.base.depth)]
         cuts = tuple({cut.depth: cut for cut in wanted}.values())
-        plain = features.rows(images, [0], cuts)
-        augmented = features.rows(images.take(train), range(1, views), cuts) if views > 1 else {}
+        plain = extractor.extract(dataset, [0], cuts)
+        augmented = extractor.extract(dataset.take(train), range(1, views), cuts) if views > 1 else {}
         training = {
-            cut.depth: Rows.join([plain[cut.depth].take(train), *([augmented[cut.depth]] if augmented else [])])
+            cut.depth: CachedArray.concatenate(
+                [plain[cut.depth].take(train), *([augmented[cut.depth]] if augmented else [])]
+            )
             for cut in cuts
         }
-        self.computed = dict(features.computed)
-        stores = {cut.depth: tuple(features.store(cut, view).name for view in range(views)) for cut in starts.values()}
+        self.computed = dict(extractor.computed)
+        stores = {cut.depth: tuple(extractor.store(cut, view).name for view in range(views)) for cut in starts.values()}
         return Activations(dataset, {depth: cut.depth for depth, cut in starts.items()}, plain, training, views, stores)
 
     def fit(
@@ -300,8 +293,8 @@ class Activations:
 
     dataset: Dataset
     starts: dict[int, int]
-    plain: dict[int, Rows]
-    training: dict[int, Rows]
+    plain: dict[int, CachedArray]
+    training: dict[int, CachedArray]
     views: int
     stores: dict[int, tuple[str, ...]]
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from kit.csv_tables import unescape_cell
-from kit.data.pixels import ensure_pixels
+from kit.data.pixels import cached_pixels
 from kit.errors import DataError
 from kit.evaluation.calibration import apply_temperature
 from kit.predict import Predictor, find_images
@@ -57,7 +57,7 @@ def test_the_pixels_are_those_of_training(run, images):
 
     keys = [sha256_file(file) for file in files]
     config = run.config
-    (trained,) = ensure_pixels(files, keys, (0,), config.data, config.views, config.seed)
+    (trained,) = cached_pixels(files, keys, (0,), config)
     seen = []
 
     def forward(block):

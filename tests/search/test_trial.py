@@ -12,7 +12,7 @@ from kit.data.dataset import load_dataset
 from kit.errors import DataError
 from kit.pipeline import train
 from kit.settings import override
-from kit.training.features import Features
+from kit.training.extraction import Extractor
 from kit.trial import Trainer
 from networks import ALPHA
 
@@ -67,10 +67,10 @@ def test_the_trunk_runs_once_for_all_depths(config, monkeypatch):
     trainer = Trainer()
     trainer.train(config, DEPTHS)
 
-    def forbidden(self, start, ends):
+    def forbidden(self, batch, start, ends):
         raise AssertionError(f"the trunk runs again, from {start} to {ends}")
 
-    monkeypatch.setattr(Features, "runner", forbidden)
+    monkeypatch.setattr(Extractor, "forward", forbidden)
     for depth in DEPTHS:
         values = {"phases.1.unfreeze_depth": depth, "model.head_units": 8 + depth}
         trained = trainer.train(override(config, values, "the test"), DEPTHS)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kit import backend
-from kit.cache import Rows, Store
+from kit.cache import CachedArray, Store, writing
 from kit.data.batches import TrainingSet, padded
 from kit.model.head import build_head
 from kit.model.kernels import OWN, STOCK, accelerate
@@ -21,12 +21,12 @@ from kit.training.steps import build_optimizer, build_steps
 pytestmark = pytest.mark.backend
 
 
-class ArrayRows(Rows):
+class ArrayRows(CachedArray):
     """Rows in memory, for what does not need a file."""
 
     def __init__(self, values: np.ndarray):
         self.values = values
-        self.row_shape, self.dtype = values.shape[1:], values.dtype
+        self.shape, self.dtype = values.shape, values.dtype
 
     def __len__(self):
         return len(self.values)
@@ -101,8 +101,9 @@ def test_rows_of_a_store_are_gathered_in_the_order_asked_for():
     store = Store("features", {"test": "batches"}, (3,), np.float16)
     values = np.arange(30, dtype=np.float16).reshape(10, 3)
     keys = [f"{number:064d}" for number in range(10)]
-    rows = store.ensure(keys, lambda missing: [(missing, values)])
-    batch = padded(rows, np.array([7, 2, 2]), 5)
+    with writing([store], keys) as writer:
+        writer.write(keys, [values])
+    batch = padded(writer.arrays[0], np.array([7, 2, 2]), 5)
     np.testing.assert_array_equal(batch, np.concatenate([values[[7, 2, 2]], np.zeros((2, 3), np.float16)]))
 
 

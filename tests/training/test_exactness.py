@@ -24,11 +24,11 @@ from batchwise import Batch, batches_of, one_step
 from small import fit, open_session, small_config, weights_of
 
 from image_files import make_images
-from kit.cache import Rows
+from kit.cache import CachedArray
 from kit.config import DataConfig, PhaseConfig
 from kit.data.images import decode
 from kit.model.catalog import RECIPES
-from kit.training.features import Features, Images
+from kit.training.extraction import Extractor
 from kit.training.phases import arrays
 from kit.training.session import Activations, Session
 from kit.training.steps import build_steps
@@ -176,16 +176,14 @@ def without_dropout(model: keras.Model) -> None:
             layer.rate = 0.0
 
 
-def pixel_rows(case: Case) -> Rows:
+def pixel_rows(case: Case) -> CachedArray:
     """The training images' pixels, in the order of their activations."""
-    settings, pixels = case.session.config, case.session.classifier.backbone.cut(-1)
-    dataset = case.activations.dataset
-    features = Features(case.session.classifier, pixels, settings.data, settings.views, settings.seed, "float32")
-    rows = features.rows(Images(dataset.files, dataset.keys), [0], [pixels])[pixels.depth]
-    return rows.take(dataset.indices("train"))
+    pixels, dataset = case.session.classifier.backbone.cut(-1), case.activations.dataset
+    rows = Extractor(case.session.classifier, pixels, case.session.config).extract(dataset, [0], [pixels])
+    return rows[pixels.depth].take(dataset.indices("train"))
 
 
-def batches(case: Case, rows: Rows) -> Iterator[Batch]:
+def batches(case: Case, rows: CachedArray) -> Iterator[Batch]:
     """Ten full batches: the first epoch of the phase, whatever the rows hold."""
     settings = case.session.config
     assert len(rows) % settings.training.batch_size == 0

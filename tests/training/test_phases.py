@@ -12,12 +12,12 @@ from batchwise import batches_of
 from small import fit, open_session, small_config, weights_of
 
 from kit import backend
-from kit.cache import Rows, Store
+from kit.cache import CachedArray, Store, writing
 from kit.config import PhaseConfig, TrainingConfig
 from kit.data.batches import TrainingSet
 from kit.errors import UserError
 from kit.model.head import build_head
-from kit.training.features import Features, Images
+from kit.training.extraction import Extractor
 from kit.training.history import History
 from kit.training.phases import Validation, arrays, run_phase
 from kit.training.schedule import Phase
@@ -31,7 +31,7 @@ CLASSES = 3
 # === One phase of a head, on points ===
 
 
-def points(count: int, seed: int, spread: float = 1.0) -> tuple[Rows, np.ndarray]:
+def points(count: int, seed: int, spread: float = 1.0) -> tuple[CachedArray, np.ndarray]:
     """Three clouds that overlap, float32 (count, 6), as rows of a store, and their labels."""
     random = np.random.default_rng(seed)
     labels = random.integers(0, CLASSES, count)
@@ -39,7 +39,10 @@ def points(count: int, seed: int, spread: float = 1.0) -> tuple[Rows, np.ndarray
     values += random.standard_normal(values.shape).astype(np.float32) * spread
     store = Store("features", {"test": "phases", "count": count, "seed": seed, "spread": spread}, (6,), np.float32)
     keys = [f"{number:064d}" for number in range(count)]
-    return store.ensure(keys, lambda missing: [(missing, values)]), labels
+    with writing([store], keys) as writer:
+        if writer.missing:
+            writer.write(keys, [values])
+    return writer.arrays[0], labels
 
 
 @dataclass
@@ -189,9 +192,8 @@ def train_by_hand(session: Session, activations: Activations) -> keras.Model:
     config, classifier = session.config, session.classifier
     model, network = classifier.full(), classifier.backbone.model
     names = [layer.name for layer in network.layers]
-    features = Features(classifier, classifier.backbone.cut(-1), config.data, config.views, config.seed, "float32")
-    images = Images(activations.dataset.files, activations.dataset.keys)
-    pixels = features.rows(images, range(config.views.count), [classifier.backbone.cut(-1)])[19]
+    bottom = classifier.backbone.cut(-1)
+    pixels = Extractor(classifier, bottom, config).extract(activations.dataset, range(config.views.count), [bottom])[19]
     weights = session._class_weights(activations.dataset)
     training = TrainingSet(pixels, activations.dataset.labels, weights, config.views.count, config.seed)
     size = config.training.batch_size

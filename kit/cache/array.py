@@ -1,4 +1,4 @@
-"""Rows: some rows of one or several stores in some order, read through memory maps."""
+"""An array whose rows lie in chunk files, read through memory maps."""
 
 import math
 from collections.abc import Sequence
@@ -9,18 +9,17 @@ from kit.cache.chunks import Chunk
 from kit.errors import StorageError
 
 
-class Rows:
-    """Rows in a given order, all of one shape and dtype; nothing is read before it is asked for.
+class CachedArray:
+    """A read-only array on disk; rows are copied into memory only as they are asked for.
 
-    It holds a chunk number and a row number for each row (8 bytes); the rows themselves stay in the page cache.
-    Safe to read from several threads.
+    Holds a chunk number and a row number for each row (8 bytes). Safe to read from several threads.
 
     Args:
         chunks: The chunk files.
-        chunk_of: Which of them holds each row, int (n,).
-        row_of: Where in it, int (n,).
+        chunk_of: Chunk number of each row, int (n,).
+        row_of: Row number within the chunk, int (n,).
         shape: Shape of one row.
-        dtype: Type of its elements.
+        dtype: Type of the elements.
     """
 
     def __init__(
@@ -34,57 +33,57 @@ class Rows:
         self._chunks = tuple(chunks)
         self._chunk_of = chunk_of.astype(np.int32)
         self._row_of = row_of.astype(np.int32)
-        self.row_shape = shape
+        self.shape = (len(row_of), *shape)
         self.dtype = dtype
 
     @classmethod
-    def join(cls, parts: Sequence["Rows"]) -> "Rows":
-        """The rows of all parts, one part after the other: with V views of n rows, row i of view v is at v * n + i."""
-        if len({(part.row_shape, part.dtype) for part in parts}) != 1:
-            raise ValueError("rows can be joined only if there are some, of one shape and dtype")
+    def concatenate(cls, parts: Sequence["CachedArray"]) -> "CachedArray":
+        """Join arrays along axis 0, as `np.concatenate`; copies nothing."""
+        if len({(part.shape[1:], part.dtype) for part in parts}) != 1:
+            raise ValueError("arrays can be joined only if there are some, of one shape and dtype")
         starts = np.cumsum([0] + [len(part._chunks) for part in parts])
         return cls(
             [chunk for part in parts for chunk in part._chunks],
             np.concatenate([part._chunk_of + start for part, start in zip(parts, starts, strict=False)]),
             np.concatenate([part._row_of for part in parts]),
-            parts[0].row_shape,
+            parts[0].shape[1:],
             parts[0].dtype,
         )
 
     def __len__(self) -> int:
-        return len(self._row_of)
+        return self.shape[0]
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """(rows, *shape of one row)."""
-        return (len(self), *self.row_shape)
+    def row_bytes(self) -> int:
+        """Bytes of one row."""
+        return math.prod(self.shape[1:]) * self.dtype.itemsize
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all rows together, on disk."""
-        return math.prod(self.shape) * self.dtype.itemsize
+        """Bytes of all rows together."""
+        return len(self) * self.row_bytes
 
-    def take(self, indices: np.ndarray) -> "Rows":
-        """Rows again, in another order or fewer of them; copies no row."""
+    def take(self, indices: np.ndarray) -> "CachedArray":
+        """Rows by number, as `np.take` along axis 0; copies nothing."""
         indices = np.asarray(indices)
-        return Rows(self._chunks, self._chunk_of[indices], self._row_of[indices], self.row_shape, self.dtype)
+        return CachedArray(self._chunks, self._chunk_of[indices], self._row_of[indices], self.shape[1:], self.dtype)
 
     def gather(self, indices: np.ndarray | Sequence[int], out: np.ndarray | None = None) -> np.ndarray:
-        """Copies rows into memory; neighbours in a chunk go in one piece.
+        """Copy rows into memory; neighbours in a chunk in one piece.
 
         Args:
-            indices: Which rows, int (n,); negative ones count from the end.
-            out: Where to, (n, *shape of one row), C-contiguous, of this dtype; allocated if None.
+            indices: Row numbers, int (n,); negative ones count from the end.
+            out: Where to, (n, ...), C-contiguous, of this dtype; allocated if None.
 
         Returns:
             `out`.
 
         Raises:
-            IndexError: If an index lies outside.
-            StorageError: If a chunk was removed from the cache while in use.
+            IndexError: If an index is out of range.
+            StorageError: If a chunk was removed from the cache meanwhile.
         """
         indices = np.asarray(indices, dtype=np.intp)
-        shape = (len(indices), *self.row_shape)
+        shape = (len(indices), *self.shape[1:])
         if out is None:
             out = np.empty(shape, self.dtype)
         elif out.shape != shape or out.dtype != self.dtype or not out.flags.c_contiguous:
@@ -110,8 +109,8 @@ class Rows:
         return self.gather(index)
 
     def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
-        # Refused, or numpy would quietly read every row through __getitem__ into memory.
-        raise TypeError("Rows are read with gather() or a slice; rows[:] reads all of them into memory")
+        # numpy would else read every row through __getitem__, one by one
+        raise TypeError("a CachedArray is read with gather() or a slice; array[:] reads all of it into memory")
 
     def _mapped(self, chunk: int) -> np.ndarray:
         try:

@@ -1,0 +1,144 @@
+"""The frozen trunk's activations, computed once and stored.
+
+All activations of a run come from one cut point, its deepest: that one is computed from pixels, and every cut above it
+from what was stored there. So what a run reads never depends on what other runs left in the cache.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from importlib.metadata import version
+
+import keras
+import numpy as np
+
+from kit import backend, progress
+from kit.cache import CachedArray, Store, writing
+from kit.config import RunConfig
+from kit.data.dataset import Dataset
+from kit.data.pixels import cached_pixels, decode_views, pixel_store
+from kit.data.views import view_key
+from kit.model.backbones import Cut
+from kit.model.classifier import Classifier
+from kit.model.kernels import KERNELS_VERSION
+from kit.training.forward import compile_forward, compile_from_pixels, in_passes
+
+BATCH = 32  # images read, computed and written together
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """Computes activations at cut points and stores them.
+
+    Attributes:
+        classifier: The network; its trunk does not change while this is used.
+        base: The cut point computed from pixels; all others lie above it. The deepest cut is the pixels themselves.
+        config: Its data, views, seed, threads count and type of stored activations.
+        computed: Name of a cut -> images, counted once a view, that no store had.
+    """
+
+    classifier: Classifier
+    base: Cut
+    config: RunConfig
+    computed: Counter[str] = field(default_factory=Counter, init=False, compare=False, repr=False)
+    _compiled: dict[tuple, Callable] = field(default_factory=dict, init=False, compare=False, repr=False)
+    _fingerprints: dict[Cut, str] = field(default_factory=dict, init=False, compare=False, repr=False)
+
+    @property
+    def pixels(self) -> Cut:
+        """The cut point below everything."""
+        return self.classifier.backbone.cut(-1)
+
+    def extract(self, dataset: Dataset, views: Sequence[int], cuts: Sequence[Cut]) -> dict[int, CachedArray]:
+        """Activations of images, computing what no store has.
+
+        Args:
+            dataset: n images.
+            views: Numbers of the views; 0 is the image as it is.
+            cuts: Cut points.
+
+        Returns:
+            By depth of the cut: (views * n, ...), one view after the other.
+        """
+        above = tuple(cut for cut in cuts if cut != self.base)
+        found: dict[int, list[CachedArray]] = {cut.depth: [] for cut in (self.base, *cuts)}
+        for view, base in zip(views, self._extract_base(dataset, views), strict=True):
+            found[self.base.depth].append(base)
+            if above:
+                for cut, array in zip(above, self._extract_above(dataset, view, base, above), strict=True):
+                    found[cut.depth].append(array)
+        return {cut.depth: CachedArray.concatenate(found[cut.depth]) for cut in cuts}
+
+    def _extract_base(self, dataset: Dataset, views: Sequence[int]) -> list[CachedArray]:
+        """Each image is decoded once for all views."""
+        if self.base == self.pixels:
+            return cached_pixels(dataset.files, dataset.keys, views, self.config)
+        with writing([self.store(self.base, view) for view in views], dataset.keys) as writer:
+            self._count(len(writer.missing) * len(views), self.base)
+            batches = self._pixels(dataset, writer.missing, views)
+            with closing(batches), progress.track("trunk", len(writer.missing) * len(views)) as advance:
+                for keys, pixels in batches:
+                    writer.write(keys, [self.forward(one, self.pixels, (self.base,))[0] for one in pixels])
+                    advance(len(keys) * len(views))
+        return writer.arrays
+
+    def _extract_above(
+        self, dataset: Dataset, view: int, base: CachedArray, cuts: tuple[Cut, ...]
+    ) -> list[CachedArray]:
+        row_of = {key: row for row, key in enumerate(dataset.keys)}
+        with writing([self.store(cut, view) for cut in cuts], dataset.keys) as writer:
+            self._count(len(writer.missing), *cuts)
+            with progress.track(f"upper trunk, view {view}", len(writer.missing)) as advance:
+                for start in range(0, len(writer.missing), BATCH):
+                    keys = writer.missing[start : start + BATCH]
+                    writer.write(keys, self.forward(base.gather([row_of[key] for key in keys]), self.base, cuts))
+                    advance(len(keys))
+        return writer.arrays
+
+    def _pixels(
+        self, dataset: Dataset, keys: list[str], views: Sequence[int]
+    ) -> Generator[tuple[list[str], list[np.ndarray]], None, None]:
+        """Batches of keys, and uint8 pixels of each view."""
+        file_of = dict(zip(dataset.keys, dataset.files, strict=True))
+        files = [file_of[key] for key in keys]
+        if any(views):  # augmented views are used once, and so not stored
+            return decode_views(files, keys, views, self.config, BATCH)
+        (stored,) = cached_pixels(files, keys, views, self.config)
+        starts = range(0, len(keys), BATCH)
+        return ((keys[start : start + BATCH], [stored[start : start + BATCH]]) for start in starts)
+
+    def forward(self, batch: np.ndarray, start: Cut, ends: tuple[Cut, ...]) -> list[np.ndarray]:
+        """Activations at `ends`, in the stored type, of a batch of pixels or activations at `start`."""
+        if (start, ends) not in self._compiled:
+            self._compiled[start, ends] = (
+                compile_from_pixels(self.classifier, ends)
+                if start == self.pixels
+                else in_passes(compile_forward(self.classifier.trunk(start, ends)), BATCH)
+            )
+        limits = np.finfo(self.config.training.store_dtype)  # float16 reaches 65504, far above what ReLU6 gives
+        return [
+            np.clip(values, limits.min, limits.max).astype(limits.dtype)
+            for values in self._compiled[start, ends](batch)
+        ]
+
+    def store(self, cut: Cut, view: int) -> Store:
+        """Store of one cut point and view."""
+        if cut == self.pixels:
+            return pixel_store(view, self.config)
+        if cut not in self._fingerprints:
+            self._fingerprints[cut] = self.classifier.fingerprint(cut)
+        name = keras.backend.backend()
+        recipe = {
+            "pixels": view_key(self.config.data, self.config.views, self.config.seed, view),
+            "cut": cut.name,
+            "from": self.base.name,
+            "weights": self._fingerprints[cut],
+            "kernels": [self.classifier.kernels, KERNELS_VERSION],
+            "backend": [name, backend.backend_version(name), backend.device(), version("keras")],
+        }
+        return Store("features", recipe, self.classifier.shape(cut), self.config.training.store_dtype)
+
+    def _count(self, images: int, *cuts: Cut) -> None:
+        if images:
+            self.computed.update({cut.name: images for cut in cuts})
