@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from image_files import make_photos
+from image_files import make_images
 from kit.cache.stores import Store
 from kit.config import DataConfig, ModelConfig, PhaseConfig, RunConfig, TrainingConfig, ViewsConfig
 from kit.data.dataset import load_dataset
@@ -22,11 +22,11 @@ DEPTHS = (0, 1, 2)
 
 
 @pytest.fixture
-def config(photos, lively_weights, tmp_path, monkeypatch) -> RunConfig:
+def config(images, lively_weights, tmp_path, monkeypatch) -> RunConfig:
     """Seconds of training, in a cache of its own."""
     monkeypatch.setenv("TRANSFERKIT_CACHE", str(tmp_path / "cache"))
     return RunConfig(
-        data=DataConfig(path=str(photos), image_size=32),
+        data=DataConfig(path=str(images), image_size=32),
         views=ViewsConfig(count=2),
         model=ModelConfig(alpha=ALPHA, weights=str(lively_weights), head_units=16, dropout=0.3),
         training=TrainingConfig(batch_size=16, base_depth=2),
@@ -48,7 +48,7 @@ def test_a_trial_takes_the_course_of_a_run(config, tmp_path):
 
 def test_the_search_needs_no_test_photo(config, tmp_path, lively_weights):
     """Once the photos are audited, those of the test split may vanish, and nothing changes."""
-    photos = make_photos(tmp_path / "photos", ("blue", "red"), 24)
+    photos = make_images(tmp_path / "photos", ("blue", "red"), 24)
     config = override(config, {"data.path": str(photos)}, "the test")
     trainer, dataset = Trainer(), load_dataset(config)
     before = trainer.train(config, DEPTHS)
