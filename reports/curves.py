@@ -12,14 +12,7 @@ from reports.elements import Chart, Section, Table, missing_section
 
 @dataclass(frozen=True)
 class PhaseSpan:
-    """The epochs of one phase.
-
-    Attributes:
-        name: As configured.
-        first: Its first epoch, counted across phases from 1.
-        last: Its last epoch.
-        kept: The epoch whose weights the phase ended with, as its own history says.
-    """
+    """First, last and kept epoch of a phase, counted across phases from 1."""
 
     name: str
     first: int
@@ -67,11 +60,11 @@ def curves_figure(facts: CurvesFacts) -> go.Figure:
     """Accuracy, loss and learning rate above each other, on one axis of epochs."""
     figure = new_figure(
         560,
-        xaxis={"title": {"text": "epoch"}, "anchor": "y3", "dtick": whole_ticks(len(facts.history)), "zeroline": False},
+        xaxis={"title": "epoch", "anchor": "y3", "dtick": whole_ticks(len(facts.history)), "zeroline": False},
         yaxis=share_axis("accuracy", domain=[0.62, 1.0]),
-        yaxis2={"title": {"text": "loss (nats)"}, "domain": [0.22, 0.57], "rangemode": "tozero"},
+        yaxis2={"title": "loss (nats)", "domain": [0.22, 0.57], "rangemode": "tozero"},
         yaxis3={
-            "title": {"text": "learning<br>rate"},
+            "title": "learning<br>rate",
             "domain": [0.0, 0.15],
             "rangemode": "tozero",
             "nticks": 3,
@@ -81,13 +74,15 @@ def curves_figure(facts: CurvesFacts) -> go.Figure:
     )
     epochs = [record.epoch for record in facts.history]
     columns = {name: [getattr(record, name) for record in facts.history] for name in COLUMNS}
+    rate = {"line": {"color": BLUE, "width": 1.5, "shape": "hv"}, "marker": {"size": 4}}
     lines = (
-        ("training", "accuracy", "y", 1, ".1%"),
-        ("validation", "val_accuracy", "y", 0, ".1%"),
-        ("training loss", "loss", "y2", 1, ".3f"),
-        ("validation loss", "val_loss", "y2", 0, ".3f"),
+        ("training", "accuracy", "y", ".1%", series(1)),
+        ("validation", "val_accuracy", "y", ".1%", series(0)),
+        ("training loss", "loss", "y2", ".3f", series(1)),
+        ("validation loss", "val_loss", "y2", ".3f", series(0)),
+        ("learning rate", "learning_rate", "y3", ".2g", rate),
     )
-    for name, column, axis, look, digits in lines:
+    for name, column, axis, digits, look in lines:
         if any(value is not None for value in columns[column]):
             figure.add_scatter(
                 x=epochs,
@@ -97,20 +92,14 @@ def curves_figure(facts: CurvesFacts) -> go.Figure:
                 showlegend=axis == "y",
                 mode="lines+markers",
                 hovertemplate=f"%{{y:{digits}}}",
-                **series(look),
+                **look,
             )
-    rate = {"color": BLUE, "width": 1.5, "shape": "hv"}
-    figure.add_scatter(
-        x=epochs,
-        y=columns["learning_rate"],
-        yaxis="y3",
-        name="learning rate",
-        showlegend=False,
-        mode="lines+markers",
-        line=rate,
-        marker={"size": 4},
-        hovertemplate="%{y:.2g}",
-    )
+    _mark(figure, facts)
+    return figure
+
+
+def _mark(figure: go.Figure, facts: CurvesFacts) -> None:
+    """Shade the phases, name them, and draw a line at the kept epoch."""
     for place, span in enumerate(facts.phases):
         figure.add_shape(
             type="rect",
@@ -139,7 +128,6 @@ def curves_figure(facts: CurvesFacts) -> go.Figure:
         figure.add_annotation(
             x=facts.kept, y=0.62, yref="paper", yanchor="bottom", showarrow=False, text="kept", xanchor="right"
         )
-    return figure
 
 
 def curves_section(facts: CurvesFacts) -> Section:
@@ -156,7 +144,7 @@ def _see(facts: CurvesFacts) -> str:
         return f"{kept}: the last one, for there is no validation split to choose by."
     gap = 100 * facts.gap
     if gap > 3:
-        return f"{kept}; there, training is {gap:.0f} points above validation: what is learned by heart."
+        return f"{kept}; there, training is {gap:.0f} points above validation: overfitting."
     if gap < -3:
         below = f"training is {-gap:.0f} points below validation"
         return f"{kept}; there, {below}: it is measured while the epoch still learns, and on augmented photos."

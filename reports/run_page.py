@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from kit.csv_tables import PREDICTION_COLUMNS, SAMPLE_COLUMNS, make_table
 from kit.errors import UserError
@@ -15,15 +17,12 @@ from reports.confusion import confusion_facts, confusion_section
 from reports.curves import curves_facts, curves_section
 from reports.dataset import dataset_facts, dataset_sections
 from reports.elements import Note, Page
-from reports.exports import exports_facts, exports_section, read_exports
+from reports.exports import exports_section, read_exports
 from reports.label_issues import label_issues, label_issues_section
 from reports.learning_curve import learning_curve_facts, learning_curve_section
 from reports.predictions import GRID, maps_section, predictions_facts, predictions_section, scored_split
 from reports.provenance import network_section, provenance_facts, provenance_section
 from reports.summary import summary_box, summary_facts
-
-if TYPE_CHECKING:
-    import pandas  # type: ignore[import-untyped]  # its stubs are a package of their own, not needed to run
 
 NOT_DOUBTED = "This run recorded no doubted labels."
 _STATUS = {
@@ -50,8 +49,8 @@ class Records:
     config: Any
     metrics: dict[str, Any]
     history: History
-    predictions: "pandas.DataFrame"
-    samples: "pandas.DataFrame"
+    predictions: pd.DataFrame
+    samples: pd.DataFrame
 
     @classmethod
     def read(cls, folder: Path) -> "Records":
@@ -119,7 +118,7 @@ def run_page(folder: Path, grid: int = GRID) -> Page:
         learning_curve_section(learning, missing.get("learning_curve", "")),
         *dataset_sections(data, album),
         network_section(provenance),
-        exports_section(exports_facts(read_exports(folder))),
+        exports_section(read_exports(folder)),
         provenance_section(provenance),
     )
     name = text.name((manifest.get("data") or {}).get("name") or folder.resolve().name)

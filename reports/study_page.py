@@ -55,7 +55,7 @@ def _summary_box(facts: TrialsFacts, kept: Records | None) -> SummaryBox:
         return SummaryBox(box.name, box.value, box.says, (*searched, *box.metrics[1:3]))
     if found is None:
         return SummaryBox(f"Best {facts.objective}", "–", "No trial is complete yet.", ())
-    says = "Chosen by validation, so flattered by it: the test comes with the best run, which has not been made yet."
+    says = "Chosen on validation, so optimistic: the test comes with the best run, which has not been made yet."
     return SummaryBox(f"Best {facts.objective}", value, says, tuple(searched[1:]))
 
 

@@ -3,16 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from kit.evaluation.significance import SIGNIFICANT, mcnemar_p_value
 from kit.training.history import History
 from reports import text
 from reports.predictions import scored_split
 from reports.summary import SummaryFacts
-
-if TYPE_CHECKING:
-    import pandas  # type: ignore[import-untyped]  # its stubs are a package of their own, not needed to run
 
 SHOWN = 24
 
@@ -117,7 +116,7 @@ def run_facts(
     config: Any,
     scores: SummaryFacts,
     history: History,
-    predictions: "pandas.DataFrame",
+    predictions: pd.DataFrame,
 ) -> RunFacts:
     """From the records of one run.
 
