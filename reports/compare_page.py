@@ -5,15 +5,13 @@ from pathlib import Path
 
 from kit.errors import StorageError
 from kit.insights.artifacts import Insights
-from kit.run import Run
 from reports import text
 from reports.compare.differences import differences_section
-from reports.compare.facts import RunFacts, comparison_facts, run_facts
+from reports.compare.facts import comparison_facts, run_facts
 from reports.compare.scores import scores_section
 from reports.compare.training import curves_section, time_section
 from reports.elements import Page
-from reports.run_page import Records
-from reports.summary import summary_facts
+from reports.partial_run import PartialRun
 
 LARGEST = 20
 
@@ -27,11 +25,12 @@ def compare_page(folders: Sequence[Path]) -> Page:
     if len(folders) > LARGEST:
         raise StorageError(f"{len(folders)} runs were given; at most {LARGEST} fit one page.", "Give fewer.")
     names = _names(folders)
-    facts = comparison_facts([_facts(name, folder) for name, folder in zip(names, folders, strict=True)])
+    runs = [PartialRun.open(folder) for folder in folders]
+    facts = comparison_facts([run_facts(name, run) for name, run in zip(names, runs, strict=True)])
     album: dict[str, bytes] = {}
     wanted = {one.path for one in facts.disagreements}
-    for folder in folders:
-        images = Insights(Run(folder).insights).album("thumbnails")
+    for run in runs:
+        images = Insights(run.insights).album("thumbnails")
         album |= {path: images[path] for path in wanted & images.keys()}
     return Page(
         title=f"{len(folders)} runs compared",
@@ -53,9 +52,3 @@ def _names(folders: Sequence[Path]) -> list[str]:
         name if short.count(name) == 1 else f"{folder.resolve().parent.name}/{name}"
         for name, folder in zip(short, folders, strict=True)
     ]
-
-
-def _facts(name: str, folder: Path) -> RunFacts:
-    records = Records.read(folder)
-    scores = summary_facts(records.metrics)
-    return run_facts(name, records.manifest, records.config, scores, records.history, records.predictions)

@@ -236,6 +236,7 @@ def test_labels_of_a_figure_are_escaped_and_stay_different():
         ({"per_class": 1}, "Test accuracy"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:A single label was found")  # scikit-learn, as the record of one class is made
 def test_a_degenerate_run_still_gives_a_page(tmp_path, options, said):
     assert said in html_of(make_run(tmp_path / "run", **options).path)
 
