@@ -1,7 +1,7 @@
 """Pages: records -> facts -> figures -> one offline HTML file. Nothing here imports keras.
 
 summary.py curves.py predictions.py confusion.py calibration.py label_issues.py learning_curve.py dataset.py sizes.py
-findings.py provenance.py exports.py trials/ compare/
+findings.py network.py provenance.py exports.py trials/ compare/
                         each: `*_facts()` (frozen, no plotly), then `*_figure()`, then the section of a page
 partial_run.py          a run's folder, however far the run came
 text.py                 names and numbers as text: names of files and classes are hostile until shown by it

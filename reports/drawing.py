@@ -21,7 +21,7 @@ Record = Name | Run
 
 
 def write_report(records: Record | Iterable[Record], out: Name | None = None, *, grid: int = GRID) -> Path:
-    """Draws one HTML page that needs no network, from what was recorded.
+    """Draw one HTML page that needs no network, from what was recorded.
 
     Args:
         records: A run, a study or an inspection, by its folder; several runs are compared.

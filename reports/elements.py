@@ -69,7 +69,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """An image with what is to be said of it.
+    """An image with text and a mark.
 
     Attributes:
         path: As recorded, made printable; empty where something else names it.

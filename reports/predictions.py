@@ -1,6 +1,6 @@
-"""What the model said of single images: a sample, the worst mistakes, and where it looked when it erred."""
+"""Predictions of single images: a sample, the most confident mistakes, class activation maps."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -14,14 +14,7 @@ PER_PAIR = 6
 
 @dataclass(frozen=True)
 class ImagePrediction:
-    """What the model said of an image.
-
-    Attributes:
-        path: As recorded.
-        label: Its class.
-        predicted: What the model said.
-        confidence: Probability of what it said, 0 to 1.
-    """
+    """Label and predicted class of an image, with the probability of the latter, 0 to 1."""
 
     path: str
     label: str
@@ -30,18 +23,18 @@ class ImagePrediction:
 
     @property
     def right(self) -> bool:
-        """Whether the model was right."""
+        """Whether the predicted class is the label."""
         return self.label == self.predicted
 
 
 @dataclass(frozen=True)
 class PredictionsFacts:
-    """Verdicts on the images that were scored.
+    """Predictions of the images that were scored.
 
     Attributes:
         split: Which split they are of; empty where nothing was scored.
         n: Images in it.
-        mistakes: Of which the model got this many wrong.
+        mistakes: How many of them were predicted wrongly.
         sample: Some of them, drawn with the run's seed.
         worst: Mistakes, the most confident first.
     """
@@ -64,7 +57,7 @@ def predictions_facts(predictions: pd.DataFrame, sample: list[str], size: int = 
     """From predictions.csv.
 
     Args:
-        verdicts: `Run.predicted`.
+        predictions: `Run.predicted`.
         sample: Paths as the run drew them; where there are none (an older run), the first images stand in.
         size: Images in each grid.
     """
@@ -72,8 +65,8 @@ def predictions_facts(predictions: pd.DataFrame, sample: list[str], size: int = 
     if not split:
         return PredictionsFacts()
     scored = _image_predictions(rows)
-    by_path = {prediction.path: prediction for prediction in scored}
-    wrong = sorted((prediction for prediction in scored if not prediction.right), key=_surest)
+    by_path = {one.path: one for one in scored}
+    wrong = sorted((one for one in scored if not one.right), key=_surest)
     drawn = [by_path[path] for path in sample if path in by_path] or scored
     return PredictionsFacts(split, len(scored), len(wrong), tuple(drawn[:size]), tuple(wrong[:size]))
 
@@ -104,7 +97,7 @@ def _image_predictions(rows: pd.DataFrame) -> list[ImagePrediction]:
 
 
 def predictions_section(facts: PredictionsFacts, album: Mapping[str, bytes]) -> Section:
-    """The sample and the worst mistakes.
+    """The sample and the most confident mistakes.
 
     Args:
         facts: What to show.
@@ -112,62 +105,60 @@ def predictions_section(facts: PredictionsFacts, album: Mapping[str, bytes]) -> 
     """
     if not facts.split:
         return missing_section("predictions", "Predictions", "No photo was scored.")
-    images = "the test photos" if facts.split == "test" else "the validation photos, for there is no test split"
-    wrong = sum(not prediction.right for prediction in facts.sample)
-    elements: list = [
-        ThumbnailGrid(
-            "sample",
-            f"{text.count(len(facts.sample), 'photo')} drawn at random",
-            f"{wrong} of these {len(facts.sample)} {_are(wrong)} wrong; of {images}, {facts.mistakes:,} of {facts.n:,} "
-            f"{_are(facts.mistakes)}.",
-            tuple(thumbnail_of(prediction, album) for prediction in facts.sample),
-        )
-    ]
-    if facts.worst:
-        elements.append(
-            ThumbnailGrid(
-                "worst",
-                "The worst mistakes",
-                "Wrong, and surest of it: look for labels that are wrong themselves, and photos that show two things.",
-                tuple(thumbnail_of(prediction, album) for prediction in facts.worst),
-            )
-        )
-    else:
-        elements.append(Note("The model made no mistake on these photos."))
-    return Section("predictions", "Predictions", tuple(elements))
+    which = "the test photos" if facts.split == "test" else "the validation photos, for there is no test split"
+    drawn, wrong = len(facts.sample), sum(not one.right for one in facts.sample)
+    see = (
+        f"{wrong} of these {drawn} {_are(wrong)} wrong; of {which}, {facts.mistakes:,} of {facts.n:,} "
+        f"{_are(facts.mistakes)}."
+    )
+    sample = _grid("sample", f"{text.count(drawn, 'photo')} drawn at random", see, facts.sample, album)
+    if not facts.worst:
+        none = Note("The model made no mistake on these photos.")
+        return Section("predictions", "Predictions", (sample, none))
+    see = "Wrong, and surest of it: look for labels that are wrong themselves, and photos that show two things."
+    worst = _grid("worst", "The worst mistakes", see, facts.worst, album)
+    return Section("predictions", "Predictions", (sample, worst))
+
+
+def _grid(id: str, title: str, see: str, shown: Sequence[ImagePrediction], album: Mapping[str, bytes]) -> ThumbnailGrid:
+    return ThumbnailGrid(id, title, see, tuple(thumbnail_of(one, album) for one in shown))
+
+
+def _are(n: int) -> str:
+    return "is" if n == 1 else "are"
 
 
 def maps_section(
     facts: PredictionsFacts,
     album: Mapping[str, bytes],
-    seen: Mapping[str, bytes],
-    wanted: Mapping[str, bytes],
+    for_predicted: Mapping[str, bytes],
+    for_label: Mapping[str, bytes],
     missing: str,
 ) -> Section:
     """Class activation maps of mistakes.
 
     Args:
-        facts: Their verdicts are among `worst`.
+        facts: Of the predictions; mistakes are among `worst`.
         album: Path -> thumbnail.
-        seen: Path -> the image lit where the model saw what it said.
-        wanted: Path -> the image lit where it saw the label.
+        for_predicted: Path -> map of the evidence for the predicted class.
+        for_label: Path -> map of the evidence for the label.
         missing: Why there are none, if so.
     """
     title = "Where it looked when it erred"
     images = tuple(
         Thumbnail(
-            text.name(prediction.path),
-            album.get(prediction.path),
-            _said(prediction),
+            text.name(one.path),
+            album.get(one.path),
+            _lines(one),
             "wrong",
             (
-                (f"evidence for {text.name(prediction.predicted)}", seen[prediction.path]),
-                (f"evidence for {text.name(prediction.label)}", wanted[prediction.path]),
+                (f"evidence for {text.name(one.predicted)}", for_predicted[one.path]),
+                (f"evidence for {text.name(one.label)}", for_label[one.path]),
             ),
             caption="the photo",
         )
-        for prediction in facts.worst
-        if prediction.path in seen and prediction.path in wanted
+        for one in facts.worst
+        if one.path in for_predicted and one.path in for_label
     )
     if not images:
         return missing_section("maps", title, missing or "This run recorded no activation maps.")
@@ -178,16 +169,12 @@ def maps_section(
     return Section("maps", title, (ThumbnailGrid("maps-photos", "Class activation maps", see, images, wide=True),))
 
 
-def _are(n: int) -> str:
-    return "is" if n == 1 else "are"
-
-
 def thumbnail_of(prediction: ImagePrediction, album: Mapping[str, bytes]) -> Thumbnail:
-    """An image with what was said of it."""
+    """An image with its predicted class and, where that is wrong, its label."""
     mark = "right" if prediction.right else "wrong"
-    return Thumbnail(text.name(prediction.path), album.get(prediction.path), _said(prediction), mark)
+    return Thumbnail(text.name(prediction.path), album.get(prediction.path), _lines(prediction), mark)
 
 
-def _said(prediction: ImagePrediction) -> tuple[str, ...]:
-    said = f"{text.name(prediction.predicted, 32)} {prediction.confidence:.0%}"
-    return (said,) if prediction.right else (said, f"is {text.name(prediction.label, 32)}")
+def _lines(prediction: ImagePrediction) -> tuple[str, ...]:
+    predicted = f"{text.name(prediction.predicted, 32)} {prediction.confidence:.0%}"
+    return (predicted,) if prediction.right else (predicted, f"is {text.name(prediction.label, 32)}")

@@ -13,9 +13,10 @@ from reports.elements import Note, Page
 from reports.exports import exports_section, read_exports
 from reports.label_issues import label_issues, label_issues_section
 from reports.learning_curve import learning_curve_facts, learning_curve_section
+from reports.network import network_facts, network_section
 from reports.partial_run import PartialRun
 from reports.predictions import GRID, maps_section, predictions_facts, predictions_section, scored_split
-from reports.provenance import network_section, provenance_facts, provenance_section
+from reports.provenance import provenance_facts, provenance_section
 from reports.summary import summary_box, summary_facts
 
 NOT_DOUBTED = "This run recorded no doubted labels."
@@ -50,7 +51,6 @@ def run_page(folder: Path, grid: int = GRID) -> Page:
     confusion = confusion_facts(split, metrics[split], classes) if split in metrics else None
     learning = learning_curve_facts(insights.learning_curve, metrics.get("validation", {}).get("n", 0))
     data = dataset_facts(used, len(samples) - len(used), insights.images, findings, classes, album)
-    provenance = provenance_facts(manifest, folder.resolve().name)
     sections = (
         curves_section(curves),
         predictions_section(said, album),
@@ -66,9 +66,9 @@ def run_page(folder: Path, grid: int = GRID) -> Page:
         label_issues_section(label_issues(insights.doubted), album, missing["doubted"]),
         learning_curve_section(learning, missing.get("learning_curve", "")),
         *dataset_sections(data, album),
-        network_section(provenance),
+        network_section(network_facts(manifest.get("network") or {})),
         exports_section(read_exports(folder)),
-        provenance_section(provenance),
+        provenance_section(provenance_facts(manifest, folder.resolve().name)),
     )
     name = text.name((manifest.get("data") or {}).get("name") or folder.resolve().name)
     return Page(

@@ -54,7 +54,7 @@ def differences_section(facts: ComparisonFacts, album: Mapping[str, bytes]) -> S
 
 def _thumbnail(one: Disagreement, facts: ComparisonFacts, album: Mapping[str, bytes]) -> Thumbnail:
     lines = tuple(
-        f"{'✓' if said == one.label else '✗'} {text.name(run.name, 20)}: {text.name(said, 24)}"
-        for run, said in zip(facts.runs, one.predicted, strict=True)
+        f"{'✓' if predicted == one.label else '✗'} {text.name(run.name, 20)}: {text.name(predicted, 24)}"
+        for run, predicted in zip(facts.runs, one.predicted, strict=True)
     )
     return Thumbnail(text.name(one.path), album.get(one.path), (f"is {text.name(one.label, 32)}", *lines))

@@ -80,7 +80,7 @@ class Disagreement:
     Attributes:
         path: As recorded.
         label: What it is.
-        predicted: What each run said, in the order of the runs.
+        predicted: Class predicted by each run.
     """
 
     path: str
@@ -131,13 +131,11 @@ def flatten(settings: Mapping[str, Any] | Sequence[Any], prefix: str = "") -> di
     items = settings.items() if isinstance(settings, Mapping) else enumerate(settings)
     flat: dict[str, str] = {}
     for key, value in items:
-        nested = isinstance(value, Mapping) or (isinstance(value, list | tuple) and any(map(_is_table, value)))
+        nested = isinstance(value, Mapping) or (
+            isinstance(value, list | tuple) and any(isinstance(item, Mapping) for item in value)
+        )
         flat |= flatten(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": str(value)}
     return flat
-
-
-def _is_table(value: Any) -> bool:
-    return isinstance(value, Mapping)
 
 
 def comparison_facts(runs: Sequence[RunFacts]) -> ComparisonFacts:
@@ -153,9 +151,9 @@ def comparison_facts(runs: Sequence[RunFacts]) -> ComparisonFacts:
         Disagreement(path, runs[0].predicted[path][0], tuple(run.predicted[path][1] for run in runs))
         for path in sorted(common)
     ]
-    split = [one for one in split if len({said == one.label for said in one.predicted}) > 1]
+    split = [one for one in split if len({label == one.label for label in one.predicted}) > 1]
     half = len(runs) / 2
-    split.sort(key=lambda one: abs(sum(said == one.label for said in one.predicted) - half))
+    split.sort(key=lambda one: abs(sum(label == one.label for label in one.predicted) - half))
     return ComparisonFacts(
         runs=tuple(runs),
         differing=differing,
@@ -167,14 +165,14 @@ def comparison_facts(runs: Sequence[RunFacts]) -> ComparisonFacts:
 
 
 def _pair(a: RunFacts, b: RunFacts) -> PairFacts:
-    common = [(a.predicted[path], b.predicted[path][1]) for path in a.predicted if path in b.predicted]
-    right = [(said_a == label, said_b == label) for (label, said_a), said_b in common]
+    common = [(*a.predicted[path], b.predicted[path][1]) for path in a.predicted if path in b.predicted]
+    right = [(first == label, second == label) for label, first, second in common]
     others = ({k: v for k, v in run.settings.items() if k not in ("backend", "data.path")} for run in (a, b))
     return PairFacts(
         a.name,
         b.name,
         len(common),
-        sum(said_a == said_b for (_, said_a), said_b in common),
+        sum(first == second for _, first, second in common),
         sum(one and not other for one, other in right),
         sum(other and not one for one, other in right),
         twins=next(others) == next(others) and a.backend != b.backend and a.data == b.data != "",

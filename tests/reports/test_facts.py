@@ -15,8 +15,9 @@ from reports.dataset import ClassCount, DatasetFacts, dataset_facts, dataset_sec
 from reports.findings import FindingGroup
 from reports.label_issues import LabelIssue, label_issues
 from reports.learning_curve import CurvePoint, LearningCurveFacts, learning_curve_facts
+from reports.network import NetworkFacts, PhaseFacts, network_facts, network_section
 from reports.predictions import ImagePrediction, PredictionsFacts, pair_predictions, predictions_facts
-from reports.provenance import PhaseFacts, ProvenanceFacts, network_section, provenance_facts
+from reports.provenance import ProvenanceFacts, provenance_facts
 from reports.sizes import Sizes
 from reports.summary import SummaryFacts, summary_box, summary_facts
 from reports.trials.facts import trials_facts
@@ -284,20 +285,9 @@ def test_provenance():
         "seeds": {"run": 3},
         "environment": {"backend": "jax", "device_name": ""},
         "stages": {"audit": {"seconds": 1.5, "peak_memory_bytes": None}, "saving": {"seconds": 0.5, "programs": 3}},
-        "network": {
-            "parameters": 200,
-            "backbone": "tiny",
-            "blocks": ["stem", "block1"],
-            "kernels": "own",
-            "phases": [{"name": "head", "unfreeze_depth": 0, "cut": "pooled", "trained_parameters": 50}],
-        },
+        "network": {"backbone": "tiny", "kernels": "own"},
     }
     assert provenance_facts(manifest, "my run") == ProvenanceFacts(
-        parameters=200,
-        multiply_adds=None,
-        backbone="tiny",
-        blocks=("stem", "block1"),
-        phases=(PhaseFacts("head", 0, "pooled", 50, 0.25),),
         environment=(("backend", "jax"),),
         origin=(
             ("started", "2026-01-02"),
@@ -308,16 +298,31 @@ def test_provenance():
             ("kernels", "own"),
         ),
         stages=(("audit", 1.5, None, None), ("saving", 0.5, None, 3)),
-        seconds=2.0,
         command="transferkit train --config 'my run/config.toml' --out again",
     )
-    assert provenance_facts({"status": "running"}, "r").parameters is None
+
+
+def test_network():
+    network = {
+        "parameters": 200,
+        "backbone": "tiny",
+        "blocks": ["stem", "block1"],
+        "phases": [{"name": "head", "unfreeze_depth": 0, "cut": "pooled", "trained_parameters": 50}],
+    }
+    assert network_facts(network) == NetworkFacts(
+        parameters=200,
+        multiply_adds=None,
+        backbone="tiny",
+        blocks=("stem", "block1"),
+        phases=(PhaseFacts("head", 0, "pooled", 50, 0.25),),
+    )
+    assert network_facts({}).parameters is None
 
 
 def test_the_blocks_that_a_phase_trained_are_marked():
     phases = [{"name": "tail", "unfreeze_depth": 2, "cut": "b", "trained_parameters": 50}]
     blocks = ["stem", "a", "b", "c"]
-    facts = provenance_facts({"network": {"parameters": 100, "blocks": blocks, "phases": phases}}, "r")
+    facts = network_facts({"parameters": 100, "blocks": blocks, "phases": phases})
     (chart, _) = network_section(facts).elements
     assert chart.parts == (*blocks, "head")
     assert [marked for _, marked, _ in chart.phases] == [(False, False, True, True, True)]
@@ -329,7 +334,7 @@ def test_any_backbone_is_drawn_by_its_own_blocks():
         {"name": "whole", "unfreeze_depth": -1, "cut": "all", "trained_parameters": 100},
     ]
     network = {"backbone": "resnet50", "blocks": ["stem", "stage3", "stage4"], "parameters": 100, "phases": phases}
-    facts = provenance_facts({"status": "finished", "network": {**network, "multiply_adds": 3_860_000_000}}, "r")
+    facts = network_facts({**network, "multiply_adds": 3_860_000_000})
     assert (facts.backbone, facts.blocks) == ("resnet50", ("stem", "stage3", "stage4"))
     bars = network_section(facts).elements[0]
     assert bars.parts == ("stem", "stage3", "stage4", "head")

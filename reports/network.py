@@ -1,0 +1,115 @@
+"""The network: its size, and which blocks each phase trained."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from reports import text
+from reports.elements import NetworkBars, Section, Table, missing_section
+
+# Of a record that does not say: runs of before there were other backbones.
+MOBILENET_V2 = ("stem", *(f"block {number}" for number in range(17)), "Conv_1")
+_START = {"pooled": "the head", "all": "the pixels"}
+
+
+@dataclass(frozen=True)
+class PhaseFacts:
+    """What one phase trained.
+
+    Attributes:
+        name: As configured.
+        depth: Unfreeze depth.
+        cut: First block that is trained, as Keras names it.
+        parameters: Number of trained parameters.
+        share: Of all parameters, 0 to 1.
+    """
+
+    name: str
+    depth: int
+    cut: str
+    parameters: int
+    share: float
+
+
+@dataclass(frozen=True)
+class NetworkFacts:
+    """The whole network.
+
+    Attributes:
+        parameters: How many; None before it was trained.
+        multiply_adds: Of one image; None where they were not counted.
+        backbone: Its name, as configured.
+        blocks: Of the backbone, from the input up; unfreeze depth counts them from the end.
+        phases: What each trained.
+    """
+
+    parameters: int | None
+    multiply_adds: int | None
+    backbone: str
+    blocks: tuple[str, ...]
+    phases: tuple[PhaseFacts, ...]
+
+
+def network_facts(network: Mapping[str, Any]) -> NetworkFacts:
+    """From `network` of manifest.json; may be empty."""
+    total = network.get("parameters")
+    phases = tuple(
+        PhaseFacts(
+            phase["name"],
+            phase["unfreeze_depth"],
+            phase["cut"],
+            phase["trained_parameters"],
+            phase["trained_parameters"] / total,
+        )
+        for phase in network.get("phases", [])
+    )
+    return NetworkFacts(
+        total,
+        network.get("multiply_adds"),
+        network.get("backbone", "mobilenet_v2"),
+        tuple(network.get("blocks", MOBILENET_V2)),
+        phases,
+    )
+
+
+def network_section(facts: NetworkFacts) -> Section:
+    """Bars and a table of what each phase trained."""
+    title = "Network"
+    if facts.parameters is None:
+        return missing_section("network", title, "The network is described when a run ends.")
+    bars = NetworkBars(
+        "What each phase trained",
+        _see(facts),
+        (*facts.blocks, "head"),
+        tuple(
+            (
+                text.name(phase.name),
+                _trained(phase, len(facts.blocks)),
+                f"{text.count(phase.parameters, 'parameter')} trained ({text.share(phase.share)}), from "
+                f"{_START.get(phase.cut) or text.name(phase.cut)} on",
+            )
+            for phase in facts.phases
+        ),
+    )
+    rows = tuple(
+        (text.name(phase.name), str(phase.depth), phase.cut, f"{phase.parameters:,}", text.share(phase.share))
+        for phase in facts.phases
+    )
+    table = Table("Trained in each phase", ("phase", "unfreeze depth", "from", "parameters", "share"), rows)
+    return Section("network", title, (bars, table))
+
+
+def _see(facts: NetworkFacts) -> str:
+    see = f"{facts.parameters:,} parameters, {text.name(facts.backbone)} and a head on its pooled features"
+    if facts.multiply_adds:
+        see += f", {facts.multiply_adds / 1e6:,.0f} million multiply-adds a photo"
+    if not facts.phases:
+        return f"{see}."
+    deepest = max(facts.phases, key=lambda phase: phase.parameters)
+    share = text.share(deepest.share)
+    return f"{see}; {text.name(deepest.name)} trained {share} of them, the rest is as it was pretrained."
+
+
+def _trained(phase: PhaseFacts, blocks: int) -> tuple[bool, ...]:
+    """Which blocks and, last, the head; a depth below 0 is the whole network."""
+    return tuple(phase.depth < 0 or place >= blocks - phase.depth for place in range(blocks + 1))
