@@ -243,11 +243,11 @@ class Run:
             StorageError: If the run is not finished.
             BackendError: If no backend is installed.
         """
-        from kit import backend
+        from kit import backends
         from kit.predict import Predictor
 
         self.require_finished()  # before the seconds that a backend takes to start
-        backend.start(threads=self.config.threads)
+        backends.start(threads=self.config.threads)
         return Predictor.of(self)
 
     @overload

@@ -9,7 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from kit import backend, progress
+from kit import backends, progress
+from kit.backends.kernels import choose
 from kit.cache import CachedArray
 from kit.config import RunConfig
 from kit.data.batches import TrainingSet
@@ -21,7 +22,6 @@ from kit.model.classifier import Classifier
 from kit.model.cost import multiply_adds
 from kit.model.head import build_head
 from kit.model.hub import load_hub_weights
-from kit.model.kernels import choose
 from kit.model.weights import Weights, load_into
 from kit.training.checkpoints import PhaseEnd
 from kit.training.extraction import Extractor
@@ -48,7 +48,7 @@ def build_classifier(config: RunConfig, classes: int, weights: Weights) -> Class
         load_into(backbone.model, weights)
     width = backbone.model.output.shape[-1]
     head = build_head(width, classes, config.model.head_units, config.model.dropout, config.seed)
-    kernels = choose(config.model.kernels, keras.backend.backend(), backend.device())
+    kernels = choose(config.model.kernels)
     return Classifier(backbone, head, kernels)
 
 
@@ -255,10 +255,10 @@ class Session:
         dataset = activations.dataset
         images = [list(dataset.keys), dataset.labels.tolist(), dataset.splits.tolist()]
         rows = [(*row, split) for *row, split in zip(*images, strict=True) if split != "test"]
-        name = keras.backend.backend()
+        name = backends.current_name()
         return fingerprint(
             {
-                "version": [VERSION, name, backend.backend_version(name), backend.threads_in_use(name)],
+                "version": [VERSION, name, backends.backend_version(name), backends.current().threads()],
                 "rows": activations.stores[activations.starts[phase.start_depth]],  # weights and views are in there
                 "photos": fingerprint(rows),
                 "classes": len(dataset.classes),
