@@ -70,7 +70,11 @@ def restored() -> Iterator[None]:
     For calls from somebody's own Python. Threads stay as they were first set: no backend can change them later.
     """
     global _undo
+    import numpy as np
+
     outer, _undo = _undo, ExitStack()
+    _undo.callback(random.setstate, random.getstate())  # before Keras is imported, which draws
+    _undo.callback(np.random.set_state, np.random.get_state())
     try:
         with _undo:
             yield
@@ -162,13 +166,10 @@ def _load(requested: str, threads: int) -> str:
 def _configure(seed: int, undo: ExitStack) -> None:
     """Settings and random states of a run; `undo` gets what puts them back."""
     import keras
-    import numpy as np
     from keras.src.backend.common import global_state
 
     for name in ("global_random_seed", "global_seed_generator"):
         undo.callback(global_state.set_global_attribute, name, global_state.get_global_attribute(name))
-    undo.callback(random.setstate, random.getstate())
-    undo.callback(np.random.set_state, np.random.get_state())
     undo.callback(keras.config.set_floatx, keras.config.floatx())
     undo.callback(keras.config.set_image_data_format, keras.config.image_data_format())
     current().configure(undo)

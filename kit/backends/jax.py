@@ -179,19 +179,21 @@ def _keep_compiled_programs(undo: ExitStack) -> None:
     import jax
     from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
-    if "JAX_COMPILATION_CACHE_DIR" in os.environ or jax.config.read("jax_compilation_cache_dir") is not None:
-        return
     folder = cache_folder() / "compiled" / fingerprint([platform.machine(), processor(), processor_features()])[:12]
+    settings = {
+        "jax_compilation_cache_dir": str(folder),
+        "jax_compilation_cache_max_size": COMPILED_BYTES,
+        "jax_persistent_cache_min_compile_time_secs": COMPILED_FROM_SECONDS,
+    }
+    before = {name: getattr(jax.config, name) for name in settings}
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ or before["jax_compilation_cache_dir"] is not None:
+        return
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
         return  # whoever needs the cache says so; this is a convenience
     undo.callback(reset_cache)  # it is opened at the first compilation, and would stay
-    for name, value in {
-        "jax_compilation_cache_dir": str(folder),
-        "jax_compilation_cache_max_size": COMPILED_BYTES,
-        "jax_persistent_cache_min_compile_time_secs": COMPILED_FROM_SECONDS,
-    }.items():
-        undo.callback(jax.config.update, name, jax.config.read(name))
+    for name, value in settings.items():
+        undo.callback(jax.config.update, name, before[name])
         jax.config.update(name, value)
     reset_cache()

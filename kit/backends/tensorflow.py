@@ -40,7 +40,7 @@ def configure(undo: ExitStack) -> None:
 
     # what `tf.random.set_seed` and `enable_op_determinism` change; nothing public reads or restores it
     for name in ("_seed", "_rng"):
-        undo.callback(setattr, context(), name, getattr(context(), name))
+        undo.callback(setattr, context(), name, getattr(context(), name, None))
     undo.callback(determinism.enable, determinism.is_enabled())
     tf.config.experimental.enable_op_determinism()
 
