@@ -10,8 +10,8 @@ import common
 import typer
 
 from kit import progress
-from kit.backend import explain_choice
-from kit.config import BACKENDS, RunConfig
+from kit.backends.choice import BACKENDS, explain_choice
+from kit.config import RunConfig
 from kit.errors import UserError
 
 

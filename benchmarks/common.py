@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import typer
 
 from kit import settings
-from kit.backend import installed_backends
+from kit.backends.choice import installed_backends
 from kit.cli import run_script
 from kit.config import RunConfig
 from kit.errors import ConfigError, UserError
@@ -333,7 +333,7 @@ def record(results: Path, name: str, environment: Mapping[str, Any], facts: Mapp
     Args:
         results: The folder.
         name: What was measured.
-        environment: What `kit.backend.describe` said in the process that was measured.
+        environment: What `kit.backends.describe` said in the process that was measured.
         facts: Ready for JSON.
     """
     path = Path(results) / f"{name}.json"

@@ -8,7 +8,7 @@ from typing import Annotated
 import common
 import typer
 
-from kit.backend import explain_choice
+from kit.backends.choice import explain_choice
 from kit.data.dataset import load_dataset
 
 

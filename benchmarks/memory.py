@@ -12,7 +12,7 @@ import common
 import numpy as np
 import typer
 
-from kit.backend import explain_choice
+from kit.backends.choice import explain_choice
 from kit.config import RunConfig
 from kit.errors import UserError
 

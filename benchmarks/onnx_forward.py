@@ -7,7 +7,7 @@ import common
 import numpy as np
 import typer
 
-from kit import backend
+from kit import backends
 from kit.files import write_json
 
 OPSET = 17
@@ -25,7 +25,7 @@ def onnx_forward(
 
     The facts: those of common.rate_facts, and difference: the greatest between its features and Keras's; environment.
     """
-    backend.start()
+    backends.start()
     import onnxruntime
 
     from kit.model.backbones import mobilenet_v2
@@ -43,7 +43,7 @@ def onnx_forward(
     if difference > 1e-3:
         raise RuntimeError(f"the network was built wrongly: its features differ by {difference}")
     rate = common.rate_facts(found, batch_size, multiply_adds(backbone.model), _matrix_rate(onnxruntime), passes=1)
-    environment = {**backend.describe(), "onnxruntime": onnxruntime.__version__}
+    environment = {**backends.describe(), "onnxruntime": onnxruntime.__version__}
     write_json(facts, {**rate, "difference": difference, "environment": environment})
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import common
 import typer
 
-from kit import backend
+from kit import backends
 from kit.config import DataConfig, RunConfig, ViewsConfig
 from kit.files import write_json
 from kit.fingerprint import sha256_file
@@ -26,14 +26,14 @@ def read_images(
 
     The facts: images (read in a pass), first_pass_seconds, second_pass_seconds, environment.
     """
-    backend.start()
+    backends.start()
     passes = (_kit if side == "kit" else _keras)(folder, image_size)
     found = [(seconds, images) for images, seconds in passes]
     (first, images), (second, again) = found
     if images != again:
         raise RuntimeError("the passes did not read the same images")
     times = {"first_pass_seconds": first, "second_pass_seconds": second}
-    write_json(facts, {"photos": images, **times, "environment": backend.describe()})
+    write_json(facts, {"photos": images, **times, "environment": backends.describe()})
 
 
 def _kit(folder: Path, size: int) -> list[tuple[int, float]]:

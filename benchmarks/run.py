@@ -13,7 +13,7 @@ import typer
 from straightforward import require_plain
 
 from kit import settings
-from kit.backend import explain_choice
+from kit.backends.choice import explain_choice
 from kit.config import RunConfig
 from kit.data.dataset import Dataset, load_dataset
 from kit.data.samples import SPLITS

@@ -10,7 +10,8 @@ from typing import Annotated
 import common
 import typer
 
-from kit import backend
+from kit import backends
+from kit.backends.choice import explain_choice
 from kit.errors import UserError
 from kit.run import Run
 
@@ -37,7 +38,7 @@ def start_up(
     in plain Keras. Every measurement is a new process; the first round, which may compile, is reported as cold.
     """
     config = Run.open(run).config
-    name = backend.explain_choice(config.backend).name
+    name = explain_choice(config.backend).name
     kit = [sys.executable, "-m", "kit.cli"]
     commands = {
         "python, nothing": [sys.executable, "-c", "pass"],
@@ -50,8 +51,8 @@ def start_up(
     seconds = {what: {"cold": times[0], "median": median(times)} for what, times in found.items()}
     rows = [[what, *(f"{one[key]:.2f}" for key in ("cold", "median"))] for what, one in seconds.items()]
     common.show(rows, (f"seconds, {name}", "cold", "median"))
-    backend.start(name)
-    common.record(results, f"start_up-{name}", backend.describe(), {"seconds": seconds, "rounds": found})
+    backends.start(name)
+    common.record(results, f"start_up-{name}", backends.describe(), {"seconds": seconds, "rounds": found})
 
 
 def _timed(command: list[str], name: str) -> Callable[[], float]:

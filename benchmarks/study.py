@@ -18,7 +18,7 @@ from run import plain_side
 from straightforward import require_plain
 
 from kit import settings
-from kit.backend import explain_choice
+from kit.backends.choice import explain_choice
 from kit.config import RunConfig
 from kit.errors import UserError
 from kit.files import write_text

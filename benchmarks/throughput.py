@@ -9,7 +9,7 @@ import common
 import numpy as np
 import typer
 
-from kit import backend
+from kit import backends
 from kit.config import DataConfig, ModelConfig, RunConfig
 from kit.files import write_json
 
@@ -47,8 +47,8 @@ def throughput(
 
     The facts: those of common.rate_facts, the matrix rate being the best of three sizes; environment.
     """
-    backend.start()
-    from kit.model.kernels import OWN, STOCK
+    backends.start()
+    from kit.backends.kernels import OWN, STOCK
     from kit.model.weights import resolve
     from kit.training.network import build_classifier
 
@@ -63,7 +63,7 @@ def throughput(
     matrix_rate = max(_matrix_rate(*shape) for shape in MATRICES)
     passes = 1 if what == "forward" else 3  # training: forward, gradients of the inputs, gradients of the kernels
     rate = common.rate_facts(found, work.batches * batch_size, work.multiply_adds, matrix_rate, passes)
-    write_json(facts, {**rate, "environment": backend.describe()})
+    write_json(facts, {**rate, "environment": backends.describe()})
 
 
 def _forward(classifier: Any, batch_size: int) -> Work:
@@ -165,8 +165,8 @@ def _labels(count: int) -> np.ndarray:
 
 def _multiply_adds(classifier: Any, depth: int) -> int:
     """Of an image, forward, from a depth on."""
+    from kit.backends.kernels import STOCK
     from kit.model.cost import multiply_adds
-    from kit.model.kernels import STOCK
 
     return multiply_adds(replace(classifier, kernels=STOCK).tail(classifier.backbone.cut(depth)))
 

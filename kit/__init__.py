@@ -5,7 +5,7 @@ Who owns what, in the order of the arrows (each imports only what stands before 
     statistics                  intervals and a paired test
     config, settings            what a run needs; text, files and environment turned into it
     store                       computed rows, content-keyed and memory-mapped
-    backend                     chooses and starts the Keras backend, before keras is imported
+    backends                    each Keras backend behind one protocol; chooses and starts one
     data                        images: found, audited, split, decoded, augmented, batched
     model                       backbone, head, cut points, kernels, pretrained weights
     training                    features once, then phases

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kit import pipeline, run_scores
+from kit import backends, pipeline, run_scores
 from kit.config import RunConfig
 from kit.errors import ConfigError
 from kit.pipeline import Listener
@@ -32,6 +32,7 @@ def configure(data: Name = "", *, file: Name | None = None, sets: Sequence[str] 
     return load_config(flags=given, sets=sets, file=None if file is None else Path(file), origin="a keyword")
 
 
+@backends.restored()
 def train(data: Name | RunConfig, out: Name | None = None, *, on_epoch: Listener | None = None, **settings: Any) -> Run:
     """Trains and scores one model.
 
@@ -62,6 +63,7 @@ def train(data: Name | RunConfig, out: Name | None = None, *, on_epoch: Listener
     return pipeline.train(config, None if out is None else Path(out), on_epoch=on_epoch)
 
 
+@backends.restored()
 def resume(run: Name | Run, *, on_epoch: Listener | None = None) -> Run:
     """Goes on with a run that was interrupted, from its last finished epoch; a finished run is left as it is.
 
@@ -80,6 +82,7 @@ def load_run(path: Name) -> Run:
     return Run.open(Path(path))
 
 
+@backends.restored()
 def evaluate(run: Name | Run, data: Name | None = None) -> dict[str, Any]:
     """Scores a finished run's model again.
 

@@ -21,6 +21,7 @@ import typer
 import typer.core
 import typer.main
 
+from kit import backends
 from kit.errors import UserError
 
 DISTRIBUTION = "transferkit"
@@ -151,6 +152,7 @@ def transferkit(
 
 def run_script(command: Callable[..., None]) -> None:
     """Runs one function as the command of a script of this repository; a UserError is told as the command line does."""
+    backends.own_process()
     app = _new_app()
     app.command()(command)
     try:
@@ -162,6 +164,7 @@ def run_script(command: Callable[..., None]) -> None:
 
 def main() -> None:
     """Runs the command line and exits with its status."""
+    backends.own_process()
     _pass_any_name(sys.stdout)
     try:
         try:

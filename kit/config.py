@@ -8,9 +8,9 @@ key's path in TOML is its place here (`phases.1.learning_rate`, counted from 0).
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from kit.backends.choice import BACKENDS
 from kit.errors import ConfigError
 
-BACKENDS = ("jax", "tensorflow")
 STARTER = "starter"
 # What the starter weights were trained for: the settings of a run that takes them and says nothing else.
 STARTER_SETTINGS = {"model.alpha": 0.35, "data.image_size": 128}

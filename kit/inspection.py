@@ -228,7 +228,7 @@ def refuse_other_content(folder: Path) -> None:
 def _versions() -> dict[str, str]:
     import platform
 
-    from kit.backend import package_version
+    from kit.machine import package_version
 
     packages = ("transferkit", "pillow", "numpy")  # the first is not installed where it is run from a checkout
     return {"python": platform.python_version()} | {name: package_version(name) or "not installed" for name in packages}

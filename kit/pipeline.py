@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kit import backend, progress
+from kit import backends, progress
 from kit.config import RunConfig
 from kit.data.dataset import Dataset, build_dataset
 from kit.data.samples import SPLITS
@@ -108,7 +108,7 @@ def resume(path: Path, *, on_epoch: Listener | None = None) -> Run:
 
 def start_backend(config: RunConfig) -> RunConfig:
     """Start the backend of a configuration; returns the configuration that names it."""
-    return replace(config, backend=backend.start(config.backend, config.threads, config.seed))
+    return replace(config, backend=backends.start(config.backend, config.threads, config.seed))
 
 
 def load(config: RunConfig, clock: StageClock) -> tuple[Dataset, Weights]:
@@ -160,7 +160,7 @@ def _origin(config: RunConfig, dataset: Dataset, weights: Weights) -> dict[str, 
         "weights": {"name": weights.name, "sha256": weights.sha256},
         "seeds": {"run": config.seed, "split": config.split.seed},
         "warnings": list(dataset.warnings),
-        "environment": backend.describe(),
+        "environment": backends.describe(),
     }
 
 

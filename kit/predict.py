@@ -110,18 +110,15 @@ def load_classifier(run: "Run") -> "Classifier":
     Raises:
         StorageError: If that file is damaged, is not one that the kit wrote, or belongs to another run.
     """
-    import keras
-
-    from kit import backend
+    from kit.backends.kernels import choose
     from kit.model.catalog import block_names, is_hub
     from kit.model.classifier import Classifier
-    from kit.model.kernels import choose
     from kit.model.loading import load_model
 
     config, classes = run.config, len(run.manifest["classes"])
     saved = load_model(run.model_path, hub=is_hub(config.model.backbone))
     size = config.data.image_size
-    kernels = choose(config.model.kernels, keras.backend.backend(), backend.device())
+    kernels = choose(config.model.kernels)
     try:
         if (saved.input.shape, saved.output.shape) != ((None, size, size, 3), (None, classes)):
             raise ValueError(f"from {saved.input.shape} to {saved.output.shape}")

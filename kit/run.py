@@ -20,7 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from kit import settings
+from kit import backends, settings
 from kit.config import RunConfig
 from kit.csv_tables import PREDICTION_COLUMNS, SAMPLE_COLUMNS, read_table, write_table
 from kit.errors import DataError, StorageError
@@ -236,6 +236,7 @@ class Run:
     # === Predict ===
 
     @cached_property
+    @backends.restored()
     def predictor(self) -> "Predictor":
         """Model in memory, loaded at the first use.
 
@@ -243,11 +244,10 @@ class Run:
             StorageError: If the run is not finished.
             BackendError: If no backend is installed.
         """
-        from kit import backend
         from kit.predict import Predictor
 
         self.require_finished()  # before the seconds that a backend takes to start
-        backend.start(threads=self.config.threads)
+        backends.start(threads=self.config.threads)
         return Predictor.of(self)
 
     @overload
@@ -256,6 +256,7 @@ class Run:
     @overload
     def predict(self, images: Iterable[Name]) -> "list[Prediction]": ...
 
+    @backends.restored()
     def predict(self, images: Name | Iterable[Name]) -> "Prediction | list[Prediction]":
         """Classify images.
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from kit import backend
+from kit import backends
+from kit.backends.choice import installed_backends
 from kit.config import RunConfig
 from kit.data.audit import audit, exclude
 from kit.data.dataset import Dataset, load_dataset
@@ -82,9 +83,9 @@ def evaluate(run: Run, data: str | None = None, *, backend_name: str = "auto") -
     """
     run.require_finished()
     config = run.config
-    if backend_name != "auto" or config.backend not in backend.installed_backends():
+    if backend_name != "auto" or config.backend not in installed_backends():
         config = replace(config, backend=backend_name)
-    backend.start(config.backend, config.threads, config.seed)
+    backends.start(config.backend, config.threads, config.seed)
     if data is not None:
         return {"all": _score_others(run, replace(config, data=replace(config.data, path=data)))}
     from kit.training.activations import extract

@@ -12,7 +12,7 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
-from kit import backend
+from kit import backends
 from kit.config import RunConfig
 from kit.data.dataset import Dataset, load_dataset
 from kit.errors import DataError
@@ -80,7 +80,7 @@ class Trainer:
         Raises:
             UserError: As `kit.pipeline.train`, and if there is no validation split to score on.
         """
-        backend.start(config.backend, config.threads, config.seed)
+        backends.start(config.backend, config.threads, config.seed)
         import keras
 
         from kit.training.activations import extract
@@ -107,7 +107,7 @@ class Trainer:
 
         Its weights do not matter, and are not read; the layers are the plain ones of a saved model.
         """
-        backend.start(config.backend, config.threads, config.seed)
+        backends.start(config.backend, config.threads, config.seed)
         import keras
         import numpy as np
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kit import backend
+from kit.backends.choice import explain_choice
 from kit.config import RunConfig
 from kit.data.dataset import load_dataset
 from kit.errors import ConfigError, DataError
@@ -81,7 +81,7 @@ def prepare(asked: Asked) -> Study:
 
 def plan_space(config: RunConfig, objectives: tuple[str, ...], file: Path | None) -> Space:
     """The space, on a configuration that all trials can share one pass of the trunk with."""
-    config = with_absolute_paths(replace(config, backend=backend.explain_choice(config.backend).name))
+    config = with_absolute_paths(replace(config, backend=explain_choice(config.backend).name))
     monitor = "val_loss" if objectives[0] == "log_loss" else "val_accuracy"
     deepest = load_space(config, file).depths()[-1]
     return load_space(replace(config, training=replace(config.training, monitor=monitor, base_depth=deepest)), file)

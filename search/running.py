@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kit import progress
-from kit.backend import available_threads
 from kit.errors import UserError
+from kit.machine import available_threads
 from kit.progress import duration
 from search.claims import Ledger, Owner, repeated_error
 from search.records import StudyRecord, TrialRecord

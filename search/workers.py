@@ -140,8 +140,9 @@ def describe(error: Exception) -> str:
 
 def main() -> int:
     """Reads a job from standard input and works it off."""
-    from kit import progress
+    from kit import backends, progress
 
+    backends.own_process()
     line = sys.stdin.readline()
     if not line:
         return 0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
-from kit import backend, progress
+from kit import backends, progress
 from kit.cli import run_script
 from kit.files import atomic_path
 from kit.fingerprint import fingerprint, sha256_file
@@ -40,7 +40,7 @@ def distil(
     ] = False,
 ) -> None:
     """Distils a small MobileNetV2 from a large one, over four fifths of some images, and drawn ones beside them."""
-    backend.start(seed=0)
+    backends.start(seed=0)
     from kit.model.weights import resolve
     from starter import images, student
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from kit.backend import available_threads
 from kit.config import DataConfig, RunConfig, SplitConfig, ViewsConfig
 from kit.data.dataset import Dataset, load_dataset
 from kit.data.images import load_image, read_file
 from kit.data.views import render_views
+from kit.machine import available_threads
 from kit.synthetic import DemoData, write_data_set
 from kit.synthetic.catalogue import REAL
 

@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from kit import backend
+from kit import backends
 from kit.cli import run_script
 from kit.config import STARTER, STARTER_SETTINGS, DataConfig
 from kit.data.dataset import Dataset
@@ -55,7 +55,7 @@ def features(backbone: "Backbone", pixels: np.ndarray) -> np.ndarray:
     """Pooled features, float32 (n, channels), of uint8 (n, size, size, 3)."""
     import keras
 
-    from kit.model.kernels import OWN, accelerate
+    from kit.backends.kernels import OWN, accelerate
 
     inputs = keras.Input(pixels.shape[1:], dtype="uint8")
     maps = accelerate(backbone.model, OWN)(backbone.preprocessing(inputs))
@@ -104,7 +104,7 @@ def compare(
     weights: Annotated[str, typer.Option(help="Weights of alpha 0.35 to compare, or `starter`.")] = STARTER,
 ) -> None:
     """Probes the starter weights and the teacher on the images that distillation never saw."""
-    backend.start(seed=images.SEED)
+    backends.start(seed=images.SEED)
     dataset = images.read(path)
     small, size = STARTER_SETTINGS["model.alpha"], int(STARTER_SETTINGS["data.image_size"])
     for name, file, alpha, side in ((weights, weights, small, size), ("teacher", teacher, 1.0, 224)):

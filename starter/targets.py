@@ -8,10 +8,10 @@ import keras
 import numpy as np
 
 from kit import progress
+from kit.backends.kernels import OWN, accelerate
 from kit.data.dataset import Dataset
 from kit.files import atomic_path
 from kit.model.backbones import Backbone, mobilenet_v2
-from kit.model.kernels import OWN, accelerate
 from kit.model.weights import load_into, resolve
 from starter import images
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from kit import backend
+from kit import backends
 from kit.model.backbones import Backbone, mobilenet_v2
 
 ALPHA = 0.35
@@ -52,7 +52,7 @@ def lively(backbone: Backbone, seed: int = 0, *, compiled: bool = False) -> None
 
 def save_lively_weights(path: Path, size: int = 32) -> Path:
     """Writes the weights of a random MobileNetV2 0.35 that tells images apart; `path` ends in .weights.h5."""
-    backend.start(seed=3)
+    backends.start(seed=3)
     backbone = mobilenet_v2(size, ALPHA)
     lively(backbone)
     backbone.model.save_weights(path)

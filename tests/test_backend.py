@@ -5,8 +5,9 @@ import os
 
 import pytest
 
-from kit import backend
-from kit.backend import choose_backend, explain_choice
+from kit import backends
+from kit.backends import choice
+from kit.backends.choice import choose_backend, explain_choice
 from kit.errors import BackendError
 
 pytestmark = pytest.mark.backend
@@ -23,8 +24,8 @@ def machine(monkeypatch, tmp_path):
     def set_up(variable=None, keras_json=None, installed=BOTH):
         monkeypatch.setenv("KERAS_HOME", str(tmp_path))
         monkeypatch.setenv("KERAS_BACKEND", variable or "")
-        monkeypatch.setattr(backend, "installed_backends", lambda: installed)
-        monkeypatch.setattr(backend, "_running_backend", lambda: None)
+        monkeypatch.setattr(choice, "installed_backends", lambda: installed)
+        monkeypatch.setattr(choice, "running_backend", lambda: None)
         if keras_json is not None:
             (tmp_path / "keras.json").write_text(keras_json)
 
@@ -53,7 +54,7 @@ NAMES_JAX, NAMES_TF, NAMES_TORCH = (json.dumps({"backend": name}) for name in ("
 def test_order_of_choice(machine, monkeypatch, requested, variable, keras_json, installed, chosen):
     machine(variable, keras_json, installed)
     assert choose_backend(requested) == chosen
-    assert backend.os.environ["KERAS_BACKEND"] == chosen
+    assert os.environ["KERAS_BACKEND"] == (variable or "")
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,7 @@ def test_order_of_choice(machine, monkeypatch, requested, variable, keras_json, 
         ("jax", None, ("tensorflow",), ["not installed; installed: tensorflow", "pip install 'transferkit[jax]'"]),
         ("auto", "tensorflow", ("jax",), ["KERAS_BACKEND", "pip install 'transferkit[tensorflow]'"]),
         ("auto", None, (), ["pip install 'transferkit[jax]' or pip install 'transferkit[tensorflow]'"]),
-        ("torch", None, (), ["neither is installed", "pip install 'transferkit[jax]'"]),
+        ("torch", None, (), ["none is installed", "pip install 'transferkit[jax]'"]),
     ],
 )
 def test_what_cannot_be_chosen_is_one_message(machine, requested, variable, installed, told):
@@ -73,7 +74,7 @@ def test_what_cannot_be_chosen_is_one_message(machine, requested, variable, inst
     with pytest.raises(BackendError) as caught:
         choose_backend(requested)
     assert [words for words in told if words not in str(caught.value)] == []
-    assert (backend.os.environ["KERAS_BACKEND"] or None) == variable
+    assert (os.environ["KERAS_BACKEND"] or None) == variable
 
 
 def test_the_reason_for_the_choice_is_told(machine):
@@ -89,7 +90,7 @@ def test_a_backend_that_runs_already_is_kept_and_cannot_be_changed(monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "")
     assert choose_backend() == BACKEND
     (other,) = {*BOTH} - {BACKEND}
-    monkeypatch.setattr(backend, "installed_backends", lambda: BOTH)
+    monkeypatch.setattr(choice, "installed_backends", lambda: BOTH)
     with pytest.raises(BackendError, match=f"{other} was asked for, but Keras already runs on {BACKEND}"):
         choose_backend(other)
 
@@ -99,7 +100,7 @@ def test_start_seeds_and_may_be_called_again():
     import numpy as np
 
     def draw(seed):
-        assert backend.start(BACKEND, seed=seed) == BACKEND
+        assert backends.start(BACKEND, seed=seed) == BACKEND
         return np.concatenate([np.asarray(keras.random.normal((4,))), np.random.rand(2)])
 
     assert np.array_equal(draw(3), draw(3))
@@ -109,7 +110,7 @@ def test_start_seeds_and_may_be_called_again():
 def test_choosing_imports_no_backend(run_python):
     code = """
 import sys
-from kit.backend import choose_backend
+from kit.backends.choice import choose_backend
 choose_backend()
 print(sorted({"keras", "jax", "tensorflow", "numpy"} & set(sys.modules)))
 """
@@ -119,10 +120,10 @@ print(sorted({"keras", "jax", "tensorflow", "numpy"} & set(sys.modules)))
 def test_start_describes_itself_quietly_and_leaves_no_keras_json(run_python, tmp_path):
     code = """
 import json, sys
-from kit import backend
-backend.start(threads=1, seed=1)
+from kit import backends
+backends.start(threads=1, seed=1)
 import keras
-print(json.dumps({**backend.describe(), "floatx": keras.config.floatx()}))
+print(json.dumps({**backends.describe(), "floatx": keras.config.floatx()}))
 """
     done = run_python("-c", code, env={"KERAS_HOME": tmp_path})
     assert (done.returncode, done.stderr) == (0, "")
@@ -138,8 +139,8 @@ def test_start_overrules_keras_json_and_leaves_it_as_it_is(run_python, tmp_path)
     theirs = json.dumps({"floatx": "float16", "image_data_format": "channels_first", "backend": "torch"})
     (tmp_path / "keras.json").write_text(theirs)
     code = """
-from kit import backend
-backend.start()
+from kit import backends
+backends.start()
 import keras
 print(keras.config.floatx(), keras.config.image_data_format())
 """
@@ -154,10 +155,10 @@ def test_a_broken_installation_is_one_message(run_python, tmp_path):
     code = f"""
 import sys
 sys.path.insert(0, {str(tmp_path)!r})
-from kit import backend
+from kit import backends
 from kit.errors import BackendError
 try:
-    backend.start({BACKEND!r})
+    backends.start({BACKEND!r})
 except BackendError as error:
     print(error)
 """
@@ -166,12 +167,12 @@ except BackendError as error:
     assert "transferkit doctor" in told.stdout
 
 
-@pytest.mark.skipif("jax" not in backend.installed_backends(), reason="JAX is not installed here")
+@pytest.mark.skipif("jax" not in choice.installed_backends(), reason="JAX is not installed here")
 def test_a_jax_run_never_imports_tensorflow(run_python, tmp_path):
     code = """
 import sys
-from kit import backend
-backend.start("jax")
+from kit import backends
+backends.start("jax")
 import keras, numpy as np
 pixels, labels = np.zeros((2, 32, 32, 3), "float32"), np.eye(2, dtype="float32")
 # Drawing random weights of 52 shapes would take JAX ten seconds.
@@ -184,7 +185,7 @@ small = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Flatten(), kera
 small.compile("adam", "categorical_crossentropy", metrics=["accuracy"])
 small.fit(pixels, labels, validation_data=(pixels, labels), verbose=0)
 small.save_weights("small.weights.h5")
-backend.describe()
+backends.describe()
 print(sorted(name for name in sys.modules if name.partition(".")[0] == "tensorflow"))
 """
     done = run_python("-c", code, cwd=tmp_path)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from image_files import make_images
-from kit import backend
+from kit import backends
 from kit.model.backbones import Backbone, mobilenet_v2
 from kit.model.weights import resolve
 from kit.synthetic import DemoData
@@ -140,7 +140,7 @@ def test_a_probe_tells_what_a_line_can_tell(recipe):
 
 @needs_tensorflow
 def test_slimming_to_the_same_width_gives_the_same_network(recipe):
-    backend.start(seed=0)
+    backends.start(seed=0)
     teacher, student = mobilenet_v2(64, 0.35), mobilenet_v2(64, 0.35)
     lively(teacher)
     images = np.random.default_rng(0).uniform(-1, 1, (64, 8, 8, 3)).repeat(8, axis=1).repeat(8, axis=2)
@@ -178,7 +178,7 @@ def test_training_goes_on_from_the_last_epoch_to_the_same_weights(recipe, tmp_pa
 
 
 def trained(recipe, folder, watch=lambda epoch: ""):
-    backend.start(seed=0)
+    backends.start(seed=0)
     student, targets = recipe["student"], recipe["targets"]
     inputs = keras.Input((32, 32, 3))  # a network that compiles at once, unlike a MobileNetV2
     outputs = keras.layers.ReLU()(keras.layers.BatchNormalization()(keras.layers.Conv2D(16, 32)(inputs)))

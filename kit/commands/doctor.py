@@ -18,11 +18,12 @@ PACKAGES = ("keras", "numpy", "pillow", "pandas", "scikit-learn", "typer", "rich
 # Runs in a process of its own: a broken installation may raise, hang, or end the process with a signal.
 PROBE = """
 import json, sys
-from kit import backend
+from kit import backends
 from kit.errors import UserError
+backends.own_process()
 try:
-    backend.start(sys.argv[1])
-    print(json.dumps(backend.describe()))
+    backends.start(sys.argv[1])
+    print(json.dumps(backends.describe()))
 except UserError as error:
     print(json.dumps({"error": error.what}))
 """
@@ -57,7 +58,7 @@ def examine() -> dict[str, Any]:
 
 
 def _examine_choice() -> dict[str, Any]:
-    from kit.backend import explain_choice
+    from kit.backends.choice import explain_choice
     from kit.errors import BackendError
 
     try:
@@ -68,8 +69,8 @@ def _examine_choice() -> dict[str, Any]:
 
 
 def _examine_backends() -> dict[str, dict[str, Any]]:
-    from kit.backend import backend_version, installed_backends
-    from kit.config import BACKENDS
+    from kit.backends import backend_version
+    from kit.backends.choice import BACKENDS, installed_backends
 
     probes = {name: _start_probe(name) for name in installed_backends()}  # at once: each takes seconds to import
     return {
@@ -85,7 +86,7 @@ def _start_probe(name: str) -> subprocess.Popen:
     search_path = [str(Path(kit.__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, search_path))}
     return subprocess.Popen(
-        [sys.executable, "-c", PROBE, name],
+        [sys.executable, "-P", "-c", PROBE, name],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
@@ -120,7 +121,7 @@ def _how_it_ended(status: int, complaints: str) -> str:
 
 
 def _versions() -> dict[str, str | None]:
-    from kit.backend import package_version
+    from kit.machine import package_version
 
     return {"python": ".".join(map(str, sys.version_info[:3])), **{name: package_version(name) for name in PACKAGES}}
 
@@ -149,12 +150,14 @@ def _examine_weights() -> dict[str, Any]:
 
 
 def _advice(choice: dict, backends: dict, cache: dict, weights: dict) -> list[str]:
+    from kit.backends.choice import BACKENDS
+
     advice = [choice["hint"]] if choice["hint"] else []
     for name, found in backends.items():
         if found["installed"] and not found["starts"]:
             advice.append(f"{name} does not start: reinstall it (pip install --force-reinstall 'transferkit[{name}]').")
     if not any(found["installed"] for found in backends.values()) and not advice:
-        advice.append("Install a backend: pip install 'transferkit[jax]'.")
+        advice.append(f"Install a backend: pip install 'transferkit[{BACKENDS[0]}]'.")
     if not cache["writable"]:
         advice.append(f"Set TRANSFERKIT_CACHE to a folder you may write to: {cache['folder']} is not one.")
     if not weights["usable"]:

@@ -39,7 +39,7 @@ def evaluate(
 
 def _why_not(recorded: dict[str, Any]) -> str:
     """Figures are the same to the last digit only where what computes them is."""
-    from kit.backend import describe
+    from kit.backends import describe
 
     now = describe()
     changed = [f"{name} {now.get(name)} (the run: {was})" for name, was in recorded.items() if now.get(name) != was]

@@ -28,7 +28,7 @@ def predict(
 ) -> None:
     """Says what a run's model sees in images. Files that cannot be read are named, and the exit status is then 2."""
     from kit import progress
-    from kit.backend import start
+    from kit.backends import start
     from kit.errors import ConfigError, DataError
     from kit.predict import Predictor, find_images
     from kit.progress import printable

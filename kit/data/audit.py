@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kit.backend import available_threads
 from kit.config import DataConfig
 from kit.data.duplicates import look_alikes, same_bytes, split_groups
 from kit.data.facts import ImageFacts, read_facts
@@ -11,6 +10,7 @@ from kit.data.findings import Finding, find
 from kit.data.samples import SPLITS, Sample, Source
 from kit.errors import DataError
 from kit.fingerprint import fingerprint
+from kit.machine import available_threads
 
 
 @dataclass(frozen=True)

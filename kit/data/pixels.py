@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from kit import progress
-from kit.backend import available_threads
 from kit.cache import CachedArray, Store, writing
 from kit.config import RunConfig
 from kit.data.images import ImageProblem, load_image, read_file
 from kit.data.views import render_views, view_key
 from kit.errors import DataError
+from kit.machine import available_threads
 
 BATCH = 32
 

@@ -22,7 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from kit import backend, progress
+from kit import progress
+from kit.backends.choice import BACKENDS, explain_choice, installed_backends
 from kit.errors import ExportError, StorageError
 from kit.export.formats import Format, find_format, require_installed
 from kit.export.model_card import render_card
@@ -31,6 +32,7 @@ from kit.export.runtimes import ORIGINAL
 from kit.export.worker import ask
 from kit.files import read_json, storage_errors, write_json, write_text
 from kit.fingerprint import sha256_file
+from kit.machine import package_version
 from kit.run import Run
 
 SCHEMA_VERSION = 1
@@ -38,8 +40,7 @@ RECORD = "export.json"
 _PACKAGES = (
     "transferkit",
     "keras",
-    "tensorflow",
-    "jax",
+    *BACKENDS,
     "tf2onnx",
     "onnx",
     "onnxruntime",
@@ -93,7 +94,7 @@ def _fill(run: Run, chosen: Format, folder: Path, work: Path, tolerance: float) 
     """Writes the model, compares it, and adds what lies beside it, the record last; returns the record."""
     images = gate_images(run)
     write_json(work / "photos.json", [os.fspath(file.absolute()) for file in images.files])
-    own = run.config.backend if run.config.backend in backend.installed_backends() else backend.explain_choice().name
+    own = run.config.backend if run.config.backend in installed_backends() else explain_choice().name
     progress.say(f"Writing {chosen.name}")
     written = ask("write", chosen.name, run, folder, work, chosen.writer or own)
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
@@ -115,7 +116,7 @@ def _fill(run: Run, chosen: Format, folder: Path, work: Path, tolerance: float) 
         "gate": verdict.to_dict(),
         "latency_ms": exported["latency_ms"],
         "original": {"runtime": original["runtime"], "bytes": run.model_path.stat().st_size},
-        "versions": {name: found for name in _PACKAGES if (found := backend.package_version(name))},
+        "versions": {name: found for name in _PACKAGES if (found := package_version(name))},
     }
     _write_papers(run, chosen, folder, written["preprocessing"], record)
     record["files"] = _files(folder)

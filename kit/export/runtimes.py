@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kit.backends import current_name
 from kit.run import Run
 
 Forward = Callable[[np.ndarray], np.ndarray]
@@ -35,10 +36,10 @@ def load_runtime(name: str, run: Run, folder: Path) -> tuple[Forward, str]:
 
 
 def _original(run: Run) -> tuple[Forward, str]:
-    from kit import backend
+    from kit import backends
     from kit.predict import Predictor
 
-    name = backend.start(threads=run.config.threads)
+    name = backends.start(threads=run.config.threads)
     return Predictor.of(run).forward, f"Keras {version('keras')} on {name}"
 
 
@@ -47,7 +48,7 @@ def _keras(path: Path, run: Run) -> tuple[Forward, str]:
     from kit.model.loading import load_model
 
     model = load_model(path, hub=is_hub(run.config.model.backbone))
-    return lambda pixels: np.asarray(model.predict_on_batch(pixels)), f"Keras {version('keras')} on {_backend()}"
+    return lambda pixels: np.asarray(model.predict_on_batch(pixels)), f"Keras {version('keras')} on {current_name()}"
 
 
 def _saved_model(path: Path) -> tuple[Forward, str]:
@@ -67,7 +68,7 @@ def _onnx(path: Path) -> tuple[Forward, str]:
 def _litert(path: Path) -> tuple[Forward, str]:
     from ai_edge_litert.interpreter import Interpreter
 
-    from kit.backend import available_threads
+    from kit.machine import available_threads
 
     # As many threads as the others take by themselves: LiteRT's default is one.
     runner = Interpreter(str(path), num_threads=available_threads()).get_signature_runner()
@@ -78,11 +79,5 @@ def _keras_hub(folder: Path) -> tuple[Forward, str]:
     import keras_hub
 
     model = keras_hub.models.ImageClassifier.from_preset(str(folder))
-    name = f"KerasHub {version('keras-hub')} on {_backend()}"
+    name = f"KerasHub {version('keras-hub')} on {current_name()}"
     return lambda pixels: model.predict(pixels, batch_size=len(pixels), verbose=0), name
-
-
-def _backend() -> str:
-    import keras
-
-    return keras.backend.backend()

@@ -56,7 +56,7 @@ def ask(task: str, what: str, run: Run, folder: Path, work: Path, backend: str) 
     answer = work / "answer.json"
     answer.unlink(missing_ok=True)
     done = subprocess.run(
-        [sys.executable, "-m", "kit.export.worker", *arguments],
+        [sys.executable, "-P", "-m", "kit.export.worker", *arguments],
         env=environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -88,6 +88,9 @@ def _last_words(done: subprocess.CompletedProcess) -> str:
 
 def main(task: str, what: str, run_path: str, folder: str, work_path: str) -> None:
     """Does one task and leaves the answer."""
+    from kit import backends
+
+    backends.own_process()
     run, work = Run.open(Path(run_path)), Path(work_path)
     try:
         answer = _write(what, run, Path(folder)) if task == "write" else _run(what, run, Path(folder), work)
@@ -100,10 +103,11 @@ def main(task: str, what: str, run_path: str, folder: str, work_path: str) -> No
 
 def _write(format_name: str, run: Run, folder: Path) -> dict[str, Any]:
     """Writes the model; answers with what it does to pixels first."""
-    from kit import backend
+    from kit import backends
+    from kit.backends.choice import choose_backend
 
-    # Not backend.start(): under JAX it keeps TensorFlow out, which KerasHub preprocesses with.
-    backend.choose_backend()
+    # Not backends.start(): it may keep TensorFlow out, which KerasHub preprocesses with.
+    backends.import_keras(choose_backend())
     from kit.export.writers import write_model
     from kit.predict import load_classifier
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
+from kit.backends.kernels import accelerate
 from kit.model.backbones import Backbone, Cut, find_cuts
 from kit.model.graph import inner_layers, output_of, structure
-from kit.model.kernels import accelerate
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Classifier:
     Attributes:
         backbone: The network below the pooling.
         head: float32 (batch, features) to probabilities (batch, classes).
-        kernels: `stock` or `own`, what `trunk` and `tail` compute with; see `kit.model.kernels`.
+        kernels: `stock` or `own`, what `trunk` and `tail` compute with; see `kit.backends.kernels`.
     """
 
     backbone: Backbone

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kit.backend import keras_home
+from kit.backends.choice import keras_home
 from kit.config import STARTER, STARTER_SETTINGS
 from kit.data.download import DownloadError, fetch
 from kit.errors import WeightsError

@@ -10,10 +10,10 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from importlib.metadata import version
 
-import keras
 import numpy as np
 
-from kit import backend, progress
+from kit import backends, progress
+from kit.backends.kernels import KERNELS_VERSION
 from kit.cache import CachedArray, Store, writing
 from kit.config import RunConfig
 from kit.data.dataset import Dataset
@@ -21,7 +21,6 @@ from kit.data.pixels import cached_pixels, decode_views, pixel_store
 from kit.data.views import view_key
 from kit.model.backbones import Cut
 from kit.model.classifier import Classifier
-from kit.model.kernels import KERNELS_VERSION
 from kit.training.forward import compile_forward, compile_from_pixels, in_passes
 
 BATCH = 32  # images read, computed and written together
@@ -128,14 +127,14 @@ class Extractor:
             return pixel_store(view, self.config)
         if cut not in self._fingerprints:
             self._fingerprints[cut] = self.classifier.fingerprint(cut)
-        name = keras.backend.backend()
+        name = backends.current_name()
         recipe = {
             "pixels": view_key(self.config.data, self.config.views, self.config.seed, view),
             "cut": cut.name,
             "from": self.base.name,
             "weights": self._fingerprints[cut],
             "kernels": [self.classifier.kernels, KERNELS_VERSION],
-            "backend": [name, backend.backend_version(name), backend.device(), version("keras")],
+            "backend": [name, backends.backend_version(name), backends.current().device(), version("keras")],
         }
         return Store("features", recipe, self.classifier.shape(cut), self.config.training.store_dtype)
 

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kit import backend
+from kit.backends.kernels import choose
 from kit.config import RunConfig
 from kit.model.backbones import build_backbone
 from kit.model.catalog import is_hub
@@ -13,7 +13,6 @@ from kit.model.classifier import Classifier
 from kit.model.cost import multiply_adds
 from kit.model.head import build_head
 from kit.model.hub import load_hub_weights
-from kit.model.kernels import choose
 from kit.model.weights import Weights, load_into
 from kit.training.session import Session
 
@@ -32,7 +31,7 @@ def build_classifier(config: RunConfig, classes: int, weights: Weights) -> Class
         load_into(backbone.model, weights)
     width = backbone.model.output.shape[-1]
     head = build_head(width, classes, config.model.head_units, config.model.dropout, config.seed)
-    kernels = choose(config.model.kernels, keras.backend.backend(), backend.device())
+    kernels = choose(config.model.kernels)
     return Classifier(backbone, head, kernels)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import keras
 
-from kit import backend
+from kit import backends
 from kit.errors import StorageError
 from kit.fingerprint import fingerprint
 from kit.paths import heads_folder
@@ -68,10 +68,10 @@ def _key(session: Session, activations: Activations) -> str:
     config, dataset, phase = session.config, session.dataset, session.phases[0]
     columns = [list(dataset.keys), dataset.labels.tolist(), dataset.splits.tolist()]
     images = [(*image, split) for *image, split in zip(*columns, strict=True) if split != "test"]
-    name = keras.backend.backend()
+    name = backends.current_name()
     return fingerprint(
         {  # these names are part of keys on disk
-            "version": [VERSION, name, backend.backend_version(name), backend.threads_in_use(name)],
+            "version": [VERSION, name, backends.backend_version(name), backends.current().threads()],
             "rows": activations.stores[session.start(phase).depth],  # weights and views are in there
             "photos": fingerprint(images),
             "classes": len(dataset.classes),

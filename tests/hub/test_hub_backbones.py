@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from image_files import make_images
-from kit import backend
+from kit import backends
 from kit.config import DataConfig, ModelConfig, PhaseConfig, RunConfig, TrainingConfig, ViewsConfig
 from kit.errors import BackendError, ConfigError, StorageError, WeightsError
 from kit.model.backbones import build_backbone
@@ -82,7 +82,7 @@ KINDS = {
 @pytest.fixture(scope="module", params=KINDS)
 def preset(request, tmp_path_factory) -> Path:
     """The folder of a preset, called after its kind."""
-    backend.start(seed=0)
+    backends.start(seed=0)
     folder = tmp_path_factory.mktemp("presets") / request.param
     KINDS[request.param][0](folder)
     return folder
@@ -237,7 +237,7 @@ OTHERS = {
 @pytest.mark.parametrize("name", OTHERS)
 def test_networks_of_other_kinds_are_cut_saved_and_loaded(name, tmp_path):
     builder, settings, blocks = OTHERS[name]
-    backend.start(seed=0)
+    backends.start(seed=0)
     getattr(keras_hub.models, builder)(**settings).save_to_preset(tmp_path / name)
     keras_hub.layers.ImageConverter(scale=1 / 127.5, offset=-1.0).save_to_preset(tmp_path / name)
     backbone = build_backbone(f"hub:{tmp_path / name}", SIZE)

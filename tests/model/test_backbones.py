@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from kit import backend
+from kit import backends
 from kit.errors import ConfigError
 from kit.model.backbones import Backbone, build_backbone, mobilenet_v2
 from kit.model.catalog import RECIPES, find
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.backend
 
 @pytest.fixture(scope="module")
 def backbone():
-    backend.start()
+    backends.start()
     return mobilenet_v2(32, 0.35)
 
 
@@ -58,7 +58,7 @@ def test_a_depth_that_does_not_exist_is_refused(backbone, depth):
 
 @pytest.mark.parametrize(("size", "alpha", "side", "channels"), [(96, 0.5, 3, 1280), (64, 1.4, 2, 1792)])
 def test_other_sizes_and_alphas(size, alpha, side, channels):
-    backend.start()
+    backends.start()
     backbone = mobilenet_v2(size, alpha)
     assert backbone.model.input.shape == (None, size, size, 3)
     assert backbone.model.output.shape == (None, side, side, channels)
@@ -80,7 +80,7 @@ def _no_drawing():
 @pytest.fixture(scope="module", params=RECIPES)
 def named(request) -> tuple[str, Backbone]:
     """Each backbone at the size its authors count multiply-adds at."""
-    backend.start()
+    backends.start()
     return request.param, build_backbone(request.param, 224)
 
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from kit import backend
+from kit import backends
 from kit.model.backbones import Backbone, mobilenet_v2
 from kit.model.classifier import Classifier
 from kit.model.head import build_head
@@ -25,7 +25,7 @@ def pixels() -> np.ndarray:
 @pytest.fixture(scope="module")
 def backbone(pixels) -> Backbone:
     """A random network with the batch statistics of its own activations: images differ at its top."""
-    backend.start(seed=1)
+    backends.start(seed=1)
     backbone = mobilenet_v2(64, 0.35)
     normalisations = [layer for layer in backbone.model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     for layer in normalisations:
@@ -85,7 +85,7 @@ def test_the_whole_network_takes_pixels_and_gives_probabilities(classifier, pixe
 
 
 def test_a_network_of_another_size_and_width():
-    backend.start()
+    backends.start()
     classifier = Classifier(mobilenet_v2(96, 0.5), build_head(1280, 4, 0, 0.0, 0), "own")
     pixels = np.random.default_rng(1).integers(0, 256, (2, 96, 96, 3), dtype=np.uint8)
     cut = classifier.backbone.cut(6)

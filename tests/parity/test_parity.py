@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from kit import settings
-from kit.backend import installed_backends
-from kit.config import BACKENDS, DataConfig
+from kit.backends.choice import BACKENDS, installed_backends
+from kit.config import DataConfig
 from kit.data.images import decode
 from kit.run import Run
 from networks import ALPHA
@@ -50,9 +50,9 @@ FEATURES = """
 import sys
 import numpy
 from pathlib import Path
-from kit import backend
+from kit import backends
 from kit.config import DataConfig, ModelConfig, RunConfig
-backend.start()
+backends.start()
 from kit.model.weights import resolve
 from kit.training.forward import compile_forward
 from kit.training.network import build_classifier

@@ -11,14 +11,14 @@ from dataclasses import replace
 import numpy as np
 from batchwise import one_step
 
-from kit import backend
+from kit import backends
 from kit.config import DataConfig, ModelConfig, RunConfig
 
 STEPS, BATCH, CLASSES = 10, 8, 4
 
 
 def main(pixels_file: str, weights: str, alpha: str, depth: str, result: str) -> None:
-    backend.start()
+    backends.start()
     import keras
 
     keras.config.set_floatx("float64")

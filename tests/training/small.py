@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from kit import backend
+from kit import backends
 from kit.config import DataConfig, ModelConfig, PhaseConfig, RunConfig, TrainingConfig, ViewsConfig
 from kit.data.dataset import load_dataset
 from kit.model.weights import resolve
@@ -51,7 +51,7 @@ def small_config(images: Path, *phases: PhaseConfig, **changes) -> RunConfig:
 
 def open_session(config: RunConfig) -> Session:
     """Images and a network as `kit.pipeline` makes them; the small random network is made lively."""
-    backend.start(config.backend, config.threads, config.seed)
+    backends.start(config.backend, config.threads, config.seed)
     dataset = load_dataset(config)
     weights = resolve(config.model.weights, config.model.alpha, config.data.image_size, config.model.backbone)
     session = Session(config, build_classifier(config, len(dataset.classes), weights), dataset)

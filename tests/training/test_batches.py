@@ -10,11 +10,11 @@ from batchwise import batches_of, one_step
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kit import backend
+from kit import backends
+from kit.backends.kernels import OWN, STOCK, accelerate
 from kit.cache import CachedArray, Store, writing
 from kit.data.batches import Batches, padded
 from kit.model.head import build_head
-from kit.model.kernels import OWN, STOCK, accelerate
 from kit.training.checkpoints import assign, values_of
 from kit.training.prediction import predict
 from kit.training.steps import build_optimizer, build_steps
@@ -113,7 +113,7 @@ def test_rows_of_a_store_are_gathered_in_the_order_asked_for():
 
 @pytest.fixture(scope="module")
 def head() -> keras.Model:
-    backend.start()
+    backends.start()
     return build_head(6, 3, 5, 0.0, 0)
 
 
@@ -143,7 +143,7 @@ def head_alone() -> keras.Model:
 
 
 def convolved(kernels: str) -> keras.Model:
-    """A convolution below the head; with stock kernels JAX makes its steps one call each, see `trains_in_a_loop`."""
+    """A convolution below the head; with stock kernels JAX makes its steps one call each, see `JaxSteps`."""
     inputs = keras.Input((5, 5, 3))
     kernel = keras.initializers.GlorotUniform(seed=7)
     maps = keras.layers.Conv2D(6, 3, strides=2, activation="relu", kernel_initializer=kernel)(inputs)
@@ -162,7 +162,7 @@ def convolved(kernels: str) -> keras.Model:
 )
 def test_an_epoch_in_one_call_is_the_same_steps(name, build, shape):
     """Held rows against batches, with dropout, views, a last partial batch and a rate that moves."""
-    backend.start(seed=3)
+    backends.start(seed=3)
     values = np.random.default_rng(3).standard_normal((2 * 21, *shape)).astype(np.float16)
     training = Batches(ArrayRows(values), np.arange(21) % 3, 8, np.linspace(0.5, 2, 21), 2, seed=5)
     rates = np.linspace(0.02, 0.01, len(training), dtype=np.float32)

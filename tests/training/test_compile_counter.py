@@ -1,6 +1,7 @@
 """How often the backend compiles: a number that neither epochs, nor images, nor a last partial batch change."""
 
 from dataclasses import replace
+from functools import partial
 
 import keras
 import numpy as np
@@ -8,11 +9,11 @@ import pytest
 from small import small_config
 
 from image_files import make_images
-from kit import backend
+from kit import backends
 from kit.compile_counter import compiled_so_far
 from kit.config import PhaseConfig
 from kit.pipeline import train
-from kit.training.forward import compile_forward, compile_one_by_one, in_passes
+from kit.training.forward import compile_forward, in_passes
 
 pytestmark = pytest.mark.backend
 
@@ -26,7 +27,7 @@ def phases(epochs: int) -> tuple[PhaseConfig, ...]:
 
 @pytest.fixture
 def tiny() -> keras.Model:
-    backend.start()
+    backends.start()
     inputs = keras.Input((4,))
     return keras.Model(inputs, [keras.layers.Dense(3)(inputs), 2 * inputs])
 
@@ -49,15 +50,15 @@ def test_passes_give_the_rows_in_order_and_are_compiled_once(tiny, at_once, rows
     given_in_order_and_compiled_once(tiny, lambda: in_passes(compile_forward(tiny), rows, at_once))
 
 
-@pytest.mark.skipif(keras.backend.backend() != "jax", reason="only on JAX do rows go one by one")
 @pytest.mark.parametrize("at_once", [1, 3])
 @pytest.mark.parametrize("rows", [1, 7, 8, 20])
 @pytest.mark.parametrize("split", [False, True])
 def test_rows_one_by_one_are_given_in_order_and_compiled_once(tiny, at_once, rows, split):
     middle = keras.Input((4,))
     same = keras.Model(middle, keras.layers.Identity()(middle))
-    models = (same, tiny) if split else (tiny, None)
-    given_in_order_and_compiled_once(tiny, lambda: in_passes(compile_one_by_one(*models), rows, at_once))
+    models = (same, tiny) if split else (tiny,)
+    compile_it = partial(backends.current().compile_forward, *models, one_by_one=True)
+    given_in_order_and_compiled_once(tiny, lambda: in_passes(compile_it(), rows, at_once))
 
 
 def given_in_order_and_compiled_once(tiny, compile_it):

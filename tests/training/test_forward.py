@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from small import SIZE
 
-from kit import backend
+from kit import backends
 from kit.config import DataConfig, ModelConfig, RunConfig
 from kit.model.classifier import Classifier
 from kit.model.weights import resolve
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.backend
 @pytest.fixture(scope="module")
 def classifier() -> Classifier:
     """With the kit's own kernels; images go one by one up to block 4, whose maps have 8 x 8 positions."""
-    backend.start(seed=5)
+    backends.start(seed=5)
     config = RunConfig(data=DataConfig(image_size=SIZE), model=ModelConfig(alpha=ALPHA, weights="none", kernels="own"))
     classifier = build_classifier(config, 3, resolve("none", ALPHA, SIZE))
     lively(classifier.backbone)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from small import HEAD_AND_TAIL, small_config
 
-from kit import backend
+from kit import backends
 from kit.config import RunConfig
 from kit.model.backbones import build_backbone
 from kit.model.catalog import block_names
@@ -57,7 +57,7 @@ def test_a_whole_run_is_scored_again_to_the_digit(images, tmp_path):
 @pytest.mark.parametrize("name", ["resnet50", "convnext_tiny"])
 def test_a_saved_classifier_is_the_one_that_was_built(name, tmp_path):
     """Same cuts; same fingerprints, so that scoring it again finds the stores; same answers."""
-    backend.start()
+    backends.start()
     backbone = build_backbone(name, 32)
     built = Classifier(backbone, build_head(backbone.model.output.shape[-1], 3, 4, 0.0, 0), "stock")
     built.full().save(tmp_path / "model.keras")
@@ -75,7 +75,7 @@ def test_a_saved_classifier_is_the_one_that_was_built(name, tmp_path):
 @pytest.mark.usefixtures("_no_drawing")
 def test_fingerprints_tell_backbones_apart_where_weights_do_not():
     """Of zeros, both have the same weights below the first block; preprocessing and structure differ."""
-    backend.start()
+    backends.start()
     found = []
     for name in ("resnet50", "resnet50_v2"):
         backbone = build_backbone(name, 32)
@@ -88,7 +88,7 @@ def test_fingerprints_tell_backbones_apart_where_weights_do_not():
 def test_layers_that_drop_at_random_have_the_seed_of_the_run(images):
     """Whatever was drawn before: else a trial would not repeat as a run."""
     config = config_of(images, "efficientnet_v2_b0")
-    backend.start()
+    backends.start()
 
     def seeds() -> list:
         random.random()
@@ -106,7 +106,7 @@ def test_layers_that_drop_at_random_have_the_seed_of_the_run(images):
 
 @pytest.mark.usefixtures("_no_drawing")
 def test_layer_normalisation_is_trained_above_the_cut_and_nowhere_else():
-    backend.start()
+    backends.start()
     backbone = build_backbone("convnext_tiny", 32)
     classifier = Classifier(backbone, build_head(768, 2, 0, 0.0, 0), "stock")
     classifier.unfreeze(backbone.cut(4))  # three blocks, and the downsampling below them

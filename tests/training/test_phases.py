@@ -11,7 +11,7 @@ import pytest
 from batchwise import batches_of
 from small import fit, open_session, small_config, weights_of
 
-from kit import backend
+from kit import backends
 from kit.cache import CachedArray, Store, writing
 from kit.config import PhaseConfig, TrainingConfig
 from kit.data.batches import Batches
@@ -70,7 +70,7 @@ def train_head(
     weight=1.0,
     **settings,
 ) -> Trained:
-    backend.start()
+    backends.start()
     model = build_head(6, CLASSES, 8, 0.0, 0)
     rows, labels = points(60, seed=1, spread=spread)
     val_rows, val_labels = points(40, seed=2, spread=spread)

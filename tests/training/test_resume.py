@@ -45,9 +45,9 @@ MOMENTS = {
 VICTIM = """
 import sys, time
 from pathlib import Path
-from kit import backend, settings
+from kit import backends, settings
 config = settings.load_config(file=Path(sys.argv[1]))
-backend.start(config.backend, config.threads, config.seed)
+backends.start(config.backend, config.threads, config.seed)
 import keras
 import numpy as np
 from kit import pipeline

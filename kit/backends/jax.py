@@ -1,0 +1,199 @@
+"""JAX, behind `kit.backends.protocol.Backend`."""
+
+import os
+import platform
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kit.backends.protocol import Forward, Passes, Steps
+from kit.compile_counter import counted
+from kit.fingerprint import fingerprint
+from kit.machine import available_threads, environment, processor, processor_features
+from kit.paths import cache_folder
+
+if TYPE_CHECKING:
+    import keras
+
+    from kit.backends.kernels import Convolution
+
+PACKAGES = ("jax",)
+FOLDS_NORMALISATION = False  # XLA fuses it into its neighbours by itself; folding was measured to be slower
+
+COMPILED_BYTES = 2**30  # kept of JAX's compiled programs, the last used ones
+COMPILED_FROM_SECONDS = 0.1  # what compiles faster is not worth a file
+
+# XLA runs layer after layer over a whole batch, and at 112 x 112 px the activations of 32 images are far larger than a
+# processor's cache; it divides a layer among threads that then wait for each other, where two images, each on a thread
+# of its own, do not. At 14 x 14 positions an image's matrix products have so few rows that reading the weights costs
+# more than the activations do. Medians of eight rounds, images/s: 219 by images alone to the end, 231 from 7 x 7 on
+# together, 238 from 14 x 14; from 28 x 28, no more.
+FASTEST_PASSES = Passes(8, side_by_side=True, together_at=14 * 14)
+
+# jaxlib 0.10.2 sums more than 32,768 rows wrongly on a CPU (https://github.com/jax-ml/jax/issues/39103); 0.12.0 does
+# not. Of what XLA hands to YNNPACK by default, this leaves out reductions, and keeps matrix products and convolutions.
+SUMS_WRONGLY = ((0, 10, 2), (0, 12, 0))  # versions of jaxlib: from, and before
+YNN_FUSION = "xla_cpu_experimental_ynn_fusion_type"
+ALL_BUT_REDUCTIONS = "LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION,LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"
+
+_threads = 0
+
+
+def start(threads: int, quiet: bool) -> None:
+    global _threads
+    import jax
+    from jax._src import xla_bridge  # nothing public tells whether the client exists
+
+    chosen = "" if xla_bridge.backends_are_initialized() or not threads else str(threads)
+    # XLA's CPU client sizes its thread pools by NPROC. Pinning to CPUs instead would put all workers of a study,
+    # each of which starts with one thread, on the very same ones.
+    with environment(NPROC=chosen) if chosen else nullcontext():
+        limit = os.environ.get("NPROC", "")
+        _threads = int(limit) if limit.isdecimal() and int(limit) else available_threads()
+        jax.devices()
+
+
+def configure(undo: ExitStack) -> None:
+    _keep_tensorflow_out(undo)
+    _keep_compiled_programs(undo)
+
+
+def device() -> str:
+    import jax
+
+    return {"cuda": "gpu", "rocm": "gpu"}.get(jax.default_backend(), jax.default_backend())
+
+
+def device_name() -> str:
+    import jax
+
+    return str(jax.devices()[0].device_kind)
+
+
+def threads() -> int:
+    return _threads
+
+
+def passes(kernels: str) -> Passes:
+    return FASTEST_PASSES if kernels == "own" and device() == "cpu" else Passes()
+
+
+def steps_per_call() -> int:
+    return 16  # one a call takes half as long again (two cores, from block 13 on: 166 images/s, 253 by sixteen)
+
+
+def fastest_kernels() -> str:
+    return "own" if device() == "cpu" else "stock"
+
+
+def replacement(layer: "keras.layers.Layer") -> "Callable[..., Convolution] | None":
+    from kit.backends.jax_kernels import find_replacement
+
+    return find_replacement(layer)
+
+
+def compile_forward(model: "keras.Model", then: "keras.Model | None" = None, *, one_by_one: bool = False) -> Forward:
+    import jax
+    import jax.numpy as jnp
+
+    models = [model] if then is None else [model, then]
+    weights = [(_values(one.trainable_variables), _values(one.non_trainable_variables)) for one in models]
+
+    def traced(weights, given, x):
+        def call(number, x):
+            return models[number].stateless_call(*weights[number], x, training=False)[0]
+
+        def alone(number):
+            return jax.tree.map(lambda part: part[0], call(0, jax.lax.dynamic_slice_in_dim(x, number, 1)))
+
+        def filled(number, outputs):
+            return jax.tree.map(lambda rows, one: rows.at[number].set(one), outputs, alone(number))
+
+        if one_by_one:
+            empty = jax.tree.map(lambda one: jnp.zeros((len(x), *one.shape), one.dtype), jax.eval_shape(alone, 0))
+            outputs = jax.lax.fori_loop(0, given, filled, empty)
+        else:
+            outputs = call(0, x)
+        return outputs if then is None else call(1, outputs)
+
+    compiled = compile_program(traced)
+
+    def forward(x, given=None, /):
+        outputs = compiled(weights, np.int32(len(x) if given is None else given), x)
+        return [np.asarray(part) for part in (outputs if isinstance(outputs, (list, tuple)) else [outputs])]
+
+    return forward
+
+
+def build_steps(model: "keras.Model", optimizer: "keras.optimizers.Optimizer", label_smoothing: float) -> Steps:
+    from kit.backends.jax_steps import JaxSteps
+
+    return JaxSteps(model, optimizer, label_smoothing)
+
+
+def compile_program(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`jax.jit`, counted, with the options that make its results right and repeatable."""
+    import jax
+
+    options: dict[str, str | bool] = {}
+    first_wrong, first_right = SUMS_WRONGLY
+    if device() == "gpu":
+        options["xla_gpu_deterministic_ops"] = True
+    elif first_wrong <= _jaxlib_version() < first_right and YNN_FUSION not in os.environ.get("XLA_FLAGS", ""):
+        options[YNN_FUSION] = ALL_BUT_REDUCTIONS
+    return jax.jit(counted(function), compiler_options=options)
+
+
+def _jaxlib_version() -> tuple[int, ...]:
+    return tuple(int(part) for part in version("jaxlib").split(".")[:3])
+
+
+def _values(variables) -> list:
+    return [variable.value for variable in variables]
+
+
+def _keep_tensorflow_out(undo: ExitStack) -> None:
+    """Tells Keras that there is no TensorFlow.
+
+    Saving a model and seeding ask `tf.available` (keras/src/saving/serialization_lib.py, keras/src/utils/rng_utils.py),
+    which imports TensorFlow wherever it is installed: seconds, memory, and a second thread pool. An explicit import of
+    it still works.
+    """
+    from keras.src.utils import module_utils
+
+    if "tensorflow" not in sys.modules and hasattr(module_utils.tensorflow, "_available"):
+        undo.callback(setattr, module_utils.tensorflow, "_available", module_utils.tensorflow._available)
+        module_utils.tensorflow._available = False
+
+
+def _keep_compiled_programs(undo: ExitStack) -> None:
+    """Keeps what XLA compiles in the cache folder, so that the next process starts at once.
+
+    JAX_COMPILATION_CACHE_DIR, or an empty one for none, is respected. The folder is named after the processor: XLA
+    compiles for its very instructions, and a home folder may be shared by several machines.
+    """
+    import jax
+    from jax.experimental.compilation_cache.compilation_cache import reset_cache
+
+    folder = cache_folder() / "compiled" / fingerprint([platform.machine(), processor(), processor_features()])[:12]
+    settings = {
+        "jax_compilation_cache_dir": str(folder),
+        "jax_compilation_cache_max_size": COMPILED_BYTES,
+        "jax_persistent_cache_min_compile_time_secs": COMPILED_FROM_SECONDS,
+    }
+    before = {name: getattr(jax.config, name) for name in settings}
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ or before["jax_compilation_cache_dir"] is not None:
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return  # whoever needs the cache says so; this is a convenience
+    undo.callback(reset_cache)  # it is opened at the first compilation, and would stay
+    for name, value in settings.items():
+        undo.callback(jax.config.update, name, before[name])
+        jax.config.update(name, value)
+    reset_cache()

@@ -1,0 +1,184 @@
+"""TensorFlow, behind `kit.backends.protocol.Backend`."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kit.backends.protocol import Forward, Passes, Steps
+from kit.compile_counter import counted
+from kit.machine import available_threads
+
+if TYPE_CHECKING:
+    import keras
+
+    from kit.backends.kernels import Convolution
+
+PACKAGES = ("tensorflow", "tensorflow-cpu", "tensorflow-macos")
+FOLDS_NORMALISATION = True  # TensorFlow then fuses convolution, offset and activation into one kernel
+
+
+def start(threads: int, quiet: bool) -> None:
+    with _native_log_dropped() if quiet else nullcontext():
+        import tensorflow as tf
+
+        if threads:
+            with suppress(RuntimeError):  # it computes already, started by someone else: too late to choose
+                tf.config.threading.set_intra_op_parallelism_threads(threads)
+                tf.config.threading.set_inter_op_parallelism_threads(threads)
+        _ = tf.zeros(()) + 1  # the first operation starts the runtime, which logs
+
+
+def configure(undo: ExitStack) -> None:
+    import tensorflow as tf
+    from tensorflow.python.eager.context import context
+    from tensorflow.python.util import _pywrap_determinism as determinism
+
+    # what `tf.random.set_seed` and `enable_op_determinism` change; nothing public reads or restores it
+    for name in ("_seed", "_rng"):
+        undo.callback(setattr, context(), name, getattr(context(), name, None))
+    undo.callback(determinism.enable, determinism.is_enabled())
+    tf.config.experimental.enable_op_determinism()
+
+
+def device() -> str:
+    import tensorflow as tf
+
+    kinds = {found.device_type for found in tf.config.list_physical_devices()}
+    return "tpu" if "TPU" in kinds else "gpu" if "GPU" in kinds else "cpu"
+
+
+def device_name() -> str:
+    import tensorflow as tf
+
+    details = tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])
+    return str(details.get("device_name", "GPU"))
+
+
+def threads() -> int:
+    import tensorflow as tf
+
+    return tf.config.threading.get_intra_op_parallelism_threads() or available_threads()
+
+
+def passes(kernels: str) -> Passes:
+    return Passes()
+
+
+def steps_per_call() -> int:
+    return 16
+
+
+def fastest_kernels() -> str:
+    return "own" if device() == "cpu" else "stock"
+
+
+def replacement(layer: "keras.layers.Layer") -> "Callable[..., Convolution] | None":
+    """Its own convolutions are the fastest there are: only the normalisation after them goes."""
+    from kit.backends.kernels import find_native
+
+    return find_native(layer)
+
+
+def compile_forward(model: "keras.Model", then: "keras.Model | None" = None, *, one_by_one: bool = False) -> Forward:
+    import tensorflow as tf
+
+    def call(x):
+        outputs = model(x, training=False)
+        return outputs if then is None else then(outputs, training=False)
+
+    traced = tf.function(counted(call), autograph=False)
+
+    def forward(x, given=None, /):
+        outputs = traced(_constant(x))
+        return [part.numpy() for part in (outputs if isinstance(outputs, (list, tuple)) else [outputs])]
+
+    return forward
+
+
+def build_steps(model: "keras.Model", optimizer: "keras.optimizers.Optimizer", label_smoothing: float) -> Steps:
+    return TensorFlowSteps(model, optimizer, label_smoothing)
+
+
+class TensorFlowSteps:
+    """The contract is `kit.backends.protocol.Steps`."""
+
+    def __init__(self, model: "keras.Model", optimizer: "keras.optimizers.Optimizer", smoothing: float):
+        import tensorflow as tf
+
+        from kit.backends.loss import loss_and_sums
+
+        def one(*batch):
+            x, labels, weights, mask = batch
+            with tf.GradientTape() as tape:
+                loss, sums = loss_and_sums(model(x, training=True), labels, weights, mask, smoothing)
+                loss = loss / tf.reduce_sum(mask)
+            optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
+            return sums
+
+        def train(held, count, *order):
+            def step(number, sums):
+                rows, labels, weights, mask, rate = (values[number] for values in order)
+                optimizer.learning_rate.assign(rate)
+                found = one(tf.gather(held, rows), labels, weights, mask)
+                return number + 1, [all_.write(number, value) for all_, value in zip(sums, found, strict=True)]
+
+            sums = [tf.TensorArray(order[3].dtype, order[3].shape[0], element_shape=()) for _ in range(2)]
+            _, sums = tf.while_loop(
+                lambda number, _: number < count, step, (tf.constant(0), sums), parallel_iterations=1
+            )
+            return [values.stack() for values in sums]
+
+        self._train = tf.function(counted(train), autograph=False)
+        self._predict = tf.function(counted(lambda x: model(x, training=False)), autograph=False)
+
+    def hold(self, samples):
+        return _constant(samples)
+
+    def train(self, held, order, learning_rates):
+        from kit.backends.loss import steps_with_images
+
+        taken = (steps_with_images(order), order.rows, order.labels, order.weights, order.mask, learning_rates)
+        return self._train(held, *map(_constant, taken))
+
+    def predict(self, x):
+        return self._predict(_constant(x)).numpy()
+
+    def synchronise(self):
+        """Nothing to do: TensorFlow's variables are the state."""
+
+    def reload(self):
+        """Nothing to do: TensorFlow's variables are the state."""
+
+
+def _constant(array: np.ndarray):
+    """A tensor, so that the function is traced for its shape and not for its values."""
+    import tensorflow as tf
+
+    return tf.constant(array)
+
+
+@contextmanager
+def _native_log_dropped() -> Iterator[None]:
+    """Drops what native code writes to standard error, unless the body fails.
+
+    TensorFlow 2.21 logs "oneDNN custom operations are on" before it reads any log level (measured: TF_CPP_MIN_LOG_LEVEL
+    and ABSL_MIN_LOG_LEVEL change nothing); only turning oneDNN off, which costs speed, would silence it.
+    """
+    with tempfile.TemporaryFile() as log:
+        sys.stderr.flush()
+        kept = os.dup(2)
+        os.dup2(log.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            log.seek(0)
+            os.write(kept, log.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
