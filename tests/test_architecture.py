@@ -1,6 +1,7 @@
 """The arrows of docs: which part of the house may import which, read from the source, nothing imported."""
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,23 @@ def test_arrows_run_one_way(path):
     names = {name for name, _ in imported(parsed(path))}
     assert [name for name in names if (layer(name) or 0) > own] == []
     assert [name for name in names if under(name, ["reports"])] == []
+
+
+def test_no_imports_in_circles():
+    """Of modules, imports inside functions included; a package is not taken to import what is in it."""
+    modules = {module_name(path): path for path in FILES}
+    graph = {
+        name: {target for found, _ in imported(parsed(path)) if (target := resolved(found, modules)) != name}
+        for name, path in modules.items()
+    }
+    order = list(TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle
+    assert order.index("kit.errors") < order.index("kit.pipeline")
+
+
+def resolved(name, modules):
+    """The module of `a.b.name`: itself, or a.b where it is something inside; `kit.errors` for what is not ours."""
+    parent = name.rpartition(".")[0]
+    return next((found for found in (name, parent) if found in modules), "kit.errors")
 
 
 @pytest.mark.parametrize("path", of("reports"))
