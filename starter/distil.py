@@ -1,4 +1,4 @@
-"""Makes the starter weights: `python -m starter.distil IMAGES --teacher FILE` (docs/starter-weights.md: time, result).
+"""Make the starter weights: `python -m starter.distil IMAGES --teacher FILE` (docs/starter-weights.md: time, result).
 
 After a kill, the same command goes on: with the teacher's shard or the student's epoch that was last finished.
 """
@@ -93,7 +93,7 @@ def _preprocessed(backbone: "Backbone", pixels: np.ndarray) -> np.ndarray:
 
 
 def _watch(dataset: "Dataset", backbone: "Backbone") -> Callable[[int], str]:
-    """What settings are chosen by: a linear classifier on the train images, scored on the validation images."""
+    """Score a linear probe on the validation images every few epochs; settings are chosen by it."""
     from starter import images, probe
 
     parts = [(dataset.labels[places], places) for places in map(dataset.indices, ("train", "validation"))]

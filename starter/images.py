@@ -1,4 +1,4 @@
-"""Which images the recipe may see, real and drawn, and strong views of them at the sizes of teacher and student."""
+"""Images of the recipe, real and drawn, and strong views of them at the sizes of teacher and student."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -40,12 +40,12 @@ class Rendered:
 
 
 def read(path: str, threads: int = 0) -> Dataset:
-    """The images of a folder of class folders, split by content: copies and near copies stay together."""
+    """Load the images of a folder of class folders, split by content."""
     return load_dataset(RunConfig(seed=SEED, threads=threads, data=DataConfig(path=path), split=SPLIT))
 
 
 def draw(folder: Path) -> tuple[Dataset, np.ndarray]:
-    """Drawn images, and the places of those that are shown: of made-up species."""
+    """Draw images; returns them and the indices of those that are used, of made-up species."""
     write_data_set(folder, DRAWN)
     dataset = read(str(folder))
     real = [species.name for species in REAL]
@@ -53,7 +53,7 @@ def draw(folder: Path) -> tuple[Dataset, np.ndarray]:
 
 
 def render(dataset: Dataset, places: Sequence[int], views: Sequence[int], threads: int = 0) -> Iterator[Rendered]:
-    """Views of the images at `places`, in that order; view 0 is the plain image."""
+    """Render views of the images at `places`, in that order; view 0 is the plain image."""
     small = DataConfig(image_size=STUDENT_SIZE)
     large = replace(small, image_size=TEACHER_SIZE)
 

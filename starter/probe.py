@@ -1,4 +1,4 @@
-"""How good are frozen features? A linear classifier on them, scored on images that nothing else has seen.
+"""Linear probe: logistic regression on frozen features, scored on held-out images.
 
 `python -m starter.probe IMAGES --teacher FILE` prints the accuracy of the starter weights beside the teacher's.
 """
@@ -70,14 +70,14 @@ def plain_pixels(dataset: Dataset, places: np.ndarray, image_size: int) -> np.nd
 
 
 def probe(seen: np.ndarray, labels: np.ndarray, asked: np.ndarray, truth: np.ndarray) -> Probed:
-    """Fits logistic regression on the features `seen` and scores it on those `asked`."""
+    """Fit logistic regression on the features `seen` and scores it on those `asked`."""
     classifier = make_pipeline(StandardScaler(), LogisticRegression(C=PENALTY, max_iter=STEPS))
     classifier.fit(seen, labels)
     return Probed(int((classifier.predict(asked) == truth).sum()), len(truth))
 
 
 def held_out(dataset: Dataset, weights: str, alpha: float, image_size: int) -> Probed:
-    """A linear classifier on features of a frozen MobileNetV2: fitted on four fifths, scored on the fifth held out.
+    """Probe a frozen MobileNetV2: fitted on four fifths, scored on the fifth held out.
 
     Args:
         dataset: As `images.read` splits it.
@@ -103,7 +103,7 @@ def compare(
     teacher: Teacher,
     weights: Annotated[str, typer.Option(help="Weights of alpha 0.35 to compare, or `starter`.")] = STARTER,
 ) -> None:
-    """Probes the starter weights and the teacher on the images that distillation never saw."""
+    """Probe the starter weights and the teacher on the images that distillation never saw."""
     backends.start(seed=images.SEED)
     dataset = images.read(path)
     small, size = STARTER_SETTINGS["model.alpha"], int(STARTER_SETTINGS["data.image_size"])

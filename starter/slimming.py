@@ -1,4 +1,4 @@
-"""The student's first weights, by least squares from a wider network of the same plan.
+"""Initial weights of the student, by least squares from a wider network of the same architecture.
 
 Between its blocks a MobileNetV2 carries a linear map: what a block adds to it passes no activation. So the student can
 carry the teacher's map in fewer coordinates, the first principal components of each stage, as SliceGPT does for
@@ -22,7 +22,7 @@ RIDGE = 1e-3  # of the mean variance of what is fitted on
 
 
 def slim(teacher: keras.Model, student: keras.Model, images: np.ndarray, seed: int = 0) -> None:
-    """Gives `student` weights that imitate `teacher`, whose last map has as many channels.
+    """Set weights of `student` that imitate `teacher`, whose last map has as many channels.
 
     Args:
         teacher: MobileNetV2 without top.
@@ -101,7 +101,7 @@ class _Slimming:
     def _copy(
         self, convolution: str, normalisation: str, chosen: np.ndarray, inputs: np.ndarray, source: str
     ) -> np.ndarray:
-        """Keeps some channels of a convolution, with the student's own statistics; returns what it activates."""
+        """Keep some channels of a convolution, with the student's own statistics; returns what it activates."""
         (kernel,) = self.teacher.get_layer(convolution).get_weights()
         kernel = kernel[:, :, chosen] if convolution.endswith("depthwise") else kernel[..., chosen]
         self.student.get_layer(convolution).set_weights([kernel])
@@ -125,7 +125,7 @@ class _Slimming:
         layer.set_weights([np.sqrt(variance + layer.epsilon), wanted.mean(axis=0), convolved.mean(axis=0), variance])
 
     def _passed(self, inputs: np.ndarray, source: str, target: str) -> np.ndarray:
-        """What the student makes of the output of one layer up to another; no source means the images."""
+        """Run the student from the output of one layer to another; no source means the images."""
         first = self.student.get_layer(source).output if source else self.student.input
         part = keras.Model(first, self.student.get_layer(target).output)
         batches = (inputs[start : start + BATCH] for start in range(0, len(inputs), BATCH))

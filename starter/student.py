@@ -1,4 +1,4 @@
-"""The network that is trained to see as the teacher does, epoch by epoch, with a checkpoint after each."""
+"""Train the student on the teacher's features, with a checkpoint after each epoch."""
 
 import re
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ MOMENTUM = 0.99  # of the moving statistics: Keras's 0.999 would lag behind so f
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the student is trained: AdamW, one warm-up, one cosine to 0.
+    """Hyperparameters of the student: AdamW, linear warm-up, cosine decay to 0.
 
     Attributes:
         epochs: Passes over the images, each image in one view; views take turns.
         batch_size: Views a step.
-        learning_rate: At its highest.
+        learning_rate: Peak.
         warmup: Share of all steps until then.
         weight_decay: Decoupled.
         map_weight: Of the mean squared error of the last map, in the teacher's components.
@@ -100,7 +100,7 @@ def epoch_of(targets: Targets, labels: np.ndarray, recipe: Recipe, epoch: int) -
 def train(
     model: keras.Model, targets: Targets, labels: np.ndarray, recipe: Recipe, folder: Path, watch=lambda epoch: ""
 ) -> None:
-    """Trains from the last checkpoint in `folder`, if there is one, to the last epoch.
+    """Train from the last checkpoint in `folder`, if there is one, to the last epoch.
 
     Args:
         watch: Called after every epoch with the number of those finished; what it returns is shown.
@@ -114,14 +114,14 @@ def train(
 
 
 def _save(model: keras.Model, folder: Path, epoch: int) -> None:
-    """One file, renamed into place, then the one before it is removed: a kill leaves one of them, whole."""
+    """Write a checkpoint, then remove the one before it."""
     with atomic_path(folder / f"epoch-{epoch}.weights.h5") as temporary:
         model.save_weights(temporary)
     (folder / f"epoch-{epoch - 1}.weights.h5").unlink(missing_ok=True)
 
 
 def _restore(model: keras.Model, folder: Path) -> int:
-    """Loads the newest checkpoint, the optimizer's state included, and returns how many epochs it has seen."""
+    """Load the newest checkpoint, the optimizer's state included, and returns how many epochs it has seen."""
     found = {int(re.findall(r"\d+", path.name)[0]): path for path in folder.glob("epoch-*.weights.h5")}
     if not found:
         return 0

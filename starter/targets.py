@@ -1,4 +1,4 @@
-"""What the teacher says of every view: computed once, in shards that a run after a kill finds again."""
+"""Features of the teacher for every view, in shards on disk that a resumed run finds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ class Targets:
 
     @classmethod
     def join(cls, parts: "Sequence[Targets]") -> "Targets":
-        """Those of several lots of images, one after the other."""
+        """Concatenate targets."""
         return cls(*(np.concatenate(part) for part in zip(*(vars(one).values() for one in parts), strict=True)))
 
 
@@ -71,7 +71,7 @@ def load_plain(weights: str, image_size: int) -> Backbone:
 
 
 def load_teacher(weights: str, image_size: int) -> keras.Model:
-    """The same from uint8 pixels to float32 (batch, rows, columns, 1280), by the kit's fast kernels."""
+    """The same from uint8 pixels to float32 (batch, rows, columns, 1280), by transferkit's fast kernels."""
     backbone = load_plain(weights, image_size)
     inputs = keras.Input((image_size, image_size, 3), dtype="uint8")
     return keras.Model(inputs, accelerate(backbone.model, OWN)(backbone.preprocessing(inputs)))
@@ -87,7 +87,7 @@ def fit_projection(features: np.ndarray, components: int) -> Projection:
 
 
 def regrid(maps: np.ndarray, side: int) -> np.ndarray:
-    """float (n, rows, rows, c) -> (n, side, side, c) by area: a mean over all places stays what it was."""
+    """Resample (n, rows, rows, c) to (n, side, side, c) by area, which keeps the mean."""
     rows = maps.shape[1]
     edges = np.arange(side + 1) * rows / side
     overlap = np.minimum(edges[1:, None], np.arange(1, rows + 1)) - np.maximum(edges[:-1, None], np.arange(rows))
@@ -96,7 +96,7 @@ def regrid(maps: np.ndarray, side: int) -> np.ndarray:
 
 
 def fit_projections(teacher: keras.Model, dataset: Dataset, places: Sequence[int]) -> tuple[Projection, Projection]:
-    """Of the teacher's map and of its pooled features, on one strong view of each of FIT_ON images."""
+    """Fit the projections of map and pooled features on one strong view of each of FIT_ON images."""
     chosen = np.random.default_rng(images.SEED).permutation(places)[:FIT_ON]
     views = np.concatenate([rendered.large for rendered in images.render(dataset, chosen, [1])])
     maps = regrid(_predicted(teacher, views), images.STUDENT_SIZE // STRIDE)
@@ -110,7 +110,7 @@ def fit_projections(teacher: keras.Model, dataset: Dataset, places: Sequence[int
 def ensure(
     folder: Path, teacher: keras.Model, projections: tuple[Projection, Projection], dataset: Dataset, places: np.ndarray
 ) -> Targets:
-    """The targets of the images at `places`; shards that are in `folder` already are not computed again."""
+    """Compute the targets of the images at `places`, but for shards that are in `folder` already."""
     views = range(images.VIEWS.count)
     shards = [places[start : start + SHARD] for start in range(0, len(places), SHARD)]
     with progress.track("teacher", len(places)) as advance:

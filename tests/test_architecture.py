@@ -1,6 +1,7 @@
 """The arrows of docs: which part of the house may import which, read from the source, nothing imported."""
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,38 @@ def test_arrows_run_one_way(path):
     names = {name for name, _ in imported(parsed(path))}
     assert [name for name in names if (layer(name) or 0) > own] == []
     assert [name for name in names if under(name, ["reports"])] == []
+
+
+def test_no_imports_in_circles():
+    """Imports inside functions included; those for annotations alone left out."""
+    modules = {module_name(path): path for path in FILES}
+    graph = {
+        name: {target for found, _ in imported(run_time(path)) if (target := resolved(found, modules)) != name}
+        for name, path in modules.items()
+    }
+    order = list(TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle
+    assert order.index("kit.errors") < order.index("kit.pipeline")
+
+
+def run_time(path):
+    tree = parsed(path)
+    tree.body = [node for node in tree.body if not is_type_checking(node)]
+    return tree
+
+
+def resolved(name, modules):
+    """The module of `a.b.name`: itself, or a.b where it is something inside; `kit.errors` for what is not ours."""
+    parent = name.rpartition(".")[0]
+    return next((found for found in (name, parent) if found in modules), "kit.errors")
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_the_core_knows_no_drawn_images(path):
+    """The demo and `demo-data` draw; the recipe of the starter weights is no part of the package."""
+    names = {name for name, _ in imported(parsed(path))}
+    assert [name for name in names if under(name, ["starter"])] == []
+    if not under(module_name(path), ["kit.synthetic", "kit.commands.drawing", "search.demo"]):
+        assert [name for name in names if under(name, ["kit.synthetic"])] == []
 
 
 @pytest.mark.parametrize("path", of("reports"))

@@ -16,6 +16,7 @@ from kit.fingerprint import sha256_file
 from kit.model import weights as module
 from kit.model.catalog import RECIPES, Published, find
 from kit.model.weights import Weights, imagenet_fault, imagenet_file, load_into, resolve
+from kit.model.weights_file import NUMBERS
 
 pytestmark = pytest.mark.backend
 
@@ -69,7 +70,7 @@ def same(model, other):
 
 @pytest.mark.parametrize("alpha", [0.35, 1.0, 1.4])
 def test_the_count_of_numbers_is_that_of_the_model(alpha):
-    assert module.NUMBERS[alpha] == backbone(alpha).count_params()
+    assert NUMBERS[alpha] == backbone(alpha).count_params()
 
 
 class Asked(Exception):
@@ -162,7 +163,7 @@ def test_the_kits_own_weights_are_no_substitute_for_others(monkeypatch, tmp_path
     ):
         resolve("starter", 1.0, 128)
     monkeypatch.setattr(module, "STARTER_FILE", tmp_path / "starter.weights.h5")
-    with pytest.raises(WeightsError, match="Install the kit again"):
+    with pytest.raises(WeightsError, match="Install transferkit again"):
         resolve("starter", 0.35, 128)
 
 

@@ -3,24 +3,22 @@
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import PIL
 
 from kit.data.images import DECODER_VERSION
-from kit.paths import cache_folder
 from kit.progress import say
 
 FACTS_VERSION = 1  # raise it whenever the same pixels would give other facts
 
 
 class FactCache:
-    """Facts by key; where the file cannot be used, nothing is known, and a damaged one is replaced."""
+    """Facts by key, in a file of a folder; one that cannot be used is done without, a damaged one is replaced."""
 
-    def __init__(self, file: Path):
+    def __init__(self, folder: Path):
+        file = folder / f"facts-{FACTS_VERSION}-{DECODER_VERSION}-{PIL.__version__}.sqlite"
         self._lock = threading.Lock()
         self._new: list[tuple[str, str]] = []
         self._connection: sqlite3.Connection | None = None
@@ -32,18 +30,6 @@ class FactCache:
                 return
             except sqlite3.DatabaseError:  # not a database, or a damaged one
                 file.unlink(missing_ok=True)
-
-    @classmethod
-    @contextmanager
-    def opened(cls) -> "Iterator[FactCache]":
-        """Open the one in the cache folder; save and close it afterwards."""
-        name = f"facts-{FACTS_VERSION}-{DECODER_VERSION}-{PIL.__version__}.sqlite"
-        known = cls(cache_folder() / "audit" / name)
-        try:
-            yield known
-        finally:
-            known.save()
-            known.close()
 
     def get(self, key: str) -> dict[str, Any] | None:
         """The facts of a key, or None."""
@@ -76,7 +62,8 @@ class FactCache:
                 self._connection = None
 
     def close(self) -> None:
-        """Close the file."""
+        """Save, and close the file."""
+        self.save()
         if self._connection is not None:
             self._connection.close()
 

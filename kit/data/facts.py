@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from PIL import Image
 
 from kit.data.fact_cache import FactCache
 from kit.data.images import ImageProblem, read_file, read_image
+from kit.paths import cache_folder
 from kit.progress import track
 
 FLAT = 2.0  # standard deviation, in grey levels, below which an image's hash is that of its noise
@@ -50,7 +52,8 @@ class ImageFacts:
 def read_facts(files: Sequence[Path], background: tuple[int, ...], threads: int) -> list[ImageFacts]:
     """Read every file, decode those that the cache does not know, several at a time."""
     facts: list[ImageFacts] = []
-    with FactCache.opened() as known, ThreadPoolExecutor(threads) as pool, track("auditing", len(files)) as advance:
+    cache = FactCache(cache_folder() / "audit")
+    with closing(cache) as known, ThreadPoolExecutor(threads) as pool, track("auditing", len(files)) as advance:
         read = partial(_facts_of, background=background, known=known)
         for start in range(0, len(files), _BATCH):  # in batches, so that Ctrl-C waits for few and keeps the rest
             for fact in pool.map(read, files[start : start + _BATCH]):

@@ -1,4 +1,4 @@
-"""One file -> RGB pixels, the way a person sees the image.
+"""Decode image files to RGB pixels, upright, as a viewer shows them.
 
 Everything that goes wrong with a file becomes an ImageProblem; nothing else escapes, no warning either.
 """
@@ -63,7 +63,7 @@ class ImageProblem(Exception):
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """A decoded file.
+    """A decoded image file.
 
     Attributes:
         image: Pillow image of mode RGB, upright; smaller than the file's where `at_least` allowed it.
@@ -81,7 +81,7 @@ class DecodedImage:
 
 
 def decode(file: Path | bytes, config: DataConfig) -> np.ndarray:
-    """One file -> uint8 (image_size, image_size, 3), 0-255.
+    """Decode and resize one file: uint8 (image_size, image_size, 3), 0-255.
 
     Raises:
         ImageProblem: If the file gives no pixels.
@@ -90,14 +90,14 @@ def decode(file: Path | bytes, config: DataConfig) -> np.ndarray:
 
 
 def load_image(file: Path | bytes, config: DataConfig) -> Image.Image:
-    """The image that `fit_square` and `render_views` start from: large enough for crops of half its side."""
+    """Decode one file, large enough for crops of half its side, for `fit_square` and `render_views`."""
     return load_rgb(file, config.background, at_least=2 * config.image_size)
 
 
 def load_rgb(
     file: Path | bytes, background: tuple[int, ...] = (255, 255, 255), at_least: int | None = None
 ) -> Image.Image:
-    """One file -> Pillow image of mode RGB, upright, transparency shown on the background.
+    """Decode one file to a Pillow image of mode RGB, upright, transparency shown on the background.
 
     Args:
         file: A path, or the file's bytes.
@@ -112,7 +112,7 @@ def load_rgb(
 
 
 def read_file(file: Path) -> bytes:
-    """The file's bytes.
+    """Read the bytes of a file.
 
     Raises:
         ImageProblem: If it cannot be read, is no regular file (a pipe would block) or has over 2 GiB.
@@ -129,7 +129,7 @@ def read_file(file: Path) -> bytes:
 
 
 def read_image(content: bytes, background: tuple[int, ...], at_least: int | None = None) -> DecodedImage:
-    """As `load_rgb`, with what the file says of itself."""
+    """Decode bytes as `load_rgb` does, with size, format and mode of the file."""
     _quieten_pillow()
     if not content:
         raise ImageProblem("empty", "the file has no bytes")
@@ -147,7 +147,7 @@ def read_image(content: bytes, background: tuple[int, ...], at_least: int | None
 
 
 def fit_square(image: Image.Image, size: int, resize: str, background: tuple[int, ...]) -> np.ndarray:
-    """An RGB image -> uint8 (size, size, 3), 0-255, by antialiased bilinear resampling.
+    """Resize an RGB image to uint8 (size, size, 3), 0-255, by antialiased bilinear resampling.
 
     Args:
         image: Of mode RGB.
@@ -167,7 +167,7 @@ def fit_square(image: Image.Image, size: int, resize: str, background: tuple[int
 
 
 def plain_box(image: Image.Image, resize: str) -> tuple[float, float, float, float]:
-    """Left, top, right, bottom of what the plain view shows, in pixels."""
+    """Crop box of the plain view: left, top, right, bottom, in pixels."""
     width, height = image.size
     side = min(width, height)
     across, down = (side, side) if resize == "crop" else (width, height)
@@ -217,7 +217,7 @@ def _to_rgb(image: Image.Image, background: tuple[int, ...]) -> Image.Image:
 
 
 def _scaled_to_8_bits(image: Image.Image) -> Image.Image:
-    """16-bit, 32-bit and floating-point grey -> 8 bits, by the smallest usual range that holds all values.
+    """Scale 16-bit, 32-bit and floating-point grey to 8 bits, by the smallest usual range that holds all values.
 
     Usual are 0 to 1 (floating point), 0 to 255 and 0 to 65535; else the values' own range. A type of 16 bits is always
     taken as 0 to 65535, so that images of one camera stay comparable.
@@ -255,7 +255,7 @@ def _one_line(error: BaseException) -> str:
 
 
 def _quieten_pillow() -> None:
-    """Ignores warnings that come from Pillow's own modules.
+    """Ignore warnings from Pillow's own modules.
 
     `warnings.catch_warnings` would be the local way, but it swaps the process's filters and so tangles threads. This
     only ever adds one entry, again where someone else's `catch_warnings` took it away.

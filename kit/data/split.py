@@ -1,4 +1,4 @@
-"""Samples -> train, validation, test: stable, and never one group in two of them."""
+"""Split samples into train, validation and test: by a hash, groups whole."""
 
 import hashlib
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from kit.errors import DataError
 def assign_splits(
     labels: Sequence[str], groups: Sequence[str], given: Sequence[str | None], config: SplitConfig
 ) -> tuple[list[str], list[str]]:
-    """Shares samples out.
+    """Assign each sample to a split.
 
     A sample without a given split gets u = SHA-256(seed, group) as a number in [0, 1): train below `config.train`,
     validation below `train + validation`, else test. Only seed and group decide, so every class is shared out in the
@@ -77,7 +77,7 @@ def _given_of_groups(groups: Sequence[str], given: Sequence[str | None]) -> dict
 
 
 def _drawn(seed: int, group: str, shares: dict[str, float]) -> str:
-    """The split in whose share of [0, 1) the hash of seed and group falls."""
+    """Draw a split from the hash of seed and group, by the shares."""
     key = f"{seed}:{group}".encode(errors="surrogateescape")
     place = int.from_bytes(hashlib.sha256(key).digest()[:8]) / 2**64 * sum(shares.values())
     for split, share in shares.items():

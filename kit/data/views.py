@@ -17,7 +17,7 @@ _CODECS = ("libjpeg_turbo", "jpg", "jpg_2000", "webp", "avif", "libtiff")
 
 @dataclass(frozen=True)
 class _Draw:
-    """What chance decides about one view: numbers in [0, 1), each with one use, whatever the settings are."""
+    """Random numbers of one view, in [0, 1): each has one use, whatever the settings are."""
 
     mirror: float
     area: float
@@ -33,7 +33,7 @@ class _Draw:
 def render_views(
     image: Image.Image, image_key: str, views: tuple[int, ...], data: DataConfig, config: ViewsConfig, seed: int
 ) -> np.ndarray:
-    """Renders the views asked for; each is the same whatever others are asked for, on any thread.
+    """Render augmented views; each is the same whatever others are rendered, on any thread.
 
     View 0 is the plain image, as `kit.data.images.decode` gives it.
 
@@ -56,7 +56,7 @@ def render_views(
 
 
 def view_key(data: DataConfig, config: ViewsConfig, seed: int, view: int) -> dict[str, Any]:
-    """All that decides the pixels of one view of given bytes, for the keys of stores."""
+    """Store key of one view: all settings and versions that decide its pixels."""
     key: dict[str, Any] = {
         "decoder": DECODER_VERSION,
         "pillow": PIL.__version__,

@@ -1,9 +1,8 @@
-"""A backbone: weights in, legal cut points out.
+"""Backbones: networks without a head, and the cut points at which they split into trunk and tail.
 
 A cut point is a place where one tensor carries everything: the input of a block, after the residual addition. Cut
 points are numbered by unfreeze depth, counted from the top: in MobileNetV2 depth 1 cuts before Conv_1, depth 2 before
-block 16, and so on down to the stem. Which networks there are says `kit.model.catalog`, where they can be cut
-`kit.model.graph`.
+block 16, and so on down to the stem.
 """
 
 from dataclasses import dataclass
@@ -12,8 +11,9 @@ from importlib import import_module
 import keras
 
 from kit.errors import ConfigError
-from kit.model.catalog import Pixels, find, is_hub
+from kit.model.catalog import Pixels, block_names, find, is_hub
 from kit.model.graph import block_starts
+from kit.model.hub import hub_network
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Cut:
     """A cut point.
 
     Attributes:
-        depth: Unfreeze depth: how many blocks, from the top, lie above the cut.
+        depth: Unfreeze depth: number of blocks above the cut.
         name: The first block above the cut, as Keras names it: `Conv_1`, `block_16`, ...; `pooled` at depth 0.
         layer: The operation whose output the cut is; empty at the stem, where it is the pixels, and at depth 0, where
             it is the backbone's output after pooling.
@@ -61,7 +61,7 @@ class Backbone:
 
 
 def build_backbone(name: str, image_size: int, alpha: float = 1.0) -> Backbone:
-    """A backbone with random weights.
+    """Build a backbone with random weights.
 
     Args:
         name: Of the catalog, or `hub:PRESET`.
@@ -71,20 +71,11 @@ def build_backbone(name: str, image_size: int, alpha: float = 1.0) -> Backbone:
     Raises:
         ConfigError: If there is no such backbone or width.
     """
-    if is_hub(name):
-        from kit.model.hub import hub_backbone
-
-        return hub_backbone(name, image_size, alpha)
-    recipe = find(name)
-    recipe.require_alpha(alpha)
-    options: dict = {"alpha": alpha} if len(recipe.alphas) > 1 else {}
-    if recipe.inner_preprocessing:
-        options["include_preprocessing"] = False
-    module, _, builder = recipe.builder.rpartition(":")
-    model = getattr(import_module(module or "keras.applications"), builder)(
-        input_shape=(image_size, image_size, 3), include_top=False, weights=None, **options
-    )
-    return Backbone(model, preprocessing_layer(recipe.pixels), find_cuts(model, recipe.blocks))
+    model, pixels = (hub_network if is_hub(name) else _keras_network)(name, image_size, alpha)
+    cuts = find_cuts(model, block_names(name))
+    if len(cuts) == 2:
+        raise ConfigError(f"{name} has no blocks that transferkit knows how to cut between.")
+    return Backbone(model, preprocessing_layer(pixels), cuts)
 
 
 def mobilenet_v2(image_size: int, alpha: float) -> Backbone:
@@ -97,7 +88,7 @@ def find_cuts(model: keras.Model, blocks: str) -> tuple[Cut, ...]:
 
     Args:
         model: A functional model.
-        blocks: What the names of its blocks match; see `kit.model.graph.block_starts`.
+        blocks: Regular expression of its blocks' names; see `kit.model.graph.block_starts`.
     """
     starts = block_starts(model, blocks)[::-1]
     cuts = (Cut(depth, name, layer) for depth, (name, layer) in enumerate(starts, start=1))
@@ -105,10 +96,23 @@ def find_cuts(model: keras.Model, blocks: str) -> tuple[Cut, ...]:
 
 
 def preprocessing_layer(pixels: Pixels) -> keras.layers.Layer:
-    """A plain Keras layer, `preprocessing`, from uint8 (batch, size, size, 3), 0-255, to what a network expects."""
+    """A Keras layer from uint8 (batch, size, size, 3), 0-255, to the pixels a network expects."""
     scale, offset = (list(one) if isinstance(one, tuple) else one for one in (pixels.scale, pixels.offset))
     if not pixels.bgr:
         return keras.layers.Rescaling(scale, offset, name="preprocessing")
     rgb = keras.Input((None, None, 3), dtype="uint8")
     scaled = keras.layers.Rescaling(scale, offset)(keras.ops.flip(rgb, axis=-1))
     return keras.Model(rgb, scaled, name="preprocessing")
+
+
+def _keras_network(name: str, image_size: int, alpha: float) -> tuple[keras.Model, Pixels]:
+    recipe = find(name)
+    recipe.require_alpha(alpha)
+    options: dict = {"alpha": alpha} if len(recipe.alphas) > 1 else {}
+    if recipe.inner_preprocessing:
+        options["include_preprocessing"] = False
+    module, _, builder = recipe.builder.rpartition(":")
+    model = getattr(import_module(module or "keras.applications"), builder)(
+        input_shape=(image_size, image_size, 3), include_top=False, weights=None, **options
+    )
+    return model, recipe.pixels

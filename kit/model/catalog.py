@@ -1,4 +1,4 @@
-"""The backbones by name: what builds each, what pixels it expects, what its blocks are called, where its weights lie.
+"""Backbones by name: builder, expected pixels, names of blocks, published weights.
 
 Pure data; importing it imports no keras. To add a backbone is to add a `Recipe` here: docs/adding-a-backbone.md.
 """
@@ -19,12 +19,12 @@ _KERNELS = "weights_tf_dim_ordering_tf_kernels"
 
 @dataclass(frozen=True)
 class Pixels:
-    """What a network expects of pixels: x ↦ x · scale + offset, for each channel, of 0-255.
+    """Pixels a network expects: x ↦ x · scale + offset, for each channel, of 0-255.
 
     Attributes:
         scale: One number, or one for each channel.
         offset: Likewise.
-        bgr: Channels are turned round first: blue, green, red.
+        bgr: Whether channels are reversed first: blue, green, red.
     """
 
     scale: float | tuple[float, ...]
@@ -92,7 +92,7 @@ class Recipe:
     licence: str = "apache-2.0"
 
     def require_alpha(self, alpha: float) -> None:
-        """Raises ConfigError if the backbone has no such width."""
+        """Raise ConfigError if the backbone has no such width."""
         if alpha not in self.alphas:
             known = ", ".join(map(str, self.alphas))
             raise ConfigError(f"model.alpha must be one of {known} for the backbone {self.name}, not {alpha}.")
@@ -106,7 +106,7 @@ MOBILENET_V2_SIZES = (96, 128, 160, 192, 224)
 
 
 def _mobilenet_v2(alpha: float, image_size: int) -> Published:
-    """There are files for five sizes; any other takes the one for 224, as Keras does."""
+    """The file for one of five sizes; any other size takes the one for 224, as Keras does."""
     size = image_size if image_size in MOBILENET_V2_SIZES else 224
     seen = {(1.0, 224): 9_406_464}
     file = f"mobilenet_v2_{_KERNELS}_{float(alpha)}_{size}_no_top.h5"
@@ -212,7 +212,7 @@ MOBILENET_V2 = RECIPES["mobilenet_v2"]
 
 
 def find(name: str) -> Recipe:
-    """The recipe of a backbone; capitals and underscores do not matter: `EfficientNetV2B0` is found.
+    """Find the recipe of a backbone; capitals and underscores do not matter (`EfficientNetV2B0`).
 
     Raises:
         ConfigError: If there is none of that name; it names the nearest.
@@ -234,7 +234,7 @@ def is_hub(name: str) -> bool:
 
 
 def block_names(name: str) -> str:
-    """What the names of a backbone's blocks match, as a regular expression."""
+    """Regular expression of the names of a backbone's blocks."""
     return HUB_BLOCKS if is_hub(name) else find(name).blocks
 
 

@@ -31,11 +31,11 @@ class Classifier:
 
     @classmethod
     def of(cls, model: keras.Model, blocks: str, kernels: str) -> "Classifier":
-        """The classifier that `full` made a model of.
+        """Take apart a model that `full` made.
 
         Args:
             model: The same layers, not copied.
-            blocks: What the names of the backbone's blocks match.
+            blocks: Regular expression of the names of the backbone's blocks.
             kernels: `stock` or `own`.
 
         Raises:
@@ -56,7 +56,7 @@ class Classifier:
         return keras.Model(pixels, self.head(pooled), name="classifier")
 
     def trunk(self, start: Cut, ends: tuple[Cut, ...]) -> keras.Model:
-        """The part of the backbone from one cut point to others above it, for inference.
+        """The frozen part of the backbone: from one cut point to others above it.
 
         Args:
             start: Where it begins; the deepest cut begins at uint8 pixels.
@@ -67,7 +67,7 @@ class Classifier:
         return keras.Model(inputs, [pooling(y) if end.depth == 0 else y for y, end in zip(outputs, ends, strict=True)])
 
     def tail(self, start: Cut) -> keras.Model:
-        """The part from a cut point to the probabilities: what a phase trains, and nothing below it.
+        """The trained part: from a cut point to the probabilities.
 
         Args:
             start: Where it begins. At depth 0 this is the head alone, on pooled features.
@@ -78,7 +78,7 @@ class Classifier:
         return keras.Model(inputs, self.head(keras.layers.GlobalAveragePooling2D()(features)))
 
     def feature_maps(self, start: Cut) -> keras.Model:
-        """The part from a cut point to the backbone's output before the pooling, for inference.
+        """From a cut point to the backbone's output before the pooling, for inference.
 
         Args:
             start: Where it begins; the deepest cut begins at uint8 pixels.
@@ -87,7 +87,7 @@ class Classifier:
         return keras.Model(inputs, outputs)
 
     def unfreeze(self, cut: Cut) -> None:
-        """Makes the head and the backbone's layers above `cut` trainable, but never batch normalisation.
+        """Make the head and the backbone's layers above `cut` trainable, but never batch normalisation.
 
         Layer normalisation has no statistics of its own and is trained like any layer.
         """
@@ -108,8 +108,8 @@ class Classifier:
     def fingerprint(self, cut: Cut) -> str:
         """SHA-256 (64 hex digits) of all that decides the activations at a cut point.
 
-        That is every weight below it, what is computed with them, and what is done to the pixels first. Names of layers
-        are left out: Keras numbers some of them through the life of a process.
+        Weights and layers below it, and the preprocessing. Names of layers are left out: Keras numbers some of them
+        through the life of a process.
         """
         digest = hashlib.sha256()
         if not self._is_pixels(cut):
@@ -137,7 +137,7 @@ class Classifier:
         return keras.Model(self._tensor(start), [self._tensor(end) for end in ends])
 
     def _apply(self, start: Cut, ends: tuple[Cut, ...]) -> tuple[keras.KerasTensor, list[keras.KerasTensor]]:
-        """Fresh inputs at `start`, uint8 pixels at the deepest cut, and what the backbone makes of them at `ends`."""
+        """New inputs at `start` (uint8 pixels at the deepest cut), and the backbone's outputs at `ends`."""
         segment = accelerate(self._stock_segment(start, ends), self.kernels)
         if self._is_pixels(start):
             inputs = self._pixels()

@@ -1,4 +1,4 @@
-"""What one prediction costs, whatever computes it."""
+"""Multiply-adds of one prediction."""
 
 import math
 
@@ -26,7 +26,7 @@ def multiply_adds(model: keras.Model) -> int:
 
 
 def _inside(layer: keras.layers.Layer, inside: list[keras.layers.Layer]) -> int:
-    """Multiply-adds of the layers inside one of KerasHub's: it is called once, and they tell the shapes they give."""
+    """Multiply-adds of the layers nested in a layer of KerasHub, which is called once to learn their output shapes."""
     counts = []
 
     def listen(inner: keras.layers.Layer) -> None:

@@ -1,4 +1,4 @@
-"""The graph of a functional model: where one tensor carries everything, and how its layers group into blocks.
+"""Graph of a functional model: operations that dominate the output, and blocks of layers.
 
 A model is a graph of operations. An operation is a gateway if every path from the input to the output passes through
 it (it dominates the output): there, and only there, can the network be cut into a trunk and a tail joined by a single
@@ -12,7 +12,7 @@ import keras
 
 
 def gateways(model: keras.Model) -> list[Any]:
-    """The operations whose single output carries everything, from the input to the output, both included.
+    """Operations that every path from input to output passes, both included.
 
     Operations are walked from the input up. Each sends its output to its readers; a gateway is one that leaves no
     earlier output still to be read.
@@ -34,14 +34,14 @@ def gateways(model: keras.Model) -> list[Any]:
 
 
 def sources(operation: Any) -> list[Any]:
-    """The operations that an operation reads; none for an input."""
+    """Operations that an operation reads; none for an input."""
     if isinstance(operation, keras.layers.InputLayer):
         return []
     return [tensor._keras_history.operation for tensor in keras.tree.flatten(operation.input)]
 
 
 def block_starts(model: keras.Model, pattern: str) -> list[tuple[str, str]]:
-    """Where the blocks of a network begin.
+    """First operations of the blocks of a network.
 
     A block is called what `pattern` matches at the beginning of its layers' names; a layer that does not match belongs
     to the block before it, and those before the first block are the stem.
@@ -70,20 +70,20 @@ def block_starts(model: keras.Model, pattern: str) -> list[tuple[str, str]]:
 
 
 def output_of(model: keras.Model, name: str) -> keras.KerasTensor:
-    """What the operation of a name gives."""
+    """Output of the operation of a name."""
     return next(one for one in model.operations if one.name == name).output
 
 
 def inner_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
-    """A layer and all layers inside it, however deep: models hold layers, and so do layers of KerasHub."""
+    """A layer and all layers nested in it, as in models and in layers of KerasHub."""
     return list(layer._flatten_layers(include_self=True, recursive=True))
 
 
 def structure(layer: Any) -> Any:
-    """What a layer or model computes, weights aside, ready for JSON: settings and connections, without any name.
+    """Settings and connections of a layer or model, without names or weights, as JSON values.
 
     Args:
-        layer: Of any kind; of a functional model, the inside is told.
+        layer: Of any kind; a functional model is described operation by operation.
     """
     if isinstance(layer, keras.Sequential):
         return [structure(inner) for inner in layer.layers]

@@ -1,4 +1,4 @@
-"""The head: pooled features to class probabilities."""
+"""Classification head: pooled features to class probabilities."""
 
 import keras
 

@@ -1,8 +1,8 @@
-"""Any image backbone of KerasHub: a preset in, a backbone of the kit out.
+"""Image backbones of KerasHub presets, as plain Keras networks.
 
 keras_hub is imported lazily, and only to build: it brings TensorFlow with it, whatever the backend. The network is
 taken out of its KerasHub class, so that a saved model needs keras_hub only where the network has layers of KerasHub's
-own (`loading.HUB_CLASSES`). A preset may come from someone else: its files are looked at before KerasHub reads them.
+own (`allowed.HUB_CLASSES`). A preset may come from someone else: its files are checked before KerasHub reads them.
 """
 
 import json
@@ -11,18 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kit.errors import BackendError, ConfigError, StorageError, UserError, WeightsError
-from kit.model.catalog import HUB, HUB_BLOCKS, Pixels
-from kit.model.loading import CLASSES, named, require_classes, require_plain_weights
+from kit.errors import BackendError, ConfigError, StorageError, UserError
+from kit.model.allowed import CLASSES, named, require_classes
+from kit.model.catalog import HUB, Pixels
 
 if TYPE_CHECKING:
     import keras
 
-    from kit.model.backbones import Backbone
-    from kit.model.weights import Weights
-
 CONFIG, CONVERTER, WEIGHTS = "config.json", "image_converter.json", "model.weights.h5"
-_INSTALL = "Run `pip install 'transferkit[hub]'`."
 
 
 def resolve_preset(name: str, alpha: float) -> Path:
@@ -40,8 +36,8 @@ def resolve_preset(name: str, alpha: float) -> Path:
     return _file(_preset(name), WEIGHTS)
 
 
-def hub_backbone(name: str, image_size: int, alpha: float) -> "Backbone":
-    """A KerasHub backbone with random weights.
+def hub_network(name: str, image_size: int, alpha: float) -> "tuple[keras.Model, Pixels]":
+    """The network of a preset, with random weights, and the pixels it expects.
 
     Args:
         name: `hub:` and a folder, or an address that KerasHub knows.
@@ -49,23 +45,22 @@ def hub_backbone(name: str, image_size: int, alpha: float) -> "Backbone":
         alpha: Must be 1.
 
     Raises:
-        UserError: If there is no such preset, KerasHub is missing, or the backbone is none that the kit can train.
+        UserError: If there is no such preset, KerasHub is missing, or the network gives no feature maps.
     """
     import keras
-
-    from kit.model.backbones import Backbone, find_cuts, preprocessing_layer
 
     resolve_preset(name, alpha)
     preset = _preset(name)
     _require_harmless(preset, CONFIG)
     _require_harmless(preset, CONVERTER)
     hub = _keras_hub()
-    with _told(preset):
+    with _one_message(preset):
         found = hub.models.Backbone.from_preset(preset, load_weights=False, dtype="float32")
         converter = hub.layers.ImageConverter.from_preset(preset)
+    title = f"{type(found).__name__} of {preset}"
     if not all(isinstance(one, keras.KerasTensor) for one in (found.input, found.output)) or found.output.ndim != 4:
         raise ConfigError(
-            f"{type(found).__name__} of {preset} does not give feature maps (height, width, channels).",
+            f"{title} does not give feature maps (height, width, channels).",
             "Convolutional backbones do; choose one of those.",
         )
     plain = keras.Model(found.input, found.output, name=found.name)
@@ -75,34 +70,10 @@ def hub_backbone(name: str, image_size: int, alpha: float) -> "Backbone":
         hint = "docs/adding-a-backbone.md says which layers of KerasHub are supported."
         raise ConfigError(error.what, hint) from error
     try:
-        model = _of_size(plain, image_size)
+        return _of_size(plain, image_size), Pixels(_numbers(converter.scale, 1.0), _numbers(converter.offset, 0.0))
     except (ValueError, TypeError) as error:
         why = str(error).splitlines()[0].rstrip(".")
-        raise ConfigError(
-            f"{type(found).__name__} of {preset} does not take images of {image_size} px: {why}."
-        ) from error
-    cuts = find_cuts(model, HUB_BLOCKS)
-    if len(cuts) == 2:
-        raise ConfigError(f"{type(found).__name__} of {preset} has no blocks that the kit knows how to cut between.")
-    return Backbone(model, preprocessing_layer(_pixels(converter)), cuts)
-
-
-def load_hub_weights(model: "keras.Model", weights: "Weights") -> None:
-    """Gives a KerasHub network the weights of a file, as Keras reads them.
-
-    Raises:
-        WeightsError: If the file does not fit.
-    """
-    if weights.path is None:
-        return
-    try:
-        require_plain_weights(weights.path, weights.path, weights.path.stat().st_size)
-        model.load_weights(weights.path)
-    except StorageError as error:
-        raise WeightsError(error.what, error.hint) from error
-    except (ValueError, OSError, KeyError) as error:
-        first = str(error).splitlines()[0].rstrip(".")
-        raise WeightsError(f"The weights file {weights.path} does not fit the preset: {first}.") from error
+        raise ConfigError(f"{title} does not take images of {image_size} px: {why}.") from error
 
 
 def _preset(name: str) -> str:
@@ -123,7 +94,7 @@ def _file(preset: str, file: str) -> Path:
     _keras_hub()
     from keras_hub.src.utils.preset_utils import get_file
 
-    with _told(preset):
+    with _one_message(preset):
         return Path(get_file(preset, file))
 
 
@@ -134,8 +105,8 @@ def _wanted(file: str) -> str:
 
 
 @contextmanager
-def _told(preset: str) -> Iterator[None]:
-    """Whatever KerasHub raises, as one message."""
+def _one_message(preset: str) -> Iterator[None]:
+    """Turn whatever KerasHub raises into one ConfigError."""
     try:
         yield
     except UserError:
@@ -149,7 +120,7 @@ def _told(preset: str) -> Iterator[None]:
 
 
 def _require_harmless(preset: str, file: str) -> None:
-    """Refuses a preset that names anything but classes of KerasHub, and those of Keras that the kit writes as well."""
+    """Raise ConfigError if a preset names other classes than KerasHub's and the allowed ones of Keras."""
     path = _file(preset, file)
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -166,7 +137,7 @@ def _keras_hub() -> Any:
     try:
         import keras_hub
     except ImportError as error:
-        raise BackendError(f"KerasHub is not installed: {error}.", _INSTALL) from error
+        raise BackendError(f"KerasHub is not installed: {error}.", "Run `pip install 'transferkit[hub]'`.") from error
     return keras_hub
 
 
@@ -177,11 +148,6 @@ def _of_size(model: "keras.Model", size: int) -> "keras.Model":
     config = model.get_config()
     config["layers"][0]["config"]["batch_shape"] = (None, size, size, 3)
     return keras.Model.from_config(config)
-
-
-def _pixels(converter: Any) -> Pixels:
-    scale, offset = (_numbers(value, default) for value, default in ((converter.scale, 1.0), (converter.offset, 0.0)))
-    return Pixels(scale, offset)
 
 
 def _numbers(value: Any, default: float) -> float | tuple[float, ...]:

@@ -1,8 +1,8 @@
-"""A saved model, loaded only if it is one that the kit could have written.
+"""Load a saved model, if it holds only what transferkit writes.
 
 A `.keras` file may come from someone else, with a run folder. Everything in it is looked at before Keras sees it: which
-files the archive holds and how large they are, which classes its configuration names, what its weights are. What the
-kit never writes is refused, Lambda layers first of all. Keras's own `safe_mode` stays on as a second door.
+files the archive holds and how large they are, which classes its configuration names, what its weights are. What
+transferkit never writes is refused, Lambda layers first of all. Keras's own `safe_mode` stays on as a second door.
 """
 
 import json
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from kit.errors import StorageError
 from kit.files import is_address
+from kit.model.allowed import refused, require_classes
 
 if TYPE_CHECKING:
     import h5py
@@ -21,63 +22,18 @@ if TYPE_CHECKING:
 WEIGHTS = "model.weights.h5"
 # Bytes that each member may have: the largest backbone that Keras publishes has about 1 GB of weights.
 MEMBERS = {"metadata.json": 1 << 20, "config.json": 1 << 25, WEIGHTS: 1 << 32}
-MOST_NAMES = 20_000  # of groups and arrays in the weights; the kit's have some thousands
-DEEPEST = 100  # levels of a configuration; the kit's have about 20
-# Everything that the configuration of a model of the kit names, by module; a test writes every backbone and compares.
-CLASSES: dict[str | None, set[str]] = {
-    "keras": {"DTypePolicy", "Sequential"},
-    "keras.initializers": {"GlorotUniform", "Ones", "VarianceScaling", "Zeros"},
-    "keras.layers": {
-        "Activation",
-        "Add",
-        "AveragePooling2D",
-        "BatchNormalization",
-        "Concatenate",
-        "Conv2D",
-        "Dense",
-        "DepthwiseConv2D",
-        "Dropout",
-        "GlobalAveragePooling2D",
-        "InputLayer",
-        "LayerNormalization",
-        "MaxPooling2D",
-        "Multiply",
-        "ReLU",
-        "Rescaling",
-        "Reshape",
-        "ZeroPadding2D",
-    },
-    "keras.src.applications.convnext": {"LayerScale"},
-    "keras.src.models.functional": {"Functional"},
-    "keras.src.ops.numpy": {"Add", "Flip", "Multiply"},
-    None: {"__keras_tensor__"},  # the place of a tensor in the graph
-}
-# What models that began as presets of KerasHub hold besides; loading layers of its own imports keras_hub.
-HUB_CLASSES: dict[str | None, set[str]] = {
-    "keras.layers": {"LeakyReLU", "SeparableConv2D"},
-    "keras.src.ops.numpy": {"Split"},
-    "keras_hub.src.models.efficientnet.cba": {"CBABlock"},
-    "keras_hub.src.models.efficientnet.fusedmbconv": {"FusedMBConvBlock"},
-    "keras_hub.src.models.efficientnet.mbconv": {"MBConvBlock"},
-    "keras_hub.src.models.mobilenet.mobilenet_backbone": {
-        "ConvBnActBlock",
-        "DepthwiseConvBlock",
-        "InvertedResidualBlock",
-        "SqueezeAndExcite2D",
-    },
-}
-_HINT = "Only models that transferkit wrote are loaded; if you trust where it comes from, load it with Keras itself."
+MOST_NAMES = 20_000  # of groups and arrays in the weights; ours have some thousands
 
 
 def load_model(path: Path, *, hub: bool = False) -> "keras.Model":
-    """The model in a `.keras` file that the kit wrote.
+    """Load a model from a `.keras` file that transferkit wrote.
 
     Args:
         path: The file, on this machine.
         hub: Whether its backbone came from KerasHub, and may hold layers of KerasHub's own.
 
     Raises:
-        StorageError: If it is damaged, or holds what the kit never writes; it says what. Nothing in it was run.
+        StorageError: If it is damaged, or holds what transferkit never writes; it says what. Nothing in it was run.
     """
     require_safe(path, hub=hub)
     import keras
@@ -91,12 +47,12 @@ def load_model(path: Path, *, hub: bool = False) -> "keras.Model":
 
 
 def require_safe(path: Path, *, hub: bool = False) -> None:
-    """Raises StorageError unless a file holds only what the kit writes; runs nothing of it and imports no keras."""
+    """Raise StorageError unless a file holds only what transferkit writes; keras is not imported."""
     path = Path(path)
     if is_address(path):
-        raise _refused(path, "it is an address, not a file on this machine")
+        raise refused(path, "it is an address, not a file on this machine")
     if not path.name.endswith(".keras"):
-        raise _refused(path, "its name does not end in .keras")
+        raise refused(path, "its name does not end in .keras")
     try:
         with open(path, "rb") as file:
             _require_archive(path, file, hub)
@@ -106,22 +62,22 @@ def require_safe(path: Path, *, hub: bool = False) -> None:
 
 def _require_archive(path: Path, file: Any, hub: bool) -> None:
     if file.read(4) != b"PK\x03\x04":
-        raise _refused(path, "it is no .keras archive: whole models in HDF5 and pickles are not read")
+        raise refused(path, "it is no .keras archive: whole models in HDF5 and pickles are not read")
     with zipfile.ZipFile(file) as archive:
         found = archive.infolist()
         names = [member.filename for member in found]
         if sorted(names) != sorted(MEMBERS):
             strange = next((name for name in names if name not in MEMBERS), None)
-            raise _refused(
+            raise refused(
                 path,
                 f"it holds {strange!r}" if strange else f"it holds {len(names)} files, not {', '.join(MEMBERS)}",
             )
         for member in found:
             if member.file_size > MEMBERS[member.filename]:
-                raise _refused(path, f"its {member.filename} would have {member.file_size:,} bytes")
+                raise refused(path, f"its {member.filename} would have {member.file_size:,} bytes")
             # Keras stores members as they are; what is compressed may unpack to a thousand times its size.
             if member.compress_type != zipfile.ZIP_STORED:
-                raise _refused(path, f"its {member.filename} is compressed")
+                raise refused(path, f"its {member.filename} is compressed")
         require_classes(path, _configuration(path, archive.read("config.json")), hub=hub)
         with archive.open(WEIGHTS) as weights:
             require_plain_weights(path, weights, archive.getinfo(WEIGHTS).file_size)
@@ -136,45 +92,11 @@ def _configuration(path: Path, text: bytes) -> Any:
         ) from error
 
 
-def require_classes(path: Path, config: Any, *, hub: bool = False) -> None:
-    """Raises StorageError if a model's configuration names a class that the kit never writes.
-
-    Args:
-        path: What the message calls it.
-        config: As `keras.saving.serialize_keras_object` gives it.
-        hub: Whether layers of KerasHub's own may be among them.
-    """
-    for module, name, registered in named(path, config):
-        known = CLASSES.get(module, set()) | (HUB_CLASSES.get(module, set()) if hub else set())
-        if name not in known or registered not in (None, name):
-            raise _refused(path, f"it holds {module or 'something'}.{name}, which the kit never writes")
-
-
-def named(path: Path, config: Any) -> Iterator[tuple[str | None, str, str | None]]:
-    """(module, class, registered name) of everything that a configuration names, however deep."""
-    waiting = [(config, 0)]
-    while waiting:
-        value, level = waiting.pop()
-        if level > DEEPEST:
-            raise _refused(path, f"its config.json has more than {DEEPEST} levels")
-        if isinstance(value, dict):
-            # Keras also takes `class_name` without a module, and looks such a name up among its own.
-            if "class_name" in value:
-                yield _text(value.get("module")), str(value["class_name"]), _text(value.get("registered_name"))
-            waiting += [(inner, level + 1) for inner in value.values()]
-        elif isinstance(value, list):
-            waiting += [(inner, level + 1) for inner in value]
-
-
-def _text(value: Any) -> str | None:
-    return value if value is None else str(value)
-
-
 def require_plain_weights(path: Path, source: Any, size: int) -> None:
-    """Raises StorageError if weights would be read from other files, or claim more room than their file has.
+    """Raise StorageError if weights lie in other files, or claim more room than their file has.
 
     Args:
-        path: What the message calls it.
+        path: Named in the message.
         source: The HDF5 file: a path or an open file.
         size: Of the file, in bytes.
     """
@@ -185,10 +107,10 @@ def require_plain_weights(path: Path, source: Any, size: int) -> None:
         for array in _arrays(path, file):
             # An array may be declared to lie in other files: then the model would read whatever it names.
             if array.external or array.is_virtual or array.dtype.kind not in "fiu":
-                raise _refused(path, f"its weights hold {array.name}, which is not a plain array")
+                raise refused(path, f"its weights hold {array.name}, which is not a plain array")
             claimed += array.nbytes
         if claimed > size:
-            raise _refused(path, f"its weights claim {claimed:,} bytes")
+            raise refused(path, f"its weights claim {claimed:,} bytes")
 
 
 def _arrays(path: Path, file: "h5py.File") -> "Iterator[h5py.Dataset]":
@@ -200,18 +122,14 @@ def _arrays(path: Path, file: "h5py.File") -> "Iterator[h5py.Dataset]":
         for name in group:
             met += 1
             if met > MOST_NAMES:  # groups that hold each other have no end
-                raise _refused(path, f"its weights have more than {MOST_NAMES:,} names")
+                raise refused(path, f"its weights have more than {MOST_NAMES:,} names")
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                raise _refused(path, f"its weights hold the link {name!r}")
+                raise refused(path, f"its weights hold the link {name!r}")
             inside = group[name]
             if isinstance(inside, h5py.Dataset):
                 yield inside
             else:
                 waiting.append(inside)
-
-
-def _refused(path: Path, why: str) -> StorageError:
-    return StorageError(f"{path} is refused: {why}.", _HINT)
 
 
 def _first_line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""The species: five real ones, and as many made-up ones as anyone asks for."""
+"""The five real species, and any number of made-up ones."""
 
 import colorsys
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Flat pieces of colour, from which everything in focus is painted: heads, stems, leaves, blades."""
+"""Coloured polygons, from which everything in focus is painted: heads, stems, leaves, blades."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -22,7 +22,7 @@ class Facets:
     colours: np.ndarray
 
     def placed(self, at: np.ndarray, scale: float = 1.0, roll: float = 0.0) -> "Facets":
-        """Scaled, turned by `roll` radians clockwise, and moved so that (0, 0) comes to `at`."""
+        """Scale, rotate by `roll` radians clockwise, and move (0, 0) to `at`."""
         cos, sin = scale * np.cos(roll), scale * np.sin(roll)
         across, down = self.corners[..., 0], self.corners[..., 1]
         corners = np.empty_like(self.corners)
@@ -31,7 +31,7 @@ class Facets:
         return Facets(corners, self.colours)
 
     def paint(self, draw: ImageDraw.ImageDraw) -> None:
-        """Paints them in order; `draw` must blend, that is, have the mode RGBA on an RGB picture."""
+        """Paint them in order; `draw` must blend: mode RGBA on an RGB image."""
         colours = self.colours.clip(0, 255).astype(np.uint32)
         inks = colours[:, 0] | colours[:, 1] << 8 | colours[:, 2] << 16 | colours[:, 3] << 24
         for corners, ink in zip(self.corners.reshape(len(inks), -1).tolist(), inks.tolist(), strict=True):

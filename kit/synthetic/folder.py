@@ -1,4 +1,4 @@
-"""A drawn data set as a folder of class folders, which a killed process goes on with."""
+"""Write a drawn data set as a folder of class folders; resumes after a kill."""
 
 import io
 import os
@@ -25,7 +25,7 @@ MOST_CLASSES, MOST_PER_CLASS = 10_000, 1_000_000
 
 @dataclass(frozen=True)
 class DemoData:
-    """What a data set is made of; the record in its folder.
+    """Settings of a drawn data set; the record in its folder.
 
     Attributes:
         per_class: Images of each class, from 1.
@@ -52,11 +52,11 @@ class DemoData:
 
     @property
     def images(self) -> int:
-        """How many there are in all."""
+        """Number of images."""
         return self.per_class * self.classes
 
     def extends(self, other: "DemoData") -> bool:
-        """Whether all images of `other` belong to this data set, too."""
+        """Whether all images of `other` belong to this data set."""
         same = (self.size, self.seed, self.drawing) == (other.size, other.seed, other.drawing)
         return same and self.per_class >= other.per_class and self.classes >= other.classes
 
@@ -68,7 +68,7 @@ class DemoData:
 
 
 def draw_flower(species: str | int, index: int, seed: int = 0, size: int = 160) -> Image.Image:
-    """Draws one image.
+    """Draw one image.
 
     Args:
         species: Its name (`daisy`, `dandelion`, `roses`, `sunflowers`, `tulips`, `species-0005`, ...) or number.
@@ -91,7 +91,7 @@ def draw_flower(species: str | int, index: int, seed: int = 0, size: int = 160) 
 
 
 def write_data_set(folder: Path, data: DemoData) -> int:
-    """Writes `folder/CLASS/00000.jpg` and so on, and a record of what they are.
+    """Draw `folder/CLASS/00000.jpg` and so on, and record the settings.
 
     A folder that holds the same data set, or a smaller one of the same seed, size and drawing, is completed: after a
     kill the same call goes on. All files are on the disk once the record says `finished`.
@@ -130,7 +130,7 @@ def _draw_missing(folder: Path, data: DemoData) -> int:
 
 
 def image_bytes(number: int, index: int, data: DemoData) -> bytes:
-    """One image of a data set as the bytes of a JPEG."""
+    """Draw one image as the bytes of a JPEG."""
     quality = np.random.default_rng([data.seed, number, index, 1]).integers(*USUAL.quality)
     content = io.BytesIO()
     draw_image(number, index, data.seed, data.size).save(content, "JPEG", quality=int(quality))
@@ -138,7 +138,7 @@ def image_bytes(number: int, index: int, data: DemoData) -> bytes:
 
 
 def _missing(folder: Path, count: int, advance: Callable[[int], None]) -> Iterator[tuple[int, Path]]:
-    """The images of one class that are not there yet, in order."""
+    """Yield the missing images of one class, in order."""
     folder.mkdir(parents=True, exist_ok=True)
     for left in folder.glob(".tmp-*"):  # of a process that was killed
         left.unlink(missing_ok=True)
@@ -151,7 +151,7 @@ def _missing(folder: Path, count: int, advance: Callable[[int], None]) -> Iterat
 
 
 def _is_whole(file: Path) -> bool:
-    """Whether a JPEG is there to its end; a machine that lost power may have kept a name without its bytes."""
+    """Whether a JPEG is complete; after a loss of power a name may be kept without its bytes."""
     try:
         with open(file, "rb") as opened:
             opened.seek(-2, os.SEEK_END)

@@ -1,4 +1,4 @@
-"""What describes a species: pure data.
+"""Parameters of a species.
 
 Lengths are shares of the head's radius, angles are degrees, colours are 8-bit RGB. A pair is a range, and each plant
 (or petal) draws its own value from it.
@@ -15,7 +15,7 @@ Range = tuple[float, float]
 
 
 class Weighted(Protocol):
-    """One of several; its weight says how often."""
+    """One of several options, drawn with a weight."""
 
     @property
     def weight(self) -> float: ...
@@ -116,7 +116,7 @@ class Bloom:
 
 @dataclass(frozen=True)
 class Species:
-    """All that drawing needs to know.
+    """Parameters of one species.
 
     Attributes:
         name: Of the class.
@@ -138,6 +138,6 @@ class Species:
 
 
 def pick(options: Sequence[Option], random: np.random.Generator) -> Option:
-    """One of them, each as likely as its weight says."""
+    """Draw one option by the weights."""
     bounds = np.cumsum([option.weight for option in options])
     return options[int(np.searchsorted(bounds, random.random() * bounds[-1], side="right"))]

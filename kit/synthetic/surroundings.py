@@ -1,4 +1,4 @@
-"""What is around a flower: a backdrop out of focus, clutter in focus, now and then a visitor."""
+"""Surroundings of a flower: a backdrop out of focus, clutter in focus, now and then an insect."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -12,7 +12,6 @@ from kit.model.catalog import is_hub
 from kit.model.classifier import Classifier
 from kit.model.cost import multiply_adds
 from kit.model.head import build_head
-from kit.model.hub import load_hub_weights
 from kit.model.weights import Weights, load_into
 from kit.training.session import Session
 
@@ -25,10 +24,7 @@ def build_classifier(config: RunConfig, classes: int, weights: Weights) -> Class
     """
     keras.utils.set_random_seed(config.seed)  # seeds of layers that drop at random, whatever was drawn before
     backbone = build_backbone(config.model.backbone, config.data.image_size, config.model.alpha)
-    if is_hub(config.model.backbone):
-        load_hub_weights(backbone.model, weights)
-    else:
-        load_into(backbone.model, weights)
+    load_into(backbone.model, weights, hub=is_hub(config.model.backbone))
     width = backbone.model.output.shape[-1]
     head = build_head(width, classes, config.model.head_units, config.model.dropout, config.seed)
     kernels = choose(config.model.kernels)

@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 
 from kit.errors import StorageError
+from kit.model.allowed import CLASSES, named, require_classes
 from kit.model.backbones import build_backbone
 from kit.model.catalog import RECIPES
 from kit.model.classifier import Classifier
 from kit.model.head import build_head
-from kit.model.loading import CLASSES, MEMBERS, load_model, named, require_classes, require_safe
+from kit.model.loading import MEMBERS, load_model, require_safe
 
 pytestmark = pytest.mark.backend
 
@@ -208,13 +209,13 @@ def _loop(path: Path) -> None:
 
 
 REFUSED = [
-    (_lambda, "keras.layers.Lambda, which the kit never writes"),
-    (_nested_lambda, "keras.layers.Lambda, which the kit never writes"),
-    (_wrapped_lambda, "which the kit never writes"),
-    (_wrapped_in_a_known_layer, "keras.layers.Lambda, which the kit never writes"),
-    (_compile_config, "keras.layers.Lambda, which the kit never writes"),
-    (_build_config, "keras.layers.Lambda, which the kit never writes"),
-    (_other_encoding, "Lambda, which the kit never writes"),
+    (_lambda, "keras.layers.Lambda, which transferkit never writes"),
+    (_nested_lambda, "keras.layers.Lambda, which transferkit never writes"),
+    (_wrapped_lambda, "which transferkit never writes"),
+    (_wrapped_in_a_known_layer, "keras.layers.Lambda, which transferkit never writes"),
+    (_compile_config, "keras.layers.Lambda, which transferkit never writes"),
+    (_build_config, "keras.layers.Lambda, which transferkit never writes"),
+    (_other_encoding, "Lambda, which transferkit never writes"),
     (_crowd, "it holds 'assets/0'"),
     (_traversal, "'../../escaped.txt'"),
     (_assets, "'assets/vocabulary.txt'"),
@@ -222,11 +223,11 @@ REFUSED = [
     (_twice, "it holds 4 files"),
     (_bomb, "is compressed"),
     (_large, "config.json would have"),
-    (_system, "os.system, which the kit never writes"),
-    (_keras_class, "keras.layers.TFSMLayer, which the kit never writes"),
-    (_legacy, "something.Dense, which the kit never writes"),
-    (_registered, "keras.layers.Dense, which the kit never writes"),
-    (_function, "builtins.function, which the kit never writes"),
+    (_system, "os.system, which transferkit never writes"),
+    (_keras_class, "keras.layers.TFSMLayer, which transferkit never writes"),
+    (_legacy, "something.Dense, which transferkit never writes"),
+    (_registered, "keras.layers.Dense, which transferkit never writes"),
+    (_function, "builtins.function, which transferkit never writes"),
     (_deep, "more than 100 levels"),
     (_pickle, "pickles are not read"),
     (_whole_h5, "whole models in HDF5"),
