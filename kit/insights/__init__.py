@@ -1,8 +1,8 @@
-"""What a page needs and cannot compute: recorded when a run ends, because it needs the model or the images.
+"""What a page needs and cannot compute, because it takes the model or the images: recorded when a run ends.
 
-records.py     the files, written and read without keras: all that `reports` may import from here
-album.py       which images a page may show, and small JPEGs of them
-activation.py  class activation maps of mistakes
-probe.py       a linear model on the stored features: doubted labels, learning curve
-recording.py   composes them at the end of a run
+artifacts.py     the files, written and read without keras: all that `reports` imports from here
+thumbnails.py    which images a page may show, and small JPEGs of them
+activation.py    class activation maps of mistakes
+linear_probe.py  linear discriminant analysis of pooled features: label issues, learning curve
+collect.py       runs them at the end of a run
 """

@@ -1,11 +1,11 @@
-"""Insights as files, written and read without keras.
+"""Files of insights, written and read without keras.
 
     insights.json       schema version, the paths of the sampled grid, and why something is missing
     thumbnails.zip      small JPEGs of the images that a page may show
-    activation-predicted.zip, activation-label.zip      the same of mistakes, lit where the model saw the class
+    activation-predicted.zip, activation-label.zip      activation maps of mistakes
     images.csv          path, width, height, bytes, mean_r, mean_g, mean_b
-    doubted.csv         path, split, label, predicted, p_label, p_predicted: most doubted first
-    learning_curve.csv  images, draw, accuracy
+    doubted.csv         path, split, label, predicted, p_label, p_predicted: least plausible label first
+    learning_curve.csv  photos (how many), draw, accuracy
     findings.json       of the audit (kit.data.findings.Finding as a dict)
 
 A file that is not there reads as empty: older runs and interrupted ones have a page too.
@@ -35,10 +35,10 @@ _INDEX = "index.json"
 
 @dataclass(frozen=True)
 class Insights:
-    """The folder `insights` of a run, or the folder of an inspection.
+    """Folder `insights` of a run, or the folder of an inspection.
 
     Attributes:
-        folder: Where the files lie.
+        folder: The folder.
     """
 
     folder: Path
@@ -51,18 +51,18 @@ class Insights:
         return {"sample": [], "missing": {}, **content}
 
     def write_summary(self, sample: list[str], missing: Mapping[str, str]) -> None:
-        """Writes `summary`; what cannot be computed says why in `missing`."""
+        """Write `summary`; `missing` says why something could not be computed."""
         content = {"schema_version": SCHEMA_VERSION, "sample": sample, "missing": dict(missing)}
         write_json(self.folder / "insights.json", content)
 
     @property
     def findings(self) -> list[dict[str, Any]]:
-        """What the audit found: kind, severity, paths, message."""
+        """Findings of the audit: kind, severity, paths, message."""
         path = self.folder / "findings.json"
         return read_json(path) if path.exists() else []
 
     def album(self, name: str) -> dict[str, bytes]:
-        """Path of an image -> JPEG.
+        """JPEGs by path of the image.
 
         Args:
             name: `thumbnails`, `activation-predicted` or `activation-label`.
@@ -73,7 +73,7 @@ class Insights:
         return read_album(self.folder / f"{name}.zip")
 
     def write_album(self, name: str, images: Mapping[str, bytes]) -> None:
-        """Writes `album`."""
+        """Write `album`."""
         write_album(self.folder / f"{name}.zip", images)
 
     @property
@@ -92,7 +92,7 @@ class Insights:
         return self._table("learning_curve.csv", CURVE_COLUMNS)
 
     def write_table(self, name: str, frame: "pandas.DataFrame") -> None:
-        """Writes `images`, `doubted` or `learning_curve`."""
+        """Write `images`, `doubted` or `learning_curve`."""
         columns = {"images": IMAGE_COLUMNS, "doubted": DOUBTED_COLUMNS, "learning_curve": CURVE_COLUMNS}[name]
         write_table(self.folder / f"{name}.csv", frame, columns)
 
@@ -102,7 +102,7 @@ class Insights:
 
 
 def write_album(path: Path, images: Mapping[str, bytes]) -> None:
-    """Writes an album, one zip: it appears whole, and its bytes depend on the images alone."""
+    """Write JPEGs as one zip: whole or not at all, its bytes a function of the images alone."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:  # stored, not deflated: JPEGs do not shrink
         # JSON keeps any path: bytes that are not UTF-8 (PEP 383), line ends, 255 characters
@@ -113,7 +113,7 @@ def write_album(path: Path, images: Mapping[str, bytes]) -> None:
 
 
 def read_album(path: Path) -> dict[str, bytes]:
-    """Path of an image -> JPEG; empty where there is no album."""
+    """JPEGs by path of the image; empty where there is no file."""
     if not path.exists():
         return {}
     try:

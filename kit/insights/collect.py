@@ -1,4 +1,4 @@
-"""Composes the insights of a run, after its model is saved. It imports keras through what it is given."""
+"""Insights of a run, after its model is saved. It imports no keras by itself."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from kit.data.pixels import cached_pixels
 from kit.insights import thumbnails
 from kit.insights.activation import activation_maps, jpeg, spotlight
 from kit.insights.artifacts import CURVE_COLUMNS, Insights
-from kit.insights.linear_probe import learning_curve, most_doubted, out_of_fold, reduce
+from kit.insights.linear_probe import learning_curve, label_issues, out_of_fold, reduce
 from kit.run import Run
 
 if TYPE_CHECKING:
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from kit.training.session import Session
 
 MAPS = 16
-DOUBTED = 200
-DOUBTED_SHOWN = 48
+ISSUES = 200
+ISSUES_SHOWN = 48
 NO_POOLED = "No phase trains the head alone, so the run keeps no pooled features."
 
 
 def collect_insights(
     run: Run, dataset: Dataset, session: "Session", activations: "Activations", probabilities: np.ndarray
 ) -> None:
-    """Records what the page of a run needs and cannot compute.
+    """Record the insights of a run.
 
     Args:
         run: Where to.
@@ -46,18 +46,18 @@ def collect_insights(
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     worst = scored[thumbnails.worst_mistakes(dataset.labels[scored], predicted[scored], confidence[scored])]
     sampled = scored[thumbnails.sample(len(scored), session.config.seed)]
-    doubted = np.array([], int)
+    issues = np.array([], int)
     pooled = activations.plain.get(0)
     if pooled is None:
         missing |= {"doubted": NO_POOLED, "learning_curve": NO_POOLED}
     else:
-        doubted = _probe(insights, missing, dataset, pooled, session.config.seed)
+        issues = _linear_probe(insights, missing, dataset, pooled, session.config.seed)
     place = {path: i for i, path in enumerate(dataset.paths)}
     shown = _unique(
         sampled.tolist(),
         worst.tolist(),
         thumbnails.confused(dataset.labels, predicted, worst),
-        doubted[:DOUBTED_SHOWN].tolist(),
+        issues[:ISSUES_SHOWN].tolist(),
         thumbnails.per_class(dataset.labels.tolist()),
         [place[path] for path in thumbnails.in_findings(dataset.findings) if path in place],
     )[: thumbnails.LARGEST]
@@ -76,32 +76,32 @@ def collect_insights(
     insights.write_summary([dataset.paths[i] for i in sampled], missing)
 
 
-def _probe(insights: Insights, missing: dict, dataset: Dataset, pooled: "CachedArray", seed: int) -> np.ndarray:
-    """Doubted labels and the learning curve; returns the places of the doubted images."""
+def _linear_probe(insights: Insights, missing: dict, dataset: Dataset, pooled: "CachedArray", seed: int) -> np.ndarray:
+    """Record label issues and the learning curve; returns the indices of the issues."""
     classes, train, validation = len(dataset.classes), dataset.indices("train"), dataset.indices("validation")
     reduced = reduce(pooled, train, classes, seed)
-    said = out_of_fold(reduced, dataset.labels, dataset.groups, classes, seed)
-    doubted = most_doubted(said, dataset.labels)[:DOUBTED]
+    predicted = out_of_fold(reduced, dataset.labels, dataset.groups, classes, seed)
+    issues = label_issues(predicted, dataset.labels)[:ISSUES]
     names = np.array(dataset.classes, dtype=object)
-    other = said[doubted].argmax(axis=1)
+    other = predicted[issues].argmax(axis=1)
     columns = {
-        "path": [dataset.paths[i] for i in doubted],
-        "split": dataset.splits[doubted].tolist(),
-        "label": names[dataset.labels[doubted]].tolist(),
+        "path": [dataset.paths[i] for i in issues],
+        "split": dataset.splits[issues].tolist(),
+        "label": names[dataset.labels[issues]].tolist(),
         "predicted": names[other].tolist(),
-        "p_label": said[doubted, dataset.labels[doubted]],
-        "p_predicted": said[doubted, other],
+        "p_label": predicted[issues, dataset.labels[issues]],
+        "p_predicted": predicted[issues, other],
     }
     insights.write_table("doubted", make_table(columns))
     if not len(validation):
         missing["learning_curve"] = "There is no validation split to measure it on."
-        return doubted
+        return issues
     curve = learning_curve(reduced, dataset.labels, train, validation, classes, seed)
     if not curve:
         missing["learning_curve"] = "There are too few training images for parts of them to be compared."
     rows = {name: [point[k] for point in curve] for k, name in enumerate(CURVE_COLUMNS)}
     insights.write_table("learning_curve", make_table(rows))
-    return doubted
+    return issues
 
 
 def _maps(
@@ -113,7 +113,7 @@ def _maps(
     mistakes: np.ndarray,
     predicted: np.ndarray,
 ) -> None:
-    """Each mistake twice: lit where the model saw what it said, and where it saw the label."""
+    """Record two activation maps of each mistake: of the predicted class, and of the label."""
     if not len(mistakes):
         missing["activation"] = "No mistake was made on the images that were scored."
         return
@@ -135,7 +135,7 @@ def _maps(
 
 
 def _feature_maps(session: "Session", dataset: Dataset, activations: "Activations", places: np.ndarray) -> np.ndarray:
-    """The trained backbone's output before pooling, float (n, height, width, channels)."""
+    """Feature maps of the trained backbone, float (n, height, width, channels)."""
     from kit.training.forward import compile_forward
 
     backbone = session.classifier.backbone
@@ -148,14 +148,14 @@ def _feature_maps(session: "Session", dataset: Dataset, activations: "Activation
 
 
 def _pixels(session: "Session", dataset: Dataset, places: Sequence[int] | np.ndarray) -> np.ndarray:
-    """What the model saw of some images: uint8 (n, size, size, 3), 0-255, from the store."""
+    """Cached pixels of some images: uint8 (n, size, size, 3), 0-255."""
     files, keys = [dataset.files[i] for i in places], [dataset.keys[i] for i in places]
     (pixels,) = cached_pixels(files, keys, (0,), session.config)
     return pixels[:]
 
 
 def _images(dataset: Dataset):
-    """Size and colour of every image."""
+    """Table of size and mean colour of every image."""
     facts = dataset.facts
     columns: dict[str, Any] = {
         "path": list(dataset.paths),
@@ -171,5 +171,5 @@ def _images(dataset: Dataset):
 
 
 def _unique(*parts: list[int]) -> list[int]:
-    """All numbers, in order, each once."""
+    """All numbers, in order, without repetition."""
     return list(dict.fromkeys(i for part in parts for i in part))

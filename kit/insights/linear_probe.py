@@ -1,7 +1,7 @@
-"""A linear model on the stored pooled features: whose label is doubtful, and would more images help?
+"""Linear probe of the pooled features: label issues, and a learning curve.
 
-The features are those of the pretrained trunk, before any fine-tuning, and are in the store already. Principal
-components, then linear discriminant analysis: closed form, with no iterations that could fail to converge.
+The features are those of the pretrained backbone, before any fine-tuning, cached already. Principal components, then
+linear discriminant analysis: closed form, with no iterations that could fail to converge.
 """
 
 from collections.abc import Sequence
@@ -18,11 +18,11 @@ BLOCK = 4096
 
 
 def reduce(features, fit_on: np.ndarray, classes: int, seed: int) -> np.ndarray:
-    """Principal components, found without looking at labels.
+    """Principal components of the features.
 
     Args:
         features: (n, channels): an array, or a CachedArray that is read block by block.
-        fit_on: Places of the images that the components are found on, at most LARGEST_FIT of which are read.
+        fit_on: Indices of the images to fit on, at most LARGEST_FIT of which are read.
         classes: Number of classes.
         seed: Draws those that are read.
 
@@ -31,11 +31,11 @@ def reduce(features, fit_on: np.ndarray, classes: int, seed: int) -> np.ndarray:
     """
     from sklearn.decomposition import PCA
 
-    places = _at_most(fit_on, LARGEST_FIT, seed)
-    read = features[places].astype(np.float32)
+    chosen = _at_most(fit_on, LARGEST_FIT, seed)
+    read = features[chosen].astype(np.float32)
     if not np.ptp(read, axis=0).any():  # all images alike
         return np.zeros((len(features), 1), np.float32)
-    count = max(1, min(COMPONENTS, read.shape[1], (len(places) - classes) // IMAGES_PER_COMPONENT))
+    count = max(1, min(COMPONENTS, read.shape[1], (len(chosen) - classes) // IMAGES_PER_COMPONENT))
     pca = PCA(count, svd_solver="covariance_eigh").fit(read)
     # components of no variance (all images alike) would make the discriminant analysis singular
     useful = pca.explained_variance_ > 1e-7 * max(float(pca.explained_variance_.sum()), 1e-12)
@@ -47,12 +47,12 @@ def reduce(features, fit_on: np.ndarray, classes: int, seed: int) -> np.ndarray:
 
 
 def out_of_fold(reduced: np.ndarray, labels: np.ndarray, groups: Sequence[str], classes: int, seed: int) -> np.ndarray:
-    """What a model says of each image that was trained on other images, none of its group among them.
+    """Out-of-fold predictions: each image by a model fitted to other folds, none of its group among them.
 
     Args:
         reduced: float (n, components).
         labels: Class numbers, int (n,).
-        groups: Images of one group (copies, near copies) share a fold, (n,).
+        groups: Images of one group (duplicates, near duplicates) share a fold, (n,).
         classes: Number of classes.
         seed: Draws the folds.
 
@@ -68,30 +68,29 @@ def out_of_fold(reduced: np.ndarray, labels: np.ndarray, groups: Sequence[str], 
     return result
 
 
-def most_doubted(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Places of the images taken for another class, the one furthest from its label first.
+def label_issues(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Indices of the images predicted as another class, the least plausible label first.
 
     Ordered by the normalised margin p(other) - p(label): C. Northcutt, L. Jiang, I. Chuang, Confident learning, JAIR 70
     (2021) 1373-1411.
     """
-    places = np.arange(len(labels))
-    margin = probabilities.max(axis=1) - probabilities[places, labels]
-    doubted = np.flatnonzero(margin > 0)
-    return doubted[np.argsort(-margin[doubted], kind="stable")]
+    margin = probabilities.max(axis=1) - probabilities[np.arange(len(labels)), labels]
+    issues = np.flatnonzero(margin > 0)
+    return issues[np.argsort(-margin[issues], kind="stable")]
 
 
 def learning_curve(
     reduced: np.ndarray, labels: np.ndarray, train: np.ndarray, validation: np.ndarray, classes: int, seed: int
 ) -> list[tuple[int, int, float]]:
-    """(training images, draw, validation accuracy): DRAWS random parts of the training images of each size.
+    """Validation accuracy by training set size: (images, draw, accuracy), DRAWS random subsets of each size.
 
     Args:
         reduced: float (n, components).
         labels: Class numbers, int (n,).
-        train: Places of the training images.
-        validation: Places of the validation images.
+        train: Indices of the training images.
+        validation: Indices of the validation images.
         classes: Number of classes.
-        seed: Draws the parts.
+        seed: Draws the subsets.
     """
     curve = []
     for fraction in FRACTIONS:
@@ -99,11 +98,11 @@ def learning_curve(
         if images < 2 * classes:
             continue
         for draw in range(DRAWS if images < len(train) else 1):
-            part = np.random.default_rng([seed, draw]).permutation(train)[:images]
-            # small parts support few components; the first ones carry most
+            subset = np.random.default_rng([seed, draw]).permutation(train)[:images]
+            # small subsets support few components; the first ones carry most
             usable = max(1, min(reduced.shape[1], (images - classes) // IMAGES_PER_COMPONENT))
-            said = _probabilities(reduced[part, :usable], labels[part], reduced[validation, :usable], classes)
-            curve.append((images, draw, float((said.argmax(axis=1) == labels[validation]).mean())))
+            predicted = _probabilities(reduced[subset, :usable], labels[subset], reduced[validation, :usable], classes).argmax(axis=1)
+            curve.append((images, draw, float((predicted == labels[validation]).mean())))
     return curve
 
 
@@ -122,14 +121,14 @@ def _probabilities(x: np.ndarray, labels: np.ndarray, asked: np.ndarray, classes
 
 
 def _folds(groups: Sequence[str], seed: int) -> np.ndarray:
-    """Fold of each image, int (n,): groups shuffled, then dealt out in turn."""
+    """Fold of each image, int (n,): groups shuffled, then assigned in turn."""
     _, member_of = np.unique(np.array(groups, dtype=str), return_inverse=True)
     order = np.random.default_rng([seed, 0xF01D]).permutation(member_of.max(initial=-1) + 1)
     return order[member_of] % FOLDS
 
 
-def _at_most(places: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """All places, or `count` of them drawn by the seed, in order."""
-    if len(places) <= count:
-        return places
-    return np.sort(np.random.default_rng(seed).permutation(places)[:count])
+def _at_most(indices: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """All indices, or a random `count` of them in order."""
+    if len(indices) <= count:
+        return indices
+    return np.sort(np.random.default_rng(seed).permutation(indices)[:count])

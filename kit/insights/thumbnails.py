@@ -1,7 +1,6 @@
-"""Which images a page may show, and small JPEGs of them.
+"""Which images a page shows, and thumbnails of them: at most LARGEST, about 5 KB each.
 
-A page works on a folder copied from elsewhere, so what it shows must lie in the record: at most LARGEST images, about
-5 KB each.
+They lie in the record, so that a run folder copied from elsewhere has a page.
 """
 
 import io
@@ -26,7 +25,7 @@ FINDINGS_SHOWN, PER_FINDING = 40, 4
 
 
 def thumbnail(image: Image.Image) -> bytes:
-    """A JPEG at most SIDE pixels wide and high."""
+    """JPEG at most SIDE pixels wide and high."""
     small = image.copy()
     small.thumbnail((SIDE, SIDE), Image.Resampling.BILINEAR)
     content = io.BytesIO()
@@ -35,7 +34,7 @@ def thumbnail(image: Image.Image) -> bytes:
 
 
 def thumbnails_of_files(files: dict[str, Path]) -> dict[str, bytes]:
-    """Recorded path -> thumbnail of the whole image; a file that cannot be read has none."""
+    """Thumbnails of whole images by recorded path; a file that cannot be read has none."""
     images = {}
     for path, file in files.items():
         try:
@@ -46,39 +45,39 @@ def thumbnails_of_files(files: dict[str, Path]) -> dict[str, bytes]:
 
 
 def sample(count: int, seed: int, size: int = GRID) -> np.ndarray:
-    """The first `size` of 0 to count - 1, shuffled by the seed, int (min(count, size),)."""
+    """Random sample of 0 to count - 1 without replacement, int (min(count, size),)."""
     return np.random.default_rng([seed, 0x9A6E]).permutation(count)[:size]
 
 
 def worst_mistakes(labels: np.ndarray, predicted: np.ndarray, confidence: np.ndarray, size: int = WORST) -> np.ndarray:
-    """Places of the mistakes, most confident first (ties: the earlier image), at most `size`.
+    """Indices of the mistakes, most confident first (ties: the earlier image), at most `size`.
 
     Args:
         labels: Class numbers, int (n,).
-        predicted: Likewise.
-        confidence: Probability of what was predicted, float (n,).
+        predicted: Class numbers, int (n,).
+        confidence: Probability of the predicted class, float (n,).
     """
     wrong = np.flatnonzero(labels != predicted)
     return wrong[np.argsort(-confidence[wrong], kind="stable")][:size]
 
 
 def confused(labels: np.ndarray, predicted: np.ndarray, mistakes: np.ndarray) -> list[int]:
-    """Of the PAIRS most frequent (label, predicted), the PER_PAIR first of `mistakes`."""
+    """Indices of the PER_PAIR first `mistakes` of each of the PAIRS most frequent (label, predicted)."""
     pairs = defaultdict(list)
-    for place in mistakes.tolist():
-        pairs[labels[place], predicted[place]].append(place)
+    for index in mistakes.tolist():
+        pairs[labels[index], predicted[index]].append(index)
     frequent = sorted(pairs.values(), key=len, reverse=True)[:PAIRS]
-    return [place for places in frequent for place in places[:PER_PAIR]]
+    return [index for indices in frequent for index in indices[:PER_PAIR]]
 
 
 def per_class(labels: Sequence[object], count: int = PER_CLASS) -> list[int]:
-    """Places of the first `count` images of each of the first CLASSES_SHOWN classes, in order of the images."""
+    """Indices of the first `count` images of each of the first CLASSES_SHOWN classes."""
     seen: dict[object, int] = defaultdict(int)
     chosen = []
-    for place, label in enumerate(labels):
+    for index, label in enumerate(labels):
         if seen[label] < count and (label in seen or len(seen) < CLASSES_SHOWN):
             seen[label] += 1
-            chosen.append(place)
+            chosen.append(index)
     return chosen
 
 

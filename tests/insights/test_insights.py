@@ -124,7 +124,7 @@ def test_wrong_labels_are_doubted_first(blobs):
     features, labels, groups = blobs
     reduced = linear_probe.reduce(features, np.arange(200), 4, seed=0)
     said = linear_probe.out_of_fold(reduced, labels, groups, 4, seed=0)
-    assert set(linear_probe.most_doubted(said, labels)[:2].tolist()) == {10, 77}
+    assert set(linear_probe.label_issues(said, labels)[:2].tolist()) == {10, 77}
     np.testing.assert_allclose(said.sum(axis=1), 1, atol=1e-5)
     assert np.array_equal(said, linear_probe.out_of_fold(reduced, labels, groups, 4, seed=0))
 
