@@ -12,7 +12,7 @@ from kit.data.pixels import cached_pixels
 from kit.insights import thumbnails
 from kit.insights.activation import activation_maps, jpeg, spotlight
 from kit.insights.artifacts import CURVE_COLUMNS, Insights
-from kit.insights.linear_probe import learning_curve, label_issues, out_of_fold, reduce
+from kit.insights.linear_probe import label_issues, learning_curve, out_of_fold, reduce
 from kit.run import Run
 
 if TYPE_CHECKING:

@@ -101,7 +101,9 @@ def learning_curve(
             subset = np.random.default_rng([seed, draw]).permutation(train)[:images]
             # small subsets support few components; the first ones carry most
             usable = max(1, min(reduced.shape[1], (images - classes) // IMAGES_PER_COMPONENT))
-            predicted = _probabilities(reduced[subset, :usable], labels[subset], reduced[validation, :usable], classes).argmax(axis=1)
+            predicted = _probabilities(
+                reduced[subset, :usable], labels[subset], reduced[validation, :usable], classes
+            ).argmax(axis=1)
             curve.append((images, draw, float((predicted == labels[validation]).mean())))
     return curve
 
