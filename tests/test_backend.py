@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from doubles import swap
 from kit import backend
 from kit.backend import choose_backend, explain_choice
 from kit.errors import BackendError
@@ -23,8 +24,8 @@ def machine(monkeypatch, tmp_path):
     def set_up(variable=None, keras_json=None, installed=BOTH):
         monkeypatch.setenv("KERAS_HOME", str(tmp_path))
         monkeypatch.setenv("KERAS_BACKEND", variable or "")
-        monkeypatch.setattr(backend, "installed_backends", lambda: installed)
-        monkeypatch.setattr(backend, "_running_backend", lambda: None)
+        swap(monkeypatch, backend, "installed_backends", lambda: installed)
+        swap(monkeypatch, backend, "_running_backend", lambda: None)
         if keras_json is not None:
             (tmp_path / "keras.json").write_text(keras_json)
 
@@ -89,7 +90,7 @@ def test_a_backend_that_runs_already_is_kept_and_cannot_be_changed(monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "")
     assert choose_backend() == BACKEND
     (other,) = {*BOTH} - {BACKEND}
-    monkeypatch.setattr(backend, "installed_backends", lambda: BOTH)
+    swap(monkeypatch, backend, "installed_backends", lambda: BOTH)
     with pytest.raises(BackendError, match=f"{other} was asked for, but Keras already runs on {BACKEND}"):
         choose_backend(other)
 
