@@ -41,7 +41,7 @@ FORMATS = (
         library="keras",
         packages="keras jax",
         usage=(
-            'import os\nos.environ.setdefault("KERAS_BACKEND", "jax")  # unset, Keras looks for TensorFlow\nimport keras',
+            'import os\nos.environ.setdefault("KERAS_BACKEND", "jax")  # else TensorFlow\nimport keras',
             'model = keras.saving.load_model("model.keras")',
             "model.predict(pixels, verbose=0)[0]",
         ),
