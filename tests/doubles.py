@@ -18,4 +18,8 @@ def swap(patch: pytest.MonkeyPatch, owner: Any, name: str, function: Callable) -
         function: Answers the calls; that of a method takes `self` first.
     """
     owner = import_module(owner) if isinstance(owner, str) else owner
-    patch.setattr(owner, name, create_autospec(getattr(owner, name), side_effect=function))
+    original = getattr(owner, name)
+    original = getattr(original, "stands_for", original)  # swapped before
+    double = create_autospec(original, side_effect=function)
+    double.stands_for = original
+    patch.setattr(owner, name, double)
