@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from doubles import swap
 from kit import backends
 from kit.backends import choice
 from kit.backends.choice import choose_backend, explain_choice
@@ -24,8 +25,8 @@ def machine(monkeypatch, tmp_path):
     def set_up(variable=None, keras_json=None, installed=BOTH):
         monkeypatch.setenv("KERAS_HOME", str(tmp_path))
         monkeypatch.setenv("KERAS_BACKEND", variable or "")
-        monkeypatch.setattr(choice, "installed_backends", lambda: installed)
-        monkeypatch.setattr(choice, "running_backend", lambda: None)
+        swap(monkeypatch, choice, "installed_backends", lambda: installed)
+        swap(monkeypatch, choice, "running_backend", lambda: None)
         if keras_json is not None:
             (tmp_path / "keras.json").write_text(keras_json)
 
@@ -90,7 +91,7 @@ def test_a_backend_that_runs_already_is_kept_and_cannot_be_changed(monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "")
     assert choose_backend() == BACKEND
     (other,) = {*BOTH} - {BACKEND}
-    monkeypatch.setattr(choice, "installed_backends", lambda: BOTH)
+    swap(monkeypatch, choice, "installed_backends", lambda: BOTH)
     with pytest.raises(BackendError, match=f"{other} was asked for, but Keras already runs on {BACKEND}"):
         choose_backend(other)
 

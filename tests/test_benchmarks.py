@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from doubles import swap
 from kit.backends.choice import BackendChoice, installed_backends
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
@@ -99,8 +100,8 @@ def test_accuracy_changes_the_split_alone(modules, monkeypatch, tmp_path, capsys
         }
 
     accuracy = modules("accuracy")
-    monkeypatch.setattr(accuracy.common, "train_in_child", train_in_child)
-    monkeypatch.setattr(accuracy, "explain_choice", lambda name: BackendChoice(name, "tested"))
+    swap(monkeypatch, accuracy.common, "train_in_child", train_in_child)
+    swap(monkeypatch, accuracy, "explain_choice", lambda name: BackendChoice(name, "tested"))
     accuracy.accuracy("photos", backend="both", results=tmp_path)
     seeds = [(config.backend, config.seed, config.split.seed) for config in trained]
     assert seeds == [(name, 0, seed) for name in ("jax", "tensorflow") for seed in (0, 1, 2)]

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from doubles import swap
 from kit import cli
 
 ROOT = Path(__file__).parents[1]
@@ -140,14 +141,14 @@ def point(name, distribution):
 
 def test_our_installed_commands_come_first_and_built_in_ones_only_without_them(monkeypatch):
     installed = [point("apple", "other"), point("train", "other"), point("study", "transferkit")]
-    monkeypatch.setattr(cli, "entry_points", lambda group: [*installed, point("train", "transferkit")])
+    swap(monkeypatch, cli, "entry_points", lambda group: [*installed, point("train", "transferkit")])
     found = cli.find_commands()
     assert [(name, entry.dist.name) for name, entry in found.items()] == [
         ("train", "transferkit"),
         ("study", "transferkit"),
         ("apple", "other"),
     ]
-    monkeypatch.setattr(cli, "entry_points", lambda group: [point("apple", "other")])
+    swap(monkeypatch, cli, "entry_points", lambda group: [point("apple", "other")])
     assert list(cli.find_commands()) == [*cli.BUILT_IN, "apple"]
 
 

@@ -6,6 +6,7 @@ import os
 import pytest
 import typer
 
+from doubles import swap
 from kit.backends import choice
 from kit.commands import doctor as module
 from kit.commands.doctor import doctor, examine
@@ -21,7 +22,7 @@ HEALTHY = 'print(\'{"device": "cpu", "device_name": "a processor", "threads": 2}
 def probe(monkeypatch, tmp_path):
     """Replaces what the child processes run; both backends count as installed."""
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
-    monkeypatch.setattr(choice, "installed_backends", lambda: ("jax", "tensorflow"))
+    swap(monkeypatch, choice, "installed_backends", lambda: ("jax", "tensorflow"))
     return lambda code: monkeypatch.setattr(module, "PROBE", code)
 
 
@@ -71,7 +72,7 @@ def test_a_misspelt_backend_is_told_and_the_exit_status_says_that_no_run_can_sta
 
 def test_without_any_backend_doctor_says_what_to_install(probe, monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "")
-    monkeypatch.setattr(choice, "installed_backends", lambda: ())
+    swap(monkeypatch, choice, "installed_backends", lambda: ())
     report = examine()
     assert not report["ok"]
     assert "pip install 'transferkit[jax]'" in report["advice"][0]

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from doubles import swap
 from image_files import make_images
 from kit import progress
 from kit.data import download, flowers
@@ -152,7 +153,7 @@ def test_a_server_that_cannot_be_reached_is_one_message(web, tmp_path):
 
 def test_a_full_disk_is_one_message_and_keeps_nothing_half(web, tmp_path, monkeypatch):
     web.content = CONTENT
-    monkeypatch.setattr("kit.files.free_bytes", lambda path: 1000)
+    swap(monkeypatch, "kit.files", "free_bytes", lambda path: 1000)
     with pytest.raises(StorageError, match="1,024,000 bytes are needed"):
         fetch(web.url(), tmp_path / "file.bin")
     assert not (tmp_path / "file.bin").exists()

@@ -2,11 +2,13 @@
 
 import ast
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import search
+from doubles import swap
 from kit.config import RunConfig
 from kit.settings import load_config
 
@@ -34,15 +36,16 @@ def run_cell(source: str, names: dict) -> object:
 def test_the_notebook_tells_its_story(tmp_path, monkeypatch, lively_weights, capsys):
     """With fewer images, a smaller network and shorter phases; every cell but the first as it stands."""
     import kit
-    from kit.synthetic import DemoData, write_data_set
+    from kit.synthetic import write_data_set
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(
-        "kit.synthetic.write_data_set", lambda folder: write_data_set(folder, DemoData(per_class=24, size=64))
+    swap(
+        *(monkeypatch, "kit.synthetic", "write_data_set"),
+        lambda folder, data: write_data_set(folder, replace(data, per_class=24, size=64)),
     )
     small = {"alpha": 0.35, "image_size": 32, "head_epochs": 2, "fine_tune_epochs": 1, "views": 1, "unfreeze_depth": 1}
     configure = kit.configure
-    monkeypatch.setattr("kit.api.configure", lambda data, **settings: configure(data, **{**settings, **small}))
+    swap(monkeypatch, "kit.api", "configure", lambda data, **settings: configure(data, **{**settings, **small}))
     first, *cells = code_cells()
     assert first == 'DATA, WEIGHTS = "flowers", "imagenet"  # or "demo", "starter"'
     names = {"DATA": "demo", "WEIGHTS": str(lively_weights)}

@@ -10,6 +10,7 @@ from unittest.mock import create_autospec
 import numpy as np
 import pytest
 
+from doubles import swap
 from kit.cache.chunks import Appender
 from kit.config import DataConfig, RunConfig, ViewsConfig
 from kit.data import pixels
@@ -41,9 +42,7 @@ def keys_of(files) -> list[str]:
 def loaded(monkeypatch):
     """The contents decoded, in the order decoding began."""
     contents = []
-    monkeypatch.setattr(
-        pixels, "load_image", lambda content, data: contents.append(content) or load_image(content, data)
-    )
+    swap(monkeypatch, pixels, "load_image", lambda content, data: contents.append(content) or load_image(content, data))
     return contents
 
 

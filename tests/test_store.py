@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kit
+from doubles import swap
 from kit.cache import CachedArray, Store, chunks, writing
 from kit.errors import StorageError
 
@@ -215,7 +216,7 @@ def test_an_error_in_the_block_passes_through_and_finished_chunks_stay():
 
 
 def test_a_disk_too_small_is_said_before_anything_is_computed(monkeypatch):
-    monkeypatch.setattr("kit.files.free_bytes", lambda path: 1000)
+    swap(monkeypatch, "kit.files", "free_bytes", lambda path: 1000)
     store = Store("test", {}, (100,), "float32")
     produce = Producer(store)
     with pytest.raises(StorageError, match=r"stores is full: 4,640 bytes are needed, 1,000 bytes are free"):
@@ -239,7 +240,7 @@ def test_a_disk_that_fills_up_is_one_message_and_keeps_what_was_finished(monkeyp
     ensure(store, names[:4], Producer(store))
     known = {path: chunks.Chunk.open(path) for path in chunk_files(store)}
     monkeypatch.setattr(chunks, "open", lambda path, mode, **_: SmallDisk(path, mode), raising=False)
-    monkeypatch.setattr(chunks.Chunk, "open", lambda path, size: known[path])
+    swap(monkeypatch, chunks.Chunk, "open", lambda path, size: known[path])
     with pytest.raises(StorageError, match=r"000002\.chunk is full: 544 bytes are needed") as error:
         ensure(store, names, Producer(store))
     assert "cache prune" in error.value.hint
@@ -347,7 +348,7 @@ def test_a_checksum_is_read_once_a_process(monkeypatch):
     forget_checks()
     read = []
     check = chunks.Chunk._checksum_fits
-    monkeypatch.setattr(chunks.Chunk, "_checksum_fits", lambda chunk: read.append(chunk.path) or check(chunk))
+    swap(monkeypatch, chunks.Chunk, "_checksum_fits", lambda chunk: read.append(chunk.path) or check(chunk))
     for _ in range(3):
         ensure(store, names, produce)
     assert read == chunk_files(store)

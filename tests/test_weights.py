@@ -11,6 +11,7 @@ import pytest
 from keras.src.applications import mobilenet_v2 as in_keras
 from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
 
+from doubles import swap
 from kit.errors import WeightsError
 from kit.fingerprint import sha256_file
 from kit.model import weights as module
@@ -358,7 +359,7 @@ def test_a_damaged_file_of_keras_is_refused_and_set_aside(published):
 def test_a_file_of_known_size_must_have_that_size(published, monkeypatch):
     known = find("mobilenet_v2")
     recipe = replace(known, imagenet=lambda alpha, size: replace(known.imagenet(alpha, size), size=12345))
-    monkeypatch.setattr(module, "find", lambda name: recipe)
+    swap(monkeypatch, module, "find", lambda name: recipe)
     with pytest.raises(WeightsError, match="not 12,345"):
         resolve("imagenet", 0.35, 96)
 
@@ -370,7 +371,7 @@ def test_a_file_of_known_digest_must_have_that_digest(published, monkeypatch, fi
     address = published.url("")
     for told, fits in ((digest, True), ("0" * len(digest), False)):
         recipe = replace(known, imagenet=lambda alpha, size, told=told: Published(address, f"{told}.h5", told))
-        monkeypatch.setattr(module, "find", lambda name, recipe=recipe: recipe)
+        swap(monkeypatch, module, "find", lambda name, recipe=recipe: recipe)
         if fits:
             assert resolve("imagenet", 1.0, 224, "resnet50").sha256 == sha256_file(files / "keras2.h5")
         else:

@@ -18,7 +18,7 @@ class Format:
         writer: The backend that can write it; empty where every one can.
         library: Its name on Hugging Face (https://huggingface.co/docs/hub/models-libraries).
         packages: What its user installs, beside NumPy and Pillow.
-        usage: Its lines of the example: an import, how it is loaded, and one image's probabilities.
+        usage: Its lines of the example: its imports, how it is loaded, and one image's probabilities.
     """
 
     name: str
@@ -41,7 +41,7 @@ FORMATS = (
         library="keras",
         packages="keras jax",
         usage=(
-            "import keras",
+            'import os\nos.environ.setdefault("KERAS_BACKEND", "jax")  # else TensorFlow\nimport keras',
             'model = keras.saving.load_model("model.keras")',
             "model.predict(pixels, verbose=0)[0]",
         ),

@@ -101,7 +101,7 @@ def front_matter(run: Run, chosen: Format) -> str:
 
 
 def example(run: Run, chosen: Format) -> str:
-    """Ten lines of Python, run in the export's folder: an image's probabilities."""
+    """A dozen lines of Python, run in the export's folder: an image's probabilities."""
     data = run.config.data
     side, background = data.image_size, tuple(data.background)
     resized = {

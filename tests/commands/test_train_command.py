@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from doubles import swap
 from image_files import make_images
 from kit import pipeline
 from kit.commands.training import seed_lines
@@ -176,7 +177,7 @@ def stop_at_epoch(monkeypatch, number: int) -> None:
             raise KeyboardInterrupt
         write(self, history)
 
-    monkeypatch.setattr(Run, "write_history", write_or_stop)
+    swap(monkeypatch, Run, "write_history", write_or_stop)
 
 
 def test_ctrl_c_and_resume_end_as_if_nothing_had_happened(command, few, settings, tmp_path, monkeypatch):
@@ -204,12 +205,12 @@ def test_ctrl_c_and_resume_end_as_if_nothing_had_happened(command, few, settings
 def test_a_run_killed_before_its_manifest_was_complete_goes_on(command, few, settings, tmp_path, monkeypatch):
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "_origin", lambda *args: {})
+        swap(patch, pipeline, "_origin", lambda *args: {})
 
         def kill(*args):
             raise SystemExit(9)
 
-        patch.setattr(pipeline, "_finish", kill)
+        swap(patch, pipeline, "_finish", kill)
         assert command("train", few, *settings, *HEAD_ONLY, "--out", out).status == 9
     assert set(Run.open(out).manifest) == {"schema_version", "kind", "status", "created"}
     assert command("train", "--resume", out).status == 0
@@ -306,7 +307,7 @@ def test_bad_settings_are_one_message_and_leave_nothing(refused, few, settings, 
 
 @pytest.mark.backend
 def test_no_weights_are_fetched_for_images_that_are_not_there(refused, monkeypatch):
-    monkeypatch.setattr(pipeline, "resolve", lambda *args: pytest.fail("weights were looked for"))
+    swap(monkeypatch, pipeline, "resolve", lambda *args: pytest.fail("weights were looked for"))
     assert "There is no" in refused("train", "nowhere")
 
 
@@ -318,7 +319,7 @@ def test_misspelt_options_are_usage_errors(command, few, also):
 
 
 def test_an_out_folder_in_use_is_refused_before_any_work(refused, few, run, settings, tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline, "load_samples", lambda path: pytest.fail("the images were read"))
+    swap(monkeypatch, pipeline, "load_samples", lambda path: pytest.fail("the images were read"))
     assert "holds the record of a run already" in refused("train", few, *settings, "--out", run.path)
     assert "not empty and not a run folder" in refused("train", few, *settings, "--out", few)
     assert "a file is in its place" in refused("train", few, *settings, "--out", few / "red/0000.jpg")

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from doubles import swap
 from image_files import make_images
 from kit.config import DataConfig
 from kit.data.audit import audit, data_fingerprint, exclude
@@ -233,7 +234,7 @@ def test_a_second_audit_decodes_nothing(data, monkeypatch):
     def fail(*_, **__):
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr("kit.data.facts.read_image", fail)
+    swap(monkeypatch, "kit.data.facts", "read_image", fail)
     assert look(data)[1] == first
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from doubles import swap
 from in_process import _loud, command, refused  # noqa: F401  # fixtures
 from kit.config import PhaseConfig
 from kit.export import package
@@ -52,5 +53,5 @@ def answers(run, monkeypatch):
         np.save(work / f"{what}.npy", probabilities)
         return {"runtime": f"{what} 1.0", "latency_ms": {"1": 1.5, "32": 20.25}}
 
-    monkeypatch.setattr(package, "ask", answer)
+    swap(monkeypatch, package, "ask", answer)
     return told

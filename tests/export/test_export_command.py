@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from doubles import swap
 from kit.export import formats
 
 pytestmark = pytest.mark.backend
@@ -36,5 +37,5 @@ def test_bad_input_is_one_message(refused, run, tmp_path, monkeypatch):
     assert "is not empty and holds more than an export" in told
     told = refused("export", run.path, "--format", "keras", "--out", run.path)
     assert "is not empty and holds more than an export" in told
-    monkeypatch.setattr(formats, "find_spec", lambda name: None)
+    swap(monkeypatch, formats, "find_spec", lambda name: None)
     assert "pip install 'transferkit[export]'" in refused("export", run.path, "--format", "litert")

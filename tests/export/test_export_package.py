@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 
+from doubles import swap
 from kit.config import RunConfig
 from kit.errors import DataError, ExportError, StorageError
 from kit.export import export_run, package, worker
@@ -59,7 +60,7 @@ def test_beyond_the_tolerance_nothing_is_handed_over(run, answers, tmp_path, off
 
 
 def test_formats_that_need_tensorflow_are_written_and_run_under_it(run, answers, tmp_path, monkeypatch):
-    monkeypatch.setattr(package, "require_installed", lambda chosen: None)
+    swap(monkeypatch, package, "require_installed", lambda chosen: None)
     export_run(run, "onnx", tmp_path / "out")
     assert [asked[2] for asked in answers["asked"]] == ["tensorflow", run.config.backend, "tensorflow"]
 
@@ -172,7 +173,7 @@ def test_latency_is_the_median_of_passes_that_come_after_two_others(monkeypatch)
         if len(shapes) > 2:
             now["at"] += next(lengths)
 
-    monkeypatch.setattr(worker.time, "perf_counter", tick)
+    swap(monkeypatch, worker.time, "perf_counter", tick)
     assert latency_ms(forward, np.zeros((32, 8, 8, 3))) == pytest.approx(2.0)
     assert len(shapes) == 2 + worker.REPEATS
 
@@ -183,7 +184,7 @@ def test_a_slow_model_is_measured_three_times(monkeypatch):
     def forward(pixels):
         now["at"] += 10
 
-    monkeypatch.setattr(worker.time, "perf_counter", lambda: now["at"])
+    swap(monkeypatch, worker.time, "perf_counter", lambda: now["at"])
     assert latency_ms(forward, np.zeros((1, 8, 8, 3))) == 10_000
     assert now["at"] == 50
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from doubles import swap
 from kit.errors import ExportError
 
 pytestmark = pytest.mark.backend
@@ -30,7 +31,7 @@ def test_a_table_of_every_format_that_can_be_had(benchmark, answers, own_run, ru
         return real(folder, name)
 
     real = benchmark.export_run
-    monkeypatch.setattr(benchmark, "export_run", export_run)
+    swap(monkeypatch, benchmark, "export_run", export_run)
     benchmark.exports([own_run], "keras,onnx", tmp_path / "results")
     printed = capsys.readouterr().out
     header, rule, *rows = (tmp_path / "results" / "exports.md").read_text().splitlines()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from doubles import swap
 from kit.errors import ConfigError, ExportError
 from kit.export import formats
 from kit.export.formats import FORMATS, find_format, require_installed
@@ -21,7 +22,7 @@ def test_the_extra_that_a_format_names_installs_all_that_it_needs(chosen):
 
 @pytest.mark.parametrize("chosen", FORMATS, ids=lambda chosen: chosen.name)
 def test_what_is_missing_is_named_with_the_command_that_installs_it(chosen, monkeypatch):
-    monkeypatch.setattr(formats, "find_spec", lambda name: None)
+    swap(monkeypatch, formats, "find_spec", lambda name: None)
     if not chosen.needs:
         require_installed(chosen)
         return
@@ -32,7 +33,7 @@ def test_what_is_missing_is_named_with_the_command_that_installs_it(chosen, monk
 
 
 def test_only_what_is_missing_is_named(monkeypatch):
-    monkeypatch.setattr(formats, "find_spec", lambda name: None if name == "tf2onnx" else name)
+    swap(monkeypatch, formats, "find_spec", lambda name: None if name == "tf2onnx" else name)
     with pytest.raises(ExportError, match=r"The format onnx needs tf2onnx, not installed here\."):
         require_installed(find_format("onnx"))
 

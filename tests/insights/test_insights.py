@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from doubles import swap
 from kit.csv_tables import make_table
 from kit.data.findings import Finding
 from kit.errors import StorageError
@@ -233,7 +234,7 @@ def test_a_page_that_cannot_be_drawn_costs_a_warning_and_not_the_run(run, tmp_pa
     (tmp_path / "manifest.json").write_text('{"kind": "run"}')
     assert report_hook.draw_page(tmp_path) is None
     assert "warning: no page of" in capsys.readouterr().err
-    monkeypatch.setattr(report_hook, "entry_points", lambda group: [])
+    swap(monkeypatch, report_hook, "entry_points", lambda group: [])
     assert report_hook.draw_page(run.path) == run.report_path
 
 

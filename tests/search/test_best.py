@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from studies import make
 
+from doubles import swap
 from search import best
 from search.running import run_trials
 from search.storage import if_free
@@ -49,14 +50,14 @@ def trained(monkeypatch):
 
     import kit.pipeline
 
-    monkeypatch.setattr(kit.pipeline, "train", train)
-    monkeypatch.setattr(best, "_read", lambda record, run: Read())
+    swap(monkeypatch, kit.pipeline, "train", train)
+    swap(monkeypatch, best, "_read", lambda record, run: Read())
     return trained
 
 
 def on(monkeypatch, host, study):
     """keep_best, as if on a machine of that name."""
-    monkeypatch.setattr(best.platform, "node", lambda: host)
+    swap(monkeypatch, best.platform, "node", lambda: host)
     return best.keep_best(study, 0)
 
 

@@ -14,6 +14,7 @@ import pytest
 from objectives import ran
 from studies import make
 
+from doubles import swap
 from kit.errors import UserError
 from search.claims import Ledger, Owner, Verdict
 from search.records import StudyRecord
@@ -294,7 +295,7 @@ class TestClaims:
             study.optuna.tell(trial, 1.0)
             return is_dead(owner, name)
 
-        monkeypatch.setattr(Owner, "is_dead", finished_meanwhile)
+        swap(monkeypatch, Owner, "is_dead", finished_meanwhile)
         ledger(study, living).sweep()
         assert [(trial.state, trial.error) for trial in study.refresh().trials] == [("complete", None)]
 

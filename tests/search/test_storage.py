@@ -9,6 +9,7 @@ import pytest
 from objectives import ran
 from studies import make
 
+from doubles import swap
 from kit.errors import ConfigError, StorageError
 from search import storage
 from search.running import run_trials
@@ -112,7 +113,7 @@ def test_a_network_drive_is_warned_of(tmp_path, monkeypatch, capsys):
     (tmp_path / "farther").mkdir()
     assert network_drive(tmp_path / "far" / "study", mounts) == "nfs4"
     assert network_drive(tmp_path / "farther", mounts) is None
-    monkeypatch.setattr(storage, "network_drive", lambda path: network_drive(path, mounts))
+    swap(monkeypatch, storage, "network_drive", lambda path: network_drive(path, mounts))
     open_storage(Address.of_folder(tmp_path / "far")).close()
     assert "network drive (nfs4)" in capsys.readouterr().err
 

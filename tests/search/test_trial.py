@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from doubles import swap
 from image_files import make_images
 from kit.cache.stores import Store
 from kit.config import DataConfig, ModelConfig, PhaseConfig, RunConfig, TrainingConfig, ViewsConfig
@@ -70,7 +71,7 @@ def test_the_trunk_runs_once_for_all_depths(config, monkeypatch):
     def forbidden(self, batch, start, ends):
         raise AssertionError(f"the trunk runs again, from {start} to {ends}")
 
-    monkeypatch.setattr(Extractor, "forward", forbidden)
+    swap(monkeypatch, Extractor, "forward", forbidden)
     for depth in DEPTHS:
         values = {"phases.1.unfreeze_depth": depth, "model.head_units": 8 + depth}
         trained = trainer.train(override(config, values, "the test"), DEPTHS)
