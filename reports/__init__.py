@@ -3,7 +3,6 @@
 summary.py curves.py predictions.py confusion.py calibration.py label_issues.py learning_curve.py dataset.py sizes.py
 findings.py provenance.py exports.py trials/ compare/
                         each: `*_facts()` (frozen, no plotly), then `*_figure()`, then the section of a page
-partial_run.py          a run's folder, however far the run came
 text.py                 names and numbers as text: names of files and classes are hostile until shown by it
 elements.py             what a page is made of: sections, charts, tables, thumbnails
 charts.py               palette and layout that all figures share

@@ -1,15 +1,18 @@
 """Whether the model's confidence can be believed, and what abstaining would bring."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import plotly.graph_objects as go
 
 from reports import text
 from reports.charts import BLUE, GREY, VERMILLION, new_figure, share_axis
 from reports.elements import Chart, Section, Table, missing_section
 from reports.predictions import scored_split
+
+if TYPE_CHECKING:
+    import pandas  # type: ignore[import-untyped]  # its stubs are a package of their own, not needed to run
 
 BINS = 15  # as in the calibration error of metrics.json
 THRESHOLDS = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.975, 0.99)
@@ -18,7 +21,15 @@ TARGET = 0.95
 
 @dataclass(frozen=True)
 class Bin:
-    """Images whose confidence lies in (low, high]: how many, how many right, mean confidence (None for no images)."""
+    """Images whose confidence lies in (low, high].
+
+    Attributes:
+        low: Lower end.
+        high: Upper end.
+        n: Images.
+        right: Of which the model got this many right.
+        confidence: Their mean confidence; None for no images.
+    """
 
     low: float
     high: float
@@ -34,10 +45,16 @@ class Bin:
 
 @dataclass(frozen=True)
 class Abstention:
-    """Coverage and accuracy (None for no coverage) where confidence is at least a threshold."""
+    """What is left if the model keeps silent below a threshold.
+
+    Attributes:
+        threshold: Least confidence at which it speaks.
+        kept: Share of images on which it does.
+        accuracy: Of those; None where it never speaks.
+    """
 
     threshold: float
-    coverage: float
+    kept: float
     accuracy: float | None
 
 
@@ -62,7 +79,7 @@ class CalibrationFacts:
     accuracy: float | None = None
 
 
-def calibration_facts(predictions: pd.DataFrame) -> CalibrationFacts:
+def calibration_facts(predictions: "pandas.DataFrame") -> CalibrationFacts:
     """From predictions.csv; the model's own confidence, before temperature scaling."""
     split, scored = scored_split(predictions)
     if not split:
@@ -121,7 +138,7 @@ def confidence_figure(facts: CalibrationFacts) -> go.Figure:
         barmode="stack",
         bargap=0.06,
         xaxis=share_axis("confidence", range=[0, 1]),
-        yaxis={"title": "photos"},
+        yaxis={"title": {"text": "photos"}},
     )
     middle = [(one.low + one.high) / 2 for one in facts.bins]
     for name, counts, colour, pattern in (
@@ -139,7 +156,7 @@ def confidence_figure(facts: CalibrationFacts) -> go.Figure:
 
 
 def abstention_figure(facts: CalibrationFacts) -> go.Figure:
-    """Accuracy and coverage over the threshold."""
+    """Accuracy and share of images answered, over the threshold."""
     figure = new_figure(
         320,
         xaxis=share_axis("confidence threshold", range=[-0.02, 1.02]),
@@ -147,7 +164,7 @@ def abstention_figure(facts: CalibrationFacts) -> go.Figure:
     )
     for name, values, colour, dash in (
         ("accuracy of the answers", [one.accuracy for one in facts.abstention], BLUE, "solid"),
-        ("coverage", [one.coverage for one in facts.abstention], VERMILLION, "dash"),
+        ("photos answered", [one.kept for one in facts.abstention], VERMILLION, "dash"),
     ):
         figure.add_scatter(
             x=[one.threshold for one in facts.abstention],
@@ -182,9 +199,9 @@ def calibration_section(facts: CalibrationFacts) -> Section:
     )
     abstention = Table(
         "What is left above each threshold",
-        ("answers from", "coverage", "accuracy"),
+        ("answers from", "photos answered", "accuracy"),
         tuple(
-            (text.share(one.threshold), text.share(one.coverage, facts.n), text.share(one.accuracy, facts.n))
+            (text.share(one.threshold), text.share(one.kept, facts.n), text.share(one.accuracy, facts.n))
             for one in facts.abstention
         ),
     )
@@ -223,6 +240,6 @@ def _see_abstention(facts: CalibrationFacts) -> str:
     if enough.threshold == 0:
         return f"Answering every photo, it is right {text.share(enough.accuracy, facts.n)} of the time."
     return (
-        f"Silent below {enough.threshold:.0%}, it answers {enough.coverage:.0%} of the photos and gets "
+        f"Silent below {enough.threshold:.0%}, it answers {enough.kept:.0%} of the photos and gets "
         f"{text.share(enough.accuracy, facts.n)} of those right."
     )

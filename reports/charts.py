@@ -60,7 +60,7 @@ def share_axis(title: str, **more: Any) -> dict[str, Any]:
     """An axis of shares, shown in percent."""
     # a single point would stand in the middle of -100% to 100% and more
     return {
-        "title": title,
+        "title": {"text": title},
         "tickformat": ".1~%",  # a decimal where ticks are nearer than 1%; `~` leaves out a zero
         "autorangeoptions": {"clipmin": -0.03, "clipmax": 1.03},
         **more,
@@ -80,7 +80,7 @@ def log_axis(title: str, low: float, high: float) -> dict[str, Any]:
     if len(near) > _LOG_TICKS:
         near = [tick for tick in _ticks(powers, (1,)) if low / 1.6 <= tick <= high * 1.6]
     shown = near[:: -(-len(near) // _LOG_TICKS)] if near else []
-    return {"title": title, "type": "log", "tickvals": shown, "ticktext": [_tick(tick) for tick in shown]}
+    return {"title": {"text": title}, "type": "log", "tickvals": shown, "ticktext": [_tick(tick) for tick in shown]}
 
 
 def _ticks(powers: range, steps: tuple[int, ...]) -> list[float]:

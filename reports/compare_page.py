@@ -5,13 +5,15 @@ from pathlib import Path
 
 from kit.errors import StorageError
 from kit.insights.artifacts import Insights
+from kit.run import Run
 from reports import text
 from reports.compare.differences import differences_section
-from reports.compare.facts import comparison_facts, run_facts
+from reports.compare.facts import RunFacts, comparison_facts, run_facts
 from reports.compare.scores import scores_section
 from reports.compare.training import curves_section, time_section
 from reports.elements import Page
-from reports.partial_run import PartialRun
+from reports.run_page import Records
+from reports.summary import summary_facts
 
 LARGEST = 20
 
@@ -25,12 +27,11 @@ def compare_page(folders: Sequence[Path]) -> Page:
     if len(folders) > LARGEST:
         raise StorageError(f"{len(folders)} runs were given; at most {LARGEST} fit one page.", "Give fewer.")
     names = _names(folders)
-    runs = [PartialRun.open(folder) for folder in folders]
-    facts = comparison_facts([run_facts(name, run) for name, run in zip(names, runs, strict=True)])
+    facts = comparison_facts([_facts(name, folder) for name, folder in zip(names, folders, strict=True)])
     album: dict[str, bytes] = {}
     wanted = {one.path for one in facts.disagreements}
-    for run in runs:
-        images = Insights(run.insights).album("thumbnails")
+    for folder in folders:
+        images = Insights(Run(folder).insights).album("thumbnails")
         album |= {path: images[path] for path in wanted & images.keys()}
     return Page(
         title=f"{len(folders)} runs compared",
@@ -52,3 +53,9 @@ def _names(folders: Sequence[Path]) -> list[str]:
         name if short.count(name) == 1 else f"{folder.resolve().parent.name}/{name}"
         for name, folder in zip(short, folders, strict=True)
     ]
+
+
+def _facts(name: str, folder: Path) -> RunFacts:
+    records = Records.read(folder)
+    scores = summary_facts(records.metrics)
+    return run_facts(name, records.manifest, records.config, scores, records.history, records.predictions)

@@ -1,16 +1,18 @@
-"""Confusion matrix, scores of each class, most frequent confusions."""
+"""Which classes are taken for which."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import plotly.graph_objects as go
 
 from reports import text
 from reports.charts import SHADES, new_figure
 from reports.elements import Chart, Section, Table, ThumbnailGrid, limited_table, missing_section
 from reports.predictions import pair_predictions, thumbnail_of
+
+if TYPE_CHECKING:
+    import pandas  # type: ignore[import-untyped]  # its stubs are a package of their own, not needed to run
 
 LARGEST = 25  # classes in the matrix: more cannot be read
 SHARES_WRITTEN = 6  # classes up to which a cell has room for its share on a telephone
@@ -20,7 +22,16 @@ PAIRS = 5
 
 @dataclass(frozen=True)
 class ClassScore:
-    """Images of a class (`support`), images predicted to be of it, and scores."""
+    """One class.
+
+    Attributes:
+        label: Its name.
+        support: Images of it.
+        predicted: Images taken for it.
+        precision: Share of `predicted` that are of it.
+        recall: Share of `support` that were found.
+        f1: Their harmonic mean.
+    """
 
     label: str
     support: int
@@ -32,7 +43,14 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class Pair:
-    """Images of class `label` predicted as another, and images of `label` in all."""
+    """Images of one class taken for another.
+
+    Attributes:
+        label: What they are.
+        predicted: What they were taken for.
+        images: How many.
+        support: Images of `label` in all.
+    """
 
     label: str
     predicted: str
@@ -122,14 +140,14 @@ def confusion_figure(facts: ConfusionFacts) -> go.Figure:
     figure = new_figure(
         max(300, size),
         xaxis={
-            "title": "predicted",
+            "title": {"text": "predicted"},
             "tickangle": -40,
             "automargin": True,
             "type": "category",
             "showgrid": False,
         },
         yaxis={
-            "title": "label",
+            "title": {"text": "label"},
             "autorange": "reversed",
             "automargin": True,
             "type": "category",
@@ -157,7 +175,7 @@ def confusion_figure(facts: ConfusionFacts) -> go.Figure:
     return figure
 
 
-def confusion_section(facts: ConfusionFacts | None, scored: pd.DataFrame, album: Mapping[str, bytes]) -> Section:
+def confusion_section(facts: ConfusionFacts | None, scored: "pandas.DataFrame", album: Mapping[str, bytes]) -> Section:
     """Matrix, table of classes, and thumbnails of the most frequent confusions.
 
     Args:
@@ -173,7 +191,7 @@ def confusion_section(facts: ConfusionFacts | None, scored: pd.DataFrame, album:
     return Section("confusion", title, (matrix, _class_table(facts), *(grid for grid in pairs if grid.images)))
 
 
-def _pair_grid(place: int, pair: Pair, scored: pd.DataFrame, album: Mapping[str, bytes]) -> ThumbnailGrid:
+def _pair_grid(place: int, pair: Pair, scored: "pandas.DataFrame", album: Mapping[str, bytes]) -> ThumbnailGrid:
     mistakes = pair_predictions(scored, pair.label, pair.predicted)
     return ThumbnailGrid(
         f"pair-{place}",
@@ -218,6 +236,6 @@ def _class_table(facts: ConfusionFacts) -> Table:
         )
         for one in facts.scores
     )
-    head = ("class", "photos", "predicted", "precision", "recall", "F1")
+    head = ("class", "photos", "taken for it", "precision", "recall", "F1")
     rest = "classes with a higher F1 are left out; metrics.json has them"
     return limited_table(f"Each class on {facts.split}, the weakest first", head, rows, LARGEST_TABLE, rest)

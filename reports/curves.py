@@ -12,7 +12,14 @@ from reports.elements import Chart, Section, Table, missing_section
 
 @dataclass(frozen=True)
 class PhaseSpan:
-    """First, last and kept epoch of a phase, counted across phases from 1."""
+    """The epochs of one phase.
+
+    Attributes:
+        name: As configured.
+        first: Its first epoch, counted across phases from 1.
+        last: Its last epoch.
+        kept: The epoch whose weights the phase ended with, as its own history says.
+    """
 
     name: str
     first: int
@@ -60,11 +67,11 @@ def curves_figure(facts: CurvesFacts) -> go.Figure:
     """Accuracy, loss and learning rate above each other, on one axis of epochs."""
     figure = new_figure(
         560,
-        xaxis={"title": "epoch", "anchor": "y3", "dtick": whole_ticks(len(facts.history)), "zeroline": False},
+        xaxis={"title": {"text": "epoch"}, "anchor": "y3", "dtick": whole_ticks(len(facts.history)), "zeroline": False},
         yaxis=share_axis("accuracy", domain=[0.62, 1.0]),
-        yaxis2={"title": "loss (nats)", "domain": [0.22, 0.57], "rangemode": "tozero"},
+        yaxis2={"title": {"text": "loss (nats)"}, "domain": [0.22, 0.57], "rangemode": "tozero"},
         yaxis3={
-            "title": "learning<br>rate",
+            "title": {"text": "learning<br>rate"},
             "domain": [0.0, 0.15],
             "rangemode": "tozero",
             "nticks": 3,
@@ -74,15 +81,13 @@ def curves_figure(facts: CurvesFacts) -> go.Figure:
     )
     epochs = [record.epoch for record in facts.history]
     columns = {name: [getattr(record, name) for record in facts.history] for name in COLUMNS}
-    rate = {"line": {"color": BLUE, "width": 1.5, "shape": "hv"}, "marker": {"size": 4}}
     lines = (
-        ("training", "accuracy", "y", ".1%", series(1)),
-        ("validation", "val_accuracy", "y", ".1%", series(0)),
-        ("training loss", "loss", "y2", ".3f", series(1)),
-        ("validation loss", "val_loss", "y2", ".3f", series(0)),
-        ("learning rate", "learning_rate", "y3", ".2g", rate),
+        ("training", "accuracy", "y", 1, ".1%"),
+        ("validation", "val_accuracy", "y", 0, ".1%"),
+        ("training loss", "loss", "y2", 1, ".3f"),
+        ("validation loss", "val_loss", "y2", 0, ".3f"),
     )
-    for name, column, axis, digits, look in lines:
+    for name, column, axis, look, digits in lines:
         if any(value is not None for value in columns[column]):
             figure.add_scatter(
                 x=epochs,
@@ -92,14 +97,20 @@ def curves_figure(facts: CurvesFacts) -> go.Figure:
                 showlegend=axis == "y",
                 mode="lines+markers",
                 hovertemplate=f"%{{y:{digits}}}",
-                **look,
+                **series(look),
             )
-    _mark(figure, facts)
-    return figure
-
-
-def _mark(figure: go.Figure, facts: CurvesFacts) -> None:
-    """Shade the phases, name them, and draw a line at the kept epoch."""
+    rate = {"color": BLUE, "width": 1.5, "shape": "hv"}
+    figure.add_scatter(
+        x=epochs,
+        y=columns["learning_rate"],
+        yaxis="y3",
+        name="learning rate",
+        showlegend=False,
+        mode="lines+markers",
+        line=rate,
+        marker={"size": 4},
+        hovertemplate="%{y:.2g}",
+    )
     for place, span in enumerate(facts.phases):
         figure.add_shape(
             type="rect",
@@ -128,6 +139,7 @@ def _mark(figure: go.Figure, facts: CurvesFacts) -> None:
         figure.add_annotation(
             x=facts.kept, y=0.62, yref="paper", yanchor="bottom", showarrow=False, text="kept", xanchor="right"
         )
+    return figure
 
 
 def curves_section(facts: CurvesFacts) -> Section:
@@ -144,7 +156,7 @@ def _see(facts: CurvesFacts) -> str:
         return f"{kept}: the last one, for there is no validation split to choose by."
     gap = 100 * facts.gap
     if gap > 3:
-        return f"{kept}; there, training is {gap:.0f} points above validation: overfitting."
+        return f"{kept}; there, training is {gap:.0f} points above validation: what is learned by heart."
     if gap < -3:
         below = f"training is {-gap:.0f} points below validation"
         return f"{kept}; there, {below}: it is measured while the epoch still learns, and on augmented photos."

@@ -3,16 +3,18 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import plotly.graph_objects as go
 
 from reports import text
 from reports.charts import BLUE, GREEN, VERMILLION, bar_height, names_axis, new_figure
-from reports.elements import Chart, Note, Section, Table, Thumbnail, ThumbnailGrid, missing_section
+from reports.elements import Chart, Note, Section, Table, Thumbnail, ThumbnailGrid
 from reports.findings import FindingGroup, findings_facts, findings_section
-from reports.sizes import Sizes, colours_chart, sizes_chart, sizes_facts
+from reports.sizes import Sizes, sizes_charts, sizes_facts
+
+if TYPE_CHECKING:
+    import pandas  # type: ignore[import-untyped]  # its stubs are a package of their own, not needed to run
 
 SPLITS = ("train", "validation", "test")
 CLASSES_DRAWN = 60  # more bars cannot be read: the largest and the smallest stay
@@ -68,9 +70,9 @@ class DatasetFacts:
 
 
 def dataset_facts(
-    used: pd.DataFrame,
+    used: "pandas.DataFrame",
     left_out: int,
-    images: pd.DataFrame,
+    images: "pandas.DataFrame",
     findings: Sequence[Mapping[str, Any]] | None,
     classes: Sequence[str],
     album: Mapping[str, bytes],
@@ -99,7 +101,7 @@ def dataset_facts(
 
 
 def _samples(
-    used: pd.DataFrame, classes: Sequence[str], album: Mapping[str, bytes]
+    used: "pandas.DataFrame", classes: Sequence[str], album: Mapping[str, bytes]
 ) -> tuple[tuple[str, tuple[str, ...]], ...]:
     by_class: dict[str, list[str]] = {label: [] for label in classes}
     for path, label in zip(used["path"].tolist(), used["label"].tolist(), strict=True):
@@ -117,7 +119,7 @@ def classes_figure(facts: DatasetFacts) -> go.Figure:
     figure = new_figure(
         bar_height(len(shown)) + 30,  # a legend of two lines, on a telephone
         barmode="stack",
-        xaxis={"title": "photos"},
+        xaxis={"title": {"text": "photos"}},
         yaxis=names_axis(),
     )
     names = text.labels([one.label for one in shown])
@@ -141,36 +143,38 @@ def _drawn(classes: Sequence[ClassCount]) -> list[ClassCount]:
     return ordered[: CLASSES_DRAWN // 2] + ordered[-CLASSES_DRAWN // 2 :]
 
 
-# === Sections ===
+# === Section ===
 
 
 def dataset_sections(facts: DatasetFacts, album: Mapping[str, bytes]) -> tuple[Section, ...]:
     """Classes and sizes; samples; findings."""
-    return (_data_section(facts), _samples_section(facts, album), findings_section(facts.findings, album))
-
-
-def _data_section(facts: DatasetFacts) -> Section:
+    elements: list = [
+        Chart("classes-figure", "Photos of each class", _see_classes(facts), classes_figure(facts), _class_table(facts))
+    ]
     if not facts.classes:
-        return missing_section("data", "Data", "The run was not so far that it knew its photos.")
-    see, figure = _see_classes(facts), classes_figure(facts)
-    classes = Chart("classes-figure", "Photos of each class", see, figure, _class_table(facts))
-    if facts.sizes is None:
-        return Section("data", "Data", (classes, Note("Sizes and colours of the photos were not recorded.", "missing")))
-    return Section("data", "Data", (classes, sizes_chart(facts.sizes), colours_chart(facts.sizes)))
-
-
-def _samples_section(facts: DatasetFacts, album: Mapping[str, bytes]) -> Section:
-    title = "What they look like"
-    if not facts.samples:
-        return missing_section("samples", title, "This record holds no pictures.")
-    grids = tuple(
+        elements = [Note("The run was not so far that it knew its photos.", "missing")]
+    elif facts.sizes is None:
+        elements.append(Note("Sizes and colours of the photos were not recorded.", "missing"))
+    else:
+        elements += sizes_charts(facts.sizes)
+    samples = tuple(
         ThumbnailGrid(
-            f"class-{place}", text.name(label), "", tuple(Thumbnail(text.name(path), album.get(path)) for path in paths)
+            f"class-{place}",
+            text.name(label),
+            "",
+            tuple(Thumbnail(text.name(path), album.get(path)) for path in paths),
         )
         for place, (label, paths) in enumerate(facts.samples)
     )
-    which = f"each of the first {len(grids)} classes" if len(facts.classes) > len(grids) else "each class"
-    return Section("samples", title, grids, f"The first photos of {which}.")
+    more = len(facts.classes) - len(samples)
+    which = f"each of the first {len(samples)} classes" if more > 0 else "each class"
+    lead = f"The first photos of {which}."
+    nothing = (Note("This record holds no pictures.", "missing"),)
+    return (
+        Section("data", "Data", tuple(elements)),
+        Section("samples", "What they look like", samples or nothing, lead if samples else ""),
+        findings_section(facts.findings, album),
+    )
 
 
 def _see_classes(facts: DatasetFacts) -> str:

@@ -1,7 +1,7 @@
-"""What a page is made of. Text is plain; the template escapes it."""
+"""What a section of a page is made of. Text is plain; the template escapes it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text; the first cell of a row is its heading.
+    """Rows of text; a cell that begins a row is its heading.
 
     Attributes:
         caption: What the table holds.
-        head: Column titles; may be empty.
+        head: Column titles.
         rows: Cells, already formatted.
         note: A sentence below, such as how many rows were left out.
     """
@@ -26,7 +26,7 @@ class Table:
 
     @property
     def words(self) -> tuple[bool, ...]:
-        """Which columns hold words rather than numbers: those are aligned left."""
+        """Which columns hold words rather than numbers: those are read from the left."""
         return tuple(
             not any(cell[:1] in _NUMERIC for cell in column if cell) for column in zip(*self.rows, strict=True)
         )
@@ -36,7 +36,15 @@ _NUMERIC = frozenset("0123456789+-−<")
 
 
 def limited_table(caption: str, head: tuple[str, ...], rows: Sequence[tuple[str, ...]], limit: int, rest: str) -> Table:
-    """A table of the first `limit` rows; the note counts the others and says `rest` of them."""
+    """A table of the first rows, with a note that counts the others.
+
+    Args:
+        caption: As of `Table`.
+        head: As of `Table`.
+        rows: All of them.
+        limit: Rows shown.
+        rest: What to say after the number of the others, such as `more are in trials.csv`.
+    """
     more = len(rows) - limit
     return Table(caption, head, tuple(rows[:limit]), f"{more:,} {rest}." if more > 0 else "")
 
@@ -49,7 +57,7 @@ class Chart:
         id: Unique in a page: letters, digits, hyphens.
         title: A heading.
         see: One sentence: what to see in it.
-        figure: plotly's; several stand side by side where there is room.
+        figure: plotly's; several stand side by side where there is room, one below the other where there is not.
         table: The same numbers for who cannot see the figure, or wants them.
     """
 
@@ -73,11 +81,11 @@ class Thumbnail:
 
     Attributes:
         path: As recorded, made printable; empty where something else names it.
-        jpeg: None where the record has no thumbnail.
+        jpeg: The thumbnail; None where the record has none.
         lines: Said below it.
         mark: `right`, `wrong` or empty: shown by a sign, a colour and a word.
-        others: Images that stand beside it: (caption, JPEG).
-        caption: Right below the image, as those of `others`.
+        others: Further pictures that stand beside it: (what it shows, JPEG).
+        caption: Said right below the picture, as is what `others` show.
     """
 
     path: str
@@ -90,7 +98,15 @@ class Thumbnail:
 
 @dataclass(frozen=True)
 class ThumbnailGrid:
-    """Thumbnails under a heading and a sentence; `wide` where others stand beside each."""
+    """A grid of images.
+
+    Attributes:
+        id: Unique in a page.
+        title: A heading.
+        see: One sentence: what to see in it.
+        images: In order.
+        wide: Each with its further pictures beside it.
+    """
 
     id: str
     title: str
@@ -101,7 +117,12 @@ class ThumbnailGrid:
 
 @dataclass(frozen=True)
 class Note:
-    """A sentence, such as what is missing and why; its kind is `missing`, `warning` or empty."""
+    """A sentence, such as what is missing and why.
+
+    Attributes:
+        text: The sentence.
+        kind: `missing`, `warning` or empty.
+    """
 
     text: str
     kind: str = ""
@@ -109,7 +130,12 @@ class Note:
 
 @dataclass(frozen=True)
 class Code:
-    """Text to copy."""
+    """Text to copy.
+
+    Attributes:
+        title: What it is.
+        text: The text.
+    """
 
     title: str
     text: str
@@ -128,9 +154,7 @@ class NetworkBars:
     """Bars that show which parts of the network each phase trains.
 
     Attributes:
-        title: A heading.
-        see: One sentence: what to see in it.
-        parts: Names of the parts, from the input up.
+        parts: Names of the parts, from the pixels up.
         phases: (name, which parts are trained, what to say of it).
     """
 
@@ -142,7 +166,13 @@ class NetworkBars:
 
 @dataclass(frozen=True)
 class Metric:
-    """A number of the summary box, formatted, with what it means in a sentence."""
+    """A number of the summary box.
+
+    Attributes:
+        name: What it is.
+        value: Formatted.
+        says: What it means, one sentence.
+    """
 
     name: str
     value: str
@@ -151,7 +181,14 @@ class Metric:
 
 @dataclass(frozen=True)
 class SummaryBox:
-    """The box at a page's top: a large number (a dash where there is none), a sentence, smaller numbers."""
+    """The box at a page's top.
+
+    Attributes:
+        name: What the large number is.
+        value: The large number; a dash where there is none.
+        says: The sentence beside it.
+        metrics: Smaller ones.
+    """
 
     name: str
     value: str
@@ -166,7 +203,7 @@ class Section:
     Attributes:
         id: Unique in a page.
         title: The heading.
-        elements: Any of the above, in order.
+        blocks: In order.
         lead: One or two sentences below the heading.
     """
 
@@ -188,8 +225,8 @@ class Page:
     Attributes:
         title: Of the page and its tab.
         subtitle: One line: what it is about.
-        summary_box: None for pages without one number.
-        sections: In order; those without elements are left out.
+        summary_box: The box; None for pages without one number.
+        sections: In order; those without blocks are left out.
         notes: What the reader must know first: a run that was interrupted, warnings.
     """
 
@@ -197,4 +234,4 @@ class Page:
     subtitle: str
     summary_box: SummaryBox | None
     sections: tuple[Section, ...]
-    notes: tuple[Note, ...] = ()
+    notes: tuple[Note, ...] = field(default=())

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from reports import text
 from reports.elements import Note, Section, Thumbnail, ThumbnailGrid, limited_table
+
+if TYPE_CHECKING:
+    import pandas  # type: ignore[import-untyped]  # its stubs are a package of their own, not needed to run
 
 SHOWN = 24
 LISTED = 100
@@ -28,7 +30,7 @@ class LabelIssue:
     p_predicted: float
 
 
-def label_issues(doubted: pd.DataFrame) -> tuple[LabelIssue, ...]:
+def label_issues(doubted: "pandas.DataFrame") -> tuple[LabelIssue, ...]:
     """From insights/doubted.csv, most doubted first."""
     names = ("path", "split", "label", "predicted", "p_label", "p_predicted")
     return tuple(LabelIssue(*row) for row in zip(*(doubted[name].tolist() for name in names), strict=True))

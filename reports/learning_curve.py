@@ -1,13 +1,16 @@
 """Learning curve of the linear probe: would more photos help?"""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import plotly.graph_objects as go
 
 from reports import text
 from reports.charts import BLUE, between, new_figure, share_axis
 from reports.elements import Chart, Section, Table, missing_section
+
+if TYPE_CHECKING:
+    import pandas  # type: ignore[import-untyped]  # its stubs are a package of their own, not needed to run
 
 WORTH = 0.005  # gain from which more images are worth having
 CLEAR = 0.02  # standard error up to which a flat curve is called flat
@@ -42,7 +45,7 @@ class LearningCurveFacts:
     error: float | None = None
 
 
-def learning_curve_facts(curve: pd.DataFrame, validation: int) -> LearningCurveFacts:
+def learning_curve_facts(curve: "pandas.DataFrame", validation: int) -> LearningCurveFacts:
     """From insights/learning_curve.csv.
 
     Args:

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from reports import text
 from reports.elements import Note, Section, Thumbnail, ThumbnailGrid, missing_section
+
+if TYPE_CHECKING:
+    import pandas  # type: ignore[import-untyped]  # its stubs are a package of their own, not needed to run
 
 GRID = 32
 PER_PAIR = 6
@@ -53,14 +55,14 @@ class PredictionsFacts:
     worst: tuple[ImagePrediction, ...] = ()
 
 
-def scored_split(predictions: pd.DataFrame) -> tuple[str, pd.DataFrame]:
+def scored_split(predictions: "pandas.DataFrame") -> tuple[str, "pandas.DataFrame"]:
     """Name and predictions of the split that says most about new images: test, else validation, else none ("")."""
     present = set(predictions["split"])
     split = next((split for split in ("test", "validation") if split in present), "")
     return split, predictions[predictions["split"] == split]
 
 
-def predictions_facts(predictions: pd.DataFrame, sample: list[str], size: int = GRID) -> PredictionsFacts:
+def predictions_facts(predictions: "pandas.DataFrame", sample: list[str], size: int = GRID) -> PredictionsFacts:
     """From predictions.csv.
 
     Args:
@@ -78,7 +80,7 @@ def predictions_facts(predictions: pd.DataFrame, sample: list[str], size: int = 
     return PredictionsFacts(split, len(scored), len(wrong), tuple(drawn[:size]), tuple(wrong[:size]))
 
 
-def pair_predictions(scored: pd.DataFrame, label: str, predicted: str) -> tuple[ImagePrediction, ...]:
+def pair_predictions(scored: "pandas.DataFrame", label: str, predicted: str) -> tuple[ImagePrediction, ...]:
     """The most confident mistakes of one kind, at most PER_PAIR.
 
     Args:
@@ -94,7 +96,7 @@ def _surest(prediction: ImagePrediction) -> tuple[float, str]:
     return (-prediction.confidence, prediction.path)
 
 
-def _image_predictions(rows: pd.DataFrame) -> list[ImagePrediction]:
+def _image_predictions(rows: "pandas.DataFrame") -> list[ImagePrediction]:
     # no pandas index and no groups of names: its text type cannot hold a path that is not UTF-8
     columns = (rows[name].tolist() for name in ("path", "label", "predicted", "confidence"))
     return [ImagePrediction(*row) for row in zip(*columns, strict=True)]

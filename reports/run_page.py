@@ -1,22 +1,29 @@
 """The page of a run: which sections, in which order. What the record lacks becomes a sentence, never an error."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from kit.csv_tables import PREDICTION_COLUMNS, SAMPLE_COLUMNS, make_table
+from kit.errors import UserError
 from kit.insights.artifacts import Insights
+from kit.run import Run
+from kit.training.history import History
 from reports import text
 from reports.calibration import calibration_facts, calibration_section
 from reports.confusion import confusion_facts, confusion_section
 from reports.curves import curves_facts, curves_section
 from reports.dataset import dataset_facts, dataset_sections
 from reports.elements import Note, Page
-from reports.exports import exports_section, read_exports
+from reports.exports import exports_facts, exports_section, read_exports
 from reports.label_issues import label_issues, label_issues_section
 from reports.learning_curve import learning_curve_facts, learning_curve_section
-from reports.partial_run import PartialRun
 from reports.predictions import GRID, maps_section, predictions_facts, predictions_section, scored_split
 from reports.provenance import network_section, provenance_facts, provenance_section
 from reports.summary import summary_box, summary_facts
+
+if TYPE_CHECKING:
+    import pandas  # type: ignore[import-untyped]  # its stubs are a package of their own, not needed to run
 
 NOT_DOUBTED = "This run recorded no doubted labels."
 _STATUS = {
@@ -24,6 +31,52 @@ _STATUS = {
     "interrupted": "The run was interrupted: the page shows what is recorded so far.",
     "failed": "The run failed: the page shows what is recorded so far.",
 }
+
+
+@dataclass(frozen=True)
+class Records:
+    """What a run folder holds, however far the run came; what is not there is empty.
+
+    Attributes:
+        manifest: manifest.json.
+        config: The RunConfig; None where it cannot be read.
+        metrics: metrics.json.
+        history: Every epoch.
+        verdicts: predictions.csv without the probability of every class.
+        samples: samples.csv.
+    """
+
+    manifest: dict[str, Any]
+    config: Any
+    metrics: dict[str, Any]
+    history: History
+    predictions: "pandas.DataFrame"
+    samples: "pandas.DataFrame"
+
+    @classmethod
+    def read(cls, folder: Path) -> "Records":
+        """Reads a run folder.
+
+        Raises:
+            StorageError: If it is no run folder, or a record in it is damaged.
+        """
+        run = Run.open(folder)
+
+        def there(name: str) -> bool:
+            return (folder / name).exists()
+
+        try:
+            config = run.config
+        except UserError:  # killed before config.toml was written, or edited since
+            config = None
+        return cls(
+            run.manifest,
+            config,
+            run.metrics if there("metrics.json") else {},
+            run.history if there("history.csv") else History(),
+            run.predicted if there("predictions.csv") else make_table({name: [] for name in PREDICTION_COLUMNS}),
+            run.samples if there("samples.csv") else make_table({name: [] for name in SAMPLE_COLUMNS}),
+        )
 
 
 def run_page(folder: Path, grid: int = GRID) -> Page:
@@ -36,20 +89,19 @@ def run_page(folder: Path, grid: int = GRID) -> Page:
     Raises:
         StorageError: If it is no run folder, or a record in it is damaged.
     """
-    run = PartialRun.open(folder)
-    insights = Insights(run.insights)
-    manifest, metrics, predictions, samples = run.manifest, run.metrics, run.predicted, run.samples
+    records, insights = Records.read(folder), Insights(Run(folder).insights)
+    manifest, metrics, predictions = records.manifest, records.metrics, records.predictions
     summary, album = insights.summary, insights.album("thumbnails")
     missing = {"doubted": "" if (insights.folder / "doubted.csv").exists() else NOT_DOUBTED, **summary["missing"]}
     classes, (split, scored) = manifest.get("classes", []), scored_split(predictions)
-    used = samples[samples["finding"].isna() & samples["split"].notna()]
+    used = records.samples[records.samples["finding"].isna() & records.samples["split"].notna()]
     findings = insights.findings if (insights.folder / "findings.json").exists() else None
 
-    curves = curves_facts(run.history, run.monitor)
+    curves = curves_facts(records.history, records.config.training.monitor if records.config else "val_accuracy")
     said = predictions_facts(predictions, summary["sample"], grid)
     confusion = confusion_facts(split, metrics[split], classes) if split in metrics else None
     learning = learning_curve_facts(insights.learning_curve, metrics.get("validation", {}).get("n", 0))
-    data = dataset_facts(used, len(samples) - len(used), insights.images, findings, classes, album)
+    data = dataset_facts(used, len(records.samples) - len(used), insights.images, findings, classes, album)
     provenance = provenance_facts(manifest, folder.resolve().name)
     sections = (
         curves_section(curves),
@@ -67,7 +119,7 @@ def run_page(folder: Path, grid: int = GRID) -> Page:
         learning_curve_section(learning, missing.get("learning_curve", "")),
         *dataset_sections(data, album),
         network_section(provenance),
-        exports_section(read_exports(folder)),
+        exports_section(exports_facts(read_exports(folder))),
         provenance_section(provenance),
     )
     name = text.name((manifest.get("data") or {}).get("name") or folder.resolve().name)

@@ -3,15 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import plotly.graph_objects as go
 
 from reports import text
 from reports.charts import BLUE, GREY, bar_height, names_axis, new_figure
 from reports.elements import Chart, Table
+
+if TYPE_CHECKING:
+    import pandas  # type: ignore[import-untyped]  # its stubs are a package of their own, not needed to run
 
 BINS = 24
 COLOURS_DRAWN = 60
@@ -36,7 +38,7 @@ class Sizes:
     colours: tuple[tuple[str, tuple[int, int, int]], ...]
 
 
-def sizes_facts(images: pd.DataFrame, used: pd.DataFrame, classes: Sequence[str]) -> Sizes:
+def sizes_facts(images: "pandas.DataFrame", used: "pandas.DataFrame", classes: Sequence[str]) -> Sizes:
     """From at least one image.
 
     Args:
@@ -77,14 +79,14 @@ def size_figures(sizes: Sizes) -> tuple[go.Figure, go.Figure]:
     """How large the images are, and how wide for their height."""
     ratios = {"tickvals": [0.25, 0.5, 1, 2, 4], "ticktext": ["1:4", "1:2", "1:1", "2:1", "4:1"]}
     return (
-        _bars(sizes.megapixels, {"title": "megapixels", "rangemode": "tozero"}, " megapixels"),
-        _bars(sizes.aspect, {"title": "width : height", "type": "log", **ratios}, " : 1"),
+        _bars(sizes.megapixels, {"title": {"text": "megapixels"}, "rangemode": "tozero"}, " megapixels"),
+        _bars(sizes.aspect, {"title": {"text": "width : height"}, "type": "log", **ratios}, " : 1"),
     )
 
 
 def _bars(histogram: tuple[tuple[int, ...], tuple[float, ...]], axis: dict[str, Any], unit: str) -> go.Figure:
     counts, edges = histogram
-    figure = new_figure(300, xaxis=axis, yaxis={"title": "photos"}, showlegend=False)
+    figure = new_figure(300, xaxis=axis, yaxis={"title": {"text": "photos"}}, showlegend=False)
     figure.add_bar(
         x=[(low + high) / 2 for low, high in pairwise(edges)],
         width=[high - low for low, high in pairwise(edges)],
@@ -101,7 +103,7 @@ def colours_figure(sizes: Sizes) -> go.Figure:
     figure = new_figure(
         bar_height(len(shown)),
         showlegend=False,
-        xaxis={"title": "mean brightness (0 to 255)", "range": [0, 255]},
+        xaxis={"title": {"text": "mean brightness (0 to 255)"}, "range": [0, 255]},
         yaxis=names_axis(),
     )
     figure.add_bar(
@@ -123,8 +125,12 @@ def _brightness(colour: tuple[int, int, int]) -> float:
 # === Charts ===
 
 
-def sizes_chart(sizes: Sizes) -> Chart:
-    """Sizes and shapes."""
+def sizes_charts(sizes: Sizes) -> tuple[Chart, Chart]:
+    """Sizes and shapes; mean colours."""
+    return _sizes_chart(sizes), _colours_chart(sizes)
+
+
+def _sizes_chart(sizes: Sizes) -> Chart:
     (narrow, width, wide), (low, height, high) = sizes.width, sizes.height
     see = (
         f"The median photo is {width:,.0f} x {height:,.0f} pixels; widths go from {narrow:,} to {wide:,}, "
@@ -145,8 +151,7 @@ def sizes_chart(sizes: Sizes) -> Chart:
     )
 
 
-def colours_chart(sizes: Sizes) -> Chart:
-    """Mean colour of each class."""
+def _colours_chart(sizes: Sizes) -> Chart:
     by_light = sorted(sizes.colours, key=lambda item: _brightness(item[1]))
     (dark, _), (bright, _) = by_light[0], by_light[-1]
     rows = tuple(

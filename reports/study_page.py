@@ -6,7 +6,7 @@ from typing import Any
 
 from reports import text
 from reports.elements import Code, Link, Metric, Note, Page, Section, SummaryBox, Table, missing_section
-from reports.partial_run import PartialRun
+from reports.run_page import Records
 from reports.summary import summary_box, summary_facts
 from reports.trials.facts import TrialsFacts, plain, trials_facts
 from reports.trials.sections import trials_sections
@@ -22,7 +22,7 @@ def study_page(folder: Path) -> Page:
     study = StudyRecord.load(folder)
     facts = trials_facts(study)
     best = folder / "best"
-    kept = PartialRun.open(best) if (best / "manifest.json").is_file() else None
+    kept = Records.read(best) if (best / "manifest.json").is_file() else None
     return Page(
         title=f"{text.name(study.name)}: a study",
         subtitle=_subtitle(study),
@@ -42,7 +42,7 @@ def _subtitle(study: StudyRecord) -> str:
     return " · ".join(parts)
 
 
-def _summary_box(facts: TrialsFacts, kept: PartialRun | None) -> SummaryBox:
+def _summary_box(facts: TrialsFacts, kept: Records | None) -> SummaryBox:
     found = None if facts.best is None else facts.values.get(facts.best)
     accuracy = facts.study.objectives[0] == "accuracy"
     value = "–" if found is None else text.share(found) if accuracy else text.number(found, 4)
@@ -55,11 +55,11 @@ def _summary_box(facts: TrialsFacts, kept: PartialRun | None) -> SummaryBox:
         return SummaryBox(box.name, box.value, box.says, (*searched, *box.metrics[1:3]))
     if found is None:
         return SummaryBox(f"Best {facts.objective}", "–", "No trial is complete yet.", ())
-    says = "Chosen on validation, so optimistic: the test comes with the best run, which has not been made yet."
+    says = "Chosen by validation, so flattered by it: the test comes with the best run, which has not been made yet."
     return SummaryBox(f"Best {facts.objective}", value, says, tuple(searched[1:]))
 
 
-def _notes(facts: TrialsFacts, kept: PartialRun | None) -> tuple[Note, ...]:
+def _notes(facts: TrialsFacts, kept: Records | None) -> tuple[Note, ...]:
     counts = facts.study.counts
     notes = []
     if counts.running or counts.waiting:

@@ -1,4 +1,4 @@
-"""The summary box: test accuracy, its interval, and the optimism of validation."""
+"""The number and its honesty: test accuracy, how sure of it one may be, and what flattered it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ class SummaryFacts:
         n: Images scored.
         accuracy: 0 to 1; None where nothing was scored.
         interval: Its 95% interval.
-        optimism: Validation minus test accuracy; None unless both were measured.
-        optimism_error: Half the width of its 95% interval: how far two samples of these sizes differ by chance.
+        flattery: Validation minus test accuracy; None unless both were measured.
+        flattery_error: Half the width of its 95% interval: how far two samples of these sizes differ by chance.
         calibration_error: 0 to 1, as the model speaks; None where nothing was scored.
         calibration_error_scaled: The same after temperature scaling.
         log_loss: In nats.
@@ -35,8 +35,8 @@ class SummaryFacts:
     n: int = 0
     accuracy: float | None = None
     interval: tuple[float, float] | None = None
-    optimism: float | None = None
-    optimism_error: float | None = None
+    flattery: float | None = None
+    flattery_error: float | None = None
     calibration_error: float | None = None
     calibration_error_scaled: float | None = None
     log_loss: float | None = None
@@ -53,7 +53,7 @@ def summary_facts(metrics: dict[str, Any]) -> SummaryFacts:
     if not split:
         return SummaryFacts()
     scores, validation = metrics[split], metrics.get("validation", {})
-    chosen = split == "test" and validation.get("accuracy") is not None
+    flattered = split == "test" and validation.get("accuracy") is not None
     phases = tuple((phase["name"], phase[split]["accuracy"]) for phase in metrics.get("phases", []))
     paired = metrics.get("mcnemar") if split == "test" and len(phases) > 1 else None
     return SummaryFacts(
@@ -61,8 +61,8 @@ def summary_facts(metrics: dict[str, Any]) -> SummaryFacts:
         n=scores["n"],
         accuracy=scores["accuracy"],
         interval=tuple(scores["accuracy_interval"]),
-        optimism=validation["accuracy"] - scores["accuracy"] if chosen else None,
-        optimism_error=_error_of_difference(validation, scores) if chosen else None,
+        flattery=validation["accuracy"] - scores["accuracy"] if flattered else None,
+        flattery_error=_error_of_difference(validation, scores) if flattered else None,
         calibration_error=scores["calibration_error"],
         calibration_error_scaled=scores["calibration_error_scaled"],
         log_loss=scores["log_loss"],
@@ -96,7 +96,7 @@ def summary_box(facts: SummaryFacts) -> SummaryBox:
         if facts.interval
         else ""
     )
-    metrics = (_phases(facts), _optimism(facts), _calibration(facts), _balance(facts))
+    metrics = (_phases(facts), _flattery(facts), _calibration(facts), _balance(facts))
     return SummaryBox(
         f"{facts.split.capitalize()} accuracy",
         text.share(facts.accuracy, facts.n),
@@ -123,17 +123,17 @@ def _phases(facts: SummaryFacts) -> Metric | None:
     return Metric("Fine-tuning", value, f"{paired}: {chance} (McNemar p {text.p_equals(facts.p_value)}).")
 
 
-def _optimism(facts: SummaryFacts) -> Metric | None:
-    if facts.optimism is None:
+def _flattery(facts: SummaryFacts) -> Metric | None:
+    if facts.flattery is None:
         return None
-    error = facts.optimism_error or 0.0
-    if abs(facts.optimism) <= error:
+    error = facts.flattery_error or 0.0
+    if abs(facts.flattery) <= error:
         says = f"Within chance: samples of these sizes differ by up to {100 * error:.0f} points."
-    elif facts.optimism > 0:
-        says = "Optimistic, for validation chose the epoch: believe the test."
+    elif facts.flattery > 0:
+        says = "Choosing by validation flattered it: believe the test."
     else:
-        says = "Test photos were easier than validation ones: no sign of optimism."
-    return Metric("Validation minus test", text.points(facts.optimism, facts.n), says)
+        says = "Test photos were easier than validation ones; choosing by validation did not flatter."
+    return Metric("Validation minus test", text.points(facts.flattery, facts.n), says)
 
 
 def _calibration(facts: SummaryFacts) -> Metric | None:

@@ -5,18 +5,7 @@ from collections.abc import Mapping
 from kit.evaluation.significance import SIGNIFICANT
 from reports import text
 from reports.compare.facts import ComparisonFacts, Disagreement
-from reports.elements import Note, Section, Table, Thumbnail, ThumbnailGrid, missing_section
-
-HEAD = (
-    "runs",
-    "photos in common",
-    "same answer",
-    "only the first right",
-    "only the second right",
-    "p",
-    "difference",
-)
-NOTE = f"McNemar's exact test on the photos that only one of the two got right; p < {SIGNIFICANT} is more than chance."
+from reports.elements import Note, Section, Table, Thumbnail, ThumbnailGrid
 
 
 def differences_section(facts: ComparisonFacts, album: Mapping[str, bytes]) -> Section:
@@ -26,9 +15,12 @@ def differences_section(facts: ComparisonFacts, album: Mapping[str, bytes]) -> S
         facts: Of the runs.
         album: Path -> thumbnail, of all runs together.
     """
-    id, title = "disagreements", "Where they disagree"
+    return Section("disagreements", "Where they disagree", _elements(facts, album))
+
+
+def _elements(facts: ComparisonFacts, album: Mapping[str, bytes]) -> tuple:
     if not facts.pairs:
-        return missing_section(id, title, "No photo was scored by more than one of these runs.")
+        return (Note("No photo was scored by more than one of these runs.", "missing"),)
     rows = tuple(
         (
             f"{text.name(pair.first)} / {text.name(pair.second)}",
@@ -41,18 +33,28 @@ def differences_section(facts: ComparisonFacts, album: Mapping[str, bytes]) -> S
         )
         for pair in facts.pairs
     )
-    table = Table("Two by two, on the same photos", HEAD, rows, NOTE)
-    images = tuple(_thumbnail(one, facts, album) for one in facts.disagreements)
+    head = (
+        "runs",
+        "photos in common",
+        "same answer",
+        "only the first right",
+        "only the second right",
+        "p",
+        "difference",
+    )
+    note = (
+        f"McNemar's exact test on the photos that only one of the two got right; p < {SIGNIFICANT} is more than chance."
+    )
+    table = Table("Two by two, on the same photos", head, rows, note)
+    images = tuple(_disagreement(one, facts, album) for one in facts.disagreements)
     if not images:
-        note = Note("On the photos that all were scored on, all are right or wrong together.")
-        return Section(id, title, (table, note))
+        return (table, Note("On the photos that all were scored on, all are right or wrong together."))
     see = f"{text.count(facts.disagreed, 'photo')} some runs get right and others wrong"
     see += f"; the {len(images)} most evenly split are shown." if facts.disagreed > len(images) else "."
-    grid = ThumbnailGrid("disagreements-photos", "Right for some, wrong for others", see, images)
-    return Section(id, title, (table, grid))
+    return (table, ThumbnailGrid("disagreements-photos", "Right for some, wrong for others", see, images))
 
 
-def _thumbnail(one: Disagreement, facts: ComparisonFacts, album: Mapping[str, bytes]) -> Thumbnail:
+def _disagreement(one: Disagreement, facts: ComparisonFacts, album: Mapping[str, bytes]) -> Thumbnail:
     lines = tuple(
         f"{'✓' if said == one.label else '✗'} {text.name(run.name, 20)}: {text.name(said, 24)}"
         for run, said in zip(facts.runs, one.predicted, strict=True)

@@ -1,16 +1,18 @@
 """ComparisonFacts: what the figures of several runs draw."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kit.evaluation.significance import SIGNIFICANT, mcnemar_p_value
 from kit.training.history import History
 from reports import text
-from reports.partial_run import PartialRun
 from reports.predictions import scored_split
-from reports.summary import SummaryFacts, summary_facts
+from reports.summary import SummaryFacts
+
+if TYPE_CHECKING:
+    import pandas  # type: ignore[import-untyped]  # its stubs are a package of their own, not needed to run
 
 SHOWN = 24
 
@@ -27,7 +29,7 @@ class RunFacts:
         scores: Of its summary.
         history: Its epochs.
         stages: Stage -> seconds.
-        predicted: Path -> (label, predicted class) of the images it was scored on.
+        said: Path -> (label, predicted) of the images it was scored on.
     """
 
     name: str
@@ -37,7 +39,7 @@ class RunFacts:
     scores: SummaryFacts
     history: History
     stages: Mapping[str, float]
-    predicted: Mapping[str, tuple[str, str]]
+    said: Mapping[str, tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,10 @@ class PairFacts:
         first: Name of one.
         second: Name of the other.
         common: Images scored by both.
-        same: Images for which both predicted the same class.
-        only_first: Images that only the first got right.
-        only_second: Images that only the second got right.
-        twins: The configurations are equal but for the backend, and the data are the same.
+        same: Of which both said the same.
+        only_first: Only the first was right.
+        only_second: Only the second was right.
+        twins: The configurations are equal but for the backend, and the images are the same.
     """
 
     first: str
@@ -109,20 +111,35 @@ class ComparisonFacts:
     same_images: bool
 
 
-def run_facts(name: str, run: PartialRun) -> RunFacts:
-    """From the records of one run, to be called `name`."""
-    manifest = run.manifest
-    _, scored = scored_split(run.predicted)
+def run_facts(
+    name: str,
+    manifest: Mapping[str, Any],
+    config: Any,
+    scores: SummaryFacts,
+    history: History,
+    predictions: "pandas.DataFrame",
+) -> RunFacts:
+    """From the records of one run.
+
+    Args:
+        name: To call it by.
+        manifest: manifest.json.
+        config: Its RunConfig; None where it cannot be read.
+        scores: What its summary box says.
+        history: Its epochs.
+        verdicts: `Run.predicted`; may be empty.
+    """
+    _, scored = scored_split(predictions)
     columns = (scored[column].tolist() for column in ("path", "label", "predicted"))
     return RunFacts(
         name=name,
         backend=(manifest.get("environment") or {}).get("backend", ""),
         data=(manifest.get("data") or {}).get("fingerprint", ""),
-        settings=flatten(run.settings),
-        scores=summary_facts(run.metrics),
-        history=run.history,
+        settings={} if config is None else flatten(asdict(config)),
+        scores=scores,
+        history=history,
         stages={stage: measured["seconds"] for stage, measured in manifest.get("stages", {}).items()},
-        predicted={path: (label, predicted) for path, label, predicted in zip(*columns, strict=True)},
+        said={path: (label, predicted) for path, label, predicted in zip(*columns, strict=True)},
     )
 
 
@@ -148,10 +165,9 @@ def comparison_facts(runs: Sequence[RunFacts]) -> ComparisonFacts:
         for key in keys
         if key != "data.path" and len(set(values := tuple(run.settings.get(key, "–") for run in runs))) > 1
     )
-    common = set.intersection(*(set(run.predicted) for run in runs))
+    common = set.intersection(*(set(run.said) for run in runs))
     split = [
-        Disagreement(path, runs[0].predicted[path][0], tuple(run.predicted[path][1] for run in runs))
-        for path in sorted(common)
+        Disagreement(path, runs[0].said[path][0], tuple(run.said[path][1] for run in runs)) for path in sorted(common)
     ]
     split = [one for one in split if len({said == one.label for said in one.predicted}) > 1]
     half = len(runs) / 2
@@ -162,12 +178,12 @@ def comparison_facts(runs: Sequence[RunFacts]) -> ComparisonFacts:
         pairs=tuple(pair for a, b in combinations(runs, 2) if (pair := _pair(a, b)).common),
         disagreements=tuple(split[:SHOWN]),
         disagreed=len(split),
-        same_images=bool(common) and all(set(run.predicted) == common for run in runs),
+        same_images=bool(common) and all(set(run.said) == common for run in runs),
     )
 
 
 def _pair(a: RunFacts, b: RunFacts) -> PairFacts:
-    common = [(a.predicted[path], b.predicted[path][1]) for path in a.predicted if path in b.predicted]
+    common = [(a.said[path], b.said[path][1]) for path in a.said if path in b.said]
     right = [(said_a == label, said_b == label) for (label, said_a), said_b in common]
     others = ({k: v for k, v in run.settings.items() if k not in ("backend", "data.path")} for run in (a, b))
     return PairFacts(

@@ -3,7 +3,7 @@
 import plotly.graph_objects as go
 
 from reports import text
-from reports.charts import BLUE, bar_height, between, names_axis, new_figure, share_axis
+from reports.charts import BLUE, bar_height, names_axis, new_figure, share_axis
 from reports.compare.facts import ComparisonFacts, PairFacts, RunFacts, figure_names
 from reports.elements import Chart, Note, Section, Table
 
@@ -24,7 +24,14 @@ def scores_figure(facts: ComparisonFacts) -> go.Figure:
     figure.add_scatter(
         x=[accuracy for _, accuracy, _ in scored],
         y=[name for name, _, _ in scored],
-        error_x=between([(low, accuracy, high) for _, accuracy, (low, high) in scored]),
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": [interval[1] - accuracy for _, accuracy, interval in scored],
+            "arrayminus": [accuracy - interval[0] for _, accuracy, interval in scored],
+            "color": BLUE,
+            "thickness": 1.5,
+        },
         mode="markers",
         marker={"color": BLUE, "size": 10},
         customdata=[(f"{low:.1%}", f"{high:.1%}") for _, _, (low, high) in scored],
@@ -36,10 +43,17 @@ def scores_figure(facts: ComparisonFacts) -> go.Figure:
 def scores_section(facts: ComparisonFacts) -> Section:
     """Warnings first: what does not compare must not be compared."""
     scored = [run for run in facts.runs if run.scores.accuracy is not None]
-    chart: Chart | Note = Note("None of these runs was scored.", "missing")
-    if scored:
-        title = "Accuracy, with its 95% interval"
-        chart = Chart("scores-figure", title, _see(facts, scored), scores_figure(facts), _intervals(scored))
+    chart = (
+        Chart(
+            "scores-figure",
+            "Accuracy, with its 95% interval",
+            _see(facts, scored),
+            scores_figure(facts),
+            _intervals(scored),
+        )
+        if scored
+        else Note("None of these runs was scored.", "missing")
+    )
     return Section("scores", "Scores", (*_warnings(facts), chart, _scores_table(facts), *_settings_table(facts)))
 
 
@@ -90,21 +104,23 @@ def _twins(pair: PairFacts) -> str:
 
 
 def _scores_table(facts: ComparisonFacts) -> Table:
-    rows = (
-        (
-            text.name(run.name),
-            run.backend or "–",
-            run.scores.split or "not scored",
-            f"{run.scores.n:,}",
-            text.share(run.scores.accuracy, run.scores.n),
-            text.interval(run.scores.interval, run.scores.n),
-            _three(run.scores.macro_f1),
-            _three(run.scores.log_loss),
-            text.share(run.scores.calibration_error, run.scores.n),
-            text.seconds(sum(run.stages.values())) if run.stages else "–",
+    rows = []
+    for run in facts.runs:
+        scores = run.scores
+        rows.append(
+            (
+                text.name(run.name),
+                run.backend or "–",
+                scores.split or "not scored",
+                f"{scores.n:,}",
+                text.share(scores.accuracy, scores.n),
+                text.interval(scores.interval, scores.n),
+                _three(scores.macro_f1),
+                _three(scores.log_loss),
+                text.share(scores.calibration_error, scores.n),
+                text.seconds(sum(run.stages.values())) if run.stages else "–",
+            )
         )
-        for run in facts.runs
-    )
     head = ("run", "backend", "on", "photos", "accuracy", "95% interval", "macro F1", "log loss", "calibration error")
     return Table("All scores", (*head, "time"), tuple(rows))
 

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from reports import text
 from reports.charts import SERIES, bar_height, names_axis, new_figure, series, share_axis, whole_ticks
 from reports.compare.facts import ComparisonFacts, figure_names
-from reports.elements import Chart, Section, Table, limited_table, missing_section
+from reports.elements import Chart, Note, Section, Table
 
 EPOCHS_LISTED = 400
 
@@ -16,13 +16,13 @@ def overlay_figures(facts: ComparisonFacts) -> tuple[go.Figure, go.Figure]:
     """Validation accuracy and loss of every run, epoch by epoch."""
     return (
         _overlaid(facts, "val_accuracy", share_axis("validation accuracy"), ".1%"),
-        _overlaid(facts, "val_loss", {"title": "validation loss (nats)", "rangemode": "tozero"}, ".3f"),
+        _overlaid(facts, "val_loss", {"title": {"text": "validation loss (nats)"}, "rangemode": "tozero"}, ".3f"),
     )
 
 
 def _overlaid(facts: ComparisonFacts, column: str, axis: dict[str, Any], digits: str) -> go.Figure:
     longest = max((len(run.history) for run in facts.runs), default=1)
-    figure = new_figure(400, xaxis={"title": "epoch", "dtick": whole_ticks(longest)}, yaxis=axis)
+    figure = new_figure(400, xaxis={"title": {"text": "epoch"}, "dtick": whole_ticks(longest)}, yaxis=axis)
     for place, (run, name) in enumerate(zip(facts.runs, figure_names(facts), strict=True)):
         figure.add_scatter(
             x=[record.epoch for record in run.history],
@@ -41,7 +41,7 @@ def time_figure(facts: ComparisonFacts) -> go.Figure:
     figure = new_figure(
         bar_height(len(names)) + 60,
         barmode="stack",
-        xaxis={"title": "seconds"},
+        xaxis={"title": {"text": "seconds"}},
         yaxis=names_axis(),
     )
     patterns = ("", "/", ".", "x", "\\", "-", "+", "|")
@@ -62,12 +62,20 @@ def time_figure(facts: ComparisonFacts) -> go.Figure:
 
 def curves_section(facts: ComparisonFacts) -> Section:
     """Validation accuracy and loss of all runs, one upon the other."""
+    return Section("curves", "Training", (_overlay(facts),))
+
+
+def time_section(facts: ComparisonFacts) -> Section:
+    """Where the time went."""
+    return Section("time", "Time", (_time(facts),))
+
+
+def _overlay(facts: ComparisonFacts) -> Chart | Note:
     points = [(run.name, record) for run in facts.runs for record in run.history if record.val_accuracy is not None]
     if not points:
-        return missing_section("curves", "Training", "No run recorded a validation accuracy.")
-    name, best = max(points, key=lambda point: point[1].val_accuracy or 0.0)
-    see = f"The highest validation accuracy, {text.share(best.val_accuracy)}, is that of {text.name(name)} at epoch "
-    rows = [
+        return Note("No run recorded a validation accuracy.", "missing")
+    best_name, best = max(points, key=lambda point: point[1].val_accuracy or 0.0)
+    rows = tuple(
         (
             text.name(name),
             str(record.epoch),
@@ -75,32 +83,37 @@ def curves_section(facts: ComparisonFacts) -> Section:
             text.share(record.val_accuracy),
             "–" if record.val_loss is None else f"{record.val_loss:.3f}",
         )
-        for name, record in points
-    ]
-    head = ("run", "epoch", "phase", "validation accuracy", "validation loss")
-    table = limited_table("Every epoch", head, rows, EPOCHS_LISTED, "more are in the runs' history.csv")
-    title = "Validation accuracy and loss"
-    chart = Chart("overlay-figure", title, f"{see}{best.epoch}.", overlay_figures(facts), table)
-    return Section("curves", "Training", (chart,))
+        for name, record in points[:EPOCHS_LISTED]
+    )
+    more = len(points) - len(rows)
+    note = f"{more:,} more are in the runs' history.csv." if more else ""
+    return Chart(
+        "overlay-figure",
+        "Validation accuracy and loss",
+        f"The highest validation accuracy, {text.share(best.val_accuracy)}, is that of {text.name(best_name)} at epoch "
+        f"{best.epoch}.",
+        overlay_figures(facts),
+        Table("Every epoch", ("run", "epoch", "phase", "validation accuracy", "validation loss"), rows, note),
+    )
 
 
-def time_section(facts: ComparisonFacts) -> Section:
-    """Where the time went."""
+def _time(facts: ComparisonFacts) -> Chart | Note:
     timed = [run for run in facts.runs if run.stages]
     if not timed:
-        return missing_section("time", "Time", "No run recorded its times.")
+        return Note("No run recorded its times.", "missing")
     fastest = min(timed, key=lambda run: sum(run.stages.values()))
-    see = (
-        f"{text.name(fastest.name)} took the least time, {text.seconds(sum(fastest.stages.values()))}; what an earlier "
-        "run left in the stores costs a later one nothing."
-    )
     rows = tuple(
         (text.name(stage), *(text.seconds(run.stages.get(stage)) for run in facts.runs)) for stage in _stages(facts)
     )
     total = ("all", *(text.seconds(sum(run.stages.values())) for run in facts.runs))
-    title = "Time of each stage"
-    table = Table(title, ("stage", *(text.name(run.name) for run in facts.runs)), (*rows, total))
-    return Section("time", "Time", (Chart("time-figure", title, see, time_figure(facts), table),))
+    return Chart(
+        "time-figure",
+        "Time of each stage",
+        f"{text.name(fastest.name)} took the least time, {text.seconds(sum(fastest.stages.values()))}; what an earlier "
+        "run left in the stores costs a later one nothing.",
+        time_figure(facts),
+        Table("Time of each stage", ("stage", *(text.name(run.name) for run in facts.runs)), (*rows, total)),
+    )
 
 
 def _stages(facts: ComparisonFacts) -> list[str]:

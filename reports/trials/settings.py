@@ -32,10 +32,9 @@ def settings_charts(facts: TrialsFacts) -> tuple[Chart | Note, ...]:
         return (_importance_chart(facts),)
     columns = ("trial", *facts.settings, facts.objective)
     table = trials_table(facts, "Complete trials, the best first", ranked, columns)
-    widened = _widened(facts.study)
-    study = in_memory(widened)
+    study = in_memory(_widened(facts.study))
     side = "higher" if facts.higher else "lower"
-    slices = f"Each point is a trial, empty if early and full if late: look for a side on which the points lie {side}."
+    slices = f"Each point is a trial, the darker the later: look for a side on which the points lie {side}."
     contour = "The deeper the blue, the better; between the points it is interpolated: trust it near them only."
     lines = "Each line is a trial, from setting to setting to its value at the right; the thick one is the best."
     charts = (
@@ -44,7 +43,7 @@ def settings_charts(facts: TrialsFacts) -> tuple[Chart | Note, ...]:
         Chart("contour-figure", "Unfreeze depth against learning rate", contour, contour_figure(facts, study), table)
         if _has_contour(ranked)
         else None,
-        Chart("parallel-figure", "All settings at once", lines, parallel_figure(facts, widened), table),
+        Chart("parallel-figure", "All settings at once", lines, parallel_figure(facts), table),
     )
     return tuple(chart for chart in charts if chart is not None)
 
@@ -167,15 +166,10 @@ def _room(space: Mapping[str, Any], values: Sequence[Any]) -> Mapping[str, Any]:
 # === All settings at once ===
 
 
-def parallel_figure(facts: TrialsFacts, study: StudyRecord) -> go.Figure:
-    """Each trial a line across all settings, to its value.
-
-    Args:
-        facts: Of the study.
-        study: With room in its space for every value.
-    """
+def parallel_figure(facts: TrialsFacts) -> go.Figure:
+    """Each trial a line across all settings, to its value; plotly's own kind needs `unsafe-eval`, so drawn as lines."""
     ranked = facts.study.ranked()[:LINES]
-    heights = [coordinates(study, name, ranked) for name in facts.settings]
+    heights = [coordinates(facts.study, name, ranked) for name in facts.settings]
     values = np.array([trial.values[0] for trial in ranked], dtype=float)
     heights.append((values - values.min()) / (np.ptp(values) or 1.0))
     good = heights[-1] if facts.higher else 1 - heights[-1]

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from handmade import SPACE
+from handmade import ONNX, SPACE
 
 from kit.csv_tables import make_table
 from kit.training.history import EpochRecord, History
@@ -12,6 +12,7 @@ from reports.compare.facts import Disagreement, PairFacts, RunFacts, comparison_
 from reports.confusion import ClassScore, ConfusionFacts, Pair, confusion_facts
 from reports.curves import CurvesFacts, PhaseSpan, curves_facts
 from reports.dataset import ClassCount, DatasetFacts, dataset_facts, dataset_sections
+from reports.exports import ExportFacts, exports_facts
 from reports.findings import FindingGroup
 from reports.label_issues import LabelIssue, label_issues
 from reports.learning_curve import CurvePoint, LearningCurveFacts, learning_curve_facts
@@ -63,8 +64,8 @@ def test_summary():
         n=10,
         accuracy=0.8,
         interval=(0.5, 0.9),
-        optimism=0.75 - 0.8,
-        optimism_error=pytest.approx(1.959964 * (0.75 * 0.25 / 4 + 0.8 * 0.2 / 10) ** 0.5),
+        flattery=0.75 - 0.8,
+        flattery_error=pytest.approx(1.959964 * (0.75 * 0.25 / 4 + 0.8 * 0.2 / 10) ** 0.5),
         calibration_error=0.1,
         calibration_error_scaled=0.05,
         log_loss=0.4,
@@ -104,18 +105,18 @@ def test_a_loss_by_fine_tuning_is_called_one(facts, value, says):
 
 
 @pytest.mark.parametrize(
-    ("optimism", "error", "says"),
+    ("flattery", "error", "says"),
     [
-        (0.1, 0.04, "Optimistic, for validation chose the epoch"),
+        (0.1, 0.04, "Choosing by validation flattered it"),
         (-0.1, 0.04, "Test photos were easier"),
         (0.03, 0.04, "Within chance: samples of these sizes differ by up to 4 points."),
         (-0.03, 0.04, "Within chance"),
     ],
 )
-def test_what_chance_explains_is_not_called_optimism(optimism, error, says):
-    figures = summary_box(replace(SCORED, optimism=optimism, optimism_error=error)).metrics
+def test_what_chance_explains_is_not_called_flattery(flattery, error, says):
+    figures = summary_box(replace(SCORED, flattery=flattery, flattery_error=error)).metrics
     figure = next(one for one in figures if one.name == "Validation minus test")
-    assert figure.value == f"{100 * optimism:+.1f} points".replace("-", "−")
+    assert figure.value == f"{100 * flattery:+.1f} points".replace("-", "−")
     assert figure.says.startswith(says)
 
 
@@ -123,7 +124,7 @@ def test_summary_without_a_test_split_speaks_of_validation_and_without_any_of_no
     scores = dict.fromkeys(("calibration_error", "calibration_error_scaled", "log_loss", "macro_f1"), 0.5)
     validation = {"n": 4, "accuracy": 0.75, "accuracy_interval": [0.3, 0.95], **scores}
     facts = summary_facts({"test": {"n": 0, "accuracy": None}, "validation": validation})
-    assert (facts.split, facts.accuracy, facts.optimism, facts.p_value) == ("validation", 0.75, None, None)
+    assert (facts.split, facts.accuracy, facts.flattery, facts.p_value) == ("validation", 0.75, None, None)
     assert summary_facts({}) == SummaryFacts()
 
 
@@ -336,6 +337,26 @@ def test_any_backbone_is_drawn_by_its_own_blocks():
     assert [trained for _, trained, _ in bars.phases] == [(False, False, True, True), (True, True, True, True)]
     assert "100 parameters, resnet50 and a head" in bars.see
     assert "3,860 million multiply-adds a photo" in bars.see
+
+
+# === Exports ===
+
+
+def test_exports():
+    assert exports_facts([ONNX]) == (
+        ExportFacts(
+            format="onnx",
+            runtime="ONNX Runtime 1.32.0",
+            bytes=9_000_000,
+            images=430,
+            split="test",
+            agreement=1.0,
+            difference=2.5e-6,
+            accuracy=0.93,
+            original_accuracy=0.93,
+            latency=((1, 6.5), (32, 210.0)),
+        ),
+    )
 
 
 # === Comparison ===

@@ -18,6 +18,14 @@ def report(run_cli):
     return lambda *args, **options: run_cli("report", *args, **options)
 
 
+def test_a_run_gets_its_page(tmp_path, report):
+    run = make_run(tmp_path / "run").path
+    done = report(run)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"Page: {run / 'report.html'}\n"
+    assert (run / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
 def test_the_page_goes_where_it_is_wanted(run, tmp_path, report):
     done = report(run, "--out", tmp_path / "new" / "page.html", "--grid", "4", "--json")
     assert json.loads(done.stdout) == {"page": str(tmp_path / "new" / "page.html")}
@@ -34,14 +42,22 @@ def test_several_runs_are_compared(run, tmp_path, report):
 
 def test_a_study_gets_its_page(tmp_path, report):
     make_study(tmp_path / "study", 3)
-    done = report(tmp_path / "study")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"Page: {tmp_path / 'study' / 'report.html'}\n"
-    assert (tmp_path / "study" / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert report(tmp_path / "study").returncode == 0
+    assert (tmp_path / "study" / "report.html").is_file()
 
 
-def test_what_cannot_be_drawn_is_refused_with_one_message(run, report):
-    done = report(run, "nothing")
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nothing"], "nothing is not a folder."),
+        (["."], "is not a record of transferkit"),
+        (["{run}", "{run}"], "The same folder was given twice."),
+        (["{run}", "nothing"], "nothing is not a folder."),
+        (["{run}", "--out", "."], "is a folder."),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused_with_one_message(run, tmp_path, report, arguments, said):
+    done = report(*(argument.format(run=run) for argument in arguments), cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr.count("error: ")) == (2, "", 1)
-    assert "nothing is not a folder." in done.stderr
+    assert said in done.stderr
     assert "Traceback" not in done.stderr
