@@ -30,7 +30,7 @@ OUR_PACKAGES = ("kit", "search", "reports")
 
 # What pyproject.toml lists (a test compares them), for a checkout that is run without being installed.
 BUILT_IN = {
-    "demo": "search.demo:demo",
+    "demo": "search.demo.command:demo",
     "train": "kit.commands.training:train",
     "evaluate": "kit.commands.evaluating:evaluate",
     "predict": "kit.commands.predicting:predict",
@@ -39,7 +39,7 @@ BUILT_IN = {
     "cache": "kit.commands.caching:app",
     "doctor": "kit.commands.doctor:doctor",
     "demo-data": "kit.commands.drawing:demo_data",
-    "study": "search.cli:app",
+    "study": "search.commands:app",
     "report": "reports.commands:report",
 }
 

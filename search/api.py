@@ -1,7 +1,6 @@
-"""`run_study`: a whole study, from the question to the model that is kept."""
+"""`run_study`: a whole study, from what is asked to the model that is kept."""
 
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 from kit import progress
@@ -10,34 +9,11 @@ from kit.config import RunConfig
 from kit.errors import ConfigError
 from kit.report_hook import draw_page
 from kit.run import Name
-from search.best import REFITS, Best, keep_best, require_pick
-from search.best import pick as pick_trial
-from search.front import measure_latency
-from search.question import Asked, prepare
+from search.pareto_latency import measure_latency
 from search.records import StudyRecord
-from search.running import run_trials
-from search.study import Study
-
-
-@dataclass(frozen=True)
-class FinishedStudy:
-    """What a study gives.
-
-    Attributes:
-        record: What was asked, and every trial.
-        best: The model that is kept, scored once on test; its `run` predicts. None where another machine trains it, or
-            no trial is complete.
-        page: Its report; None where it could not be drawn.
-    """
-
-    record: StudyRecord
-    best: Best | None
-    page: Path | None
-
-    @property
-    def path(self) -> Path:
-        """The study's folder."""
-        return self.record.path
+from search.refit import REFITS, pick_trial, refit_trial, require_pick
+from search.study_spec import StudySpec, prepare
+from search.workers import run_trials
 
 
 def run_study(
@@ -56,18 +32,18 @@ def run_study(
     storage: str | None = None,
     pick: str = "accuracy",
     refit: str = "train",
-) -> FinishedStudy:
-    """Searches for better settings, trains the best again, and scores it once on test.
+) -> StudyRecord:
+    """Search for better settings, train the best again, and score it once on test.
 
     The same call goes on where an earlier one ended, whichever way that was.
 
-        study = search.run_study(kit.configure("photos", weights="none"), trials=20)
-        study.best.run.predict("photo.jpg")
+        study = search.run_study(kit.configure("images", weights="none"), trials=20)
+        study.best.run.predict("image.jpg")
 
     Args:
-        data: The photos, or the configuration that all trials start from (`kit.configure`).
+        data: The images, or the configuration that all trials start from (`kit.configure`).
         trials: Finished trials wanted, those of earlier calls included.
-        name: Of the study; default that of the photos.
+        name: Of the study; default that of the images.
         out: The study's folder; default `studies/<name>`.
         space: A TOML file that says what to search (docs/studies.md); default head size, unfreeze depth, learning rate.
         objectives: `accuracy`, `log-loss`, `accuracy,parameters` or `accuracy,multiply-adds`.
@@ -81,7 +57,7 @@ def run_study(
         refit: Train the best again on `train`, or on `train+validation`.
 
     Returns:
-        The study.
+        The study as recorded; `best` is the model that is kept.
 
     Raises:
         UserError: If anything asked is wrong, or trials keep failing alike; the message says what to do.
@@ -89,7 +65,7 @@ def run_study(
     if refit not in REFITS:
         raise ConfigError(f"--refit must be one of {', '.join(REFITS)}, not {refit!r}.")
     require_pick(pick)
-    asked = Asked(
+    spec = StudySpec(
         config=data if isinstance(data, RunConfig) else configure(data),
         space=None if space is None else Path(space),
         name=name,
@@ -100,23 +76,20 @@ def run_study(
         pruner=pruner,
         seed=seed,
     )
-    with closing(prepare(asked)) as study:
+    with closing(prepare(spec)) as study:
         progress.say(f"Recording into {study.record.path}")
-        best = _search(study, trials, workers, timeout, pick, refit)
+        threads = study.record.config["threads"]
+        try:
+            record = run_trials(study, trials, workers=workers, timeout=timeout, threads=threads)
+        except KeyboardInterrupt:
+            progress.say(f"{study.record.counts.finished} trials are finished and kept; the same command goes on.")
+            raise
+        number = pick_trial(record, pick)
+        study.note("picked", None if pick == "accuracy" else number)
+        if number is not None:
+            refit_trial(study, number, refit)
+        if len(record.objectives) > 1:
+            measure_latency(study)
         record = study.refresh()
-    return FinishedStudy(record, best, draw_page(record.path))
-
-
-def _search(study: Study, trials: int, workers: int, timeout: float | None, pick: str, refit: str) -> Best | None:
-    threads = study.record.config["threads"]
-    try:
-        record = run_trials(study, trials, workers=workers, timeout=timeout, threads=threads)
-    except KeyboardInterrupt:
-        progress.say(f"{study.record.counts.finished} trials are finished and kept; the same command goes on.")
-        raise
-    number = pick_trial(record, pick)
-    study.note("picked", None if pick == "accuracy" else number)
-    best = None if number is None else keep_best(study, number, refit)
-    if len(record.objectives) > 1:
-        measure_latency(study)
-    return best
+    draw_page(record.path)
+    return record

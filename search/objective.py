@@ -66,7 +66,7 @@ def values(trained: Trained, objectives: Iterable[str]) -> Iterable[float]:
 def score(record: EpochRecord, objective: str) -> float:
     """Accuracy or log loss of an epoch, on validation."""
     value = record.val_accuracy if objective == "accuracy" else record.val_loss
-    assert value is not None, "kit.trial refuses photos without a validation split"
+    assert value is not None, "kit.trial refuses images without a validation split"
     return value
 
 

@@ -12,11 +12,14 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kit.errors import StorageError
 from kit.files import read_json, write_json, write_text
 from kit.training.history import EpochRecord, History
+
+if TYPE_CHECKING:
+    from search.refit import Refit
 
 SCHEMA_VERSION = 1
 STATES = ("waiting", "running", "complete", "pruned", "failed")
@@ -50,8 +53,8 @@ class TrialRecord:
         error: Why it failed; None unless it did.
         retry_of: Number of the first trial that this one repeats because its worker died; None for all others.
         own: True for the user's own configuration, unchanged.
-        shared_head: True where the head came from an earlier trial with the same head, seed, photos and first phase.
-        computed: Name of a cut point -> photos that went through the frozen layers below it, since no store had them;
+        shared_head: True where the head came from an earlier trial with the same head, seed, images and first phase.
+        computed: Name of a cut point -> images that went through the frozen layers below it, since no store had them;
             empty where every activation came from the cache.
         worker: Which worker ran it: host, process id and a random token.
     """
@@ -121,12 +124,12 @@ class StudyRecord:
         pruner: `median` or `none`.
         seed: Of the sampler.
         storage: URL of the storage, its password masked.
-        data: `name` of the photos and `fingerprint` of them all.
+        data: `name` of the images and `fingerprint` of them all.
         space: Setting -> its range (`low`, `high`, `log`, perhaps `step`) or its `choices`.
         config: The user's own configuration, as the tables of a run's TOML.
         trials: By number.
-        best: Number of the trial that is kept; None before one is complete.
-        latency: Number of a trial of the Pareto front -> median milliseconds of one photo; empty before it is measured.
+        best_trial: Number of the trial that is kept; None before one is complete.
+        latency: Number of a trial of the Pareto front -> median milliseconds of one image; empty before it is measured.
     """
 
     path: Path
@@ -141,7 +144,7 @@ class StudyRecord:
     space: Mapping[str, Mapping[str, Any]]
     config: Mapping[str, Any]
     trials: tuple[TrialRecord, ...] = ()
-    best: int | None = None
+    best_trial: int | None = None
     latency: Mapping[int, float] = field(default_factory=dict)
 
     def __post_init__(self):
@@ -153,6 +156,24 @@ class StudyRecord:
     def counts(self) -> Counts:
         """Trials by state."""
         return Counts.of(self.trials)
+
+    @property
+    def record(self) -> "StudyRecord":
+        """The study itself, for callers of 0.1."""
+        return self
+
+    @property
+    def best(self) -> "Refit | None":
+        """The model that is kept, scored once on test; None before it is trained, or where another machine has it."""
+        from search.refit import Refit
+
+        return Refit.load(self)
+
+    @property
+    def page(self) -> Path | None:
+        """Its report, where there is one."""
+        page = self.path / "report.html"
+        return page if page.exists() else None
 
     @property
     def monitor(self) -> str:
@@ -217,13 +238,13 @@ class StudyRecord:
                 **{name: asked[name] for name in ("data", "space", "config")},
                 objectives=tuple(asked["objectives"]),
                 trials=tuple(_trial(entry) for entry in found["trials"]),
-                best=found.get("best"),
+                best_trial=found.get("best"),
                 latency={int(number): ms for number, ms in found.get("latency", {}).items()},
             )
         except (KeyError, TypeError, ValueError) as error:
             raise StorageError(f"The record of the study in {path} is damaged: {error!r}.") from None
 
-    def write_question(self) -> None:
+    def write_spec(self) -> None:
         """Writes study.toml."""
         import tomli_w
 
@@ -231,12 +252,12 @@ class StudyRecord:
         content = {"schema_version": SCHEMA_VERSION, "kind": "study", **{name: getattr(self, name) for name in names}}
         write_text(self.path / "study.toml", tomli_w.dumps(content))
 
-    def write_answers(self) -> None:
+    def write_trials(self) -> None:
         """Writes trials.json and trials.csv."""
         content = {
             "schema_version": SCHEMA_VERSION,
             "kind": "trials",
-            "best": self.best,
+            "best": self.best_trial,
             "latency": {str(number): ms for number, ms in self.latency.items()},
             "trials": [_entry(trial) for trial in self.trials],
         }

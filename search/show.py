@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 
 from kit.progress import aligned, duration
 from kit.settings import to_toml
+from search.display import named_values, short
 from search.records import StudyRecord
-from search.running import named_values, short
 
 if TYPE_CHECKING:
-    from search.best import Best
+    from search.refit import Refit
 
 
 def table(record: StudyRecord) -> list[str]:
@@ -23,7 +23,7 @@ def table(record: StudyRecord) -> list[str]:
         values = [short(value) for value in trial.values] or ["-"] * len(record.objectives)
         params = [short(trial.params[key]) if key in trial.params else "-" for key in keys]
         time = "-" if trial.seconds is None else duration(trial.seconds)
-        marks = "*" if trial.number == record.best else ""
+        marks = "*" if trial.number == record.best_trial else ""
         state = trial.state if trial.retry_of is None else f"{trial.state} (retry of {trial.retry_of})"
         row = [f"{trial.number}{marks}", state, *values, *params, str(len(trial.history)), time]
         rows.append(
@@ -35,11 +35,11 @@ def table(record: StudyRecord) -> list[str]:
     return [*aligned(rows), "", *said, *(f"failed: {error}" for error in errors)]
 
 
-def best_lines(record: StudyRecord, best: "Best | None") -> list[str]:
+def best_lines(record: StudyRecord, best: "Refit | None") -> list[str]:
     """What is kept, how good it is, and how much validation flatters it."""
-    if record.best is None:
+    if record.best_trial is None:
         return ["No trial is complete yet."]
-    trial = record.trial(record.best)
+    trial = record.trial(record.best_trial)
     lines = [f"Best: trial {trial.number}, validation {named_values(record, trial)}"]
     own = next((one for one in record.trials if one.own and one.state == "complete"), None)
     if own is not None and own.number != trial.number:
@@ -49,7 +49,7 @@ def best_lines(record: StudyRecord, best: "Best | None") -> list[str]:
     if best is not None and best.test is not None and best.interval is not None:
         low, high = best.interval
         lines.append(f"Test accuracy {best.test:.3f} [{low:.3f}, {high:.3f}], scored once")
-        lines.append(f"Validation minus test {best.flattery:+.3f} (validation {best.validation:.3f}, which chose)")
+        lines.append(f"Validation minus test {best.optimism:+.3f} (validation {best.validation:.3f}, which chose)")
     if best is not None:
         lines.append(f"Run folder: {best.run.path}")
     return lines
@@ -59,19 +59,19 @@ def toml_lines(record: StudyRecord) -> list[str]:
     """The best configuration, for `transferkit train --config`."""
     from search.study import config_of
 
-    if record.best is None:
+    if record.best_trial is None:
         return []
     return [
         "",
         "# `transferkit train --config FILE` with this FILE trains it:",
-        to_toml(config_of(record, record.best)),
+        to_toml(config_of(record, record.best_trial)),
     ]
 
 
 def listing(records: Sequence[StudyRecord]) -> list[str]:
     """One line a study."""
-    rows = [["study", "trials", "best", "photos", "begun"]]
+    rows = [["study", "trials", "best", "images", "begun"]]
     for record in records:
-        best = "-" if record.best is None else named_values(record, record.trial(record.best))
+        best = "-" if record.best_trial is None else named_values(record, record.trial(record.best_trial))
         rows.append([record.name, str(record.counts.finished), best, record.data["name"], record.created[:16]])
     return aligned(rows)

@@ -33,7 +33,7 @@ from search.records import Value
 if TYPE_CHECKING:
     import optuna
 
-# What decides which photos are measured, by what, or with which machine: to vary it would compare unlike things.
+# What decides which images are measured, by what, or with which machine: to vary it would compare unlike things.
 NOT_SEARCHABLE = re.compile(r"seed|backend|threads|split\..*|training\.(monitor|store_.*|base_depth)|phases\.\d+\.name")
 _DATA_SEARCHABLE = ("data.image_size", "data.resize")
 _PHASE = re.compile(r"phases\.(\d+)\.(\w+)")

@@ -14,6 +14,7 @@ from typing import Any
 import optuna
 from optuna.pruners import BasePruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler
+from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
@@ -23,7 +24,8 @@ from kit.fingerprint import fingerprint
 from kit.settings import from_toml, to_toml
 from search.records import DIRECTIONS, StudyRecord, TrialRecord, history_from_rows, is_study
 from search.space import Space
-from search.storage import Address, Storage, exclusive, open_storage, storage_trouble
+from search.storage import Address, exclusive, open_storage, patiently, storage_errors
+from search.trial_queue import LOST, retried_trial_number
 
 SAMPLERS = ("tpe", "random", "gp")
 PRUNERS = ("median", "none")
@@ -39,8 +41,8 @@ _STATES = {
 
 
 @dataclass
-class Study:
-    """A study, open.
+class OpenStudy:
+    """A study whose storage is open.
 
     Attributes:
         record: What it was asked; its trials are those of the last `refresh`.
@@ -51,35 +53,36 @@ class Study:
 
     record: StudyRecord
     optuna: optuna.Study
-    storage: Storage
+    storage: RDBStorage
     address: Address
 
     def refresh(self) -> StudyRecord:
-        """Reads all trials, and writes them into the study's folder where anything has changed."""
-        with storage_trouble(self.address):
-            trials = tuple(map(read_trial, self.optuna.get_trials(deepcopy=False)))
-            attributes = self.optuna.user_attrs
+        """Read all trials, and write them into the study's folder where anything has changed."""
+        with storage_errors(self.address):
+            found = patiently(lambda: self.optuna.get_trials(deepcopy=False))
+            attributes = patiently(lambda: self.optuna.user_attrs)
         latency = {int(number): ms for number, ms in attributes.get("latency", {}).items()}
-        fresh = replace(self.record, trials=trials, best=None, latency=latency)
+        fresh = replace(self.record, trials=tuple(map(read_trial, found)), best_trial=None, latency=latency)
         if ranked := fresh.ranked():
             picked = attributes.get("picked")
-            fresh = replace(fresh, best=ranked[0].number if picked is None else picked)
+            fresh = replace(fresh, best_trial=ranked[0].number if picked is None else picked)
         if fresh != self.record or not (fresh.path / "trials.json").exists():
             self.record = fresh
-            fresh.write_answers()
+            fresh.write_trials()
         return self.record
 
     def close(self) -> None:
-        """Gives the connections back."""
-        self.storage.close()
+        """Give the connections back."""
+        self.storage.remove_session()
+        self.storage.engine.dispose()
 
     def note(self, name: str, value: Any) -> None:
-        """Writes an attribute of the study into the storage."""
-        with storage_trouble(self.address):
-            self.optuna.set_user_attr(name, value)
+        """Write an attribute of the study into the storage."""
+        with storage_errors(self.address):
+            patiently(lambda: self.optuna.set_user_attr(name, value))
 
 
-def open_study(asked: StudyRecord, address: Address, own_params: Mapping[str, Any]) -> Study:
+def open_study(asked: StudyRecord, address: Address, own_params: Mapping[str, Any]) -> OpenStudy:
     """Makes a study, or finds the one of that name and goes on with it.
 
     Args:
@@ -97,15 +100,14 @@ def open_study(asked: StudyRecord, address: Address, own_params: Mapping[str, An
     try:
         return _open_study(asked, address, storage, own_params)
     except BaseException:
-        storage.close()
+        storage.engine.dispose()
         raise
 
 
-def _open_study(asked: StudyRecord, address: Address, storage: Storage, own_params: Mapping[str, Any]) -> Study:
+def _open_study(asked: StudyRecord, address: Address, storage: RDBStorage, own_params: Mapping[str, Any]) -> OpenStudy:
     directions = [StudyDirection[DIRECTIONS[name].upper()] for name in asked.objectives]
-    with storage_trouble(address), exclusive(address, f"transferkit study {asked.name}", storage.engine):
-        known = {summary.study_name for summary in storage.get_all_studies()}
-        if asked.name in known:
+    with storage_errors(address), exclusive(address, f"trials-{asked.name}", patience=0):
+        if asked.name in optuna.get_all_study_names(storage):
             study = optuna.load_study(study_name=asked.name, storage=storage)
             _require_same(asked, study.user_attrs.get(ATTRIBUTE))
         else:
@@ -117,13 +119,13 @@ def _open_study(asked: StudyRecord, address: Address, storage: Storage, own_para
     if is_study(asked.path):
         before = StudyRecord.load(asked.path)
         asked = replace(asked, created=before.created)
-    asked.write_question()
-    opened = Study(asked, study, storage, address)
+    asked.write_spec()
+    opened = OpenStudy(asked, study, storage, address)
     opened.refresh()
     return opened
 
 
-def find_study(path: Path, address: Address | None = None) -> Study:
+def find_study(path: Path, address: Address | None = None) -> OpenStudy:
     """Opens a study that has a folder here.
 
     Raises:
@@ -140,13 +142,13 @@ def find_study(path: Path, address: Address | None = None) -> Study:
     if address.file is not None and not address.file.exists():
         raise StorageError(f"The storage {address.file} of the study {record.name} is not there any more.")
     storage = open_storage(address)
-    with storage_trouble(address):
+    with storage_errors(address):
         try:
             study = optuna.load_study(study_name=record.name, storage=storage)
         except KeyError:
-            storage.close()
+            storage.engine.dispose()
             raise StorageError(f"There is no study {record.name} in {address}.") from None
-    return Study(record, study, storage, address)
+    return OpenStudy(record, study, storage, address)
 
 
 def question(asked: StudyRecord) -> dict[str, Any]:
@@ -191,8 +193,8 @@ def _require_same(asked: StudyRecord, before: Any) -> None:
     now = question(asked)
     if before["data"] != now["data"]:
         raise ConfigError(
-            f"The study {asked.name} was begun on other photos than {asked.config['data']['path']}.",
-            "Give the same photos, unchanged, or another --name.",
+            f"The study {asked.name} was begun on other images than {asked.config['data']['path']}.",
+            "Give the same images, unchanged, or another --name.",
         )
     for part in ("objectives", "space", "sampler", "pruner", "seed", "weights", "config"):
         if fingerprint(before[part]) != fingerprint(now[part]):
@@ -295,8 +297,8 @@ def read_trial(trial: FrozenTrial) -> TrialRecord:
         history=history_from_rows(attributes.get("history", [])),
         started=trial.datetime_start.isoformat(timespec="seconds") if trial.datetime_start else None,
         seconds=seconds,
-        error=attributes.get("error") if state == "failed" else None,
-        retry_of=trial.system_attrs.get("failed_trial"),
+        error=attributes.get("error", LOST) if state == "failed" else None,
+        retry_of=retried_trial_number(trial),
         own=bool(attributes.get("own")),
         shared_head=bool(attributes.get("shared_head")),
         computed=attributes.get("computed") or {},

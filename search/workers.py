@@ -1,11 +1,5 @@
-"""Workers: processes that each claim a trial, run it, write it down, and claim the next.
+"""Workers of one `study run`: started, replaced when they have grown or died, and ended with it."""
 
-The parent starts them, divides the cores, and replaces those that have grown or died. A worker reads its job as one
-line of JSON on standard input, and lives no longer than that pipe: a line more asks it to stop, and the pipe's end
-means that the parent is dead.
-"""
-
-import importlib
 import json
 import os
 import signal
@@ -13,186 +7,126 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
 
 from kit.errors import StorageError, UserError
-from kit.stage_clock import peak_memory
+from kit.machine import available_threads
+from search.display import display
+from search.records import StudyRecord
+from search.storage import GRACE_SECONDS, HEARTBEAT_SECONDS, exclusive, patiently, storage_errors
+from search.study import OpenStudy
+from search.trial_queue import TrialQueue
+from search.worker import RENEW, Job
 
-RENEW = 75  # exit status: replace me
-GROWTH_BYTES = 1 << 30  # over what a worker needed for its first trials
-SETTLED_AFTER = 3  # trials after which a worker has seen what it needs
-PAUSE_SECONDS = 0.25
-SHORT_LIFE_SECONDS = 20.0
-MOST_SHORT_LIVES = 3
-ASKED_TO_STOP, STOP_SECONDS = 3, 10.0  # how often a worker is asked to stop, and how long it is then waited for
-
-
-class Objective(Protocol):
-    """What a trial does: draws its parameters, reports, and returns one value for each objective of the study."""
-
-    def __call__(self, trial: Any) -> Sequence[float]:
-        """Raises optuna.TrialPruned to be pruned, and anything else to fail."""
+OBJECTIVE = "search.objective:TrainingObjective"
+LOOK_SECONDS = 0.5
+STOP_SECONDS = 10.0  # for which a worker is waited for that was told to stop
 
 
-@dataclass(frozen=True)
-class Job:
-    """What a worker is told.
+def run_trials(
+    study: OpenStudy,
+    target: int,
+    *,
+    workers: int = 1,
+    timeout: float | None = None,
+    threads: int = 0,
+    objective: str = OBJECTIVE,
+    heartbeat: int = HEARTBEAT_SECONDS,
+    grace: int = GRACE_SECONDS,
+) -> StudyRecord:
+    """Run trials until so many are finished, the time is over, or somebody stops the study.
 
-    Attributes:
-        folder: Of the study.
-        storage: URL with its password: passed by pipe, never on a command line.
-        name: Of the study.
-        objective: `module:factory`; the factory is called with the study's record and the worker's number of threads.
-        target: Finished trials wanted.
-        first: As for `search.claims.Ledger`.
-        deadline: As for `search.claims.Ledger`.
-        threads: For the worker; 0 means all.
-        heartbeat: Seconds between signs of life.
-        grace: Seconds without one that mean death.
+    Args:
+        study: Open.
+        target: Finished trials wanted, those of earlier runs included.
+        workers: Processes to start here.
+        timeout: Seconds after which no trial is begun.
+        threads: CPU threads for all workers together; 0 means all there are.
+        objective: As in `search.worker.Job`.
+        heartbeat: As in `search.storage.open_storage`.
+        grace: As in `search.storage.open_storage`.
+
+    Returns:
+        The record at the end.
+
+    Raises:
+        UserError: If trials keep failing with the same error, or the storage or a worker cannot go on.
+        KeyboardInterrupt: After the workers have ended and their trials are enqueued again.
     """
+    begun = [trial.number for trial in study.record.trials if trial.state not in ("waiting", "running")]
+    queue = TrialQueue(study.optuna, study.record.path / "workers", target, first=max(begun, default=-1) + 1)
+    job = Job(
+        folder=os.path.abspath(study.record.path),
+        storage=study.address.secret,
+        objective=objective,
+        target=target,
+        first=queue.first,
+        deadline=None if timeout is None else time.time() + timeout,
+        threads=threads_for(workers, threads, available_threads()),
+        heartbeat=heartbeat,
+        grace=grace,
+    )
 
-    folder: str
-    storage: str = field(repr=False)
-    name: str
-    objective: str
-    target: int
-    first: int = 0
-    deadline: float | None = None
-    threads: int = 0
-    heartbeat: int = 15
-    grace: int = 60
+    def sweep() -> None:
+        with exclusive(study.address, f"trials-{study.record.name}"):
+            queue.sweep()
 
-
-# === The worker's side ===
-
-
-def work(job: Job) -> int:
-    """Runs trials until there is nothing left to do; returns the exit status."""
-    import optuna
-
-    from search.claims import Ledger, Owner, Verdict
-    from search.records import StudyRecord
-    from search.storage import PATIENCE_SECONDS, Address, open_storage, storage_trouble
-    from search.study import build_pruner, sampler_of
-
-    record, address = StudyRecord.load(Path(job.folder)), Address.parse(job.storage)
-    storage = open_storage(address, heartbeat=job.heartbeat, grace=job.grace, patience=PATIENCE_SECONDS)
-    module, _, factory = job.objective.partition(":")
-    objective: Objective = getattr(importlib.import_module(module), factory)(record, job.threads)
-    study = optuna.load_study(study_name=job.name, storage=storage, pruner=build_pruner(record))
-    owner, done, settled = Owner(Path(job.folder) / "workers"), 0, 0
-    ledger = Ledger(study, storage, address, owner, job.target, job.first, job.deadline)
-    with closing(storage), storage_trouble(address), owner.alive():
-        while True:
-            trial = ledger.claim(lambda number: sampler_of(record, number))
-            if trial is Verdict.DONE:
-                return 0
-            if isinstance(trial, Verdict):
-                time.sleep(PAUSE_SECONDS)
-                continue
-            run_trial(ledger, trial, objective)
-            done += 1
-            now = peak_memory() or 0
-            settled = now if done <= SETTLED_AFTER else settled
-            if now > settled + GROWTH_BYTES:
-                return RENEW
-
-
-def run_trial(ledger: Any, trial: Any, objective: Objective) -> None:
-    """Runs one claimed trial and writes down how it ended."""
-    import optuna
-    from optuna.exceptions import UpdateFinishedTrialError
-    from optuna.trial import TrialState
-
-    from search.claims import heartbeat
-    from search.storage import is_lost
-
-    values: Sequence[float] | None = None
     try:
-        with heartbeat(ledger.storage, trial):
-            try:
-                values, state = tuple(objective(trial)), TrialState.COMPLETE
-            except optuna.TrialPruned:
-                state = TrialState.PRUNED
-            except Exception as error:
-                if is_lost(error):
-                    raise
-                state = TrialState.FAIL
-                trial.set_user_attr("error", describe(error))
-        ledger.study.tell(trial, values, state)
-    except KeyboardInterrupt:
-        ledger.release(trial, "It was interrupted.")
-        raise
-    except (UpdateFinishedTrialError, ValueError) as error:
-        # Taken for dead, after a long sleep or without network, and given to another: that one's result counts.
-        if isinstance(error, ValueError) and "Cannot tell" not in str(error):
-            raise
+        with display(study.record, target) as show, Workers(job, workers) as at_work, interrupts_noted() as heed:
+            while at_work.tend():
+                show(study.refresh())
+                time.sleep(LOOK_SECONDS)
+                heed()
+    finally:
+        with storage_errors(study.address):
+            patiently(sweep)
+        record = study.refresh()
+    error = queue.repeated_error()
+    if record.counts.finished < target and error is not None:
+        raise UserError(
+            f"The study {record.name} was stopped, since three trials have failed alike: {error}",
+            f"`transferkit study show {record.name}` lists them. The same command goes on once that is put right.",
+        )
+    return record
 
 
-def describe(error: Exception) -> str:
-    """An error as a trial keeps it: its message, with its kind where it is not one that the user can put right."""
-    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+@contextmanager
+def interrupts_noted() -> Iterator[Callable[[], None]]:
+    """Note Ctrl-C in the body, and raise KeyboardInterrupt where the body asks for it; a second one raises at once.
 
+    Raised wherever it happens to land it may be lost: what a finaliser raises Python prints, and goes on.
 
-def main() -> int:
-    """Reads a job from standard input and works it off."""
-    from kit import backends, progress
+    Yields:
+        A function to call where being interrupted is fine.
+    """
+    noted = False
 
-    backends.own_process()
-    line = sys.stdin.readline()
-    if not line:
-        return 0
-    progress.set_quiet(True)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # `nohup` has it ignored; `_obey` needs it
-    threading.Thread(target=_obey, name="parent", daemon=True).start()
+    def note(number, frame) -> None:
+        nonlocal noted
+        if noted:
+            raise KeyboardInterrupt
+        noted = True
+
+    def heed() -> None:
+        if noted:
+            raise KeyboardInterrupt
+
+    # elsewhere Python has no signals, and `nohup` wants them ignored
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        yield heed
+        return
+    before = signal.signal(signal.SIGINT, note)
     try:
-        return work(Job(**json.loads(line)))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+        yield heed
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
-def _obey() -> None:
-    """Waits for the parent: a line asks to stop after writing what is known, the end of the pipe to end at once."""
-    import _thread
-
-    while sys.stdin.readline():
-        _thread.interrupt_main()
-    os._exit(1)
-
-
-# === The parent's side ===
-
-
-@dataclass
-class _Worker:
-    process: "subprocess.Popen[str]"
-    log: Path
-    started: float
-
-    def ask_to_stop(self) -> None:
-        with suppress(OSError):  # it has ended already
-            assert self.process.stdin is not None
-            self.process.stdin.write("stop\n")
-            self.process.stdin.flush()
-
-    def close(self) -> None:
-        assert self.process.stdin is not None
-        with suppress(OSError):
-            self.process.stdin.close()
-
-    def said(self) -> str:
-        return self.log.read_text(encoding="utf-8", errors="replace").strip() if self.log.exists() else ""
-
-
-class Crew:
-    """The workers that one `study run` has started.
+class Workers:
+    """Worker processes; leaving the context ends them.
 
     Args:
         job: What each of them does.
@@ -200,99 +134,72 @@ class Crew:
     """
 
     def __init__(self, job: Job, count: int):
-        self.job = job
+        self.job, self.count = job, count
         self._logs = Path(job.folder) / "workers"
-        self._logs.mkdir(parents=True, exist_ok=True)
-        self._workers: list[_Worker] = []
-        self._number = 0
-        self._short_lives = 0
-        for _ in range(count):
-            self._start()
+        self._processes: dict[subprocess.Popen[bytes], Path] = {}
+        self._started = 0
 
-    @property
-    def pids(self) -> list[int]:
-        """Process ids of the workers that are at work."""
-        return [worker.process.pid for worker in self._workers]
+    def __enter__(self) -> "Workers":
+        self._logs.mkdir(parents=True, exist_ok=True)
+        for _ in range(self.count):
+            self._start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for process in self._processes:
+            _say(process, "stop")
+        end = time.monotonic() + STOP_SECONDS
+        for process, log in self._processes.items():
+            with process:
+                try:
+                    process.wait(max(0.1, end - time.monotonic()))
+                except subprocess.TimeoutExpired:
+                    process.kill()
+            log.unlink()
 
     def tend(self) -> bool:
-        """Replaces workers that have ended before their time; returns whether any is still at work.
+        """Replace workers that were killed or have grown; returns whether any is still at work.
 
         Raises:
             UserError: If a worker cannot go on: with its own message, or the end of what it said.
         """
-        for worker in list(self._workers):
-            status = worker.process.poll()
-            if status is None:
-                continue
-            self._workers.remove(worker)
-            worker.close()
-            if status == 2:
-                what, _, hint = worker.said().rpartition("error: ")[2].partition("\n")
-                raise UserError(what or "A worker has ended.", hint.partition("\n")[0])
-            if status not in (0, RENEW):
-                self._count_death(worker, status)
-            if status != 0:
+        for process in [process for process in self._processes if process.poll() is not None]:
+            log = self._processes.pop(process)
+            process.communicate()  # closes its pipe
+            said = log.read_text(encoding="utf-8", errors="replace").strip()
+            log.unlink()
+            if process.returncode == 2:
+                what, _, hint = said.rpartition("error: ")[2].partition("\n")
+                raise UserError(what, hint.partition("\n")[0])
+            if process.returncode > 0 and process.returncode != RENEW:
+                last = "\n".join(said.splitlines()[-3:])
+                raise StorageError(f"A worker has ended with status {process.returncode}.", last)
+            if process.returncode != 0:
                 self._start()
-            worker.log.unlink(missing_ok=True)
-        return bool(self._workers)
-
-    def stop(self) -> None:
-        """Asks all workers to give up their trials, and waits for them; ends those that do not obey."""
-        for _ in range(ASKED_TO_STOP):  # again, for an interruption may be lost (`running.interrupts_noted`)
-            for worker in self._workers:
-                worker.ask_to_stop()
-            end = time.monotonic() + STOP_SECONDS
-            for worker in self._workers:
-                with suppress(subprocess.TimeoutExpired):
-                    worker.process.wait(max(0.1, end - time.monotonic()))
-        for worker in self._workers:
-            if worker.process.poll() is None:
-                worker.process.kill()
-                worker.process.wait()
-            worker.close()
-        self._workers.clear()
-
-    def _count_death(self, worker: _Worker, status: int) -> None:
-        lived = time.monotonic() - worker.started
-        self._short_lives = self._short_lives + 1 if lived < SHORT_LIFE_SECONDS and status > 0 else 0
-        if self._short_lives >= MOST_SHORT_LIVES:
-            last = "\n".join(worker.said().splitlines()[-3:])
-            raise StorageError(f"Workers end as soon as they start, with status {status}.", last)
+        return bool(self._processes)
 
     def _start(self) -> None:
-        self._number += 1
-        log = self._logs / f"{os.getpid()}-{self._number}.log"
+        self._started += 1
+        log = self._logs / f"{os.getpid()}-{self._started}.log"
         with log.open("w", encoding="utf-8") as said:
             process = subprocess.Popen(
-                [sys.executable, "-m", "search.workers"],
+                [sys.executable, "-P", "-m", "search.worker"],  # -P: not the user's own search.py
                 stdin=subprocess.PIPE,
                 stdout=said,
                 stderr=said,
-                text=True,
-                start_new_session=True,  # Ctrl-C is for the parent, which asks
+                bufsize=0,
+                start_new_session=True,  # Ctrl-C is for the parent, which tells
             )
-        assert process.stdin is not None
-        process.stdin.write(json.dumps(asdict(self.job)) + "\n")
-        process.stdin.flush()
-        self._workers.append(_Worker(process, log, time.monotonic()))
+        self._processes[process] = log
+        _say(process, json.dumps(asdict(self.job)))
 
 
-@contextmanager
-def crew(job: Job, count: int) -> Iterator[Crew]:
-    """Workers for the time of the body; they are stopped whatever happens."""
-    workers = Crew(job, count)
-    try:
-        yield workers
-    finally:
-        workers.stop()
+def _say(process: "subprocess.Popen[bytes]", line: str) -> None:
+    assert process.stdin is not None
+    with suppress(OSError):  # it has ended already
+        process.stdin.write(f"{line}\n".encode())
 
 
 def threads_for(workers: int, wanted: int, available: int) -> int:
     """Threads of each of several workers: an equal share of what was asked for, or of all there are; at least 1."""
-    if workers == 1:
-        return wanted
-    return max(1, (wanted or available) // workers)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return wanted if workers == 1 else max(1, (wanted or available) // workers)

@@ -91,4 +91,4 @@ def test_a_recipe_resolves_and_says_command_data_time_and_accuracy(path):
 def test_the_accurate_recipe_is_the_defaults_and_the_quick_one_that_of_the_demo():
     recipes = {path.stem: load_config(file=path) for path in RECIPES}
     assert recipes["accurate"] == RunConfig()
-    assert recipes["quick"] == load_config(file=Path(search.__file__).with_name("demo.toml"))
+    assert recipes["quick"] == load_config(file=Path(search.__file__).parent / "demo/demo.toml")

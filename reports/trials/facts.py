@@ -94,7 +94,7 @@ def trials_facts(study: StudyRecord) -> TrialsFacts:
         if best is not None:
             best_so_far[trial.number] = best
     ranked = study.ranked()
-    kept = study.best if study.best is not None else (ranked[0].number if ranked else None)
+    kept = study.best_trial if study.best_trial is not None else (ranked[0].number if ranked else None)
     own = next((values.get(trial.number) for trial in study.trials if trial.own and trial.state == "complete"), None)
     found = None if kept is None else values.get(kept)
     gain = None if own is None or found is None else (found - own if better is max else own - found)

@@ -257,7 +257,7 @@ def make_study(folder: Path, trials: int = 20, objectives: tuple[str, ...] = ("a
         trials=tuple(_trial(number, trials, len(objectives)) for number in range(trials)),
     )
     ranked = study.ranked()
-    study = replace(study, best=ranked[0].number if ranked else None)
+    study = replace(study, best_trial=ranked[0].number if ranked else None)
     folder.mkdir(parents=True, exist_ok=True)
     study.write_question()
     study.write_answers()

@@ -1,9 +1,11 @@
 """Workers find the objectives of the tests, and no test waits as long for a dead server as a person would."""
 
 import os
+import sqlite3
 from pathlib import Path
 
 import pytest
+import sqlalchemy
 
 from in_process import _loud, command, refused  # noqa: F401  # fixtures
 
@@ -14,6 +16,19 @@ def _importable_objectives(monkeypatch):
 
     paths = [str(Path(__file__).parent), str(Path(kit.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _quick_sqlite():
+    """SQLite in this process does not wait for the disk: tests end processes, not the machine."""
+
+    def connected(connection, record):
+        if isinstance(connection, sqlite3.Connection):
+            connection.execute("PRAGMA synchronous=OFF")
+
+    sqlalchemy.event.listen(sqlalchemy.Pool, "connect", connected)
+    yield
+    sqlalchemy.event.remove(sqlalchemy.Pool, "connect", connected)
 
 
 @pytest.fixture(autouse=True)

@@ -8,9 +8,10 @@ from pathlib import Path
 import optuna
 
 from search.study import space_of
+from search.trial_queue import retried_trial_number
 
 
-class _Objective:
+class Quick:
     """Draws the space, says what it ran, and scores by how near the head is to 256 units."""
 
     seconds = 0.0
@@ -26,31 +27,27 @@ class _Objective:
         return (value,) if len(self.record.objectives) == 1 else (value, float(config.model.head_units))
 
 
-class Quick(_Objective):
-    """Ends at once."""
-
-
-class Short(_Objective):
+class Short(Quick):
     """Long enough to be killed in."""
 
     seconds = 0.05
 
 
-class Slow(_Objective):
+class Slow(Quick):
     """Long enough to be interrupted in."""
 
     seconds = 0.4
 
 
-class Failing(_Objective):
+class Failing(Quick):
     """Always fails in the same way."""
 
     def __call__(self, trial):
         super().__call__(trial)
-        raise ValueError("the photos are upside down")
+        raise ValueError("the images are upside down")
 
 
-class SometimesFailing(_Objective):
+class SometimesFailing(Quick):
     """Every third trial fails, each in a way of its own."""
 
     def __call__(self, trial):
@@ -60,36 +57,49 @@ class SometimesFailing(_Objective):
         return values
 
 
-class Deadly(_Objective):
-    """Trial 1 and all that repeat it end their worker, as the system does when memory is at its end."""
+class Immeasurable(Quick):
+    """Trial 1 has no score, as a training that diverged."""
 
     def __call__(self, trial):
         values = super().__call__(trial)
-        stored = trial.study.trials[trial.number]
-        if 1 in (trial.number, stored.system_attrs.get("failed_trial")):
-            os.kill(os.getpid(), 9)
+        return (float("nan"),) if trial.number == 1 else values
+
+
+class Stopping(Quick):
+    """Trial 1 runs while a person stops the study."""
+
+    def __call__(self, trial):
+        values = super().__call__(trial)
+        if trial.number == 1:
+            trial.study.set_user_attr("stop", True)
         return values
 
 
-class Growing(_Objective):
-    """Keeps 30 MiB more with every trial, in a worker that is to be replaced when it has grown by 64."""
+class DeadlyAndGrowing(Quick):
+    """Trial 1 and all that repeat it end their worker, as the system does when memory is at its end.
+
+    Each other trial keeps 30 MiB more, in a worker that is to be replaced when it has grown by 64.
+    """
 
     def __init__(self, record, threads):
         super().__init__(record, threads)
-        sys.modules["__main__"].GROWTH_BYTES = 64 << 20  # of search.workers, which runs as a program here
+        sys.modules["__main__"].GROWTH_BYTES = 64 << 20  # of search.worker, which runs as a program here
         self.kept = [bytes(range(256)) * (300 << 12)]  # once beyond what the start took, each trial shows
 
     def __call__(self, trial):
+        values = super().__call__(trial)
+        if 1 in (trial.number, retried_trial_number(trial.study.trials[trial.number])):
+            os.kill(os.getpid(), 9)
         self.kept.append(bytes(range(256)) * (30 << 12))
-        return super().__call__(trial)
+        return values
 
 
-class Reporting(_Objective):
-    """Reports the same value after each of twenty epochs, and lets itself be pruned."""
+class Reporting(Quick):
+    """Reports the same value after each of 13 epochs, and lets itself be pruned."""
 
     def __call__(self, trial):
         (value,) = super().__call__(trial)
-        for step in range(1, 21):
+        for step in range(1, 14):
             trial.report(value, step)
             if trial.should_prune():
                 write_line(self.record.path / "pruned.txt", f"{trial.number} {step}")

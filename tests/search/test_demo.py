@@ -13,8 +13,8 @@ import pytest
 
 from kit.run import Run
 from kit.training.history import History
+from search.demo.summary import DemoSummary, Measured
 from search.records import StudyRecord
-from search.story import Measured, Story
 
 PER_CLASS, TRIALS = 12, 2
 linux = pytest.mark.skipif(sys.platform != "linux", reason="has no /proc")
@@ -143,8 +143,8 @@ def test_a_place_where_no_folder_can_be_is_one_message(refused, place):
     assert f"{place} cannot be" in refused("demo", "--keep", place)
 
 
-def test_the_story_says_findings_and_what_is_missing():
-    story = Story(
+def test_the_summary_says_findings_and_what_is_missing():
+    summary = DemoSummary(
         folder=Path("demo"),
         classes=("a", "b", "c", "d", "e", "f"),
         splits={"train": 1400, "validation": 300, "test": 300},
@@ -164,18 +164,18 @@ def test_the_story_says_findings_and_what_is_missing():
         threads=2,
         seconds={"photos": 40.0, "run": 50.5},
     )
-    told = story.told()
-    assert told[0] == (
+    said = summary.sentences()
+    assert said[0] == (
         "2,000 photos of 6 kinds of flowers were drawn (a, b, c, d, e, ...): 1,400 for train, 300 for validation, "
         "300 for test; the audit has 1,200 findings."
     )
-    assert told[2].endswith("makes that 92.5% (95% interval 89.0% to 95.0%): it put 40 photos right and 3 wrong "
+    assert said[2].endswith("makes that 92.5% (95% interval 89.0% to 95.0%): it put 40 photos right and 3 wrong "
                             "(McNemar p = 1.2e-09).")  # fmt: skip
-    assert told[3] == "8 trials took validation to 95.0% (model.head_units 96, phases.1.learning_rate 0.0003)."
+    assert said[3] == "8 trials took validation to 95.0% (model.head_units 96, phases.1.learning_rate 0.0003)."
     best = Measured(0.94, 0.9, 0.97, 300)
-    assert replace(story, own_validation=0.95, best=best).told()[3] == (
+    assert replace(summary, own_validation=0.95, best=best).sentences()[3] == (
         "8 trials found nothing better than these settings (validation 95.0%); trained again, the best scores 94.0% "
         "(95% interval 90.0% to 97.0%) on test."
     )
-    assert told[4].startswith("This took 1 min 30 s on jax with 2 threads; a trial takes 3 s")
-    assert story.pages == {}
+    assert said[4].startswith("This took 1 min 30 s on jax with 2 threads; a trial takes 3 s")
+    assert summary.pages == {}

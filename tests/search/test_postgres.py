@@ -7,14 +7,14 @@ import time
 
 import pytest
 from objectives import ran
-from studies import QUICK_HEART, make
-from test_best import assert_a_kill_frees, finished, trained  # noqa: F401  # the last is a fixture
-from test_counts import a_worker, assert_exact, kill_some, wait_for
+from studies import QUICK_HEART, assert_exact, make
+from test_kills import a_worker, kill_some, wait_for
+from test_refit import assert_a_kill_frees, finished, trained  # noqa: F401  # the last is a fixture
 
 from kit.errors import StorageError
 from search.records import StudyRecord
-from search.running import run_trials
 from search.storage import Address, open_storage
+from search.workers import run_trials
 
 pytestmark = pytest.mark.postgres
 

@@ -7,12 +7,10 @@ import threading
 import optuna
 import pytest
 from objectives import ran
-from studies import make
+from studies import make, run_here
 
-from doubles import swap
 from kit.errors import ConfigError, StorageError
 from search import storage
-from search.running import run_trials
 from search.storage import Address, exclusive, network_drive, open_storage
 
 
@@ -90,7 +88,7 @@ def test_a_read_only_file(tmp_path):
 
 def test_a_database_that_says_it_is_read_only(tmp_path):
     error = sqlite3.OperationalError("attempt to write a readonly database")
-    with pytest.raises(StorageError, match="is read-only"), storage.storage_trouble(Address.of_folder(tmp_path)):
+    with pytest.raises(StorageError, match="is read-only"), storage.storage_errors(Address.of_folder(tmp_path)):
         raise storage.DBAPIError("INSERT", {}, error)
 
 
@@ -113,8 +111,8 @@ def test_a_network_drive_is_warned_of(tmp_path, monkeypatch, capsys):
     (tmp_path / "farther").mkdir()
     assert network_drive(tmp_path / "far" / "study", mounts) == "nfs4"
     assert network_drive(tmp_path / "farther", mounts) is None
-    swap(monkeypatch, storage, "network_drive", lambda path: network_drive(path, mounts))
-    open_storage(Address.of_folder(tmp_path / "far")).close()
+    monkeypatch.setattr(storage, "network_drive", lambda path: network_drive(path, mounts))
+    open_storage(Address.of_folder(tmp_path / "far")).engine.dispose()
     assert "network drive (nfs4)" in capsys.readouterr().err
 
 
@@ -123,7 +121,7 @@ def test_the_tables_are_made_once_however_many_come_at_once(tmp_path):
 
     def open_and_close():
         try:
-            open_storage(address).close()
+            open_storage(address).engine.dispose()
         except StorageError as error:
             failed.append(error)
 
@@ -142,7 +140,7 @@ def test_a_lock_lets_one_in_at_a_time(tmp_path):
         with exclusive(address, "a study") as held:
             inside.append(1)
             most.append(len(inside))
-            assert held()
+            assert held
             inside.pop()
 
     threads = [threading.Thread(target=enter) for _ in range(8)]
@@ -154,18 +152,19 @@ def test_a_lock_lets_one_in_at_a_time(tmp_path):
 
 
 def test_optuna_reads_the_storage_as_it_is(tmp_path):
-    run_trials(make(tmp_path), 3, objective="objectives:Quick")
-    study = optuna.load_study(study_name="test", storage=f"sqlite:///{tmp_path}/optuna.db")
+    run_here(make(tmp_path), 3)
+    storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/optuna.db")
+    study = optuna.load_study(study_name="test", storage=storage)
     assert [trial.number for trial in study.trials] == ran(tmp_path) == [0, 1, 2]
     assert study.best_value == max(trial.value for trial in study.trials)
-    study._storage._backend.engine.dispose()
-    study._storage.remove_session()
+    storage.remove_session()
+    storage.engine.dispose()
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"data": {"name": "photos", "fingerprint": "1" * 64, "weights": ""}}, "begun on other photos"),
+        ({"data": {"name": "photos", "fingerprint": "1" * 64, "weights": ""}}, "begun on other images"),
         ({"objectives": ("log_loss",)}, r"objectives.0 = accuracy, not log_loss"),
         ({"sampler": "tpe"}, "sampler = random, not tpe"),
         ({"seed": 3}, "seed = 0, not 3"),
@@ -204,8 +203,9 @@ def test_a_folder_is_one_studys(tmp_path):
 
 
 def test_a_study_that_is_not_ours_is_left_alone(tmp_path):
-    study = optuna.create_study(study_name="test", storage=f"sqlite:///{tmp_path}/optuna.db")
-    study._storage._backend.engine.dispose()
-    study._storage.remove_session()
+    storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/optuna.db")
+    optuna.create_study(study_name="test", storage=storage)
+    storage.remove_session()
+    storage.engine.dispose()
     with pytest.raises(ConfigError, match="transferkit has not made"):
         make(tmp_path)

@@ -8,7 +8,7 @@ import pytest
 
 from kit.run import Run
 from kit.settings import from_toml
-from search.cli import parse_duration
+from search.commands import parse_duration
 from search.records import StudyRecord
 
 SPACE = """
@@ -34,11 +34,11 @@ def place(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def study(run_cli, place, photos, lively_weights):
+def study(run_cli, place, images, lively_weights):
     """Runs `study run`, in processes of their own; returns how it ended."""
     sets = [part for text in (*SMALL, *EPOCHS) for part in ("--set", text)]
 
-    def run(*arguments, data=photos, weights=lively_weights):
+    def run(*arguments, data=images, weights=lively_weights):
         command = ("study", "run", data, "--weights", weights, "--space", "space.toml", *sets, *arguments)
         return run_cli(*command, cwd=place, env=QUICK)
 
@@ -74,7 +74,7 @@ def test_the_best_is_trained_again_and_scored_once(flowers, place):
     own = record.trial(0)
     assert own.own
     assert own.params["model.head_units"] == 16
-    assert record.trial(record.best).values[0] >= own.values[0]
+    assert record.trial(record.best_trial).values[0] >= own.values[0]
     assert all(8 <= trial.params["model.head_units"] <= 32 for trial in record.trials)
 
 
@@ -100,7 +100,7 @@ def test_show_prints_a_table_and_a_configuration_to_paste(here, command):
     assert "scored once" in text
     config = from_toml(toml.partition("\n")[2])
     record = StudyRecord.load(here)
-    assert config.model.head_units == record.trial(record.best).params["model.head_units"]
+    assert config.model.head_units == record.trial(record.best_trial).params["model.head_units"]
     assert tomllib.loads(toml.partition("\n")[2])["data"]["path"]
 
 
@@ -148,22 +148,22 @@ def test_log_loss_workers_and_both_splits(study, place):
     assert done.returncode == 0, done.stderr
     found, record = json.loads(done.stdout), StudyRecord.load(place / "studies" / "loss")
     assert found["best"]["reproduced"] is None
-    best = record.trial(record.best)
+    best = record.trial(record.best_trial)
     assert best.values[0] == min(trial.values[0] for trial in record.trials if trial.values)
     assert best.kept("val_loss").val_loss == best.values[0]
-    photos = Run.open(place / "studies" / "loss" / "best").manifest["data"]["photos"]
+    images = Run.open(place / "studies" / "loss" / "best").manifest["data"]["photos"]
     plain = Run.open(place / "studies" / "flowers" / "best").manifest["data"]["photos"]
-    assert photos == {"train": plain["train"] + plain["validation"], "validation": 0, "test": plain["test"]}
+    assert images == {"train": plain["train"] + plain["validation"], "validation": 0, "test": plain["test"]}
 
 
-def test_other_photos_are_refused(place, flowers, study, tmp_path):
-    from photos import make_photos
+def test_other_images_are_refused(place, flowers, study, tmp_path):
+    from image_files import make_images
 
     done = study(
-        "--name", "flowers", "--trials", "6", data=make_photos(tmp_path / "other", ("blue", "green", "red"), 20)
+        "--name", "flowers", "--trials", "6", data=make_images(tmp_path / "other", ("blue", "green", "red"), 20)
     )
     assert done.returncode == 2
-    assert "was begun on other photos" in done.stderr
+    assert "was begun on other images" in done.stderr
     assert done.stderr.count("error:") == 1
 
 
@@ -171,25 +171,25 @@ def test_other_photos_are_refused(place, flowers, study, tmp_path):
     ("arguments", "said"),
     [
         (("study", "run", "nowhere"), "nowhere"),
-        (("study", "run", "PHOTOS", "--sampler", "grid"), "--sampler must be one of tpe, random, gp"),
-        (("study", "run", "PHOTOS", "--pruner", "some"), "--pruner must be one of median, none"),
-        (("study", "run", "PHOTOS", "--timeout", "soon"), "--timeout must be a time"),
-        (("study", "run", "PHOTOS", "--pick", "best"), "--pick must be accuracy, within:X or a trial's number"),
-        (("study", "run", "PHOTOS", "--pick", "within:a"), "--pick must be accuracy, within:X or a trial's number"),
-        (("study", "run", "PHOTOS", "--refit", "all"), "--refit must be one of"),
-        (("study", "run", "PHOTOS", "--objectives", "beauty"), "--objectives knows accuracy, log-loss"),
-        (("study", "run", "PHOTOS", "--objectives", "log-loss,parameters"), "--objectives cannot be"),
-        (("study", "run", "PHOTOS", "--storage", "mysql://x/y"), "of the kind 'mysql'"),
-        (("study", "run", "PHOTOS", "--space", "nowhere.toml"), "nowhere.toml cannot be read"),
-        (("study", "run", "PHOTOS", "--name", "a/b", "--weights", "none"), "name cannot be 'a/b'"),
-        (("study", "run", "PHOTOS", "--out", "space.toml/s", "--weights", "none"), "there is a file in its place"),
-        (("study", "run", "PHOTOS", "--out", "space.toml", "--weights", "none"), "there is a file in its place"),
+        (("study", "run", "IMAGES", "--sampler", "grid"), "--sampler must be one of tpe, random, gp"),
+        (("study", "run", "IMAGES", "--pruner", "some"), "--pruner must be one of median, none"),
+        (("study", "run", "IMAGES", "--timeout", "soon"), "--timeout must be a time"),
+        (("study", "run", "IMAGES", "--pick", "best"), "--pick must be accuracy, within:X or a trial's number"),
+        (("study", "run", "IMAGES", "--pick", "within:a"), "--pick must be accuracy, within:X or a trial's number"),
+        (("study", "run", "IMAGES", "--refit", "all"), "--refit must be one of"),
+        (("study", "run", "IMAGES", "--objectives", "beauty"), "--objectives knows accuracy, log-loss"),
+        (("study", "run", "IMAGES", "--objectives", "log-loss,parameters"), "--objectives cannot be"),
+        (("study", "run", "IMAGES", "--storage", "mysql://x/y"), "of the kind 'mysql'"),
+        (("study", "run", "IMAGES", "--space", "nowhere.toml"), "nowhere.toml cannot be read"),
+        (("study", "run", "IMAGES", "--name", "a/b", "--weights", "none"), "name cannot be 'a/b'"),
+        (("study", "run", "IMAGES", "--out", "space.toml/s", "--weights", "none"), "there is a file in its place"),
+        (("study", "run", "IMAGES", "--out", "space.toml", "--weights", "none"), "there is a file in its place"),
         (("study", "show", "flower"), "The nearest is flowers"),
         (("study", "stop", "nothing-like-it"), "There is no study nothing-like-it"),
     ],
 )
-def test_bad_input_gets_one_clear_message(here, refused, photos, arguments, said):
-    assert said in refused(*(str(photos) if part == "PHOTOS" else part for part in arguments))
+def test_bad_input_gets_one_clear_message(here, refused, images, arguments, said):
+    assert said in refused(*(str(images) if part == "IMAGES" else part for part in arguments))
 
 
 @pytest.mark.parametrize(

@@ -28,9 +28,9 @@ def test_what_is_written_is_read_back(tmp_path):
         trial(2, 0.8, retry_of=0, shared_head=True),
         TrialRecord(3, "waiting"),
     )
-    record = asked(tmp_path, trials=trials, best=0, latency={0: 1.25})
-    record.write_question()
-    record.write_answers()
+    record = asked(tmp_path, trials=trials, best_trial=0, latency={0: 1.25})
+    record.write_spec()
+    record.write_trials()
     assert StudyRecord.load(tmp_path) == record
 
 
@@ -78,7 +78,7 @@ def test_counts():
 )
 def test_a_damaged_record_is_named(tmp_path, file, text, said):
     record = asked(tmp_path)
-    record.write_question()
+    record.write_spec()
     (tmp_path / file).write_text(text)
     with pytest.raises(StorageError, match=said):
         StudyRecord.load(tmp_path)
@@ -86,8 +86,8 @@ def test_a_damaged_record_is_named(tmp_path, file, text, said):
 
 def test_reading_a_record_imports_neither_keras_nor_optuna(tmp_path):
     record = asked(tmp_path, trials=(trial(0, 0.9),))
-    record.write_question()
-    record.write_answers()
+    record.write_spec()
+    record.write_trials()
     code = (
         "import sys; from pathlib import Path; from search.records import StudyRecord\n"
         f"assert StudyRecord.load(Path({str(tmp_path)!r})).trials[0].values == (0.9,)\n"

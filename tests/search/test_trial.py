@@ -1,4 +1,4 @@
-"""A trial is a run without what a run leaves: the same course, no test photos, the trunk and the head computed once."""
+"""A trial is a run without what a run leaves: the same course, no test images, the trunk and the head computed once."""
 
 import shutil
 from dataclasses import replace
@@ -47,10 +47,10 @@ def test_a_trial_takes_the_course_of_a_run(config, tmp_path):
     assert (trained.parameters, trained.multiply_adds) == (network["parameters"], network["multiply_adds"])
 
 
-def test_the_search_needs_no_test_photo(config, tmp_path, lively_weights):
-    """Once the photos are audited, those of the test split may vanish, and nothing changes."""
-    photos = make_images(tmp_path / "photos", ("blue", "red"), 24)
-    config = override(config, {"data.path": str(photos)}, "the test")
+def test_the_search_needs_no_test_image(config, tmp_path, lively_weights):
+    """Once the images are audited, those of the test split may vanish, and nothing changes."""
+    images = make_images(tmp_path / "images", ("blue", "red"), 24)
+    config = override(config, {"data.path": str(images)}, "the test")
     trainer, dataset = Trainer(), load_dataset(config)
     before = trainer.train(config, DEPTHS)
     test = dataset.indices("test")
@@ -124,11 +124,11 @@ def test_a_damaged_head_is_trained_again(config, tmp_path):
     assert second.history.equal_curves(first.history)
 
 
-def test_photos_without_validation_are_refused(config):
+def test_images_without_validation_are_refused(config):
     config = override(config, {"split.train": 0.8, "split.validation": 0.0, "split.test": 0.2}, "the test")
-    with pytest.raises(DataError, match="no validation photos"):
+    with pytest.raises(DataError, match="no validation images"):
         Trainer().train(config)
 
 
-def test_latency_is_that_of_one_photo(config):
+def test_latency_is_that_of_one_image(config):
     assert 0 < Trainer().latency(config, repeats=3) < 60_000

@@ -1,13 +1,13 @@
-"""Latency of the members of a Pareto front, measured when the search has ended and the machine is free again."""
+"""Latency of the trials on the Pareto front, measured when nothing else runs any more."""
 
 from kit import progress
 from kit.trial import Trainer
 from search.records import StudyRecord
-from search.study import Study, config_of
+from search.study import OpenStudy, config_of
 
 
-def measure_latency(study: Study) -> StudyRecord:
-    """Measures what has not been measured yet, in this process, one after the other."""
+def measure_latency(study: OpenStudy) -> StudyRecord:
+    """Measure what has not been measured yet, in this process, one after the other."""
     record, trainer = study.record, Trainer()
     found = {number: ms for number, ms in record.latency.items() if number in {one.number for one in record.front()}}
     for trial in record.front():

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from search.best import Best
     from search.records import StudyRecord
+    from search.refit import Refit
 
 app = typer.Typer(
     add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True,
@@ -26,8 +26,8 @@ _Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard
 
 @app.command()
 def run(
-    data: Annotated[str, typer.Argument(metavar="DATA", help="The photos, in any form that train takes.")],
-    name: Annotated[str | None, typer.Option(help="Of the study.", show_default="that of the photos")] = None,
+    data: Annotated[str, typer.Argument(metavar="DATA", help="The images, in any form that train takes.")],
+    name: Annotated[str | None, typer.Option(help="Of the study.", show_default="that of the images")] = None,
     trials: Annotated[int, typer.Option(min=1, help="Finished trials wanted, those of earlier runs included.")] = 20,
     timeout: Annotated[str | None, typer.Option(help="Begin no trial after 90s, 30m, 2h.", show_default=False)] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes; the cores are divided between them.")] = 1,
@@ -69,20 +69,19 @@ def run(
         workers=workers, timeout=seconds, storage=storage, pick=pick, refit=refit,
     )  # fmt: skip
     if as_json:
-        print(json.dumps(summary(study.record, study.best) | {"page": None if study.page is None else str(study.page)}))
+        print(json.dumps(summary(study, study.best) | {"page": None if study.page is None else str(study.page)}))
         return
     page = [f"Page: {study.page}"] if study.page else []
-    print("\n".join([*table(study.record), "", *best_lines(study.record, study.best), *page]))
+    print("\n".join([*table(study), "", *best_lines(study, study.best), *page]))
 
 
 @app.command()
 def show(name: _Name, storage: _Storage = None, as_json: _Json = False) -> None:
     """Prints a study: its trials, and the best configuration as TOML for `transferkit train --config`."""
-    from search.best import read_best
     from search.show import best_lines, table, toml_lines
 
     record = _fresh(name, storage)
-    best = read_best(record)
+    best = record.best
     if as_json:
         print(json.dumps(summary(record, best) | {"trials": [trial_json(trial) for trial in record.trials]}))
         return
@@ -192,11 +191,11 @@ def parse_duration(text: str) -> float:
     return sum(float(number) * units[unit] for number, unit in parts)
 
 
-def summary(record: "StudyRecord", best: "Best | None") -> dict[str, Any]:
+def summary(record: "StudyRecord", best: "Refit | None") -> dict[str, Any]:
     """A study as one JSON object."""
     from dataclasses import asdict
 
-    kept = None if record.best is None else trial_json(record.trial(record.best))
+    kept = None if record.best_trial is None else trial_json(record.trial(record.best_trial))
     return {
         "study": str(record.path),
         "name": record.name,

@@ -1,4 +1,4 @@
-"""The configuration that is kept: trained once more, scored once on the test split, saved as a run folder.
+"""The best configuration trained once more, scored once on the test split, saved as a run folder.
 
 Only here does a study read the test split.
 """
@@ -14,15 +14,15 @@ from kit.config import RunConfig
 from kit.errors import ConfigError
 from kit.run import Run
 from search.records import StudyRecord, TrialRecord
-from search.storage import if_free, storage_trouble
-from search.study import Study, config_of
+from search.storage import exclusive, storage_errors
+from search.study import OpenStudy, config_of
 
 REFITS = ("train", "train+validation")
 
 
 @dataclass(frozen=True)
-class Best:
-    """The model that is kept.
+class Refit:
+    """The model that a study keeps.
 
     Attributes:
         trial: Number of its trial.
@@ -40,9 +40,34 @@ class Best:
     interval: tuple[float, float] | None
     reproduced: bool | None
 
+    @classmethod
+    def of(cls, record: StudyRecord, run: Run) -> "Refit":
+        """From the records of a study and of the run that trained its best trial again."""
+        note, test = run.manifest["study"], run.metrics["test"]
+        trial = record.trial(note["trial"])
+        kept = trial.kept(record.monitor)
+        return cls(
+            trial=trial.number,
+            run=run,
+            validation=float(kept.val_accuracy or 0.0) if kept is not None else 0.0,
+            test=test["accuracy"] if test["n"] else None,
+            interval=tuple(test["accuracy_interval"]) if test["n"] else None,
+            reproduced=run.history.equal_curves(trial.history) if note["refit"] == "train" else None,
+        )
+
+    @classmethod
+    def load(cls, record: StudyRecord) -> "Refit | None":
+        """From a study's folder; None before the best trial has been trained again."""
+        path = record.path / "best"
+        if not (path / "metrics.json").exists():
+            return None
+        run = Run.open(path)
+        known = run.manifest.get("study", {}).get("trial") == record.best_trial
+        return cls.of(record, run) if known and run.manifest["status"] == "finished" else None
+
     @property
-    def flattery(self) -> float | None:
-        """By how much validation flatters: its accuracy less that of test."""
+    def optimism(self) -> float | None:
+        """Accuracy on validation less that on test."""
         return None if self.test is None else self.validation - self.test
 
     def to_dict(self) -> dict[str, Any]:
@@ -53,19 +78,19 @@ class Best:
             "validation_accuracy": self.validation,
             "test_accuracy": self.test,
             "test_interval": self.interval,
-            "validation_minus_test": self.flattery,
+            "validation_minus_test": self.optimism,
             "reproduced": self.reproduced,
         }
 
 
 def require_pick(how: str) -> None:
-    """Raises ConfigError if `how` can be no choice, whatever the trials come to: said before they are run."""
+    """Raise ConfigError if `how` can be no choice, whatever the trials come to."""
     if not re.fullmatch(r"accuracy|\d+|within:\d*\.?\d+", how):
         raise ConfigError(f"--pick must be accuracy, within:X or a trial's number, not {how!r}.")
 
 
-def pick(record: StudyRecord, how: str) -> int | None:
-    """The trial to keep.
+def pick_trial(record: StudyRecord, how: str) -> int | None:
+    """Number of the trial to keep; None where none is complete.
 
     Args:
         record: The study.
@@ -93,8 +118,8 @@ def pick(record: StudyRecord, how: str) -> int | None:
     return number
 
 
-def keep_best(study: Study, number: int, refit: str = "train") -> Best | None:
-    """Trains a trial's configuration again, scores it on test, and saves it as `best/`; what is there already is kept.
+def refit_trial(study: OpenStudy, number: int, refit: str = "train") -> Refit | None:
+    """Train a trial's configuration again, score it on test, and save it as `best/`, unless it is there already.
 
     Args:
         study: The study, its search ended.
@@ -113,7 +138,7 @@ def keep_best(study: Study, number: int, refit: str = "train") -> Best | None:
     record, path = study.record, study.record.path / "best"
     trial = record.trial(number)
     note = {"name": record.name, "trial": number, "refit": refit}
-    with storage_trouble(study.address), if_free(study.address, f"best-{record.name}", study.storage.engine) as free:
+    with storage_errors(study.address), exclusive(study.address, f"best-{record.name}", wait=False) as free:
         if not _ours(study, note, free):
             return None
         run = _present(path, note)
@@ -124,7 +149,7 @@ def keep_best(study: Study, number: int, refit: str = "train") -> Best | None:
         elif run.manifest["status"] != "finished":
             run = resume(path)
         study.note("best", {"note": note, "host": platform.node(), "finished": True})
-    best = _read(record, run)
+    best = Refit.of(record, run)
     if best.reproduced is False:
         progress.say(
             f"warning: trained again, trial {number} took another course: it ran on another machine or other versions."
@@ -132,32 +157,8 @@ def keep_best(study: Study, number: int, refit: str = "train") -> Best | None:
     return best
 
 
-def read_best(record: StudyRecord) -> Best | None:
-    """The model that a study keeps; None before it has been trained."""
-    path = record.path / "best"
-    if not (path / "metrics.json").exists():
-        return None
-    run = Run.open(path)
-    known = run.manifest.get("study", {}).get("trial") == record.best and run.manifest["status"] == "finished"
-    return _read(record, run) if known else None
-
-
-def _read(record: StudyRecord, run: Run) -> Best:
-    note, test = run.manifest["study"], run.metrics["test"]
-    trial = record.trial(note["trial"])
-    kept = trial.kept(record.monitor)
-    return Best(
-        trial=trial.number,
-        run=run,
-        validation=float(kept.val_accuracy or 0.0) if kept is not None else 0.0,
-        test=test["accuracy"] if test["n"] else None,
-        interval=tuple(test["accuracy_interval"]) if test["n"] else None,
-        reproduced=run.history.equal_curves(trial.history) if note["refit"] == "train" else None,
-    )
-
-
-def _ours(study: Study, note: dict[str, Any], free: bool) -> bool:
-    """Takes the training of the best upon this machine, unless another one has done it or is at it.
+def _ours(study: OpenStudy, note: dict[str, Any], free: bool) -> bool:
+    """Claim the training of the best for this machine, unless another one has done it or is at it.
 
     Args:
         study: The study.
@@ -198,7 +199,7 @@ def _move_aside(path: Path) -> None:
         progress.say(f"The former best, trial {before}, is kept in {aside}.")
 
 
-def _configuration(record: StudyRecord, study: Study, trial: TrialRecord, refit: str) -> RunConfig:
+def _configuration(record: StudyRecord, study: OpenStudy, trial: TrialRecord, refit: str) -> RunConfig:
     attributes = study.optuna.get_trials(deepcopy=False)[trial.number].user_attrs
     config = replace(config_of(record, trial.number), threads=int(attributes.get("threads", 0)))
     if refit == "train":
@@ -210,7 +211,7 @@ def on_train_and_validation(config: RunConfig, trial: TrialRecord, monitor: str)
     """The configuration that trains on both splits, as long as the trial was best with; test stays what it was.
 
     Raises:
-        ConfigError: If the photos come with splits of their own, which no setting can join.
+        ConfigError: If the images come with splits of their own, which no setting can join.
     """
     from kit.data.dataset import load_dataset
 
@@ -220,7 +221,7 @@ def on_train_and_validation(config: RunConfig, trial: TrialRecord, monitor: str)
     tests = [{one.keys[i] for i in one.indices("test")} for one in (before, after)]
     if tests[0] != tests[1] or len(after.indices("validation")):
         raise ConfigError(
-            "--refit train+validation cannot join the splits: the photos come with splits of their own.",
+            "--refit train+validation cannot join the splits: the images come with splits of their own.",
             "Leave --refit out.",
         )
     kept = trial.kept(monitor)

@@ -13,13 +13,13 @@ from kit.pipeline import with_absolute_paths
 from search.records import DIRECTIONS, StudyRecord
 from search.space import Space, load_space
 from search.storage import Address
-from search.study import PRUNERS, Study, config_tree, now, open_study, require_sampler
+from search.study import PRUNERS, OpenStudy, config_tree, now, open_study, require_sampler
 
 PARETO = (("accuracy", "parameters"), ("accuracy", "multiply_adds"))
 
 
 @dataclass(frozen=True)
-class Asked:
+class StudySpec:
     """What to search, on what, and how; the options of `study run`, as they were given."""
 
     config: RunConfig
@@ -33,30 +33,30 @@ class Asked:
     seed: int = 0
 
 
-def prepare(asked: Asked) -> Study:
+def prepare(spec: StudySpec) -> OpenStudy:
     """Checks everything that can be wrong, and opens the study.
 
     Raises:
         UserError: If anything is; the message says what to do.
     """
-    objectives = parse_objectives(asked.objectives)
-    require_sampler(asked.sampler)
-    if asked.pruner not in PRUNERS:
-        raise ConfigError(f"--pruner must be one of {', '.join(PRUNERS)}, not {asked.pruner!r}.")
-    address = None if asked.storage is None else Address.parse(asked.storage)
-    space = plan_space(asked.config, objectives, asked.space)
+    objectives = parse_objectives(spec.objectives)
+    require_sampler(spec.sampler)
+    if spec.pruner not in PRUNERS:
+        raise ConfigError(f"--pruner must be one of {', '.join(PRUNERS)}, not {spec.pruner!r}.")
+    address = None if spec.storage is None else Address.parse(spec.storage)
+    space = plan_space(spec.config, objectives, spec.space)
     config = space.own
     dataset = load_dataset(config)
     if not len(dataset.indices("validation")):
         raise DataError(
-            "There are no validation photos, by which trials are compared.",
-            "Give more photos, or raise split.validation.",
+            "There are no validation images, by which trials are compared.",
+            "Give more images, or raise split.validation.",
         )
     weights = resolve(config.model.weights, config.model.alpha, config.data.image_size, config.model.backbone)
-    name = asked.name or dataset.name
+    name = spec.name or dataset.name
     if not name or "/" in name or name.startswith("."):
         raise ConfigError(f"A study's name cannot be {name!r}.", "Give --name letters, digits and hyphens.")
-    path = asked.out or Path("studies") / name
+    path = spec.out or Path("studies") / name
     try:
         with storage_errors(path):
             path.mkdir(parents=True, exist_ok=True)
@@ -68,9 +68,9 @@ def prepare(asked: Asked) -> Study:
         name=name,
         created=now(),
         objectives=objectives,
-        sampler=asked.sampler,
-        pruner=asked.pruner,
-        seed=asked.seed,
+        sampler=spec.sampler,
+        pruner=spec.pruner,
+        seed=spec.seed,
         storage=str(address),
         data={"name": dataset.name, "fingerprint": dataset.fingerprint, "weights": weights.sha256},
         space=space.describe(),

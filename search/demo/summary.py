@@ -9,8 +9,8 @@ from typing import Any
 from kit.files import read_json
 from kit.progress import duration
 from kit.run import Run
-from search.api import FinishedStudy
-from search.show import short
+from search.display import short
+from search.records import StudyRecord
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Story:
+class DemoSummary:
     """What a demo did.
 
     Attributes:
@@ -84,14 +84,14 @@ class Story:
     seconds: Mapping[str, float]
 
     @classmethod
-    def of(cls, folder: Path, run: Run, study: FinishedStudy, seconds: Mapping[str, float]) -> "Story":
+    def of(cls, folder: Path, run: Run, study: StudyRecord, seconds: Mapping[str, float]) -> "DemoSummary":
         """Gathers the facts from what the steps recorded."""
-        metrics, manifest, record = run.metrics, run.manifest, study.record
+        metrics, manifest, best = run.metrics, run.manifest, study.best
         inspected = read_json(folder / "inspection" / "manifest.json")["summary"]
-        assert record.best is not None, "a study ends with a complete trial, or with an error"
-        kept = record.trial(record.best)
-        own = next((trial.values[0] for trial in record.trials if trial.own and trial.values), None)
-        times = [trial.seconds for trial in record.trials if trial.finished and trial.seconds is not None]
+        assert study.best_trial is not None, "a study ends with a complete trial, or with an error"
+        kept = study.trial(study.best_trial)
+        own = next((trial.values[0] for trial in study.trials if trial.own and trial.values), None)
+        times = [trial.seconds for trial in study.trials if trial.finished and trial.seconds is not None]
         return cls(
             folder=folder,
             classes=run.classes,
@@ -102,11 +102,11 @@ class Story:
             mended=metrics["mcnemar"]["only_b"],
             spoiled=metrics["mcnemar"]["only_a"],
             p_value=metrics["mcnemar"]["p_value"],
-            trials=record.counts.finished,
+            trials=study.counts.finished,
             own_validation=own,
             best_validation=kept.values[0],
             best_settings=dict(kept.params),
-            best=Measured.of(study.best.run.metrics["test"]) if study.best is not None else None,
+            best=None if best is None else Measured.of(best.run.metrics["test"]),
             trial_seconds=median(times) if times else 0.0,
             backend=run.config.backend,
             threads=manifest["environment"]["threads"],
@@ -123,9 +123,9 @@ class Story:
     def to_dict(self) -> dict[str, Any]:
         """For JSON: the facts, the five lines and the pages."""
         pages = {name: str(page) for name, page in self.pages.items()}
-        return asdict(self) | {"folder": str(self.folder), "told": self.told(), "pages": pages}
+        return asdict(self) | {"folder": str(self.folder), "told": self.sentences(), "pages": pages}
 
-    def told(self) -> list[str]:
+    def sentences(self) -> list[str]:
         """Five lines."""
         found = "the audit found nothing odd" if not self.findings else f"the audit has {self.findings:,} findings"
         parts = ", ".join(f"{count:,} for {name}" for name, count in self.splits.items())
@@ -136,12 +136,12 @@ class Story:
             "test photos that it never saw.",
             f"Fine-tuning the network's top makes that {self.fine_tuned}: it put {self.mended} photos right and "
             f"{self.spoiled} wrong (McNemar p = {self.p_value:.2g}).",
-            self._search_told(),
+            self._search_sentence(),
             f"This took {duration(sum(self.seconds.values()))} on {self.backend} with {self.threads} threads; a "
             f"trial takes {duration(self.trial_seconds)}, since the frozen layers ran once for all of them.",
         ]
 
-    def _search_told(self) -> str:
+    def _search_sentence(self) -> str:
         settings = ", ".join(f"{key} {short(value)}" for key, value in sorted(self.best_settings.items()))
         if self.own_validation is not None and self.best_validation <= self.own_validation:
             line = (
@@ -158,7 +158,7 @@ class Story:
         best, photos = self.folder / "study" / "best", self.folder / "photos"
         width = max(len(str(page)) for page in self.pages.values()) if self.pages else 0
         return [
-            *(f"{number}. {line}" for number, line in enumerate(self.told(), start=1)),
+            *(f"{number}. {line}" for number, line in enumerate(self.sentences(), start=1)),
             "",
             *(f"Page: {page!s:<{width}}  {named[name]}" for name, page in self.pages.items()),
             f"Next: transferkit predict {best} {photos / self.classes[0]}",

@@ -5,26 +5,23 @@ import sys
 from pathlib import Path
 
 import pytest
-from studies import make
+from studies import make, run_here
 
-from doubles import swap
-from search import best
-from search.running import run_trials
-from search.storage import if_free
+from search import refit
+from search.storage import exclusive
 
 HOLDER = """
 import sys
-from search.storage import Address, if_free, open_storage
+from search.storage import Address, exclusive
 address = Address.parse(sys.stdin.readline().strip())
-storage = open_storage(address)
-with if_free(address, "best-test", storage.engine) as free:
+with exclusive(address, "best-test", wait=False) as free:
     print(free, flush=True)
     sys.stdin.readline()
 """
 
 
 class FakeRun:
-    """What `keep_best` reads of a run."""
+    """What `refit_trial` reads of a run."""
 
     def __init__(self, path, note):
         self.path, self.manifest, self.history = path, {"study": note, "status": "finished"}, None
@@ -50,20 +47,20 @@ def trained(monkeypatch):
 
     import kit.pipeline
 
-    swap(monkeypatch, kit.pipeline, "train", train)
-    swap(monkeypatch, best, "_read", lambda record, run: Read())
+    monkeypatch.setattr(kit.pipeline, "train", train)
+    monkeypatch.setattr(refit.Refit, "of", lambda record, run: Read())
     return trained
 
 
 def on(monkeypatch, host, study):
-    """keep_best, as if on a machine of that name."""
-    swap(monkeypatch, best.platform, "node", lambda: host)
-    return best.keep_best(study, 0)
+    """refit_trial, as if on a machine of that name."""
+    monkeypatch.setattr(refit.platform, "node", lambda: host)
+    return refit.refit_trial(study, 0)
 
 
 def finished(path, address=None):
     study = make(path, address)
-    run_trials(study, 1, objective="objectives:Quick")
+    run_here(study, 1)
     return study
 
 
@@ -97,5 +94,5 @@ def assert_a_kill_frees(study, calls, monkeypatch, capsys):
         one.kill()
     assert on(monkeypatch, "second", study) is not None
     assert len(calls) == 1
-    with if_free(study.address, "best-test", study.storage.engine) as free:
+    with exclusive(study.address, "best-test", wait=False) as free:
         assert free

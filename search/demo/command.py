@@ -18,7 +18,7 @@ import typer
 
 if TYPE_CHECKING:
     from kit.config import RunConfig
-    from search.story import Story
+    from search.demo.summary import DemoSummary
 
 FOLDER = Path("transferkit-demo")
 SCHEMA_VERSION = 1
@@ -42,11 +42,11 @@ def demo(
     progress.set_quiet(quiet or as_json)
     recipe = Path(__file__).with_name("demo.toml")
     config = load_config(flags={"backend": backend}, environ=os.environ, file=recipe)
-    story = run_demo(keep, config, per_class, trials)
-    print(json.dumps(story.to_dict()) if as_json else "\n".join(story.lines()))
+    summary = run_demo(keep, config, per_class, trials)
+    print(json.dumps(summary.to_dict()) if as_json else "\n".join(summary.lines()))
 
 
-def run_demo(folder: Path, config: "RunConfig", per_class: int, trials: int) -> "Story":
+def run_demo(folder: Path, config: "RunConfig", per_class: int, trials: int) -> "DemoSummary":
     """Draws, inspects, trains, searches and reports; what is there already is kept.
 
     Args:
@@ -65,8 +65,8 @@ def run_demo(folder: Path, config: "RunConfig", per_class: int, trials: int) -> 
     from kit.stage_clock import StageClock
     from kit.synthetic import DemoData, write_data_set
     from search.api import run_study
-    from search.question import plan_space
-    from search.story import Story
+    from search.demo.summary import DemoSummary
+    from search.study_spec import plan_space
 
     # What the study's trials share, the run shares with them: its activations come from the same cut point.
     space = Path(__file__).with_name("demo_space.toml")
@@ -92,7 +92,7 @@ def run_demo(folder: Path, config: "RunConfig", per_class: int, trials: int) -> 
         progress.say(f"What is done is kept in {folder}: the same command goes on.")
         raise
     seconds = {name: measured["seconds"] for name, measured in clock.stages.items()}
-    return Story.of(folder, run, study, seconds)
+    return DemoSummary.of(folder, run, study, seconds)
 
 
 def _take(folder: Path, config: "RunConfig", per_class: int) -> None:

@@ -1,0 +1,1 @@
+"""`transferkit demo`: all of transferkit on drawn images. Nothing else imports this package."""
