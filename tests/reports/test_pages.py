@@ -307,7 +307,7 @@ def test_a_study_shows_its_best_run_and_what_failed(tmp_path):
 def test_the_best_configuration_is_whole_before_it_was_trained_again(study, study_html):
     written = re.search(r"<pre[^>]*><code>(.*?)</code>", study_html, re.DOTALL)
     assert written is not None
-    chosen = {"phases.1.weight_decay": 0.0, **study.trial(study.best).params}
+    chosen = {"phases.1.weight_decay": 0.0, **study.trial(study.best_trial).params}
     assert from_toml(html.unescape(written[1])) == override(RunConfig(), chosen, "the test")
 
 

@@ -59,7 +59,7 @@ def test_commands_leave_pages_of_what_they_measured(pages):
     study = StudyRecord.load(pages["study"].parent)
     assert study.counts.finished == 2
     html = pages["study"].read_text(encoding="utf-8")
-    assert f"What trial {study.best} chose" in html
+    assert f"What trial {study.best_trial} chose" in html
     assert 'href="best/report.html"' in html
     assert all(path.stat().st_size < 8e6 for path in pages.values())
 

@@ -11,6 +11,7 @@ from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError
 from studies import assert_exact, make, run_here, worker
 
+from doubles import swap
 from search import worker as worker_module
 from search.storage import is_lost
 from search.trial_queue import MAX_RETRIES, TrialQueue, is_dead
@@ -54,7 +55,7 @@ def test_the_same_error_thrice_ends_the_study_and_counts_in_one_run_alone(tmp_pa
 
 def test_a_worker_that_has_grown_asks_to_be_replaced(tmp_path, monkeypatch):
     sizes = iter([5, 6, 7, 7 + GROWTH_BYTES, 8 + GROWTH_BYTES])
-    monkeypatch.setattr(worker_module, "peak_memory", lambda: next(sizes))
+    swap(monkeypatch, worker_module, "peak_memory", lambda: next(sizes))
     study = make(tmp_path)
     assert worker(study, target=9).run() == RENEW
     assert study.refresh().counts.finished == SETTLED_AFTER + 2
@@ -191,7 +192,7 @@ class TestOneStepAtATime:
             study.optuna.tell(number, 1.0)
             return True
 
-        monkeypatch.setattr("search.trial_queue.is_dead", finished_meanwhile)
+        swap(monkeypatch, "search.trial_queue", "is_dead", finished_meanwhile)
         worker(study).queue.sweep()
         assert_states(study, "waiting", "complete")
         assert study.refresh().trial(number).error is None

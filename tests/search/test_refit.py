@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from studies import make, run_here
 
+from doubles import swap
 from search import refit
 from search.storage import exclusive
 
@@ -47,7 +48,7 @@ def trained(monkeypatch):
 
     import kit.pipeline
 
-    monkeypatch.setattr(kit.pipeline, "train", train)
+    swap(monkeypatch, kit.pipeline, "train", train)
     monkeypatch.setattr(refit.Refit, "of", lambda record, run: Read())
     return trained
 

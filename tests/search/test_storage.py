@@ -9,6 +9,7 @@ import pytest
 from objectives import ran
 from studies import make, run_here
 
+from doubles import swap
 from kit.errors import ConfigError, StorageError
 from search import storage
 from search.storage import Address, exclusive, network_drive, open_storage
@@ -111,7 +112,7 @@ def test_a_network_drive_is_warned_of(tmp_path, monkeypatch, capsys):
     (tmp_path / "farther").mkdir()
     assert network_drive(tmp_path / "far" / "study", mounts) == "nfs4"
     assert network_drive(tmp_path / "farther", mounts) is None
-    monkeypatch.setattr(storage, "network_drive", lambda path: network_drive(path, mounts))
+    swap(monkeypatch, storage, "network_drive", lambda path: network_drive(path, mounts))
     open_storage(Address.of_folder(tmp_path / "far")).engine.dispose()
     assert "network drive (nfs4)" in capsys.readouterr().err
 
