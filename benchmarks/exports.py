@@ -33,7 +33,7 @@ def exports(
 ) -> None:
     """How large and how fast is a run's model in each format, on this machine's CPU, and does it answer alike?
 
-    Every format is exported into the run folder (`RUN/exports/FORMAT`) through the gate that `transferkit export` has.
+    Every format is exported into the run folder (`RUN/exports/FORMAT`) with the parity check of `transferkit export`.
     Prints the table as Markdown, and writes it beside the JSON record. What cannot be exported is told and left out.
     """
     records, left_out = [], {}

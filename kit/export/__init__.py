@@ -1,12 +1,13 @@
-"""A finished run handed over in another format, and only after it was run there and compared.
+"""Export of a finished run's model to another format, kept only after a parity check in its own runtime.
 
-formats     what can be written, what each needs, and how it is used
+package     composes the steps below: `export_run`
+formats     what can be written, what each format needs, how its model is used
 writers     a trained classifier -> the model's files
-runtimes    the model's files -> probabilities, in the runtime that they are for
-worker      the processes that write and run them: one backend each
-gate        the run's own test images through both models, compared
-card        README.md: the model card, with an example that runs
-bundle      composes all of it: `export_run`
+runtimes    the model's files -> probabilities, in the runtime they are for
+worker      child processes that write and run models: one backend each
+parity      the run's own test images through both models, compared
+model_card  README.md with an example that runs
+folders     an export's folder appears whole or not at all
 """
 
 from kit.export.package import export_run

@@ -1,6 +1,6 @@
-"""The parity gate: the run's own test images through the original and through what was exported.
+"""Parity check: the run's test images through the original and the exported model.
 
-An export is handed over only if no probability of any image differs by more than the tolerance.
+An export is kept only if no probability of any image differs by more than the tolerance.
 """
 
 from dataclasses import asdict, dataclass
@@ -19,13 +19,13 @@ SPLITS = ("test", "validation", "train")  # the first that has images
 
 
 @dataclass(frozen=True)
-class GateImages:
-    """The images that both models are shown.
+class ParityImages:
+    """Images that both models are run on.
 
     Attributes:
-        split: Where they are from.
-        files: n of them.
-        labels: Class numbers, int (n,).
+        split: Split they are from.
+        files: n files.
+        labels: Class indices, int (n,).
     """
 
     split: str
@@ -34,15 +34,15 @@ class GateImages:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """How far an exported model agrees with the original.
+class Parity:
+    """Agreement of an exported model with the original.
 
     Attributes:
-        split: Where the images are from.
-        images: How many.
-        tolerance: How far a probability may be off.
-        greatest_difference: Between two probabilities of the same image and class; None if one is not a number.
-        agreement: Share of images that both give the same class.
+        split: Split the images are from.
+        images: Number of images.
+        tolerance: Greatest difference of a probability allowed.
+        greatest_difference: Of two probabilities of the same image and class; None if one is not a number.
+        agreement: Share of images that get the same class (top-1 agreement).
         accuracy: Of the exported model.
         accuracy_interval: Its 95% Wilson interval.
         original_accuracy: Of the original.
@@ -59,8 +59,16 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """True if the export may be handed over."""
+        """Whether the greatest difference is within the tolerance."""
         return self.greatest_difference is not None and self.greatest_difference <= self.tolerance
+
+    def describe(self) -> str:
+        """Difference and agreement as one clause."""
+        if self.greatest_difference is None:
+            off = "some of its probabilities are not numbers, or it gives another number of them"
+        else:
+            off = f"a probability is off by {self.greatest_difference:.1e}, where {self.tolerance:.0e} is allowed"
+        return f"{off}; {self.agreement:.1%} of {self.images:,} {self.split} images get the same class"
 
     def to_dict(self) -> dict[str, Any]:
         """The entry `gate` of export.json."""
@@ -68,11 +76,11 @@ class Verdict:
         return {"photos" if name == "images" else name: value for name, value in fields.items()}
 
 
-def gate_images(run: Run) -> GateImages:
-    """The images of the run's test split, or of the next one that has any, where they lie now.
+def parity_images(run: Run) -> ParityImages:
+    """Images of the run's test split, or of the next split that has any.
 
     Raises:
-        DataError: If some are gone.
+        DataError: If some are no longer where the run found them.
     """
     samples = run.samples
     kept = samples[samples["finding"].isna()]
@@ -92,22 +100,22 @@ def gate_images(run: Run) -> GateImages:
         )
     classes = {name: i for i, name in enumerate(run.manifest["classes"])}
     labels = np.array([classes[label] for label in rows["label"]])
-    return GateImages(split, tuple(files[path] for path in rows["path"]), labels)
+    return ParityImages(split, tuple(files[path] for path in rows["path"]), labels)
 
 
-def compare(images: GateImages, original: np.ndarray, exported: np.ndarray, tolerance: float = TOLERANCE) -> Verdict:
-    """Compares what two models say of the same images.
+def compare(images: ParityImages, original: np.ndarray, exported: np.ndarray, tolerance: float = TOLERANCE) -> Parity:
+    """Compares the probabilities of two models for the same images.
 
     Args:
         images: n images.
         original: Probabilities (n, classes) of the run's model.
         exported: Those of the exported one.
-        tolerance: How far a probability may be off.
+        tolerance: Greatest difference of a probability allowed.
     """
     n = len(images.labels)
     right = {name: int((p.argmax(1) == images.labels).sum()) for name, p in (("old", original), ("new", exported))}
     difference = np.abs(original.astype(np.float64) - exported).max() if original.shape == exported.shape else np.nan
-    return Verdict(
+    return Parity(
         split=images.split,
         images=n,
         tolerance=tolerance,

@@ -1,4 +1,4 @@
-"""The gate's arithmetic, and where its images come from."""
+"""The parity check: its arithmetic, and where its images come from."""
 
 import shutil
 
@@ -8,11 +8,11 @@ import pytest
 from kit.config import DataConfig, RunConfig
 from kit.csv_tables import make_table
 from kit.errors import DataError
-from kit.export.parity import GateImages, compare, gate_images
+from kit.export.parity import ParityImages, compare, parity_images
 from kit.run import Run
 
 ORIGINAL = np.array([[0.7, 0.2, 0.1], [0.1, 0.5, 0.4], [0.3, 0.3, 0.4], [0.2, 0.6, 0.2]], np.float32)
-IMAGES = GateImages("test", (), np.array([0, 1, 0, 2]))  # the original is right on two of four
+IMAGES = ParityImages("test", (), np.array([0, 1, 0, 2]))  # the original is right on two of four
 
 
 def moved(row: int, *by: float) -> np.ndarray:
@@ -35,14 +35,14 @@ def moved(row: int, *by: float) -> np.ndarray:
     ],
 )
 def test_how_far_two_models_agree(exported, difference, agreement, accuracy, passed):
-    verdict = compare(IMAGES, ORIGINAL, exported)
+    parity = compare(IMAGES, ORIGINAL, exported)
     if difference is None:
-        assert verdict.greatest_difference is None
+        assert parity.greatest_difference is None
     else:
-        assert verdict.greatest_difference == pytest.approx(difference, abs=1e-7)
-    assert (verdict.agreement, verdict.accuracy, verdict.original_accuracy) == (agreement, accuracy, 0.5)
-    assert verdict.passed is passed
-    assert verdict.accuracy_interval[0] <= accuracy <= verdict.accuracy_interval[1]
+        assert parity.greatest_difference == pytest.approx(difference, abs=1e-7)
+    assert (parity.agreement, parity.accuracy, parity.original_accuracy) == (agreement, accuracy, 0.5)
+    assert parity.passed is passed
+    assert parity.accuracy_interval[0] <= accuracy <= parity.accuracy_interval[1]
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def recorded(images, tmp_path):
 
 def test_the_images_are_those_of_the_test_split_in_the_order_of_the_record(recorded):
     run = recorded("test", "train", "test", None, "validation")
-    found = gate_images(run)
+    found = parity_images(run)
     assert found.split == "test"
     assert [file.name for file in found.files] == ["0000.jpg", "0002.jpg"]
     assert all(file.is_file() for file in found.files)
@@ -73,18 +73,18 @@ def test_the_images_are_those_of_the_test_split_in_the_order_of_the_record(recor
 
 
 def test_without_test_images_those_of_validation_are_taken(recorded):
-    assert gate_images(recorded("train", "validation")).split == "validation"
+    assert parity_images(recorded("train", "validation")).split == "validation"
 
 
 def test_images_that_are_gone_are_named(recorded):
     run = recorded("test", "test", "train")
     (run.path.parent / "photos" / "green" / "0001.jpg").unlink()
     with pytest.raises(DataError, match=r"1 of the 2 test images of .* are no longer in .*: green/0001\.jpg\.\n.*back"):
-        gate_images(run)
+        parity_images(run)
 
 
 def test_a_folder_of_images_that_is_gone_is_named(recorded):
     run = recorded("test")
     shutil.rmtree(run.path.parent / "photos")
     with pytest.raises(DataError, match=r"The test images of .* cannot be read: .*images"):
-        gate_images(run)
+        parity_images(run)
