@@ -1,12 +1,16 @@
 """README.md of an export: the model card, as Hugging Face reads it (https://huggingface.co/docs/hub/model-cards).
 
-Every figure comes from the run's record. Names of classes and files are other people's text: they are escaped.
+The text is model_card.md.jinja. Every figure comes from the run's record. Names of classes and files are other people's
+text: they are escaped.
 """
 
 import json
 import re
-from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any
+
+import jinja2
 
 from kit.data.samples import SPLITS
 from kit.export.formats import Format
@@ -18,14 +22,14 @@ CLASSES_SHOWN = 100
 # What the weights allow, by their name in the manifest: (licence, a sentence). Those of ImageNet are their backbone's.
 _LICENCES = {
     "starter": ("apache-2.0", "Fine-tuned from transferkit's starter weights; transferkit is Apache-2.0."),
-    "preset": ("other", "Fine-tuned from a preset of KerasHub: its licence, which the kit cannot know, applies."),
+    "preset": ("other", "Fine-tuned from a preset of KerasHub: its licence, which transferkit cannot know, applies."),
     "none": ("other", "Trained from random weights: the licence is its owner's to choose."),
 }
 _IMAGENET = (
     "Fine-tuned from the ImageNet weights that Keras publishes, whose licence is {licence}. ImageNet's images belong "
     "to their owners; its terms allow research and teaching."
 )
-_UNKNOWN = ("other", "Fine-tuned from the weights file {name}: its licence, which the kit cannot know, applies.")
+_UNKNOWN = ("other", "Fine-tuned from the weights file {name}: its licence, which transferkit cannot know, applies.")
 
 _RESIZED = {
     "crop": "the shorter side becomes {side} pixels, then the middle is cut out",
@@ -35,27 +39,40 @@ _RESIZED = {
 
 
 def render_card(run: Run, chosen: Format, record: dict[str, Any]) -> str:
-    """The card.
+    """The model card in Markdown.
 
     Args:
         run: A finished run.
         chosen: The format it was exported to.
-        record: export.json, but for its `files`.
+        record: Content of export.json, but for its `files`.
     """
-    manifest, metrics = run.manifest, run.metrics
-    sections = (
-        front_matter(run, chosen),
-        f"# {_plain(manifest['data']['name'])}: an image classifier\n\n{_summary(manifest, metrics, record)}",
-        f"## How to use it\n\n{_usage(run, chosen)}",
-        f"## Scores\n\n{_scores(manifest, metrics)}",
-        f"## Classes\n\n{_classes(manifest, metrics)}",
-        f"## Data\n\n{_data(run)}",
-        f"## Limits\n\n{_limits(manifest, metrics)}",
-        f"## Compared with the original\n\n{_parity(record)}",
-        f"## Provenance\n\n{_provenance(run)}",
-        f"## Licence\n\n{_licence(manifest)[1]} The images it learned from have licences of their own.",
+    manifest, metrics, data = run.manifest, run.metrics, run.config.data
+    split, scores = _scored(metrics)
+    low, high = scores["accuracy_interval"] if scores else (None, None)
+    few = [name for name in manifest["classes"] if scores and scores["per_class"][name]["support"] < 10]
+    # Keras imports what a saved network's layers come from; some of KerasHub's networks have layers of its own.
+    hub = " keras-hub" if chosen.name == "keras" and is_hub(run.config.model.backbone) else ""
+    return _template().render(
+        front_matter=front_matter(run, chosen), example=example(run, chosen), provenance=_provenance(run),
+        licence=_licence(manifest)[1], packages=chosen.packages + hub, manifest=manifest, metrics=metrics,
+        record=record, parity=record["gate"], images=manifest["data"]["photos"], splits=SPLITS, split=split,
+        scores=scores, low=low, high=high, few=few, shares=run.config.split, shown=CLASSES_SHOWN,
+        side=data.image_size, resized=_RESIZED[data.resize].format(side=data.image_size),
+    )  # fmt: skip
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
     )
-    return "\n\n".join(sections) + "\n"
+    environment.filters |= {
+        "count": "{:,}".format,
+        "number": lambda value: "" if value is None else f"{value:.3f}",
+        "percent": "{:.1%}".format,
+        "plain": _plain,
+    }
+    return environment.from_string(Path(__file__).with_name("model_card.md.jinja").read_text(encoding="utf-8"))
 
 
 def front_matter(run: Run, chosen: Format) -> str:
@@ -68,8 +85,8 @@ def front_matter(run: Run, chosen: Format) -> str:
         "tags": ["image-classification", "transfer-learning", "transferkit"],
         "metrics": ["accuracy", "f1"],
     }
-    if scored := _scored(run.metrics):
-        split, scores = scored
+    split, scores = _scored(run.metrics)
+    if scores:
         result = {
             "task": {"type": "image-classification", "name": "Image classification"},
             "dataset": {"name": manifest["data"]["name"], "type": "imagefolder", "split": split},
@@ -105,152 +122,23 @@ with open("labels.json", encoding="utf-8") as file:
     print(dict(zip(json.load(file), probabilities.tolist())))"""
 
 
-# === Sections ===
-
-
-def _summary(manifest: dict[str, Any], metrics: dict[str, Any], record: dict[str, Any]) -> str:
-    classes, scored = manifest["classes"], _scored(metrics)
-    text = f"It tells {len(classes):,} classes apart. "
-    if scored:
-        split, scores = scored
-        low, high = scores["accuracy_interval"]
-        text += (
-            f"On {scores['n']:,} {split} images, which no weight was fitted to, it is right on "
-            f"{scores['accuracy']:.1%} (95% interval {low:.1%} to {high:.1%}). "
-        )
-    return text + f"The model is {record['bytes'] / 2**20:.1f} MiB; this copy of it is for {record['runtime']}."
-
-
-def _usage(run: Run, chosen: Format) -> str:
-    side, resize = run.config.data.image_size, run.config.data.resize
-    # Keras imports what a saved network's layers come from; some of KerasHub's networks have layers of its own.
-    packages = chosen.packages + (" keras-hub" if chosen.name == "keras" and is_hub(run.config.model.backbone) else "")
-    return (
-        f"`pip install numpy pillow {packages}`, then, in this folder:\n\n"
-        f"```python\n{example(run, chosen)}\n```\n\n"
-        f"It takes RGB pixels, uint8 (batch, {side}, {side}, 3), 0-255, any batch, and scales them by itself. Images "
-        f"are turned as their EXIF says; {_RESIZED[resize].format(side=side)}. `preprocessing.json` says the same to a "
-        "program."
+def _provenance(run: Run) -> dict[str, str]:
+    manifest, environment, model = run.manifest, run.manifest["environment"], run.config.model
+    backend, weights, network = environment["backend"], manifest["weights"], manifest["network"]
+    phases = (
+        f"{phase['name']}: {phase['trained_parameters']:,} parameters, unfreeze depth {phase['unfreeze_depth']}"
+        for phase in network["phases"]
     )
-
-
-def _scores(manifest: dict[str, Any], metrics: dict[str, Any]) -> str:
-    rows = []
-    for split in SPLITS:
-        scores = metrics[split]
-        if scores["n"]:
-            low, high = scores["accuracy_interval"]
-            figures = (scores[key] for key in ("macro_f1", "log_loss", "calibration_error"))
-            rows.append(
-                (
-                    split,
-                    f"{scores['n']:,}",
-                    f"{scores['accuracy']:.3f}",
-                    f"{low:.3f} to {high:.3f}",
-                    *map(_number, figures),
-                )
-            )
-    header = ("split", "images", "accuracy", "95% interval", "macro F1", "log loss", "calibration error")
-    temperature = metrics["temperature"]
-    said = (
-        "Validation chose the epoch; test was scored once, at the end. The interval is Wilson's; the calibration error "
-        f"has 15 bins of equal width. Confidences are better believed after temperature scaling, with T = "
-        f"{temperature:.3f}, fitted on validation: `p ** (1 / T)`, divided by its sum."
-    )
-    scored = _scored(metrics)
-    if scored and scored[1]["calibration_error_scaled"] is not None:
-        said += f" The calibration error on {scored[0]} is then {scored[1]['calibration_error_scaled']:.3f}."
-    return f"{_table(header, rows)}\n\n{said}"
-
-
-def _classes(manifest: dict[str, Any], metrics: dict[str, Any]) -> str:
-    scored = _scored(metrics)
-    if scored is None:
-        return ", ".join(_plain(name) for name in manifest["classes"][:CLASSES_SHOWN]) + "."
-    split, scores = scored
-    names = manifest["classes"][:CLASSES_SHOWN]
-    rows = [
-        (_plain(name), *(f"{of[key]:.3f}" for key in ("precision", "recall", "f1")), f"{of['support']:,}")
-        for name, of in ((name, scores["per_class"][name]) for name in names)
-    ]
-    table = _table(("class", "precision", "recall", "F1", f"{split} images"), rows)
-    left = len(manifest["classes"]) - len(names)
-    return table + (f"\n\nAnd {left:,} more, in `labels.json`." if left else "")
-
-
-def _data(run: Run) -> str:
-    manifest, split = run.manifest, run.config.split
-    images = manifest["data"]["photos"]
-    counts = ", ".join(f"{images[name]:,} {name}" for name in SPLITS)
-    return (
-        f"{_plain(manifest['data']['name'])}: {counts}. Images without a given split were shared out by class, "
-        f"{split.train:.0%} to train, {split.validation:.0%} to validation, {split.test:.0%} to test (split seed "
-        f"{manifest['seeds']['split']}); copies and near copies of an image stay on one side. Fingerprint of the data: "
-        f"`{manifest['data']['fingerprint']}`."
-    )
-
-
-def _limits(manifest: dict[str, Any], metrics: dict[str, Any]) -> str:
-    classes, images = manifest["classes"], manifest["data"]["photos"]["train"]
-    points = [
-        "It answers with one of its classes whatever the image shows; it does not say that it does not know.",
-        f"It learned from {images:,} images. Images taken otherwise (other cameras, places, seasons, distances) may be "
-        "told apart less well than the scores say; score some of your own first.",
-    ]
-    if scored := _scored(metrics):
-        low, high = scored[1]["accuracy_interval"]
-        points.append(f"On images like those above its accuracy lies between {low:.1%} and {high:.1%} (95% interval).")
-        few = [name for name in classes if scored[1]["per_class"][name]["support"] < 10]
-        if few:
-            named = ", ".join(_plain(name) for name in few[:10]) + (", ..." if len(few) > 10 else "")
-            points.append(f"Fewer than ten {scored[0]} images stand behind the figures of: {named}.")
-    points.append("It was made for no decision about people's health, safety or rights, and was checked for none.")
-    return "\n".join(f"- {point}" for point in points)
-
-
-def _parity(record: dict[str, Any]) -> str:
-    gate, latency, original = record["gate"], record["latency_ms"], record["original"]
-    rows = [
-        ("runtime", original["runtime"], record["runtime"]),
-        ("size, bytes", f"{original['bytes']:,}", f"{record['bytes']:,}"),
-        (f"accuracy ({gate['split']})", f"{gate['original_accuracy']:.4f}", f"{gate['accuracy']:.4f}"),
-        *((f"batch of {n}, ms, median", "", f"{value:.1f}") for n, value in latency.items()),
-    ]
-    return (
-        f"{_table(('', 'the run', 'this export'), rows)}\n\nBefore it was handed over it was run on the "
-        f"{gate['photos']:,} {gate['split']} images: {gate['agreement']:.1%} get the same class as from the run's "
-        f"model, and no probability is off by more than {gate['greatest_difference']:.1e} (allowed: "
-        f"{gate['tolerance']:.0e})."
-    )
-
-
-def _provenance(run: Run) -> str:
-    manifest, environment = run.manifest, run.manifest["environment"]
-    name, weights = environment["backend"], manifest["weights"]
-    rows = [
-        (
-            "trained",
-            f"{manifest['created']}, by transferkit, Keras {environment['keras']} on {name} {environment[name]}",
-        ),
-        ("device", f"{environment['device']} ({environment['device_name']}), Python {environment['python']}"),
-        ("pretrained weights", f"{weights['name']}{', SHA-256 ' + weights['sha256'] if weights['sha256'] else ''}"),
-        ("seeds", ", ".join(f"{kind} {seed}" for kind, seed in manifest["seeds"].items())),
-        ("network", f"{_backbone(run)}, {manifest['network']['parameters']:,} parameters"),
-        ("phases", "; ".join(_phase(phase) for phase in manifest["network"]["phases"])),
-    ]
-    return _table(("", ""), [(key, _plain(value)) for key, value in rows])
-
-
-def _backbone(run: Run) -> str:
-    model = run.config.model
-    return f"{model.backbone}, alpha {model.alpha:g}, {run.config.data.image_size} px"
-
-
-def _phase(phase: dict[str, Any]) -> str:
-    return f"{phase['name']}: {phase['trained_parameters']:,} parameters, unfreeze depth {phase['unfreeze_depth']}"
-
-
-# === Pieces ===
+    size = f"alpha {model.alpha:g}, {run.config.data.image_size} px, {network['parameters']:,} parameters"
+    versions = f"Keras {environment['keras']} on {backend} {environment[backend]}"
+    return {
+        "trained": f"{manifest['created']}, by transferkit, {versions}",
+        "device": f"{environment['device']} ({environment['device_name']}), Python {environment['python']}",
+        "pretrained weights": weights["name"] + (f", SHA-256 {weights['sha256']}" if weights["sha256"] else ""),
+        "seeds": ", ".join(f"{kind} {seed}" for kind, seed in manifest["seeds"].items()),
+        "network": f"{model.backbone}, {size}",
+        "phases": "; ".join(phases),
+    }
 
 
 def _licence(manifest: dict[str, Any]) -> tuple[str, str]:
@@ -262,18 +150,9 @@ def _licence(manifest: dict[str, Any]) -> tuple[str, str]:
     return licence, said.format(name=_plain(name))
 
 
-def _scored(metrics: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
-    """The split whose scores stand for the model: test, or validation where there is none."""
-    return next(((split, metrics[split]) for split in ("test", "validation") if metrics[split]["n"]), None)
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
+def _scored(metrics: dict[str, Any]) -> tuple[str, dict[str, Any] | None]:
+    """Split and scores that stand for the model: test, or validation where there is none, or neither."""
+    return next(((split, metrics[split]) for split in ("test", "validation") if metrics[split]["n"]), ("", None))
 
 
 def _plain(text: str) -> str:
