@@ -1,12 +1,12 @@
-"""Errors a user can act on.
+"""Errors that a user can put right.
 
 Each says what is wrong, where, and what to do next. The command line prints the message alone and exits with status 2;
-anything else that escapes is a defect of the kit and keeps its traceback.
+any other exception is a defect of transferkit and keeps its traceback.
 """
 
 
 class UserError(Exception):
-    """Something the user can put right.
+    """Base of all errors that a user can put right.
 
     Args:
         what: One sentence: the thing, the rule it broke and the value received.

@@ -1,41 +1,41 @@
-"""What a person watches: lines, and bars with rates on a terminal; silence anywhere else."""
+"""Messages and progress bars for a person at a terminal, and numbers in words."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 _quiet = False
-_live = False  # two bars at once would overwrite each other: the outer one is shown
+_live = False  # two bars would overwrite each other: the outer one is shown
 
 
 def set_quiet(quiet: bool) -> None:
-    """Switches every bar off (`--quiet`, `--json`) or back on."""
+    """Switches bars and messages off (`--quiet`, `--json`) or back on."""
     global _quiet
     _quiet = quiet
 
 
 def shown() -> bool:
-    """True where a person watches: standard error is a terminal and nobody asked for quiet."""
+    """Whether bars are drawn: standard error is a terminal and quiet is off."""
     return not _quiet and sys.stderr.isatty()
 
 
 def say(message: str) -> None:
-    """One line for the person who watches, on standard error; dropped where quiet was asked for."""
+    """Prints one line to standard error unless quiet."""
     if not _quiet:
         print(message, file=sys.stderr, flush=True)
 
 
 @contextmanager
 def track(label: str, total: int, unit: str = "images") -> Iterator[Callable[[int], None]]:
-    """A progress bar with a rate and the time left.
+    """Progress bar with rate and time left.
 
     Args:
-        label: What is being done ("decoding").
-        total: How many `unit` there are.
+        label: What is done ("decoding").
+        total: Number of units.
         unit: What is counted, plural.
 
     Yields:
-        `advance(n)`, to be called after every n done.
+        `advance(n)`, to be called after every n units.
     """
     global _live
     if not shown() or _live or total == 0:
@@ -55,7 +55,7 @@ def track(label: str, total: int, unit: str = "images") -> Iterator[Callable[[in
     bar = Progress(*columns, console=Console(stderr=True), transient=True)
     _live = True
     try:
-        # started in here: Ctrl-C while it starts would else leave the cursor hidden and standard error redirected
+        # inside try: Ctrl-C while it starts would else leave the cursor hidden and standard error redirected
         bar.start()
         task = bar.add_task(label, total=total, unit=unit, rate="")
 
@@ -76,22 +76,34 @@ def track(label: str, total: int, unit: str = "images") -> Iterator[Callable[[in
 
 
 def printable(text: str) -> str:
-    """Text without control characters, which could steer a terminal, and without bytes that are no text."""
+    """Text without control characters, which could steer a terminal, and without undecodable bytes."""
     return "".join(
         letter if letter.isprintable() else " " if letter == "\n" else "\N{REPLACEMENT CHARACTER}" for letter in text
     )
 
 
 def mebibytes(count: int) -> str:
-    """Bytes as a person says them."""
+    """Bytes as MiB, with one digit."""
     return f"{count / 2**20:,.1f} MiB"
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
+    """Seconds as `40 s`, `3 min 05 s` or `2 h 10 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{seconds:.0f} s"
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table whose first column is to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if place else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]

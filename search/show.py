@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from kit.progress import duration
+from kit.progress import aligned, duration
 from kit.settings import to_toml
 from search.records import StudyRecord
 from search.running import named_values, short
@@ -75,14 +75,3 @@ def listing(records: Sequence[StudyRecord]) -> list[str]:
         best = "-" if record.best is None else named_values(record, record.trial(record.best))
         rows.append([record.name, str(record.counts.finished), best, record.data["name"], record.created[:16]])
     return aligned(rows)
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows as a table: the first column to the left, the others to the right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(
-            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        )
-        for row in rows
-    ]

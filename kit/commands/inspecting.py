@@ -1,7 +1,6 @@
 """`transferkit inspect`: what is in the data, before anyone trains."""
 
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +9,7 @@ import typer
 
 from kit.errors import ConfigError
 from kit.options import AsJson, Quiet
-from kit.progress import printable
+from kit.progress import aligned, printable
 
 if TYPE_CHECKING:
     from kit.data.findings import Finding
@@ -52,40 +51,38 @@ def inspect(
     write_record(folder, data, split_seed, inspection, summary)
     if as_json:
         findings = [asdict(finding) for finding in inspection.findings]
-        _print(json.dumps({"record": str(folder), "data": data, **summary, "findings": findings}) + "\n")
+        print(json.dumps({"record": str(folder), "data": data, **summary, "findings": findings}))
     elif as_csv:
-        _print(table_text(inspection))
+        print(table_text(inspection), end="")
         progress.say(f"Record: {printable(str(folder))}")
     else:
         _print_summary(inspection, summary)
-        _print(f"\nRecord: {printable(str(folder))}\n`transferkit report {printable(str(folder))}` draws its page.\n")
+        print(f"\nRecord: {printable(str(folder))}\n`transferkit report {printable(str(folder))}` draws its page.")
 
 
 def _print_summary(inspection: "Inspection", summary: dict[str, Any]) -> None:
     imbalance = f", largest class {summary['imbalance']:.2f} x the smallest" if summary["imbalance"] else ""
     formats = ", ".join(f"{count} {name}" for name, count in summary["formats"].items())
-    _print(
-        f"{printable(summary['name'])}: {summary['images']} images in {len(summary['classes'])} classes{imbalance}\n"
-        f"formats: {formats or 'none'}; files that are no usable image: {summary['files'] - summary['images']}\n\n"
-    )
+    print(f"{printable(summary['name'])}: {summary['images']} images in {len(summary['classes'])} classes{imbalance}")
+    print(f"formats: {formats or 'none'}; files that are no usable image: {summary['files'] - summary['images']}\n")
     classes = [
         [entry["label"], entry["images"], f"{entry['share']:.1%}", *(entry[split] for split in _SPLITS)]
         for entry in summary["classes"]
     ]
     total = ["all", summary["images"], "", *(summary["splits"][split] for split in _SPLITS)]
-    _print_table(["class", "images", "share", *_SPLITS], [*classes, total])
-    sizes = [
+    _print_table(["class", "images", "share", *_SPLITS], *classes, total)
+    sizes = (
         [name, *(f"{value:,.0f}" for value in quantiles.values())]
         for name, quantiles in summary["sizes"].items()
         if quantiles
-    ]
-    _print("\n")
-    _print_table(["", "smallest", "10%", "median", "90%", "largest"], sizes)
+    )
+    print()
+    _print_table(["", "smallest", "10%", "median", "90%", "largest"], *sizes)
     for warning in summary["warnings"]:
-        _print(f"\nwarning: {warning}\n")
+        print(f"\nwarning: {warning}")
     _print_findings(inspection)
     if inspection.refusal:
-        _print(f"\nTraining would refuse these data as they are: {printable(inspection.refusal)}\n")
+        print(f"\nTraining would refuse these data as they are: {printable(inspection.refusal)}")
 
 
 def _print_findings(inspection: "Inspection") -> None:
@@ -93,38 +90,16 @@ def _print_findings(inspection: "Inspection") -> None:
     for finding in inspection.findings:
         groups.setdefault((finding.kind, finding.severity), []).append(finding)
     if not groups:
-        _print("\nNothing odd was found.\n")
+        print("\nNothing odd was found.")
     for (kind, severity), findings in groups.items():
-        _print(f"\n{severity}: {kind} ({len(findings)})\n")
+        print(f"\n{severity}: {kind} ({len(findings)})")
         for finding in findings[:_SHOWN]:
             more = f" and {len(finding.paths) - _SHOWN} more" if len(finding.paths) > _SHOWN else ""
-            _print(f"  {printable(', '.join(finding.paths[:_SHOWN]))}{more}\n")
+            print(f"  {printable(', '.join(finding.paths[:_SHOWN]))}{more}")
         if len(findings) > _SHOWN:
-            _print(f"  ... and {len(findings) - _SHOWN} more\n")
+            print(f"  ... and {len(findings) - _SHOWN} more")
 
 
-def _print_table(header: list[str], rows: list[list[Any]]) -> None:
-    cells = [[printable(str(cell)) for cell in row] for row in [header, *rows]]
-    if sys.stdout.isatty():
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(box=None, header_style="bold")
-        for place, name in enumerate(cells[0]):
-            table.add_column(Text(name), justify="right" if place else "left")
-        for row in cells[1:]:
-            table.add_row(*map(Text, row))  # Text: a label like [red] is no markup
-        Console().print(table)
-        return
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for row in cells:
-        first, *others = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-        _print("  ".join([first.strip().ljust(widths[0]), *others]).rstrip() + "\n")
-
-
-def _print(text: str) -> None:
-    """Writes to standard output; names that are not UTF-8 keep their bytes."""
-    sys.stdout.flush()
-    sys.stdout.buffer.write(text.encode("utf-8", errors="surrogateescape"))
-    sys.stdout.buffer.flush()
+def _print_table(*rows: list[Any]) -> None:
+    for line in aligned([[printable(str(cell)) for cell in row] for row in rows]):
+        print(line.rstrip())
