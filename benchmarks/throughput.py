@@ -50,7 +50,7 @@ def throughput(
     backend.start()
     from kit.model.kernels import OWN, STOCK
     from kit.model.weights import resolve
-    from kit.training.session import build_classifier
+    from kit.training.network import build_classifier
 
     model = ModelConfig(alpha=alpha, weights=weights, kernels=OWN if who == "kit" else STOCK)
     config = RunConfig(data=DataConfig(image_size=image_size), model=model)
@@ -80,7 +80,7 @@ def _training(classifier: Any, depth: int, batch_size: int) -> Work:
     import keras
 
     from kit.data.batches import Order
-    from kit.training.phases import STEPS_AT_ONCE, steps_at_once
+    from kit.training.loop import STEPS_AT_ONCE, steps_at_once
     from kit.training.steps import build_optimizer, build_steps
 
     tail, rows = _tail(classifier, depth), _rows(classifier, depth, batch_size)

@@ -133,9 +133,10 @@ def load(config: RunConfig, clock: StageClock) -> tuple[Dataset, Weights]:
 
 def build(config: RunConfig, dataset: Dataset, weights: Weights) -> "Session":
     """Build the network, pretrained backbone and fresh head, and its schedule."""
-    from kit.training.session import Session, build_classifier
+    from kit.training.network import build_classifier
+    from kit.training.session import Session
 
-    return Session(config, build_classifier(config, len(dataset.classes), weights))
+    return Session(config, build_classifier(config, len(dataset.classes), weights), dataset)
 
 
 def with_absolute_paths(config: RunConfig) -> RunConfig:
@@ -180,21 +181,26 @@ def _require_same(
 
 def _finish(run: Run, dataset: Dataset, session: "Session", clock: StageClock, on_epoch: Listener | None) -> None:
     """Extract, fit, score, save and explain, then draw the page."""
+    from kit.training.activations import extract
+    from kit.training.fit import fit
+    from kit.training.network import describe_network
+    from kit.training.prediction import predict_phases
+
     with _failure_recorded(run, clock):
         run.write_samples(samples_table(dataset))
         write_json(run.insights / "findings.json", [asdict(finding) for finding in dataset.findings])
         with clock.stage("features"):
-            activations = session.extract(dataset)
+            activations = extract(session)
         recorded = run.history if (run.path / "history.csv").exists() else History()
-        session.fit(activations, run.checkpoints, recorded, _recorder(run, on_epoch), clock.stage)
+        fit(session, activations, run.checkpoints, recorded, _recorder(run, on_epoch), clock.stage)
         with clock.stage("evaluation"):
-            by_phase = session.predict(activations, run.checkpoints, SPLITS)
+            by_phase = predict_phases(session, activations, run.checkpoints, SPLITS)
             record_scores(run, dataset, by_phase, [phase.name for phase in session.phases])
         with clock.stage("saving"), atomic_path(run.model_path) as temporary:
             session.classifier.full().save(temporary)
         with clock.stage("insights"):
             collect_insights(run, dataset, session, activations, by_phase[-1])
-        run.update_manifest(status="finished", error=None, stages=clock.stages, network=session.describe())
+        run.update_manifest(status="finished", error=None, stages=clock.stages, network=describe_network(session))
         shutil.rmtree(run.checkpoints, ignore_errors=True)
     draw_page(run.path)
 

@@ -11,7 +11,7 @@ from kit.pipeline import build, load, start_backend
 from kit.stage_clock import StageClock
 
 if TYPE_CHECKING:
-    from kit.training.estimate import Stage
+    from kit.training.estimate import StageCost
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Rehearsal:
     name: str
     classes: tuple[str, ...]
     images: dict[str, int]
-    stages: "tuple[Stage, ...]"
+    stages: "tuple[StageCost, ...]"
 
 
 def rehearse(config: RunConfig) -> Rehearsal:
@@ -38,10 +38,10 @@ def rehearse(config: RunConfig) -> Rehearsal:
         UserError: Whatever would keep the run from starting.
     """
     config = start_backend(config)
-    from kit.training.estimate import Stage, estimate
+    from kit.training.estimate import StageCost, estimate
 
     clock = StageClock()
     dataset, weights = load(config, clock)
-    audited = Stage("audit", f"{len(dataset.findings):,} findings", clock.stages["audit"]["seconds"], 0)
-    stages = estimate(build(config, dataset, weights), dataset)
+    audited = StageCost("audit", f"{len(dataset.findings):,} findings", clock.stages["audit"]["seconds"], 0)
+    stages = estimate(build(config, dataset, weights))
     return Rehearsal(dataset.name, dataset.classes, dataset.counts(), (audited, *stages))

@@ -87,6 +87,8 @@ def evaluate(run: Run, data: str | None = None, *, backend_name: str = "auto") -
     backend.start(config.backend, config.threads, config.seed)
     if data is not None:
         return {"all": _score_others(run, replace(config, data=replace(config.data, path=data)))}
+    from kit.training.activations import extract
+    from kit.training.prediction import predict_trained
     from kit.training.session import Session
 
     dataset = load_dataset(config)
@@ -95,8 +97,8 @@ def evaluate(run: Run, data: str | None = None, *, backend_name: str = "auto") -
             f"The images in {config.data.path} are no longer those of {run.path}.",
             f"Score them as other data: `transferkit evaluate {run.path} {config.data.path}`.",
         )
-    session = Session(config, load_classifier(run))
-    probabilities = session.score_saved(session.extract(dataset, to_train=False))
+    session = Session(config, load_classifier(run), dataset)
+    probabilities = predict_trained(session, extract(session, to_train=False))
     return scores_by_split(dataset, probabilities, run.metrics["temperature"])
 
 

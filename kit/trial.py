@@ -1,7 +1,7 @@
-"""One trial of a search: train on the training images, score on validation, keep no model, never look at test.
+"""One trial of a search: train, score on validation, keep no model, never look at test.
 
-A trial is a run (`kit.pipeline.train`) without what a run leaves: it has the same images, weights, seed and phases,
-and so the same history to the bit. Images are audited, and weights read, once for all trials of a process.
+A trial is a run (`kit.pipeline.train`) without what a run leaves: the same images, weights, seed and phases, and so the
+same history to the bit. Images are audited, and weights read, once for all trials of a process.
 
 Importing this module imports no backend, like `kit.pipeline`.
 """
@@ -24,7 +24,7 @@ from kit.training.history import EpochRecord, History
 
 @dataclass(frozen=True)
 class Trained:
-    """What a trial gives.
+    """Result of a trial.
 
     Attributes:
         history: Every epoch.
@@ -47,7 +47,7 @@ class Work:
 
     Attributes:
         shared_head: Whether the first phase came from an earlier trial.
-        computed: Name of a cut point -> rows that went through the frozen layers below it, since no store had them.
+        computed: Name of a cut point -> images, counted once a view, whose activations no store had.
     """
 
     shared_head: bool
@@ -69,7 +69,7 @@ class Trainer:
     def train(
         self, config: RunConfig, depths: Iterable[int] = (), on_epoch: Callable[[History], None] = lambda history: None
     ) -> Trained:
-        """Runs the schedule of one configuration.
+        """Train the phases of one configuration.
 
         Args:
             config: All of it.
@@ -83,25 +83,24 @@ class Trainer:
         backend.start(config.backend, config.threads, config.seed)
         import keras
 
-        from kit.training.session import Session, build_classifier
+        from kit.training.activations import extract
+        from kit.training.fit import fit
+        from kit.training.network import build_classifier, network_size
+        from kit.training.session import Session
+        from kit.training.trained_heads import SharedHead
 
         keras.backend.clear_session()  # what the last trial left, before this one adds its own
         clock = StageClock()
         with clock.stage("audit"):
             dataset = self._dataset(config)
-        session = Session(config, build_classifier(config, len(dataset.classes), self._resolved(config)))
+        classifier = build_classifier(config, len(dataset.classes), self._resolved(config))
+        session = Session(config, classifier, dataset)
         with clock.stage("features"):
-            activations = session.extract(dataset, depths=depths)
-        try:
-            history = session.fit(activations, None, History(), on_epoch, clock.stage, share_head=True)
-        finally:
-            self.work = Work(session.head_was_shared, session.computed)
-        return Trained(
-            history=history,
-            kept=history.best(config.training.monitor),
-            stages=clock.stages,
-            **session.size(),
-        )
+            activations = extract(session, depths=depths)
+        head = SharedHead.of(session, activations)
+        self.work = Work(head is not None and head.trained is not None, activations.computed)
+        history = fit(session, activations, None, History(), on_epoch, clock.stage, head)
+        return Trained(history, history.best(config.training.monitor), **network_size(classifier), stages=clock.stages)
 
     def latency(self, config: RunConfig, repeats: int = 30) -> float:
         """Median milliseconds that the network of a configuration takes for one image, pixels to probabilities.
@@ -113,7 +112,7 @@ class Trainer:
         import numpy as np
 
         from kit.training.forward import compile_forward
-        from kit.training.session import build_classifier
+        from kit.training.network import build_classifier
 
         keras.backend.clear_session()
         random = Weights("none", None, "")

@@ -34,7 +34,7 @@ _verified: set[tuple[int, ...]] = set()
 
 
 class DamagedChunk(ValueError):
-    """A file that cannot be a chunk of this store, whatever its rows say."""
+    """Raised for a file that cannot be a chunk of this store."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class Chunk:
 
     Attributes:
         path: The file.
-        rows: Rows it holds.
+        rows: Number of rows.
         row_bytes: Bytes of one row.
-        signature: Device, inode, size and modification time (ns): another file under the same name is another chunk.
+        signature: Device, inode, size and modification time (ns), by which a replaced file is another chunk.
     """
 
     path: Path
@@ -55,15 +55,15 @@ class Chunk:
 
     @classmethod
     def open(cls, path: Path, row_bytes: int | None = None) -> "Chunk":
-        """Reads the trailer, not the rows.
+        """Read the trailer, not the rows.
 
         Args:
             path: The chunk file.
-            row_bytes: What a row must take; None accepts any.
+            row_bytes: Bytes that a row must have; None accepts any.
 
         Raises:
             DamagedChunk: If the file is cut short or its trailer is wrong.
-            OSError: If the file cannot be read; FileNotFoundError if it was pruned meanwhile.
+            OSError: If it cannot be read; FileNotFoundError if it was pruned meanwhile.
         """
         with open(path, "rb") as file:
             status = os.fstat(file.fileno())
@@ -77,11 +77,11 @@ class Chunk:
         return cls(path, rows, size, _signature(status))
 
     def keys(self) -> np.ndarray:
-        """The keys, bytes of at most 64, (rows,)."""
+        """Keys, bytes of at most 64, (rows,)."""
         return np.fromfile(self.path, f"S{KEY_BYTES}", self.rows, offset=self.rows * self.row_bytes)
 
     def intact(self) -> bool:
-        """True if every byte is as written; read once a process, in pieces of 1 MiB. False too if the file is gone."""
+        """Whether every byte is as written, checked once a process; False if the file is gone."""
         if self.signature not in _verified and not self._checksum_fits():
             return False
         _verified.add(self.signature)
@@ -103,7 +103,7 @@ class Chunk:
             return False
 
     def mapped(self) -> np.ndarray:
-        """The rows as a read-only memory map, uint8 (rows, row_bytes).
+        """Read-only memory map, uint8 (rows, row_bytes).
 
         Raises:
             FileNotFoundError: If the file was pruned before it was first mapped.
@@ -112,10 +112,8 @@ class Chunk:
 
 
 class _Maps:
-    """The chunks mapped in this process, the most recently used 256 of them.
-
-    Python's mmap keeps a file descriptor for as long as the map lives (until 3.13, where that can be refused), and a
-    large data set has more chunks than a process may open files.
+    """LRU cache of memory maps: each keeps a file descriptor, and a large data set has more chunks than a process may
+    open files.
     """
 
     def __init__(self, limit: int = 256):
@@ -152,13 +150,12 @@ def _signature(status: os.stat_result) -> tuple[int, ...]:
 class Appender:
     """Writes rows into a folder as chunks, each whole or not at all; the caller holds the store's lock.
 
-    A chunk ends at the end of the block that fills it. So what is missing after a kill begins where a block began, and
-    whoever computes rows in batches computes the same batches again.
+    A chunk ends with the batch that fills it: after a kill the same batches are computed again.
 
     Args:
-        folder: Where the chunks go.
+        folder: Of the store.
         row_bytes: Bytes of one row.
-        needed: Bytes all chunks will take together, for the message if the disk is full.
+        needed: Bytes of all chunks together, for the message if the disk is full.
         chunk_bytes: Bytes of rows after which a chunk ends.
     """
 
@@ -169,7 +166,7 @@ class Appender:
         self._keys: list[bytes] = []
 
     def add(self, keys: np.ndarray, rows: np.ndarray) -> None:
-        """Appends rows; ends the chunk if they fill it.
+        """Append rows, and end the chunk if they fill it.
 
         Args:
             keys: Bytes, (n,).
@@ -225,4 +222,4 @@ class Appender:
 
 
 class _Abandoned(Exception):
-    """Unwinds an unfinished chunk: its temporary file goes."""
+    """Unwinds an unfinished chunk, so that its temporary file is removed."""

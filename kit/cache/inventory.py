@@ -1,4 +1,4 @@
-"""What the cache holds, how large and how old it is; which stores to prune, and which chunks are damaged."""
+"""List, prune and verify the stores of the cache."""
 
 import os
 import shutil
@@ -22,11 +22,11 @@ _OF_NO_INTEREST = ("decoder", "codecs", "pillow", "background")
 
 @dataclass(frozen=True)
 class StoreInfo:
-    """One store as it lies on disk.
+    """A store on disk.
 
     Attributes:
         path: Its folder.
-        kind: What its rows are, in a word.
+        kind: `pixels`, `features` or `heads`.
         about: The recipe in words; empty where it cannot be read.
         rows: Rows in chunks that are not obviously damaged.
         bytes: Bytes of all its files.
@@ -46,7 +46,7 @@ class StoreInfo:
 
 
 def list_stores() -> list[StoreInfo]:
-    """All stores, the last used first; the heads that trials share count as one."""
+    """All stores, the last used first; the trained heads that trials share count as one."""
     found = [_info(path) for path in _entries(stores_folder()) if path.is_dir()]
     if heads_folder().is_dir():
         found.append(_heads())
@@ -54,7 +54,7 @@ def list_stores() -> list[StoreInfo]:
 
 
 def other_folders() -> dict[Path, int]:
-    """What else the cache holds (downloads, archives, audit facts): folder -> bytes."""
+    """Bytes of the other folders of the cache: downloads, archives, audit facts."""
     stores = (stores_folder(), heads_folder())
     return {path: _bytes_of(path) for path in _entries(cache_folder()) if path.is_dir() and path not in stores}
 
@@ -66,10 +66,10 @@ def choose_stores(
     kind: str | None = None,
     most: int | None = None,
 ) -> list[StoreInfo]:
-    """Which stores to remove, the least recently used first.
+    """Stores to remove, the least recently used first.
 
     Args:
-        stores: What there is.
+        stores: All stores.
         now: Seconds since the epoch.
         older_than: Remove what was not used for so many seconds. Without it and without `most`: all.
         kind: Consider stores of this kind alone.
@@ -86,7 +86,7 @@ def choose_stores(
 
 
 def remove_store(info: StoreInfo) -> bool:
-    """Removes a store; False if another process has it locked, and so builds it right now."""
+    """Remove a store; returns False if another process is building it."""
     # The lock file stays: whoever waits for it would else hold a lock that nobody else can see.
     lock = FileLock(lock_path(info.path))
     with storage_errors(info.path):
@@ -108,7 +108,7 @@ def chunk_files(store: Path) -> list[Path]:
 
 
 def damaged_files(store: Path) -> Iterator[tuple[Path, bool]]:
-    """Reads a whole store: for each chunk and the recipe, the file and whether it is damaged."""
+    """Verify each chunk and the recipe of a store; yields the file and whether it is damaged."""
     for path in chunk_files(store):
         yield path, _is_damaged(path)
     description = _description(store)
@@ -117,7 +117,7 @@ def damaged_files(store: Path) -> Iterator[tuple[Path, bool]]:
 
 
 def drop(path: Path) -> None:
-    """Removes a damaged file of a store, so that the next run computes what it held; waits while the store is built."""
+    """Remove a damaged file of a store, so that the next run computes what it held; waits for its lock."""
     with storage_errors(path), FileLock(lock_path(path.parent)):
         path.unlink(missing_ok=True)
 
@@ -165,7 +165,7 @@ def _description(folder: Path) -> dict[str, Any]:
 
 
 def in_words(recipe: Any, limit: int = 100) -> str:
-    """A recipe's settings as `name value, name value`: versions and checksums, which tell a person little, left out."""
+    """Settings of a recipe as `name value, name value`, without versions and checksums."""
     words = ", ".join(_settings(recipe))
     return words if len(words) <= limit else words[: limit - 1] + "…"
 

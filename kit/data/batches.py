@@ -1,4 +1,4 @@
-"""What a phase consumes: batches of one fixed shape, in an order that depends on seed, phase and epoch alone."""
+"""Batches of one fixed shape, in an order that depends on seed, phase and epoch alone."""
 
 from dataclasses import dataclass
 
@@ -9,13 +9,13 @@ from kit.cache import CachedArray
 
 @dataclass(frozen=True)
 class Order:
-    """What the steps of one epoch take, each (steps, batch), the last one padded: nothing is compiled twice.
+    """What the steps of an epoch take, each (steps, batch); the last batch is padded, so that one shape is compiled.
 
     Attributes:
-        rows: Numbers of the rows, int32; 0 for padding.
+        rows: Row numbers of the samples, int32; 0 for padding.
         labels: Class numbers, int32.
-        weights: Weight of each row in the loss, float32, 0 for padding.
-        mask: 1 for an image, 0 for padding, float32.
+        weights: Sample weights in the loss, float32, 0 for padding.
+        mask: 1 for a sample, 0 for padding, float32.
     """
 
     rows: np.ndarray
@@ -24,7 +24,7 @@ class Order:
     mask: np.ndarray
 
     def part(self, start: int, steps: int) -> "Order":
-        """So many steps from one on; steps of padding alone stand for those that the epoch does not have."""
+        """So many steps from one on; steps of padding alone stand for those beyond the epoch's end."""
         return Order(*(part(values, start, steps) for values in (self.rows, self.labels, self.weights, self.mask)))
 
 
@@ -35,59 +35,58 @@ def part(values: np.ndarray, start: int, steps: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class TrainingSet:
-    """What is trained on.
+class Batches:
+    """Labelled samples in batches, as a `keras.utils.PyDataset`: what a phase trains on, or is validated on.
 
     Attributes:
-        rows: Views one after the other: row i of view v is at v * n + i.
+        x: CachedArray, one view after the other: sample i of view v is row v * n + i.
         labels: Class numbers, int (n,).
-        weights: Weight of each image in the loss, float (n,).
-        views: How many views.
-        seed: Draws the order of images and whose turn each view is.
+        batch_size: Samples a batch.
+        weights: Sample weights in the loss, float (n,); None weighs all alike.
+        views: Number of views in `x`.
+        seed: Shuffles the samples and draws each one's first view.
     """
 
-    rows: CachedArray
+    x: CachedArray
     labels: np.ndarray
-    weights: np.ndarray
-    views: int
-    seed: int
+    batch_size: int
+    weights: np.ndarray | None = None
+    views: int = 1
+    seed: int = 0
 
     def __len__(self) -> int:
-        return len(self.labels)
-
-    def steps(self, batch_size: int) -> int:
         """Batches in an epoch."""
-        return -(-len(self) // batch_size)
+        return -(-len(self.labels) // self.batch_size)
 
-    def order(self, phase: int, epoch: int, batch_size: int) -> Order:
-        """Which rows each step of an epoch takes.
+    def order(self, phase: int, epoch: int) -> Order:
+        """Samples of each batch of an epoch.
 
-        Each image begins at a view of its own and then takes them in turn, so that every epoch mixes all views and
-        each is used equally often.
+        Each image begins at a view of its own and then takes them in turn: every epoch mixes all views, and each is
+        used equally often.
 
         Args:
             phase: Number of the phase, from 0.
             epoch: Number of the epoch within the phase, from 0.
-            batch_size: CachedArray a batch.
         """
-        first = np.random.default_rng([self.seed, 0]).integers(self.views, size=len(self))
-        chosen = np.random.default_rng([self.seed, 1, phase, epoch]).permutation(len(self))
+        count = len(self.labels)
+        first = np.random.default_rng([self.seed, 0]).integers(self.views, size=count)
+        chosen = np.random.default_rng([self.seed, 1, phase, epoch]).permutation(count)
         turn = ((first + epoch) % self.views)[chosen]
-
-        def stacked(values: np.ndarray, dtype: type) -> np.ndarray:
-            padding: np.ndarray = np.zeros(self.steps(batch_size) * batch_size - len(values), dtype)
-            return np.concatenate([values.astype(dtype), padding]).reshape(-1, batch_size)
-
+        weights = np.ones(count) if self.weights is None else self.weights
         return Order(
-            rows=stacked(turn * len(self) + chosen, np.int32),
-            labels=stacked(self.labels[chosen], np.int32),
-            weights=stacked(self.weights[chosen], np.float32),
-            mask=stacked(np.ones(len(self)), np.float32),
+            rows=self._stacked(turn * count + chosen, np.int32),
+            labels=self._stacked(self.labels[chosen], np.int32),
+            weights=self._stacked(weights[chosen], np.float32),
+            mask=self._stacked(np.ones(count), np.float32),
         )
 
+    def _stacked(self, values: np.ndarray, dtype: type) -> np.ndarray:
+        padding: np.ndarray = np.zeros(len(self) * self.batch_size - len(values), dtype)
+        return np.concatenate([values.astype(dtype), padding]).reshape(-1, self.batch_size)
 
-def padded(rows: CachedArray, indices: np.ndarray, batch_size: int) -> np.ndarray:
-    """Gathers rows into a batch of `batch_size`, zeros behind them."""
-    batch = np.zeros((batch_size, *rows.shape[1:]), rows.dtype)
-    rows.gather(indices, out=batch[: len(indices)])
+
+def padded(x: CachedArray, indices: np.ndarray, batch_size: int) -> np.ndarray:
+    """Gather rows into a batch of `batch_size`, zeros behind them."""
+    batch = np.zeros((batch_size, *x.shape[1:]), x.dtype)
+    x.gather(indices, out=batch[: len(indices)])
     return batch

@@ -17,7 +17,8 @@ from kit.run import Run
 
 if TYPE_CHECKING:
     from kit.cache import CachedArray
-    from kit.training.session import Activations, Session
+    from kit.training.activations import Activations
+    from kit.training.session import Session
 
 MAPS = 16
 DOUBTED = 200
@@ -138,7 +139,7 @@ def _feature_maps(session: "Session", dataset: Dataset, activations: "Activation
     from kit.training.forward import compile_forward
 
     backbone = session.classifier.backbone
-    depth = activations.starts[session.phases[-1].start_depth]
+    depth = session.start(session.phases[-1]).depth
     rows = _pixels(session, dataset, places) if depth == 0 else activations.plain[depth].take(places)[:]
     start = backbone.cut(depth or -1)
     filled = np.zeros((MAPS, *rows.shape[1:]), rows.dtype)  # one shape whatever the number of mistakes

@@ -1,4 +1,4 @@
-"""What a killed run goes on from: everything a phase carries from one epoch to the next, in one file.
+"""Checkpoints: everything a phase carries from one epoch to the next, in one file.
 
 `checkpoints/state.npz` is replaced whole at the end of every epoch; `checkpoints/phase-N.npz` holds the weights that
 phase N ended with. Arrays are stored as they are: a resumed run continues to the bit.
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
 from kit.errors import StorageError
@@ -21,7 +22,7 @@ Arrays = tuple[np.ndarray, ...]
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a phase stands after an epoch.
+    """Position of a phase after an epoch.
 
     Attributes:
         phase: Number of the phase, from 0.
@@ -40,10 +41,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A phase's state.
+    """State of a phase after an epoch.
 
     Attributes:
-        progress: Where it stands.
+        progress: Its position.
         weights: Of the trained model, in Keras's order, states of random generators included.
         optimizer: Of the optimiser, in Keras's order.
         best: Weights of the best epoch, ordered as `weights`.
@@ -55,13 +56,13 @@ class Checkpoint:
     best: Arrays
 
     def save(self, folder: Path) -> None:
-        """Replaces the state in a folder."""
+        """Replace the state in a folder."""
         groups = {"weights": self.weights, "optimizer": self.optimizer, "best": self.best}
         save_arrays(folder / "state.npz", groups, vars(self.progress))
 
     @classmethod
     def load(cls, folder: Path) -> "Checkpoint | None":
-        """The state in a folder; None where no epoch was finished."""
+        """State in a folder; None where no epoch was finished."""
         if not (folder / "state.npz").exists():
             return None
         groups, note = load_arrays(folder / "state.npz", ("weights", "optimizer", "best"))
@@ -71,7 +72,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class PhaseEnd:
-    """What a finished phase leaves.
+    """Result of a finished phase.
 
     Attributes:
         variables: Of the trained model, in Keras's order, states of random generators included: dropout goes on in
@@ -83,12 +84,12 @@ class PhaseEnd:
     epochs_total: int
 
     def save(self, folder: Path, phase: int) -> None:
-        """Keeps it in a folder, by the number of the phase."""
+        """Save under the number of the phase."""
         save_arrays(folder / f"phase-{phase}.npz", {"variables": self.variables}, {"epochs_total": self.epochs_total})
 
     @classmethod
     def load(cls, folder: Path, phase: int) -> "PhaseEnd | None":
-        """What a phase left in a folder; None where it has not ended."""
+        """Result of a phase in a folder; None where it has not ended."""
         path = folder / f"phase-{phase}.npz"
         if not path.exists():
             return None
@@ -96,15 +97,26 @@ class PhaseEnd:
         return cls(groups["variables"], note["epochs_total"])
 
 
+def values_of(variables: Sequence[keras.Variable]) -> Arrays:
+    """Values of variables, copied."""
+    return tuple(np.array(keras.ops.convert_to_numpy(variable)) for variable in variables)
+
+
+def assign(variables: Sequence[keras.Variable], values: Sequence[np.ndarray]) -> None:
+    """Give variables values, in order."""
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
 def save_arrays(path: Path, groups: dict[str, Arrays], note: dict[str, Any]) -> None:
-    """Writes groups of arrays and a JSON note as one file, whole or not at all."""
+    """Write groups of arrays and a JSON note as one file, whole or not at all."""
     arrays = {f"{name}-{i:05d}": array for name, group in groups.items() for i, array in enumerate(group)}
     with atomic_path(path) as temporary:
         np.savez(temporary, allow_pickle=False, note=np.array(json.dumps(note)), **arrays)
 
 
 def load_arrays(path: Path, names: Sequence[str]) -> tuple[dict[str, Arrays], dict[str, Any]]:
-    """Reads what `save_arrays` wrote; StorageError where it cannot be read."""
+    """Read what `save_arrays` wrote; raises StorageError where that fails."""
     try:
         # opened here: numpy leaves the file open where it turns out not to be a whole archive
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as content:

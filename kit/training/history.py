@@ -1,4 +1,4 @@
-"""What training did, epoch by epoch: EpochRecord and History, read and drawn without keras."""
+"""Training history, epoch by epoch, read without keras."""
 
 import math
 from collections.abc import Iterator
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One pass over the training images.
+    """Figures of one epoch.
 
     Attributes:
         epoch: Counts on across phases, from 1.
         phase: Name of the phase, as in `phases.N.name`.
         seconds: Wall time of the epoch, validation included; 0 or more.
-        learning_rate: Step size at the end of the epoch; 0 or more (a cosine falls to 0).
-        loss: Mean cross-entropy over the epoch's images as they were trained on, without smoothing or class weights.
+        learning_rate: At the end of the epoch; 0 or more (a cosine falls to 0).
+        loss: Mean cross-entropy while training, without label smoothing or class weights.
         accuracy: Share of training images classified correctly while training, 0 to 1.
         val_loss: Mean loss on validation after the epoch; None where there is no validation split.
         val_accuracy: Accuracy on validation after the epoch, 0 to 1; None where there is no validation split.
@@ -65,10 +65,10 @@ COLUMNS = tuple(field.name for field in fields(EpochRecord))
 
 @dataclass(frozen=True)
 class History:
-    """Epochs in order, none missing between the first and the last.
+    """Consecutive epochs.
 
     Attributes:
-        records: One EpochRecord an epoch. A whole run starts at epoch 1; one phase of it (`phase`) may start later.
+        records: One an epoch. A whole run starts at epoch 1; one phase of it (`phase`) may start later.
 
     Raises:
         ValueError: If an epoch is missing, repeated or out of order.
@@ -88,7 +88,7 @@ class History:
         return iter(self.records)
 
     def append(self, record: EpochRecord) -> "History":
-        """This history and one more epoch."""
+        """History with one more epoch."""
         return History((*self.records, record))
 
     def phases(self) -> tuple[str, ...]:
@@ -96,11 +96,11 @@ class History:
         return tuple(dict.fromkeys(record.phase for record in self.records))
 
     def phase(self, name: str) -> "History":
-        """The epochs of one phase; empty where it did not run."""
+        """Epochs of one phase; empty where it did not run."""
         return History(tuple(record for record in self.records if record.phase == name))
 
     def best(self, monitor: str = "val_accuracy") -> EpochRecord:
-        """The epoch that is kept.
+        """Epoch whose weights are kept.
 
         Args:
             monitor: `val_accuracy` (highest; ties: lower val_loss) or `val_loss` (lowest). Further ties: the earliest.
@@ -120,7 +120,7 @@ class History:
         return min(self.records, key=lambda record: _rank(record, monitor))
 
     def to_frame(self) -> "pandas.DataFrame":
-        """One row an epoch, the columns of EpochRecord; val_* are NaN where None."""
+        """One row an epoch, columns as EpochRecord; val_* are NaN where None."""
         import pandas
 
         columns = {name: [getattr(record, name) for record in self.records] for name in COLUMNS}
@@ -129,7 +129,7 @@ class History:
 
     @classmethod
     def from_frame(cls, frame: "pandas.DataFrame") -> "History":
-        """Reads what `to_frame` wrote; NaN and missing val_* become None.
+        """Read what `to_frame` wrote; NaN in val_* becomes None.
 
         Raises:
             StorageError: If a column is missing or the rows are not a history: a record damaged by hand.
@@ -144,7 +144,7 @@ class History:
             raise StorageError(f"The history is damaged: {error}.") from None
 
     def equal_curves(self, other: "History") -> bool:
-        """True if both hold the same numbers to the bit, seconds aside (a rerun takes its own time)."""
+        """Whether both hold the same numbers to the bit, seconds aside."""
         return [_without_seconds(record) for record in self] == [_without_seconds(record) for record in other]
 
 

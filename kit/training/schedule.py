@@ -1,4 +1,4 @@
-"""Phase and Schedule: pure data. What is trained when, how fast, and from which stored activations."""
+"""The schedule as pure data: what each phase trains, how fast, and from which cut point."""
 
 import math
 from collections.abc import Sequence
@@ -9,14 +9,14 @@ from kit.config import PhaseConfig
 
 @dataclass(frozen=True)
 class Phase:
-    """One phase, resolved against a backbone.
+    """A phase, resolved against a backbone.
 
     Attributes:
         index: Position in the schedule, from 0.
-        settings: What the user asked for.
+        settings: Of the configuration.
         depth: Blocks trained, 0 to the number the backbone has.
-        start_depth: The cut point whose activations feed the phase: the deepest depth trained so far, because below it
-            nothing has changed.
+        start_depth: Depth of the cut point it starts from: the deepest depth trained so far, below which nothing has
+            changed.
     """
 
     index: int
@@ -26,11 +26,11 @@ class Phase:
 
     @property
     def name(self) -> str:
-        """What curves and tables call it."""
+        """Name in curves and tables."""
         return self.settings.name or f"phase {self.index + 1}"
 
     def learning_rate(self, step: int, steps_per_epoch: int) -> float:
-        """The learning rate of one step, counted from 0 within the phase.
+        """Learning rate of a step, counted from 0 within the phase.
 
         Linear warm-up to the phase's rate η over w steps, then η, or for `cosine` η (1 + cos(π (s - w) / (n - w))) / 2
         [Loshchilov & Hutter 2017, arXiv:1608.03983, without restarts].
@@ -46,7 +46,7 @@ class Phase:
 
 
 def plan(settings: Sequence[PhaseConfig], depths: Sequence[int]) -> tuple[Phase, ...]:
-    """The schedule; phases after the first that unfreeze nothing are left out.
+    """Resolve a schedule; phases after the first that unfreeze nothing are left out.
 
     Args:
         settings: One for each phase.

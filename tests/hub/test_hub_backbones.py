@@ -23,7 +23,7 @@ from kit.model.weights import resolve
 from kit.pipeline import train
 from kit.predict import Predictor
 from kit.run_scores import evaluate
-from kit.training.session import build_classifier
+from kit.training.network import build_classifier
 
 pytestmark = [
     pytest.mark.backend,

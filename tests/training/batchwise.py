@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from kit.data.batches import Order, TrainingSet, padded
+from kit.data.batches import Batches, Order, padded
 from kit.training.steps import Steps
 
 
@@ -21,12 +21,12 @@ class Batch:
     size: int
 
 
-def batches_of(training: TrainingSet, phase: int, epoch: int, batch_size: int) -> Iterator[Batch]:
+def batches_of(training: Batches, phase: int, epoch: int) -> Iterator[Batch]:
     """The batches of one epoch, zeros behind the images of the last."""
-    order = training.order(phase, epoch, batch_size)
+    order = training.order(phase, epoch)
     for rows, labels, weights, mask in zip(order.rows, order.labels, order.weights, order.mask, strict=True):
         size = int(mask.sum())
-        yield Batch(padded(training.rows, rows[:size], batch_size), labels, weights, mask, size)
+        yield Batch(padded(training.x, rows[:size], training.batch_size), labels, weights, mask, size)
 
 
 def one_step(steps: Steps, x, labels, weights, mask, learning_rate: float) -> list[Any]:

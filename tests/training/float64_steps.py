@@ -23,9 +23,9 @@ def main(pixels_file: str, weights: str, alpha: str, depth: str, result: str) ->
 
     keras.config.set_floatx("float64")
     from kit.model.weights import resolve
+    from kit.training.checkpoints import assign, values_of
     from kit.training.forward import compile_forward
-    from kit.training.phases import arrays, assign
-    from kit.training.session import build_classifier
+    from kit.training.network import build_classifier
     from kit.training.steps import build_steps
 
     pixels = np.load(pixels_file)
@@ -38,7 +38,7 @@ def main(pixels_file: str, weights: str, alpha: str, depth: str, result: str) ->
     cut, bottom = classifier.backbone.cut(int(depth)), classifier.backbone.cut(-1)
     classifier.unfreeze(cut)
     full = classifier.full()
-    before, ends = arrays(full.weights), []
+    before, ends = values_of(full.weights), []
     trunks = [compile_forward(replace(classifier, kernels=name).trunk(bottom, (cut,))) for name in ("stock", "own")]
     # Both tails take the stock trunk's activations. The stems' convolutions agree to 7e-16, but what Keras's batch
     # normalisation after them gives on JAX is of single precision: a last bit there turns a rounding (3e-8; seen on
@@ -59,7 +59,7 @@ def main(pixels_file: str, weights: str, alpha: str, depth: str, result: str) ->
                 1e-3,
             )
         steps.synchronise()
-        ends.append(arrays(full.weights))
+        ends.append(values_of(full.weights))
     stock, own = ends
     moved = [np.linalg.norm(end - start) for end, start in zip(stock, before, strict=True)]
     apart = [np.linalg.norm(other - end) for other, end in zip(own, stock, strict=True)]

@@ -9,12 +9,15 @@ import numpy as np
 
 from kit import backend
 from kit.config import DataConfig, ModelConfig, PhaseConfig, RunConfig, TrainingConfig, ViewsConfig
-from kit.data.dataset import Dataset, load_dataset
+from kit.data.dataset import load_dataset
 from kit.model.weights import resolve
 from kit.run import Run
+from kit.training.activations import Activations
+from kit.training.checkpoints import values_of
+from kit.training.fit import fit as fit_session
 from kit.training.history import History
-from kit.training.phases import arrays
-from kit.training.session import Activations, Session, build_classifier
+from kit.training.network import build_classifier
+from kit.training.session import Session
 from networks import ALPHA, lively
 
 SIZE = 64
@@ -46,25 +49,25 @@ def small_config(images: Path, *phases: PhaseConfig, **changes) -> RunConfig:
     return replace(config, **fields)
 
 
-def open_session(config: RunConfig, dataset: Dataset | None = None) -> tuple[Dataset, Session]:
+def open_session(config: RunConfig) -> Session:
     """Images and a network as `kit.pipeline` makes them; the small random network is made lively."""
     backend.start(config.backend, config.threads, config.seed)
-    dataset = dataset or load_dataset(config)
+    dataset = load_dataset(config)
     weights = resolve(config.model.weights, config.model.alpha, config.data.image_size, config.model.backbone)
-    session = Session(config, build_classifier(config, len(dataset.classes), weights))
+    session = Session(config, build_classifier(config, len(dataset.classes), weights), dataset)
     if config.model.weights == "none" and (config.model.alpha, config.model.backbone) != (1.0, "mobilenet_v2"):
         lively(session.classifier.backbone, compiled=config.model.backbone != "mobilenet_v2")
-    return dataset, session
+    return session
 
 
 def fit(session: Session, activations: Activations, folder: Path, on_epoch=lambda history: None) -> History:
     """Runs the schedule from its beginning, or from the checkpoints in `folder`."""
-    return session.fit(activations, folder, History(), on_epoch, lambda name: nullcontext())
+    return fit_session(session, activations, folder, History(), on_epoch, lambda name: nullcontext())
 
 
 def weights_of(session: Session) -> list[np.ndarray]:
     """Copies of all weights of the whole classifier."""
-    return list(arrays(session.classifier.full().weights))
+    return list(values_of(session.classifier.full().weights))
 
 
 def run_config(images: Path, weights: Path, **changes) -> RunConfig:
@@ -102,7 +105,7 @@ class Outcome:
     @classmethod
     def of(cls, run: Run) -> "Outcome":
         assert run.manifest["status"] == "finished"
-        weights = arrays(keras.saving.load_model(run.model_path).weights)
+        weights = values_of(keras.saving.load_model(run.model_path).weights)
         return cls(run.history, list(weights), (run.path / "predictions.csv").read_bytes(), run.metrics)
 
     def assert_equals(self, other: "Outcome") -> None:

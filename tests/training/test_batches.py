@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from kit import backend
 from kit.cache import CachedArray, Store, writing
-from kit.data.batches import TrainingSet, padded
+from kit.data.batches import Batches, padded
 from kit.model.head import build_head
 from kit.model.kernels import OWN, STOCK, accelerate
-from kit.training.phases import arrays, assign, predict_rows
+from kit.training.checkpoints import assign, values_of
+from kit.training.prediction import predict
 from kit.training.steps import build_optimizer, build_steps
 
 pytestmark = pytest.mark.backend
@@ -36,17 +37,17 @@ class ArrayRows(CachedArray):
         return out
 
 
-def numbered(images: int, views: int, seed: int = 0) -> TrainingSet:
+def numbered(images: int, views: int, size: int, seed: int = 0) -> Batches:
     """Each row holds its own number: view v of image i is v * images + i."""
     rows = ArrayRows(np.arange(views * images, dtype=np.float32)[:, None])
-    return TrainingSet(rows, np.arange(images), np.linspace(1, 2, images), views, seed)
+    return Batches(rows, np.arange(images), size, np.linspace(1, 2, images), views, seed)
 
 
-def seen(training: TrainingSet, phase: int, epoch: int, size: int) -> list[tuple[int, int]]:
+def seen(training: Batches, phase: int, epoch: int) -> list[tuple[int, int]]:
     """(image, view) of an epoch, in order, padding left out."""
-    n = len(training)
+    n = len(training.labels)
     found = []
-    for batch in batches_of(training, phase, epoch, size):
+    for batch in batches_of(training, phase, epoch):
         rows = batch.x[: batch.size, 0].astype(int)
         assert (rows % n == batch.labels[: batch.size]).all(), "a row came with another image's label"
         found += [(int(row % n), int(row // n)) for row in rows]
@@ -58,28 +59,28 @@ sizes = st.integers(1, 60)
 
 @given(sizes, st.integers(1, 4), sizes, st.integers(0, 5), st.integers(0, 2**32 - 1))
 def test_an_epoch_sees_every_image_once(images, views, size, epoch, seed):
-    found = seen(numbered(images, views, seed), 0, epoch, size)
+    found = seen(numbered(images, views, size, seed), 0, epoch)
     assert sorted(image for image, _ in found) == list(range(images))
 
 
 @given(sizes, st.integers(1, 5), st.integers(0, 3), st.integers(0, 1000))
 def test_v_epochs_use_each_of_v_views_of_an_image_once(images, views, first, seed):
-    training = numbered(images, views, seed)
-    found = Counter(pair for epoch in range(first, first + views) for pair in seen(training, 1, epoch, 16))
+    training = numbered(images, views, 16, seed)
+    found = Counter(pair for epoch in range(first, first + views) for pair in seen(training, 1, epoch))
     assert found == {(image, view): 1 for image in range(images) for view in range(views)}
 
 
 def test_an_epoch_mixes_all_views():
-    views = Counter(view for _, view in seen(numbered(400, 4), 0, 0, 32))
+    views = Counter(view for _, view in seen(numbered(400, 4, 32), 0, 0))
     assert set(views) == {0, 1, 2, 3}
     assert max(views.values()) < 150  # of 100 expected
 
 
 @given(sizes, sizes)
 def test_batches_have_one_shape_and_padding_weighs_nothing(images, size):
-    training = numbered(images, 1)
-    batches = list(batches_of(training, 0, 0, size))
-    assert len(batches) == training.steps(size)
+    training = numbered(images, 1, size)
+    batches = list(batches_of(training, 0, 0))
+    assert len(batches) == len(training)
     assert sum(batch.size for batch in batches) == images
     for batch in batches:
         assert len(batch.x) == len(batch.labels) == len(batch.weights) == len(batch.mask) == size
@@ -89,11 +90,11 @@ def test_batches_have_one_shape_and_padding_weighs_nothing(images, size):
 
 
 def test_the_order_depends_on_seed_phase_and_epoch_alone():
-    first = seen(numbered(50, 2, seed=1), 0, 0, 8)
-    assert seen(numbered(50, 2, seed=1), 0, 0, 8) == first
-    assert seen(numbered(50, 2, seed=1), 0, 0, 16) == first  # the batch size cuts the same order elsewhere
+    first = seen(numbered(50, 2, 8, seed=1), 0, 0)
+    assert seen(numbered(50, 2, 8, seed=1), 0, 0) == first
+    assert seen(numbered(50, 2, 16, seed=1), 0, 0) == first  # the batch size cuts the same order elsewhere
     others = [(2, 0, 0), (1, 1, 0), (1, 0, 1)]
-    orders = [[image for image, _ in seen(numbered(50, 2, seed), phase, epoch, 8)] for seed, phase, epoch in others]
+    orders = [[image for image, _ in seen(numbered(50, 2, 8, seed), phase, epoch)] for seed, phase, epoch in others]
     assert all(order != [image for image, _ in first] for order in orders)
 
 
@@ -123,13 +124,13 @@ def test_padding_changes_neither_loss_nor_update(head, smoothing):
     x, labels = random.standard_normal((8, 6)).astype(np.float32), random.integers(0, 3, 8).astype(np.int32)
     weights = np.array([1, 2, 0.5, 1, 1, 0, 0, 0], np.float32)
     mask = (np.arange(8) < 5).astype(np.float32)
-    start, results = arrays(head.variables), []
+    start, results = values_of(head.variables), []
     for count in (8, 5):
         assign(head.variables, start)
         steps = build_steps(head, build_optimizer("sgd", 0.0), smoothing)
         sums = one_step(steps, x[:count], labels[:count], weights[:count], mask[:count], 0.1)
         steps.synchronise()
-        results.append(([float(value) for value in sums], arrays(head.variables)))
+        results.append(([float(value) for value in sums], values_of(head.variables)))
     assign(head.variables, start)
     np.testing.assert_allclose(results[0][0], results[1][0], rtol=1e-6)
     for with_padding, without, before in zip(results[0][1], results[1][1], start, strict=True):
@@ -163,8 +164,8 @@ def test_an_epoch_in_one_call_is_the_same_steps(name, build, shape):
     """Held rows against batches, with dropout, views, a last partial batch and a rate that moves."""
     backend.start(seed=3)
     values = np.random.default_rng(3).standard_normal((2 * 21, *shape)).astype(np.float16)
-    training = TrainingSet(ArrayRows(values), np.arange(21) % 3, np.linspace(0.5, 2, 21), 2, seed=5)
-    rates = np.linspace(0.02, 0.01, training.steps(8), dtype=np.float32)
+    training = Batches(ArrayRows(values), np.arange(21) % 3, 8, np.linspace(0.5, 2, 21), 2, seed=5)
+    rates = np.linspace(0.02, 0.01, len(training), dtype=np.float32)
 
     def trained(held: bool) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
         model = build()
@@ -173,14 +174,14 @@ def test_an_epoch_in_one_call_is_the_same_steps(name, build, shape):
         totals = []
         for epoch in range(2):
             if held:
-                sums = steps.train(steps.hold(values), training.order(1, epoch, 8), rates)
+                sums = steps.train(steps.hold(values), training.order(1, epoch), rates)
                 totals.append(np.asarray(sums, np.float64).sum(axis=1))
             else:
-                batches = zip(batches_of(training, 1, epoch, 8), rates, strict=True)
+                batches = zip(batches_of(training, 1, epoch), rates, strict=True)
                 each = [one_step(steps, b.x, b.labels, b.weights, b.mask, rate) for b, rate in batches]
                 totals.append(np.array([[float(value) for value in pair] for pair in each]).sum(axis=0))
         steps.synchronise()
-        return np.array(totals), (*arrays(model.variables), *arrays(optimizer.variables))
+        return np.array(totals), (*values_of(model.variables), *values_of(optimizer.variables))
 
     (one_by_one, expected), (at_once, found) = trained(False), trained(True)
     np.testing.assert_allclose(at_once, one_by_one, rtol=1e-5)
@@ -193,11 +194,11 @@ def test_the_loss_is_keras_own_with_weights_and_smoothing(head):
     random = np.random.default_rng(1)
     x, labels = random.standard_normal((8, 6)).astype(np.float32), random.integers(0, 3, 8).astype(np.int32)
     weights = random.uniform(0.5, 2, 8).astype(np.float32)
-    start = arrays(head.variables)
+    start = values_of(head.variables)
     steps = build_steps(head, build_optimizer("sgd", 0.0), 0.1)
     loss, correct = (float(value) for value in one_step(steps, x, labels, weights, np.ones(8, np.float32), 0.1))
     steps.synchronise()
-    kit = arrays(head.variables)
+    kit = values_of(head.variables)
     assign(head.variables, start)
     plain = keras.ops.convert_to_numpy(head(x))
     assert loss == pytest.approx(-np.log(plain[np.arange(8), labels]).sum(), rel=1e-5)  # what the history shows: plain
@@ -207,7 +208,7 @@ def test_the_loss_is_keras_own_with_weights_and_smoothing(head):
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=0.1),
     )
     head.train_on_batch(x, keras.utils.to_categorical(labels, 3), sample_weight=weights)
-    for mine, reference in zip(kit, arrays(head.variables), strict=True):
+    for mine, reference in zip(kit, values_of(head.variables), strict=True):
         np.testing.assert_allclose(mine, reference, atol=1e-6)
     assign(head.variables, start)
 
@@ -215,7 +216,7 @@ def test_the_loss_is_keras_own_with_weights_and_smoothing(head):
 def test_predictions_of_a_padded_last_batch_are_those_of_each_row_alone(head):
     rows = ArrayRows(np.random.default_rng(2).standard_normal((11, 6)).astype(np.float32))
     steps = build_steps(head, build_optimizer("adam", 0.0), 0.0)
-    found = predict_rows(steps.predict, rows, 4)
+    found = predict(steps.predict, rows, 4)
     assert found.shape == (11, 3)
     np.testing.assert_allclose(found, keras.ops.convert_to_numpy(head(rows.values)), atol=1e-6)
 

@@ -28,9 +28,10 @@ from kit.cache import CachedArray
 from kit.config import DataConfig, PhaseConfig
 from kit.data.images import decode
 from kit.model.catalog import RECIPES
+from kit.training.activations import Activations, extract, training_batches
+from kit.training.checkpoints import values_of
 from kit.training.extraction import Extractor
-from kit.training.phases import arrays
-from kit.training.session import Activations, Session
+from kit.training.session import Session
 from kit.training.steps import build_steps
 from networks import ALPHA
 
@@ -85,14 +86,14 @@ def prepare(images: Path, depth: int, phase: PhaseConfig | None = None, head_epo
     """
     head = PhaseConfig(epochs=max(head_epochs, 1), learning_rate=1e-3)
     config = small_config(images, head, split={"train": 1.0, "validation": 0.0, "test": 0.0}, **changes)
-    dataset, session = open_session(config)
+    session = open_session(config)
     without_dropout(session.classifier.backbone.model)
     if head_epochs:
         with TemporaryDirectory() as folder:
-            fit(session, session.extract(dataset), Path(folder))
+            fit(session, extract(session), Path(folder))
     phases = (phase or PhaseConfig(epochs=1, unfreeze_depth=depth),)
-    session = Session(replace(config, phases=phases), session.classifier)
-    return Case(session, session.extract(dataset), depth)
+    session = replace(session, config=replace(config, phases=phases))
+    return Case(session, extract(session), depth)
 
 
 def train_tail(case: Case, recipe: Recipe) -> None:
@@ -178,17 +179,16 @@ def without_dropout(model: keras.Model) -> None:
 
 def pixel_rows(case: Case) -> CachedArray:
     """The training images' pixels, in the order of their activations."""
-    pixels, dataset = case.session.classifier.backbone.cut(-1), case.activations.dataset
+    pixels, dataset = case.session.classifier.backbone.cut(-1), case.session.dataset
     rows = Extractor(case.session.classifier, pixels, case.session.config).extract(dataset, [0], [pixels])
     return rows[pixels.depth].take(dataset.indices("train"))
 
 
 def batches(case: Case, rows: CachedArray) -> Iterator[Batch]:
     """Ten full batches: the first epoch of the phase, whatever the rows hold."""
-    settings = case.session.config
-    assert len(rows) % settings.training.batch_size == 0
-    same = case.activations.training_set(case.depth, np.ones(len(rows), np.float32), settings.seed)
-    return batches_of(replace(same, rows=rows), 0, 0, settings.training.batch_size)
+    same = training_batches(case.session, case.activations, case.session.phases[0])
+    assert len(rows) % same.batch_size == 0
+    return batches_of(replace(same, x=rows), 0, 0)
 
 
 def differences(model: keras.Model, before, after) -> dict[str, float]:
@@ -201,7 +201,7 @@ def differences(model: keras.Model, before, after) -> dict[str, float]:
     """
     trained = {variable.path for variable in model.trainable_variables}
     result = {}
-    for variable, old, new, reference in zip(model.weights, before, after, arrays(model.weights), strict=True):
+    for variable, old, new, reference in zip(model.weights, before, after, values_of(model.weights), strict=True):
         if variable.path in trained:
             moved = np.linalg.norm(reference - old)
             # what the reference did not move cannot be compared: no bound holds
@@ -350,9 +350,9 @@ def rounding_alone(case: Case, model: keras.Model, weights, recipe: Recipe) -> f
     """
     random = np.random.default_rng(0)
     rounded = [(w * (1 + 1e-7 * random.standard_normal(w.shape))).astype(np.float32) for w in weights]
-    reference = arrays(model.weights)
+    reference = values_of(model.weights)
     frozen = [np.array_equal(one, other) for one, other in zip(weights, reference, strict=True)]
-    ended = arrays(train_whole(case, rounded, recipe).weights)
+    ended = values_of(train_whole(case, rounded, recipe).weights)
     moved = [
         old if still else old + (new - start)
         for still, old, new, start in zip(frozen, weights, ended, rounded, strict=True)

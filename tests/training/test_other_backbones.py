@@ -18,7 +18,7 @@ from kit.model.loading import load_model
 from kit.model.weights import Weights
 from kit.pipeline import train
 from kit.run_scores import evaluate
-from kit.training.session import build_classifier
+from kit.training.network import build_classifier
 
 pytestmark = pytest.mark.backend
 

@@ -14,14 +14,16 @@ from small import fit, open_session, small_config, weights_of
 from kit import backend
 from kit.cache import CachedArray, Store, writing
 from kit.config import PhaseConfig, TrainingConfig
-from kit.data.batches import TrainingSet
+from kit.data.batches import Batches
 from kit.errors import UserError
 from kit.model.head import build_head
+from kit.training.activations import Activations, extract, training_batches
+from kit.training.checkpoints import values_of
 from kit.training.extraction import Extractor
 from kit.training.history import History
-from kit.training.phases import Validation, arrays, run_phase
+from kit.training.loop import PhaseLoop
 from kit.training.schedule import Phase
-from kit.training.session import Activations, Session
+from kit.training.session import Session
 
 pytestmark = pytest.mark.backend
 
@@ -75,22 +77,16 @@ def train_head(
     chosen = np.arange(validation_images)
     phase = Phase(0, PhaseConfig(**{"epochs": 8, "learning_rate": 0.1, **settings}), 0, 0)
     weights: list[tuple[np.ndarray, ...]] = []
-    history = run_phase(
-        phase,
-        model,
-        TrainingSet(rows, labels, np.full(60, weight), 1, 0),
-        Validation(val_rows.take(chosen), val_labels[chosen]),
-        training or TrainingConfig(batch_size=16, label_smoothing=0.0),
-        folder,
-        History(),
-        0,
-        lambda history: weights.append(arrays(model.variables)),
-    )
+    settings = training or TrainingConfig(batch_size=16, label_smoothing=0.0)
+    batches = Batches(rows, labels, settings.batch_size, np.full(60, weight))
+    validation = Batches(val_rows.take(chosen), val_labels[chosen], settings.batch_size)
+    loop = PhaseLoop(phase, model, batches, validation, settings)
+    history = loop.run(History(), 0, lambda history: weights.append(values_of(model.variables)), folder)
     return Trained(history, model, weights)
 
 
 def assert_weights(model: keras.Model, expected) -> None:
-    for found, wanted in zip(arrays(model.variables), expected, strict=True):
+    for found, wanted in zip(values_of(model.variables), expected, strict=True):
         np.testing.assert_array_equal(found, wanted)
 
 
@@ -165,9 +161,9 @@ def compared(images, tmp_path):
 
     def compare(*phases: PhaseConfig, **changes) -> float:
         split = {"train": 1.0, "validation": 0.0, "test": 0.0}
-        dataset, session = open_session(small_config(images, *phases, split=split, **changes))
+        session = open_session(small_config(images, *phases, split=split, **changes))
         before = weights_of(session)
-        activations = session.extract(dataset)
+        activations = extract(session)
         fit(session, activations, tmp_path / "checkpoints")
         after = weights_of(session)
         session.classifier.full().set_weights(before)
@@ -175,7 +171,9 @@ def compared(images, tmp_path):
         trained = {id(variable) for variable in session.classifier.full().trainable_variables}
         assert trained
         worst = 0.0
-        for variable, start, mine, reference in zip(model.weights, before, after, arrays(model.weights), strict=True):
+        for variable, start, mine, reference in zip(
+            model.weights, before, after, values_of(model.weights), strict=True
+        ):
             moved = np.linalg.norm(reference - start)
             if moved == 0:
                 np.testing.assert_array_equal(mine, reference, err_msg=variable.path)
@@ -193,10 +191,8 @@ def train_by_hand(session: Session, activations: Activations) -> keras.Model:
     model, network = classifier.full(), classifier.backbone.model
     names = [layer.name for layer in network.layers]
     bottom = classifier.backbone.cut(-1)
-    pixels = Extractor(classifier, bottom, config).extract(activations.dataset, range(config.views.count), [bottom])[19]
-    weights = session._class_weights(activations.dataset)
-    training = TrainingSet(pixels, activations.dataset.labels, weights, config.views.count, config.seed)
-    size = config.training.batch_size
+    pixels = Extractor(classifier, bottom, config).extract(session.dataset, range(config.views.count), [bottom])[19]
+    training = replace(training_batches(session, activations, session.phases[0]), x=pixels)
     for phase in session.phases:
         first = classifier.backbone.cut(phase.depth).name
         start = (
@@ -212,11 +208,11 @@ def train_by_hand(session: Session, activations: Activations) -> keras.Model:
             loss=keras.losses.CategoricalCrossentropy(label_smoothing=config.training.label_smoothing),
         )
         for epoch in range(phase.settings.epochs):
-            for batch in batches_of(training, phase.index, epoch, size):
+            for batch in batches_of(training, phase.index, epoch):
                 real = slice(batch.size)
                 model.train_on_batch(
                     batch.x[real],
-                    keras.utils.to_categorical(batch.labels[real], len(activations.dataset.classes)),
+                    keras.utils.to_categorical(batch.labels[real], len(session.dataset.classes)),
                     sample_weight=batch.weights[real],
                 )
     return model
@@ -258,9 +254,9 @@ def test_without_room_for_a_store_the_trunk_runs_again_and_trains_the_same(image
     config = small_config(images)
     results = []
     for limit in (50.0, 0.0):
-        dataset, session = open_session(replace(config, training=replace(config.training, store_limit_gib=limit)))
-        activations = session.extract(dataset)
-        starts = dict(activations.starts)
+        session = open_session(replace(config, training=replace(config.training, store_limit_gib=limit)))
+        activations = extract(session)
+        starts = {phase.start_depth: session.start(phase).depth for phase in session.phases}
         history = fit(session, activations, tmp_path / f"limit {limit}")
         results.append((starts, history, weights_of(session)))
     assert [starts for starts, _, _ in results] == [{0: 0, 2: 2}, {0: 0, 2: 19}]
@@ -277,11 +273,13 @@ def test_without_room_for_a_store_the_trunk_runs_again_and_trains_the_same(image
 
 def test_balanced_weights_give_each_class_the_same_weight(images):
     config = small_config(images, training={"class_weights": "balanced"})
-    dataset, session = open_session(config)
-    weights = session._class_weights(dataset)
+    session = open_session(config)
+    activations = extract(session)
+    weights = training_batches(session, activations, session.phases[0]).weights
+    dataset = session.dataset
     labels = dataset.labels[dataset.indices("train")]
     totals = [weights[labels == k].sum() for k in range(CLASSES)]
     assert totals == pytest.approx([len(labels) / CLASSES] * CLASSES)
     assert len(set(np.bincount(labels))) > 1, "the classes are as large as each other: weights of 1 would pass too"
-    session = Session(replace(config, training=replace(config.training, class_weights="none")), session.classifier)
-    assert set(session._class_weights(dataset)) == {1.0}
+    plain = replace(session, config=replace(config, training=replace(config.training, class_weights="none")))
+    assert set(training_batches(plain, activations, plain.phases[0]).weights) == {1.0}

@@ -33,12 +33,12 @@ MOMENTS = {
     "while decoding": "pixels.load_image = stop_in(pixels.load_image, 40)",
     "while extracting": "chunks.Appender.add = stop_in(chunks.Appender.add, 5)",
     "before a chunk is renamed": "chunks.Appender._finish = stop_in(chunks.Appender._finish, 2)",
-    "in phase 1": "batches.TrainingSet.order = stop_in(batches.TrainingSet.order, 2)",
+    "in phase 1": "batches.Batches.order = stop_in(batches.Batches.order, 2)",
     "in the first epoch of phase 2": "batches.Order.part = stop_in(batches.Order.part, 1)",
     "in phase 2": "batches.Order.part = stop_in(batches.Order.part, 2)",
     "in the middle of a checkpoint": "np.savez = stop_in_the_middle(2)",
     "in the middle of a phase's end": "checkpoints.PhaseEnd.save = stop_in(checkpoints.PhaseEnd.save, 1)",
-    "while scoring": "session.Session.predict = stop_in(session.Session.predict, 1)",
+    "while scoring": "prediction.predict_phases = stop_in(prediction.predict_phases, 1)",
     "in the middle of the model": "keras.Model.save = stop_in_the_middle(1)",
 }
 
@@ -53,7 +53,7 @@ import numpy as np
 from kit import pipeline
 from kit.data import batches, pixels
 from kit.cache import chunks
-from kit.training import checkpoints, session
+from kit.training import checkpoints, prediction
 
 def hang():
     print("now", flush=True)

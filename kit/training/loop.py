@@ -1,0 +1,183 @@
+"""One phase: epochs, a checkpoint after each, early stopping, the best epoch's weights kept."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import keras
+import numpy as np
+
+from kit import progress
+from kit.config import TrainingConfig
+from kit.data.batches import Batches, Order, part
+from kit.training.checkpoints import Arrays, Checkpoint, Progress, assign, values_of
+from kit.training.history import EpochRecord, History
+from kit.training.prediction import predict
+from kit.training.schedule import Phase
+from kit.training.steps import Steps, build_optimizer, build_steps
+
+# Activations of a phase that trains the head alone are held on the device up to this size: its steps take less time
+# than Python needs to feed them.
+HELD_BYTES = 64 * 2**20
+# Otherwise so many steps are made in one call, of activations of at most so many bytes: on JAX a step a call takes half
+# as long again (two cores, from block 13 on: 166 images/s, 253 by sixteen; why was not found).
+STEPS_AT_ONCE = 16
+AT_ONCE_BYTES = 32 * 2**20
+SMALLEST = float(np.finfo(np.float32).eps)  # probabilities below it count as it, as in kit.evaluation.log_loss
+
+
+class PhaseLoop:
+    """Trains a model for one phase of a schedule.
+
+    Args:
+        phase: What to do.
+        model: From activations to probabilities; what is trainable is settled. Trained in place.
+        training: What is trained on.
+        validation: What chooses the epoch that is kept; where it is empty, the last one is.
+        settings: What all phases share.
+    """
+
+    def __init__(
+        self, phase: Phase, model: keras.Model, training: Batches, validation: Batches, settings: TrainingConfig
+    ):
+        self.phase, self.model, self.settings = phase, model, settings
+        self.training, self.validation = training, validation
+        self.optimizer = build_optimizer(settings.optimizer, phase.settings.weight_decay)
+        self.steps: Steps = build_steps(model, self.optimizer, settings.label_smoothing)
+        self.best: Arrays = ()
+
+    def run(
+        self,
+        history: History,
+        epochs_before: int,
+        on_epoch: Callable[[History], None],
+        checkpoints: Path | None = None,
+    ) -> History:
+        """Train, and leave the model with the weights of its best epoch.
+
+        Where there is a validation split, a later phase that never beats the weights it started with ends with those.
+
+        Args:
+            history: Epochs recorded so far, those of this phase included where it is resumed.
+            epochs_before: How many of them belong to earlier phases.
+            on_epoch: Called with the history after every epoch, before the checkpoint is written.
+            checkpoints: Folder of the run's checkpoints; a state of this phase found there is resumed.
+
+        Returns:
+            The history with this phase's epochs.
+        """
+        state = None if checkpoints is None else Checkpoint.load(checkpoints)
+        if state is not None and state.progress.phase == self.phase.index:
+            self._restore(state)
+        else:
+            self._begin(epochs_before)
+        # an epoch that was recorded but whose checkpoint was not written is trained again
+        history = History(history.records[: self.progress.epochs_total])
+        while not self._finished:
+            history = history.append(self._epoch(number=len(history) + 1))
+            on_epoch(history)
+            if checkpoints is not None:
+                weights, optimizer = values_of(self.model.variables), values_of(self.optimizer.variables)
+                Checkpoint(self.progress, weights, optimizer, self.best).save(checkpoints)
+        if self.best:
+            assign(self.model.variables, self.best)
+        return history
+
+    def _begin(self, epochs_before: int) -> None:
+        self.progress = Progress(self.phase.index, epochs_before, epochs_done=0, best_epoch=0, best_score=(-math.inf,))
+        if self.phase.index and len(self.validation.labels):
+            # a candidate too: fine-tuning that helps nowhere must not harm the model
+            self.best = values_of(self.model.variables)
+            self.progress = replace(self.progress, best_score=self._score(*self._validate(), 0))
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        assign(self.model.variables, checkpoint.weights)
+        assign(self.optimizer.variables, checkpoint.optimizer)
+        self.steps.reload()
+        self.progress, self.best = checkpoint.progress, checkpoint.best
+
+    @property
+    def _finished(self) -> bool:
+        """True after the last epoch, or when patience is at its end."""
+        patience, done = self.phase.settings.patience, self.progress.epochs_done
+        return done >= self.phase.settings.epochs or 0 < patience <= done - self.progress.best_epoch
+
+    def _epoch(self, number: int) -> EpochRecord:
+        """Train and validate one epoch, the `number`-th of the run from 1."""
+        start = perf_counter()
+        loss, accuracy, rate = self._train()
+        self.steps.synchronise()
+        val_loss, val_accuracy = self._validate()
+        done = self.progress.epochs_done + 1
+        score = self._score(val_loss, val_accuracy, done)
+        self.progress = replace(self.progress, epochs_total=number, epochs_done=done)
+        if score > self.progress.best_score:
+            self.progress = replace(self.progress, best_epoch=done, best_score=score)
+            self.best = values_of(self.model.variables)
+        seconds = perf_counter() - start
+        if progress.shown():
+            validated = "" if val_loss is None else f"  val_loss {val_loss:.4f}  val_accuracy {val_accuracy:.3f}"
+            progress.say(f"{self._label(done)}  {seconds:.1f} s  loss {loss:.4f}  accuracy {accuracy:.3f}{validated}")
+        return EpochRecord(number, self.phase.name, seconds, rate, loss, accuracy, val_loss, val_accuracy)
+
+    def _train(self) -> tuple[float, float, float]:
+        """One pass; returns plain mean cross-entropy, accuracy, and the last learning rate."""
+        steps, done, images = len(self.training), self.progress.epochs_done, len(self.training.labels)
+        planned = [self.phase.learning_rate(done * steps + step, steps) for step in range(steps)]
+        rates = np.array(planned, np.float32)
+        order = self.training.order(self.phase.index, done)
+        held_whole = not self.phase.start_depth and self.training.x.nbytes <= HELD_BYTES
+        sums = self.steps.train(self._held, order, rates) if held_whole else self._in_parts(order, rates)
+        loss, correct = np.asarray(sums, np.float64).sum(axis=1).tolist()
+        return loss / images, correct / images, planned[-1]
+
+    @cached_property
+    def _held(self) -> Any:
+        """All activations that are trained on, on the device."""
+        return self.steps.hold(self.training.x[:])
+
+    def _in_parts(self, order: Order, rates: np.ndarray) -> np.ndarray:
+        """An epoch some steps at a time; returns (plain cross-entropy, correct), each (steps,)."""
+        x, batch_size = self.training.x, self.training.batch_size
+        size = steps_at_once(x.row_bytes, batch_size, len(rates))
+        numbers = np.arange(size * batch_size, dtype=np.int32).reshape(size, batch_size)
+        done: list[np.ndarray] = []
+        running: Any = None
+        with progress.track(self._label(self.progress.epochs_done + 1), len(self.training.labels)) as advance:
+            for start in range(0, len(rates), size):
+                taken = order.part(start, size)
+                held = self.steps.hold(x.gather(taken.rows.ravel()))
+                # These were gathered while the steps before were computed. Not more than one part ahead: the device
+                # would be given a whole epoch's activations at once.
+                done += [] if running is None else [np.asarray(running, np.float64)]
+                running = self.steps.train(held, replace(taken, rows=numbers), part(rates, start, size))
+                advance(int(taken.mask.sum()))
+            done.append(np.asarray(running, np.float64))
+        return np.concatenate(done, axis=1)
+
+    def _validate(self) -> tuple[float | None, float | None]:
+        """Loss and accuracy on the validation split; None where there is none."""
+        labels = self.validation.labels
+        if not len(labels):
+            return None, None
+        probabilities = predict(self.steps.predict, self.validation.x, self.validation.batch_size)
+        chosen = np.clip(probabilities[np.arange(len(labels)), labels].astype(np.float64), SMALLEST, 1.0)
+        return float(-np.log(chosen).mean()), float((probabilities.argmax(axis=1) == labels).mean())
+
+    def _score(self, val_loss: float | None, val_accuracy: float | None, epoch: int) -> tuple[float, ...]:
+        """Greater is better; without validation every epoch is better than the one before."""
+        if val_loss is None or val_accuracy is None:
+            return (float(epoch),)
+        return (val_accuracy, -val_loss) if self.settings.monitor == "val_accuracy" else (-val_loss,)
+
+    def _label(self, epoch: int) -> str:
+        return f"{self.phase.name} {epoch}/{self.phase.settings.epochs}"
+
+
+def steps_at_once(row_bytes: int, batch_size: int, steps: int) -> int:
+    """How many steps one call makes, of an epoch of `steps` and samples of `row_bytes` each."""
+    return max(1, min(STEPS_AT_ONCE, steps, AT_ONCE_BYTES // (row_bytes * batch_size)))
