@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from reports import text
-from reports.charts import BLUE, GREY, VERMILLION, new_figure, share_axis
+from reports.charts import BLUE, GREY, VERMILLION, bar, new_figure, share_axis
 from reports.elements import Chart, Section, Table, missing_section
 from reports.predictions import scored_split
 
@@ -132,7 +132,7 @@ def confidence_figure(facts: CalibrationFacts) -> go.Figure:
             x=middle,
             y=counts,
             name=name,
-            marker={"color": colour, "pattern": {"shape": pattern}},
+            marker=bar(colour, pattern),
             hovertemplate="about %{x:.0%} sure<br>%{y:,} " + name + "<extra></extra>",
         )
     return figure

@@ -35,13 +35,23 @@ def new_figure(height: int = HEIGHT, **layout: Any) -> go.Figure:
     return go.Figure(layout={**base, **layout})
 
 
-def names_axis() -> dict[str, Any]:
-    """An axis of names from the top down, every one of them shown.
+def bars_figure(bars: int, more: int = 0, **layout: Any) -> go.Figure:
+    """An empty figure for horizontal bars, a name each, from the top down.
 
-    Plotly leaves names out where a legend of two lines makes the plot lower, then finds the margin too wide, the legend
-    on one line and the plot higher, and so on.
+    Args:
+        bars: How many.
+        more: Pixels to add to the height, such as those of a legend.
+        layout: As plotly's.
     """
-    return {"autorange": "reversed", "type": "category", "dtick": 1}
+    # without dtick plotly leaves names out where a legend of two lines makes the plot lower, then finds the margin too
+    # wide, the legend on one line and the plot higher, and so on
+    names = {"autorange": "reversed", "type": "category", "dtick": 1}
+    return new_figure(max(160, 90 + 24 * bars) + more, yaxis=names, **layout)
+
+
+def bar(colour: str, pattern: str = "") -> dict[str, Any]:
+    """Bars of a colour and a pattern, told apart without colour too."""
+    return {"color": colour, "pattern": {"shape": pattern}}
 
 
 def between(ranges: Sequence[tuple[float, float, float]]) -> dict[str, Any]:
@@ -97,11 +107,6 @@ def series(place: int) -> dict[str, Any]:
         "line": {"color": SERIES[place % len(SERIES)], "dash": DASHES[place % len(DASHES)], "width": 2},
         "marker": {"color": SERIES[place % len(SERIES)], "symbol": SYMBOLS[place % len(SYMBOLS)], "size": 6},
     }
-
-
-def bar_height(bars: int) -> int:
-    """Of a figure with horizontal bars."""
-    return max(160, 90 + 24 * bars)
 
 
 def whole_ticks(count: int) -> int:

@@ -107,34 +107,20 @@ def confusion_figure(facts: ConfusionFacts) -> go.Figure:
     """The matrix: shaded by share of the label's images, with counts written in, and shares where they fit."""
     names = text.labels(list(facts.classes), 16)
     both = len(names) <= SHARES_WRITTEN
+    rows = [list(zip(*row, strict=True)) for row in zip(facts.counts, facts.shares, strict=True)]
     written = [
-        [
-            (f"{count:,}<br>{share:.0%}" if both else f"{count:,}") if count else ""
-            for count, share in zip(*rows, strict=True)
-        ]
-        for rows in zip(facts.counts, facts.shares, strict=True)
+        [(f"{count:,}<br>{share:.0%}" if both else f"{count:,}") if count else "" for count, share in row]
+        for row in rows
     ]
     hover = [
-        [(names[i], names[j], f"{count:,}", f"{share:.1%}") for j, (count, share) in enumerate(zip(*rows, strict=True))]
-        for i, rows in enumerate(zip(facts.counts, facts.shares, strict=True))
+        [(label, name, f"{count:,}", f"{share:.1%}") for name, (count, share) in zip(names, row, strict=True)]
+        for label, row in zip(names, rows, strict=True)
     ]
     size = min(760, 150 + 44 * len(names)) if len(names) <= 12 else 180 + 26 * len(names)
     figure = new_figure(
         max(300, size),
-        xaxis={
-            "title": "predicted",
-            "tickangle": -40,
-            "automargin": True,
-            "type": "category",
-            "showgrid": False,
-        },
-        yaxis={
-            "title": "label",
-            "autorange": "reversed",
-            "automargin": True,
-            "type": "category",
-            "showgrid": False,
-        },
+        xaxis={"title": "predicted", "tickangle": -40, "type": "category", "showgrid": False},
+        yaxis={"title": "label", "autorange": "reversed", "type": "category", "showgrid": False},
     )
     figure.add_heatmap(
         x=names,
@@ -147,7 +133,7 @@ def confusion_figure(facts: ConfusionFacts) -> go.Figure:
         texttemplate="%{text}" if len(names) <= 16 else None,
         customdata=hover,
         hovertemplate=(
-            "%{customdata[0]} taken for %{customdata[1]}<br>%{customdata[2]} photos, %{customdata[3]} of the class"
+            "%{customdata[0]} predicted as %{customdata[1]}<br>%{customdata[2]} photos, %{customdata[3]} of the class"
             "<extra></extra>"
         ),
         xgap=2,
@@ -177,7 +163,7 @@ def _pair_grid(place: int, pair: Pair, scored: pd.DataFrame, album: Mapping[str,
     mistakes = pair_predictions(scored, pair.label, pair.predicted)
     return ThumbnailGrid(
         f"pair-{place}",
-        f"{text.name(pair.label, 32)} taken for {text.name(pair.predicted, 32)}",
+        f"{text.name(pair.label, 32)} predicted as {text.name(pair.predicted, 32)}",
         f"{pair.images:,} of {text.count(pair.support, 'photo')} of {text.name(pair.label, 32)}.",
         tuple(thumbnail_of(mistake, album) for mistake in mistakes if mistake.path in album),
     )
@@ -185,11 +171,11 @@ def _pair_grid(place: int, pair: Pair, scored: pd.DataFrame, album: Mapping[str,
 
 def _see(facts: ConfusionFacts) -> str:
     if not facts.pairs:
-        return "Every photo lies on the diagonal: no class was taken for another."
+        return "Every photo lies on the diagonal: no class was predicted as another."
     pair = facts.pairs[0]
     cap = f" Shown are the {len(facts.classes)} classes with the most errors." if facts.left_out else ""
     return (
-        f"Off the diagonal are the mistakes; the most frequent one is {text.name(pair.label, 32)} taken for "
+        f"Off the diagonal are the mistakes; the most frequent one is {text.name(pair.label, 32)} predicted as "
         f"{text.name(pair.predicted, 32)}, {text.count(pair.images, 'photo')}.{cap}"
     )
 

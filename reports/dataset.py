@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from reports import text
-from reports.charts import BLUE, GREEN, VERMILLION, bar_height, names_axis, new_figure
+from reports.charts import BLUE, GREEN, VERMILLION, bar, bars_figure
 from reports.elements import Chart, Note, Section, Table, Thumbnail, ThumbnailGrid, missing_section
 from reports.findings import FindingGroup, findings_facts, findings_section
 from reports.sizes import Sizes, colours_chart, sizes_chart, sizes_facts
@@ -114,12 +114,8 @@ def _samples(
 def classes_figure(facts: DatasetFacts) -> go.Figure:
     """Images of each class, split by split."""
     shown = _drawn(facts.classes)
-    figure = new_figure(
-        bar_height(len(shown)) + 30,  # a legend of two lines, on a telephone
-        barmode="stack",
-        xaxis={"title": "photos"},
-        yaxis=names_axis(),
-    )
+    # 30: a legend of two lines, on a telephone
+    figure = bars_figure(len(shown), 30, barmode="stack", xaxis={"title": "photos"})
     names = text.labels([one.label for one in shown])
     for split, colour, pattern in zip(SPLITS, (BLUE, GREEN, VERMILLION), ("", "/", "."), strict=True):
         figure.add_bar(
@@ -127,7 +123,7 @@ def classes_figure(facts: DatasetFacts) -> go.Figure:
             x=[getattr(one, split) for one in shown],
             name=split,
             orientation="h",
-            marker={"color": colour, "pattern": {"shape": pattern}},
+            marker=bar(colour, pattern),
             hovertemplate="%{y}: %{x:,} " + split + "<extra></extra>",
         )
     return figure

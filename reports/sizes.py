@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from reports import text
-from reports.charts import BLUE, GREY, bar_height, names_axis, new_figure
+from reports.charts import BLUE, GREY, bars_figure, new_figure
 from reports.elements import Chart, Table
 
 BINS = 24
@@ -98,12 +98,8 @@ def _bars(histogram: tuple[tuple[int, ...], tuple[float, ...]], axis: dict[str, 
 def colours_figure(sizes: Sizes) -> go.Figure:
     """The mean colour of each class's images, at the length of its brightness."""
     shown = sizes.colours[:COLOURS_DRAWN]
-    figure = new_figure(
-        bar_height(len(shown)),
-        showlegend=False,
-        xaxis={"title": "mean brightness (0 to 255)", "range": [0, 255]},
-        yaxis=names_axis(),
-    )
+    axis = {"title": "mean brightness (0 to 255)", "range": [0, 255]}
+    figure = bars_figure(len(shown), showlegend=False, xaxis=axis)
     figure.add_bar(
         y=text.labels([label for label, _ in shown]),
         x=[_brightness(colour) for _, colour in shown],

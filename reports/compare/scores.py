@@ -3,7 +3,7 @@
 import plotly.graph_objects as go
 
 from reports import text
-from reports.charts import BLUE, bar_height, between, names_axis, new_figure, share_axis
+from reports.charts import BLUE, bars_figure, between, share_axis
 from reports.compare.facts import ComparisonFacts, PairFacts, RunFacts, figure_names
 from reports.elements import Chart, Note, Section, Table
 
@@ -15,12 +15,7 @@ def scores_figure(facts: ComparisonFacts) -> go.Figure:
         for name, run in zip(figure_names(facts), facts.runs, strict=True)
         if run.scores.accuracy is not None and run.scores.interval is not None
     ]
-    figure = new_figure(
-        bar_height(len(scored)) + 20,
-        showlegend=False,
-        xaxis=share_axis("accuracy"),
-        yaxis=names_axis(),
-    )
+    figure = bars_figure(len(scored), 20, showlegend=False, xaxis=share_axis("accuracy"))
     figure.add_scatter(
         x=[accuracy for _, accuracy, _ in scored],
         y=[name for name, _, _ in scored],

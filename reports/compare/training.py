@@ -5,7 +5,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from reports import text
-from reports.charts import SERIES, bar_height, names_axis, new_figure, series, share_axis, whole_ticks
+from reports.charts import SERIES, bar, bars_figure, new_figure, series, share_axis, whole_ticks
 from reports.compare.facts import ComparisonFacts, figure_names
 from reports.elements import Chart, Section, Table, limited_table, missing_section
 
@@ -38,12 +38,7 @@ def _overlaid(facts: ComparisonFacts, column: str, axis: dict[str, Any], digits:
 def time_figure(facts: ComparisonFacts) -> go.Figure:
     """Seconds of each run, stage upon stage."""
     names = figure_names(facts)
-    figure = new_figure(
-        bar_height(len(names)) + 60,
-        barmode="stack",
-        xaxis={"title": "seconds"},
-        yaxis=names_axis(),
-    )
+    figure = bars_figure(len(names), 60, barmode="stack", xaxis={"title": "seconds"})
     patterns = ("", "/", ".", "x", "\\", "-", "+", "|")
     for place, stage in enumerate(_stages(facts)):
         figure.add_bar(
@@ -51,10 +46,7 @@ def time_figure(facts: ComparisonFacts) -> go.Figure:
             x=[run.stages.get(stage, 0.0) for run in facts.runs],
             name=text.label(stage),
             orientation="h",
-            marker={
-                "color": SERIES[place % len(SERIES)],
-                "pattern": {"shape": patterns[place % len(patterns)]},
-            },
+            marker=bar(SERIES[place % len(SERIES)], patterns[place % len(patterns)]),
             hovertemplate="%{y}: %{x:.1f} s",
         )
     return figure

@@ -6,7 +6,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from reports import text
-from reports.charts import BLUE, GREY, VERMILLION, bar_height, names_axis, new_figure, share_axis, whole_ticks
+from reports.charts import BLUE, GREY, VERMILLION, bar, bars_figure, new_figure, share_axis, whole_ticks
 from reports.elements import Chart
 from reports.trials.facts import TrialsFacts, trials_table
 from search.records import TrialRecord
@@ -146,12 +146,8 @@ def timeline_figure(facts: TrialsFacts, timed: list[TrialRecord]) -> go.Figure:
     long = max(since[trial.number] + (trial.seconds or 0.0) for trial in timed) >= MINUTES_FROM
     unit = 60.0 if long else 1.0
     lanes = {worker: f"worker {place}" for place, worker in enumerate(facts.workers, start=1)}
-    figure = new_figure(
-        bar_height(max(1, len(lanes))) + 40,
-        barmode="overlay",
-        xaxis={"title": f"{'minutes' if long else 'seconds'} from the start"},
-        yaxis=names_axis(),
-    )
+    axis = {"title": f"{'minutes' if long else 'seconds'} from the start"}
+    figure = bars_figure(max(1, len(lanes)), 40, barmode="overlay", xaxis=axis)
     for state, (colour, _, pattern) in LOOKS.items():
         trials = [trial for trial in timed if trial.state == state]
         if trials:
@@ -161,7 +157,7 @@ def timeline_figure(facts: TrialsFacts, timed: list[TrialRecord]) -> go.Figure:
                 base=[since[trial.number] / unit for trial in trials],
                 name=state,
                 orientation="h",
-                marker={"color": colour, "pattern": {"shape": pattern}, "line": {"color": "white", "width": 1}},
+                marker={**bar(colour, pattern), "line": {"color": "white", "width": 1}},
                 customdata=[f"trial {trial.number}: {text.seconds(trial.seconds)}" for trial in trials],
                 hovertemplate="%{customdata}",
             )

@@ -11,7 +11,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from reports import text
-from reports.charts import BLUE, GREY, SHADES, VERMILLION, bar_height, log_axis, names_axis, new_figure, whole_ticks
+from reports.charts import BLUE, GREY, SHADES, VERMILLION, bars_figure, log_axis, new_figure, whole_ticks
 from reports.elements import Chart, Note, Table
 from reports.trials.facts import TrialsFacts, cell, trials_table
 from search.importance import FEWEST, in_memory
@@ -67,12 +67,8 @@ def _importance_chart(facts: TrialsFacts) -> Chart | Note:
 
 def importance_figure(facts: TrialsFacts) -> go.Figure:
     """How much each setting explains."""
-    figure = new_figure(
-        bar_height(len(facts.importance)),
-        showlegend=False,
-        xaxis={"title": "share", "tickformat": ".0%", "range": [0, 1]},
-        yaxis=names_axis(),
-    )
+    axis = {"title": "share", "tickformat": ".0%", "range": [0, 1]}
+    figure = bars_figure(len(facts.importance), showlegend=False, xaxis=axis)
     figure.add_bar(
         y=text.labels([name for name, _ in facts.importance], 32),
         x=[share for _, share in facts.importance],
