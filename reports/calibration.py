@@ -1,4 +1,4 @@
-"""Whether the model's confidence can be believed, and what abstaining would bring."""
+"""Calibration, and accuracy against coverage."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,15 @@ TARGET = 0.95
 
 @dataclass(frozen=True)
 class Bin:
-    """Images whose confidence lies in (low, high]: how many, how many right, mean confidence (None for no images)."""
+    """Images whose confidence lies in (low, high].
+
+    Attributes:
+        low: Lower end.
+        high: Upper end.
+        n: Images.
+        right: Of which predicted correctly.
+        confidence: Mean confidence; None for no images.
+    """
 
     low: float
     high: float
@@ -28,13 +36,13 @@ class Bin:
 
     @property
     def accuracy(self) -> float | None:
-        """Share that the model got right; None for no images."""
+        """Share predicted correctly; None for no images."""
         return self.right / self.n if self.n else None
 
 
 @dataclass(frozen=True)
 class Abstention:
-    """Coverage and accuracy (None for no coverage) where confidence is at least a threshold."""
+    """Coverage and accuracy above a confidence threshold; no accuracy without coverage."""
 
     threshold: float
     coverage: float
@@ -86,7 +94,7 @@ def _bin(low: float, high: float, confidence: np.ndarray, right: np.ndarray) -> 
 
 
 def reliability_figure(facts: CalibrationFacts) -> go.Figure:
-    """Accuracy over confidence, bin by bin; on the diagonal where the model says what it knows."""
+    """Reliability diagram: accuracy over mean confidence, bin by bin."""
     figure = new_figure(
         380,
         xaxis=share_axis("confidence", range=[-0.02, 1.02]),
@@ -115,7 +123,7 @@ def reliability_figure(facts: CalibrationFacts) -> go.Figure:
 
 
 def confidence_figure(facts: CalibrationFacts) -> go.Figure:
-    """How many images at which confidence, right below wrong."""
+    """Histogram of confidence, right below wrong."""
     figure = new_figure(
         300,
         barmode="stack",

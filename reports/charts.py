@@ -36,7 +36,7 @@ def new_figure(height: int = HEIGHT, **layout: Any) -> go.Figure:
 
 
 def bars_figure(bars: int, more: int = 0, **layout: Any) -> go.Figure:
-    """An empty figure for horizontal bars, a name each, from the top down.
+    """An empty figure for named horizontal bars, from the top down.
 
     Args:
         bars: How many.
@@ -50,12 +50,12 @@ def bars_figure(bars: int, more: int = 0, **layout: Any) -> go.Figure:
 
 
 def bar(colour: str, pattern: str = "") -> dict[str, Any]:
-    """Bars of a colour and a pattern, told apart without colour too."""
+    """Marker of bars of a colour and a pattern."""
     return {"color": colour, "pattern": {"shape": pattern}}
 
 
 def between(ranges: Sequence[tuple[float, float, float]]) -> dict[str, Any]:
-    """Error bars of (low, value, high), as plotly wants them: distances from the value."""
+    """Error bars of (low, value, high), as plotly's distances from the value."""
     return {
         "type": "data",
         "symmetric": False,
@@ -78,7 +78,7 @@ def share_axis(title: str, **more: Any) -> dict[str, Any]:
 
 
 def log_axis(title: str, low: float, high: float) -> dict[str, Any]:
-    """A logarithmic axis whose few ticks are plain numbers: plotly's own are powers and lone digits.
+    """A logarithmic axis with few ticks, written as plain numbers.
 
     Args:
         title: Safe in a figure.
@@ -102,7 +102,7 @@ def _tick(value: float) -> str:
 
 
 def series(place: int) -> dict[str, Any]:
-    """Colour, dash and symbol of the place-th curve: told apart without colour too."""
+    """Colour, dash and symbol of the place-th curve."""
     return {
         "line": {"color": SERIES[place % len(SERIES)], "dash": DASHES[place % len(DASHES)], "width": 2},
         "marker": {"color": SERIES[place % len(SERIES)], "symbol": SYMBOLS[place % len(SYMBOLS)], "size": 6},
@@ -110,5 +110,5 @@ def series(place: int) -> dict[str, Any]:
 
 
 def whole_ticks(count: int) -> int:
-    """Distance of the ticks of an axis that counts, so that a dozen fit: plotly's own stand at halves."""
+    """Distance of the ticks of an axis of whole numbers, at most a dozen."""
     return next(step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 10**9) if count <= 12 * step)

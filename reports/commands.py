@@ -1,4 +1,4 @@
-"""`transferkit report`: the page of a run, a study or an inspection; of several runs, their comparison."""
+"""`transferkit report`: the page of a record, or of several runs compared."""
 
 import json
 from pathlib import Path

@@ -46,7 +46,7 @@ def compare_page(folders: Sequence[Path]) -> Page:
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
-    """Names of the folders; with their parents' where two are called the same."""
+    """Names of the folders, with their parents' where two are equal."""
     short = [folder.resolve().name for folder in folders]
     return [
         name if short.count(name) == 1 else f"{folder.resolve().parent.name}/{name}"

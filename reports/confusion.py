@@ -20,7 +20,7 @@ PAIRS = 5
 
 @dataclass(frozen=True)
 class ClassScore:
-    """Images of a class (`support`), images predicted to be of it, and scores."""
+    """Images of a class (`support`), images predicted as it, scores."""
 
     label: str
     support: int
@@ -32,7 +32,7 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class Pair:
-    """Images of class `label` predicted as another, and images of `label` in all."""
+    """Images of `label` predicted as another class; `support` is all of `label`."""
 
     label: str
     predicted: str
@@ -104,7 +104,7 @@ _SCORES = ("precision", "recall", "f1")
 
 
 def confusion_figure(facts: ConfusionFacts) -> go.Figure:
-    """The matrix: shaded by share of the label's images, with counts written in, and shares where they fit."""
+    """Matrix shaded by share of the label, with counts and, where they fit, shares."""
     names = text.labels(list(facts.classes), 16)
     both = len(names) <= SHARES_WRITTEN
     rows = [list(zip(*row, strict=True)) for row in zip(facts.counts, facts.shares, strict=True)]

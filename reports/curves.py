@@ -12,7 +12,7 @@ from reports.elements import Chart, Section, Table, missing_section
 
 @dataclass(frozen=True)
 class PhaseSpan:
-    """First, last and kept epoch of a phase, counted across phases from 1."""
+    """First, last and kept epoch of a phase, counted from 1 across phases."""
 
     name: str
     first: int
@@ -57,7 +57,7 @@ def curves_facts(history: History, monitor: str = "val_accuracy") -> CurvesFacts
 
 
 def curves_figure(facts: CurvesFacts) -> go.Figure:
-    """Accuracy, loss and learning rate above each other, on one axis of epochs."""
+    """Accuracy, loss and learning rate over the epochs."""
     figure = new_figure(
         560,
         xaxis={"title": "epoch", "anchor": "y3", "dtick": whole_ticks(len(facts.history)), "zeroline": False},
@@ -99,7 +99,7 @@ def curves_figure(facts: CurvesFacts) -> go.Figure:
 
 
 def _mark(figure: go.Figure, facts: CurvesFacts) -> None:
-    """Shade the phases, name them, and draw a line at the kept epoch."""
+    """Shade and name the phases, and mark the kept epoch."""
     for place, span in enumerate(facts.phases):
         figure.add_shape(
             type="rect",

@@ -1,4 +1,4 @@
-"""The images themselves: how many of each class, what they look like, and what is odd about them."""
+"""Data: images of each class and split, samples, findings of the audit."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ class ClassCount:
 
 
 def imbalance(counts: Sequence[int]) -> float | None:
-    """Images of the largest class over those of the smallest; None where a class has none."""
+    """Largest class over the smallest; None where a class is empty."""
     return max(counts) / min(counts) if counts and min(counts) else None
 
 
@@ -75,7 +75,7 @@ def dataset_facts(
     classes: Sequence[str],
     album: Mapping[str, bytes],
 ) -> DatasetFacts:
-    """From samples.csv, images.csv and findings.json of a run's insights, or from the record of an inspection.
+    """From the records of a run or of an inspection.
 
     Args:
         used: path, label and split of the images that are used.
@@ -130,7 +130,7 @@ def classes_figure(facts: DatasetFacts) -> go.Figure:
 
 
 def _drawn(classes: Sequence[ClassCount]) -> list[ClassCount]:
-    """All classes, or the largest and the smallest where there are too many."""
+    """All classes, or the largest and smallest of too many."""
     if len(classes) <= CLASSES_DRAWN:
         return list(classes)
     ordered = sorted(classes, key=lambda one: -one.images)

@@ -1,4 +1,4 @@
-"""Which page a record folder gets: `write_report` of the Python API, and `draw`, called at a command's end."""
+"""`write_report` of the Python API, and `draw`, the hook at a command's end."""
 
 import os
 from collections.abc import Iterable
@@ -60,7 +60,7 @@ def _folder(record: Record) -> Path:
 
 
 def draw(folder: Path) -> Path | None:
-    """Draw the page of a record folder into it, as `report.html`; None where the folder is no record."""
+    """Draw `report.html` into a record folder; None where it is none."""
     return None if kind_of(folder) is None else write_page(page_of(folder), folder / "report.html")
 
 

@@ -36,14 +36,14 @@ _NUMERIC = frozenset("0123456789+-−<")
 
 
 def limited_table(caption: str, head: tuple[str, ...], rows: Sequence[tuple[str, ...]], limit: int, rest: str) -> Table:
-    """A table of the first `limit` rows; the note counts the others and says `rest` of them."""
+    """A table of the first `limit` rows; its note counts the others before `rest`."""
     more = len(rows) - limit
     return Table(caption, head, tuple(rows[:limit]), f"{more:,} {rest}." if more > 0 else "")
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure, the sentence that says what to see in it, and the numbers behind it.
+    """A figure, what to see in it, and its numbers as a table.
 
     Attributes:
         id: Unique in a page: letters, digits, hyphens.
@@ -90,7 +90,7 @@ class Thumbnail:
 
 @dataclass(frozen=True)
 class ThumbnailGrid:
-    """Thumbnails under a heading and a sentence; `wide` where others stand beside each."""
+    """Thumbnails under a heading; `wide` where others stand beside each."""
 
     id: str
     title: str
@@ -101,7 +101,7 @@ class ThumbnailGrid:
 
 @dataclass(frozen=True)
 class Note:
-    """A sentence, such as what is missing and why; its kind is `missing`, `warning` or empty."""
+    """A sentence; its kind is `missing`, `warning` or empty."""
 
     text: str
     kind: str = ""
@@ -142,7 +142,7 @@ class NetworkBars:
 
 @dataclass(frozen=True)
 class Metric:
-    """A number of the summary box, formatted, with what it means in a sentence."""
+    """A formatted number of the summary box and what it means."""
 
     name: str
     value: str
@@ -151,7 +151,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class SummaryBox:
-    """The box at a page's top: a large number (a dash where there is none), a sentence, smaller numbers."""
+    """The box at a page's top: a large number, a sentence, smaller numbers."""
 
     name: str
     value: str

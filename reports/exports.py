@@ -1,4 +1,4 @@
-"""What the model was exported to, each form scored against the original in its own runtime."""
+"""Exports of the model, each scored against it in its own runtime."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

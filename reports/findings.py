@@ -1,4 +1,4 @@
-"""What the audit found: copies side by side, and files that give no picture."""
+"""Findings of the audit: duplicates side by side, unreadable files."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

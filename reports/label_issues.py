@@ -1,4 +1,4 @@
-"""Label issues: images whose label a linear probe, trained on other images, finds unlikely."""
+"""Label issues: labels that a cross-validated linear probe finds unlikely."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ SEE = (
 
 @dataclass(frozen=True)
 class LabelIssue:
-    """An image whose label is doubted, with the out-of-fold probabilities of its label and of the predicted class."""
+    """A doubted label; out-of-fold probabilities of it and of the predicted class."""
 
     path: str
     split: str

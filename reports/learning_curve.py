@@ -19,7 +19,7 @@ LEAD = (
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """Validation accuracy after training on a part of the images: mean, lowest and highest of the draws."""
+    """Validation accuracy of a training size: mean, lowest, highest of the draws."""
 
     images: int
     mean: float

@@ -111,5 +111,5 @@ def _see(facts: NetworkFacts) -> str:
 
 
 def _trained(phase: PhaseFacts, blocks: int) -> tuple[bool, ...]:
-    """Which blocks and, last, the head; a depth below 0 is the whole network."""
+    """Whether each block and the head are trained; depth -1 is all."""
     return tuple(phase.depth < 0 or place >= blocks - phase.depth for place in range(blocks + 1))

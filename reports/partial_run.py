@@ -13,21 +13,21 @@ from kit.training.history import History
 
 
 class PartialRun(Run):
-    """Run whose missing records are empty; a damaged one is a StorageError still."""
+    """Run whose missing records are empty; a damaged one raises StorageError."""
 
     @classmethod
     def open(cls, path: Path) -> "PartialRun":
-        """Open the record of a run, finished or not; StorageError if it is none."""
+        """Open the record of a run; StorageError if it is none."""
         return cls(Run.open(path).path)
 
     @property
     def monitor(self) -> str:
-        """`training.monitor`; its default where config.toml is missing or was edited since."""
+        """`training.monitor`; its default where config.toml cannot be read."""
         return self.settings["training"]["monitor"] if self.settings else "val_accuracy"
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Configuration as nested tables; empty where config.toml is missing or was edited since."""
+        """Configuration as nested tables; empty where config.toml cannot be read."""
         try:
             return asdict(self.config)
         except UserError:

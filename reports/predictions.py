@@ -1,4 +1,4 @@
-"""Predictions of single images: a sample, the most confident mistakes, class activation maps."""
+"""Single predictions: a sample, the most confident mistakes, activation maps."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ PER_PAIR = 6
 
 @dataclass(frozen=True)
 class ImagePrediction:
-    """Label and predicted class of an image, with the probability of the latter, 0 to 1."""
+    """Label, predicted class and its probability, 0 to 1."""
 
     path: str
     label: str
@@ -47,7 +47,7 @@ class PredictionsFacts:
 
 
 def scored_split(predictions: pd.DataFrame) -> tuple[str, pd.DataFrame]:
-    """Name and predictions of the split that says most about new images: test, else validation, else none ("")."""
+    """Name and predictions of test, else validation, else ("", none)."""
     present = set(predictions["split"])
     split = next((split for split in ("test", "validation") if split in present), "")
     return split, predictions[predictions["split"] == split]
@@ -170,7 +170,7 @@ def maps_section(
 
 
 def thumbnail_of(prediction: ImagePrediction, album: Mapping[str, bytes]) -> Thumbnail:
-    """An image with its predicted class and, where that is wrong, its label."""
+    """An image with its predicted class and, if wrong, its label."""
     mark = "right" if prediction.right else "wrong"
     return Thumbnail(text.name(prediction.path), album.get(prediction.path), _lines(prediction), mark)
 

@@ -22,7 +22,7 @@ from reports.elements import Page
 
 
 def render(page: Page, date: datetime | None = None) -> str:
-    """A page as HTML; the same page and date give the same bytes.
+    """Page as HTML; the same page and date give the same bytes.
 
     Args:
         page: What to show.
@@ -75,7 +75,7 @@ def _environment() -> jinja2.Environment:
 
 
 def figure_json(figure: Any) -> Markup:
-    """A figure for a `<script type="application/json">`: nothing in it can end the block or begin a tag."""
+    """Figure as JSON that can neither end its script element nor begin a tag."""
     content = figure.to_plotly_json()
     content["layout"].pop("template", None)  # the page's colours come in the browser
     encoded = json.dumps(content, allow_nan=False, ensure_ascii=True, separators=(",", ":"))

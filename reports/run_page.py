@@ -1,4 +1,4 @@
-"""The page of a run: which sections, in which order. What the record lacks becomes a sentence, never an error."""
+"""The page of a run. What the record lacks becomes a sentence, never an error."""
 
 from pathlib import Path
 from typing import Any

@@ -96,7 +96,7 @@ def _bars(histogram: tuple[tuple[int, ...], tuple[float, ...]], axis: dict[str, 
 
 
 def colours_figure(sizes: Sizes) -> go.Figure:
-    """The mean colour of each class's images, at the length of its brightness."""
+    """Mean colour of each class, at the length of its brightness."""
     shown = sizes.colours[:COLOURS_DRAWN]
     axis = {"title": "mean brightness (0 to 255)", "range": [0, 255]}
     figure = bars_figure(len(shown), showlegend=False, xaxis=axis)

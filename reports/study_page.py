@@ -86,7 +86,7 @@ def _best(facts: TrialsFacts, best: Path) -> Section:
 
 
 def _toml(study: StudyRecord, trial: TrialRecord) -> str:
-    """What a trial was trained with: the study's own configuration, what the space fixes, what the trial chose."""
+    """Configuration of a trial: the study's own, what the space fixes, its params."""
     import tomli_w
 
     tree = copy.deepcopy(study.config)

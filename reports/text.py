@@ -34,12 +34,12 @@ def name(text: str | None, limit: int = _KEPT) -> str:
 
 
 def label(text: str | None, limit: int = 24) -> str:
-    """A name as a figure shows it: plotly reads a little HTML in every text, so that is escaped."""
+    """A name for a figure, escaped: plotly reads HTML in every text."""
     return html.escape(name(text, limit), quote=False).replace("$", "&#36;")  # two of them would be mathematics
 
 
 def labels(texts: list[str], limit: int = 24) -> list[str]:
-    """Different names stay different: two that `label` would show alike get a number."""
+    """`label` of each; those that would look alike get a number."""
     seen: dict[str, int] = {}
     shown = []
     for text in texts:
@@ -60,7 +60,7 @@ def _letter(letter: str) -> str:
 
 
 def share(value: float | None, n: int | None = None) -> str:
-    """0.9266 -> 92.7%; without a decimal where fewer than 100 images stand behind it. None is a dash."""
+    """0.9266 -> 92.7%; no decimal for fewer than 100 images; None is a dash."""
     if value is None or math.isnan(value):
         return "–"
     return f"{value:.0%}" if n is not None and n < 100 else f"{value:.1%}"
@@ -72,7 +72,7 @@ def interval(bounds: tuple[float, float] | list[float] | None, n: int | None = N
 
 
 def points(difference: float | None, n: int | None = None) -> str:
-    """A difference of shares, in percentage points: 0.012 -> +1.2 points; digits as those of `share`."""
+    """Percentage points: 0.012 -> +1.2 points; digits as of `share`."""
     if difference is None:
         return "–"
     digits = 0 if n is not None and n < 100 else 1

@@ -1,4 +1,4 @@
-"""How good the runs are, each with its interval, and what was set differently."""
+"""Scores of the runs with their intervals, and settings that differ."""
 
 import plotly.graph_objects as go
 
@@ -109,7 +109,7 @@ def _three(value: float | None) -> str:
 
 
 def _setting(value: str) -> str:
-    """As configured; a number that a study drew has more digits than anybody reads."""
+    """A setting's value, numbers to four digits."""
     try:
         return value if value.isdigit() else f"{float(value):.4g}"
     except ValueError:

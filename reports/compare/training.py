@@ -1,4 +1,4 @@
-"""How the runs got there, epoch by epoch, and how long it took."""
+"""Training curves of the runs, and the time of each stage."""
 
 from typing import Any
 
@@ -53,7 +53,7 @@ def time_figure(facts: ComparisonFacts) -> go.Figure:
 
 
 def curves_section(facts: ComparisonFacts) -> Section:
-    """Validation accuracy and loss of all runs, one upon the other."""
+    """Validation accuracy and loss of all runs, overlaid."""
     points = [(run.name, record) for run in facts.runs for record in run.history if record.val_accuracy is not None]
     if not points:
         return missing_section("curves", "Training", "No run recorded a validation accuracy.")
@@ -77,7 +77,7 @@ def curves_section(facts: ComparisonFacts) -> Section:
 
 
 def time_section(facts: ComparisonFacts) -> Section:
-    """Where the time went."""
+    """Time of each stage."""
     timed = [run for run in facts.runs if run.stages]
     if not timed:
         return missing_section("time", "Time", "No run recorded its times.")

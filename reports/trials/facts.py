@@ -56,7 +56,7 @@ class TrialsFacts:
 
     @property
     def settings(self) -> tuple[str, ...]:
-        """Names of what was searched; what the space fixes is the same in all trials."""
+        """Names of the searched settings."""
         return tuple(name for name, space in self.study.space.items() if "fixed" not in space)
 
     @property

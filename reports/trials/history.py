@@ -1,4 +1,4 @@
-"""A study as it went: trial by trial, epoch by epoch, worker by worker."""
+"""History of a study: by trial, by epoch, by worker."""
 
 from datetime import datetime
 from typing import Any
@@ -97,7 +97,7 @@ def epochs_figure(facts: TrialsFacts) -> go.Figure:
 
 
 def _curve(trial: TrialRecord, best: bool) -> dict[str, Any]:
-    """Look of a trial's curve: the best one thick, a pruned one dotted to a cross."""
+    """Look of a curve: the best thick, a pruned one dotted to a cross."""
     pruned = trial.state == "pruned"
     colour = VERMILLION if best else BLUE if trial.state == "complete" else GREY
     between = len(trial.history) - 1
@@ -112,7 +112,7 @@ def _curve(trial: TrialRecord, best: bool) -> dict[str, Any]:
 
 
 def _with_epochs(facts: TrialsFacts) -> list[TrialRecord]:
-    """Trials whose epochs are drawn: the best ones, then those that did not end."""
+    """Trials with epochs, at most CURVES: the best, then the unfinished."""
     trials = (*facts.study.ranked(), *(trial for trial in facts.study.trials if trial.state != "complete"))
     measured = (trial for trial in trials if any(record.val_accuracy is not None for record in trial.history))
     return list(measured)[:CURVES]

@@ -1,28 +1,19 @@
-"""What mattered: importance of each setting, and where the good values lie.
+"""What mattered: importance of each setting, and where the good values lie."""
 
-Slices and contour are Optuna's own figures in our colours; docs/decisions/0009-study-figures.md says why not all are.
-"""
-
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
 
 import numpy as np
 import plotly.graph_objects as go
 
 from reports import text
-from reports.charts import BLUE, GREY, SHADES, VERMILLION, bars_figure, log_axis, new_figure, whole_ticks
+from reports.charts import BLUE, VERMILLION, bars_figure, new_figure
 from reports.elements import Chart, Note, Table
 from reports.trials.facts import TrialsFacts, cell, trials_table
-from search.importance import FEWEST, in_memory
+from reports.trials.optuna_figures import contour_figure, has_contour, slice_figures, widened
+from search.importance import in_memory
 from search.records import StudyRecord, TrialRecord
 
-if TYPE_CHECKING:
-    import optuna
-
 LINES = 100
-SLICE_HEIGHT = 250
-DEPTH, RATE = "phases.1.unfreeze_depth", "phases.1.learning_rate"
 
 
 def settings_charts(facts: TrialsFacts) -> tuple[Chart | Note, ...]:
@@ -32,19 +23,19 @@ def settings_charts(facts: TrialsFacts) -> tuple[Chart | Note, ...]:
         return (_importance_chart(facts),)
     columns = ("trial", *facts.settings, facts.objective)
     table = trials_table(facts, "Complete trials, the best first", ranked, columns)
-    widened = _widened(facts.study)
-    study = in_memory(widened)
+    study = widened(facts.study)
+    copy = in_memory(study)
     side = "higher" if facts.higher else "lower"
     slices = f"Each point is a trial, empty if early and full if late: look for a side on which the points lie {side}."
     contour = "The deeper the blue, the better; between the points it is interpolated: trust it near them only."
     lines = "Each line is a trial, from setting to setting to its value at the right; the thick one is the best."
     charts = (
         _importance_chart(facts),
-        Chart("slices-figure", "One setting at a time", slices, slice_figures(facts, study), table),
-        Chart("contour-figure", "Unfreeze depth against learning rate", contour, contour_figure(facts, study), table)
-        if _has_contour(ranked)
+        Chart("slices-figure", "One setting at a time", slices, slice_figures(facts, copy), table),
+        Chart("contour-figure", "Unfreeze depth against learning rate", contour, contour_figure(facts, copy), table)
+        if has_contour(ranked)
         else None,
-        Chart("parallel-figure", "All settings at once", lines, parallel_figure(facts, widened), table),
+        Chart("parallel-figure", "All settings at once", lines, parallel_figure(facts, study), table),
     )
     return tuple(chart for chart in charts if chart is not None)
 
@@ -77,87 +68,6 @@ def importance_figure(facts: TrialsFacts) -> go.Figure:
         hovertemplate="%{y}: %{x:.0%}<extra></extra>",
     )
     return figure
-
-
-# === Optuna's figures ===
-
-
-def slice_figures(facts: TrialsFacts, study: "optuna.Study") -> tuple[go.Figure, ...]:
-    """The objective over each setting."""
-    used = {name for trial in study.trials for name in trial.params}
-    return tuple(_slice(facts, study, name) for name in facts.settings if name in used)
-
-
-def _slice(facts: TrialsFacts, study: "optuna.Study", name: str) -> go.Figure:
-    from optuna.visualization import plot_slice
-
-    (points,) = plot_slice(study, [name], target_name=facts.objective).data
-    figure = new_figure(SLICE_HEIGHT, showlegend=False, yaxis={**facts.axis, "nticks": 5})
-    figure.update_layout(xaxis=_axis(facts.study.space[name], name, points.x))
-    points.update(
-        marker={"size": 8, "colorscale": SHADES, "showscale": False, "line": {"color": BLUE, "width": 1.5}},
-        hovertemplate=f"%{{x}}: %{{y:{facts.digits}}}<br>trial %{{marker.color}}<extra></extra>",
-    )
-    if "choices" in facts.study.space[name]:
-        names = {repr(trial.params[name]): cell(trial.params[name]) for trial in study.trials if name in trial.params}
-        points.x = [names[choice] for choice in points.x]
-    return figure.add_trace(points)
-
-
-def _axis(space: Mapping[str, Any], name: str, values: Sequence[Any]) -> dict[str, Any]:
-    title = text.label(name, 30)
-    if "choices" in space:
-        return {"title": title, "type": "category"}
-    if space.get("log"):
-        return log_axis(title, min(values), max(values))
-    whole = isinstance(space["low"], int) and space["high"] - space["low"] <= 12
-    return {"title": title, "nticks": 6, **({"dtick": 1} if whole else {})}
-
-
-def _has_contour(ranked: Sequence[TrialRecord]) -> bool:
-    both = [(trial.params[DEPTH], trial.params[RATE]) for trial in ranked if {DEPTH, RATE} <= trial.params.keys()]
-    return len(both) >= FEWEST and all(len(set(values)) > 1 for values in zip(*both, strict=True))
-
-
-def contour_figure(facts: TrialsFacts, study: "optuna.Study") -> go.Figure:
-    """The objective over unfreeze depth and learning rate."""
-    from optuna.visualization import plot_contour
-
-    surface, points, *_ = plot_contour(study, [DEPTH, RATE], target_name=facts.objective).data
-    figure = new_figure(
-        400,
-        showlegend=False,
-        xaxis=log_axis("learning rate", min(points.x), max(points.x)),
-        yaxis={"title": "unfreeze depth", "dtick": whole_ticks(max(points.y) - min(points.y))},
-    )
-    surface.update(
-        colorscale=SHADES,
-        colorbar={"title": None, "tickformat": facts.digits, "thickness": 12, "nticks": 6},
-        line={"color": GREY, "width": 1},
-    )
-    drawn = [trial for trial in study.trials if trial.values and {DEPTH, RATE} <= trial.params.keys()]
-    points.update(
-        marker={"color": VERMILLION, "size": 9, "line": {"color": "white", "width": 1}},
-        customdata=[(f"{trial.number}", facts.shown(trial.value)) for trial in drawn],
-        hovertemplate="trial %{customdata[0]}: %{customdata[1]}<br>rate %{x:.2g}, depth %{y}<extra></extra>",
-    )
-    return figure.add_traces([surface, points])
-
-
-def _widened(study: StudyRecord) -> StudyRecord:
-    """The study with room in its space for the user's own configuration, which Optuna would leave out."""
-    given = {name: [trial.params[name] for trial in study.trials if name in trial.params] for name in study.space}
-    return replace(study, space={name: _room(space, given[name]) for name, space in study.space.items()})
-
-
-def _room(space: Mapping[str, Any], values: Sequence[Any]) -> Mapping[str, Any]:
-    if "choices" in space:
-        return {"choices": list(dict.fromkeys((*space["choices"], *values)))}
-    if "fixed" in space:
-        return space
-    log = space.get("log", False)
-    ends = [space["low"], space["high"], *(value for value in values if not log or value > 0)]
-    return {"low": min(ends), "high": max(ends), "log": log}
 
 
 # === All settings at once ===
@@ -204,7 +114,7 @@ def parallel_figure(facts: TrialsFacts, study: StudyRecord) -> go.Figure:
 
 
 def coordinates(study: StudyRecord, name: str, trials: Sequence[TrialRecord]) -> np.ndarray:
-    """Place of each trial on a setting's axis, 0 to 1 (logarithmic where the space is), NaN where it has no value.
+    """Place of each trial on a setting's axis, 0 to 1; NaN without a value.
 
     A choice counts by its place in `choices`.
     """

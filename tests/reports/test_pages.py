@@ -331,6 +331,22 @@ def test_slices_hold_your_own_configuration_though_the_space_does_not(tmp_path):
     assert first["learning rate"]["type"] == "contour"
 
 
+def test_a_setting_that_no_complete_trial_has_gets_no_slice(tmp_path):
+    some = make_study(tmp_path / "study", 6)
+    rate = "phases.1.learning_rate"
+    trials = [
+        replace(trial, params={name: value for name, value in trial.params.items() if name != rate})
+        if trial.state == "complete"
+        else replace(trial, params={**trial.params, rate: 1e-4})
+        for trial in some.trials
+    ]
+    replace(some, trials=tuple(trials)).write_answers()
+    figures = Parsed(html_of(some.path)).figures
+    titles = [figure["layout"]["xaxis"].get("title", {}).get("text") for figure in figures]
+    assert "model.head_units" in titles
+    assert rate not in titles
+
+
 def test_two_objectives_have_a_front(tmp_path):
     make_study(tmp_path / "study", objectives=("accuracy", "parameters"))
     assert "Pareto front" in html_of(tmp_path / "study")

@@ -1,0 +1,102 @@
+"""Slices and contour: Optuna's own figures in our colours.
+
+docs/decisions/0009-study-figures.md says why the others are not.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import plotly.graph_objects as go
+
+from reports import text
+from reports.charts import BLUE, GREY, SHADES, VERMILLION, log_axis, new_figure, whole_ticks
+from reports.trials.facts import TrialsFacts, cell
+from search.importance import FEWEST
+from search.records import StudyRecord, TrialRecord
+
+if TYPE_CHECKING:
+    import optuna
+
+SLICE_HEIGHT = 250
+DEPTH, RATE = "phases.1.unfreeze_depth", "phases.1.learning_rate"
+
+
+def slice_figures(facts: TrialsFacts, study: "optuna.Study") -> tuple[go.Figure, ...]:
+    """The objective over each setting."""
+    used = {name for trial in study.trials if trial.values for name in trial.params}
+    return tuple(_slice(facts, study, name) for name in facts.settings if name in used)
+
+
+def _slice(facts: TrialsFacts, study: "optuna.Study", name: str) -> go.Figure:
+    from optuna.visualization import plot_slice
+
+    (points,) = plot_slice(study, [name], target_name=facts.objective).data
+    figure = new_figure(SLICE_HEIGHT, showlegend=False, yaxis={**facts.axis, "nticks": 5})
+    figure.update_layout(xaxis=_axis(facts.study.space[name], name, points.x))
+    points.update(
+        marker={"size": 8, "colorscale": SHADES, "showscale": False, "line": {"color": BLUE, "width": 1.5}},
+        hovertemplate=f"%{{x}}: %{{y:{facts.digits}}}<br>trial %{{marker.color}}<extra></extra>",
+    )
+    if "choices" in facts.study.space[name]:
+        names = {repr(trial.params[name]): cell(trial.params[name]) for trial in study.trials if name in trial.params}
+        points.x = [names[choice] for choice in points.x]
+    return figure.add_trace(points)
+
+
+def _axis(space: Mapping[str, Any], name: str, values: Sequence[Any]) -> dict[str, Any]:
+    title = text.label(name, 30)
+    if "choices" in space:
+        return {"title": title, "type": "category"}
+    if space.get("log"):
+        return log_axis(title, min(values), max(values))
+    whole = isinstance(space["low"], int) and space["high"] - space["low"] <= 12
+    return {"title": title, "nticks": 6, **({"dtick": 1} if whole else {})}
+
+
+def has_contour(ranked: Sequence[TrialRecord]) -> bool:
+    both = [(trial.params[DEPTH], trial.params[RATE]) for trial in ranked if {DEPTH, RATE} <= trial.params.keys()]
+    return len(both) >= FEWEST and all(len(set(values)) > 1 for values in zip(*both, strict=True))
+
+
+def contour_figure(facts: TrialsFacts, study: "optuna.Study") -> go.Figure:
+    """The objective over unfreeze depth and learning rate."""
+    from optuna.visualization import plot_contour
+
+    surface, points, *_ = plot_contour(study, [DEPTH, RATE], target_name=facts.objective).data
+    log = facts.study.space[RATE].get("log")
+    rates = log_axis("learning rate", min(points.x), max(points.x)) if log else {"title": "learning rate"}
+    figure = new_figure(
+        400,
+        showlegend=False,
+        xaxis=rates,
+        yaxis={"title": "unfreeze depth", "dtick": whole_ticks(max(points.y) - min(points.y))},
+    )
+    surface.update(
+        colorscale=SHADES,
+        colorbar={"title": None, "tickformat": facts.digits, "thickness": 12, "nticks": 6},
+        line={"color": GREY, "width": 1},
+    )
+    drawn = [trial for trial in study.trials if trial.values and {DEPTH, RATE} <= trial.params.keys()]
+    points.update(
+        marker={"color": VERMILLION, "size": 9, "line": {"color": "white", "width": 1}},
+        customdata=[(f"{trial.number}", facts.shown(trial.value)) for trial in drawn],
+        hovertemplate="trial %{customdata[0]}: %{customdata[1]}<br>rate %{x:.2g}, depth %{y}<extra></extra>",
+    )
+    return figure.add_traces([surface, points])
+
+
+def widened(study: StudyRecord) -> StudyRecord:
+    """Study whose space has room for the user's own configuration."""
+    given = {name: [trial.params[name] for trial in study.trials if name in trial.params] for name in study.space}
+    return replace(study, space={name: _room(space, given[name]) for name, space in study.space.items()})
+
+
+def _room(space: Mapping[str, Any], values: Sequence[Any]) -> Mapping[str, Any]:
+    if "choices" in space:
+        return {"choices": list(dict.fromkeys((*space["choices"], *values)))}
+    if "fixed" in space:
+        return space
+    log = space.get("log", False)
+    ends = [space["low"], space["high"], *(value for value in values if not log or value > 0)]
+    return {"low": min(ends), "high": max(ends), "log": log}
