@@ -5,6 +5,7 @@ import re
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
 
 _SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-_BYTES = {"B": 1} | {f"{p}B": 1000 ** (i + 1) for i, p in enumerate("KMGT")}
-_BYTES |= {f"{p}IB": 1024 ** (i + 1) for i, p in enumerate("KMGT")}
+_BYTES = {f"{p}b": 1000**i for i, p in enumerate(["", *"kmgt"])} | {f"{p}ib": 1024**i for i, p in enumerate("kmgt", 1)}
 
 
 @app.callback()
@@ -76,7 +76,7 @@ def prune_command(
     With --kind, the others consider that kind alone; --max-size comes after --older-than. A store that another process
     is building is left alone. Downloads, unpacked archives and audit facts stay.
     """
-    from kit.cache.inventory import choose_stores, list_stores
+    from kit.cache.inventory import choose_stores, list_stores, remove_store
 
     if not (older_than or kind or max_size or everything):
         raise ConfigError(
@@ -88,12 +88,24 @@ def prune_command(
     age = parse_age(older_than) if older_than else None
     most = parse_size(max_size) if max_size else None
     stores = list_stores()
-    _check_kind(kind, stores)
+    kinds = sorted({"pixels", "features", "heads"} | {info.kind for info in stores})
+    if kind and kind not in kinds:
+        raise ConfigError(f"--kind must be one of {', '.join(kinds)}, not {kind!r}.")
     chosen = choose_stores(stores, time.time(), age, kind or None, most)
     if chosen and not dry_run and not yes:
         _ask(chosen, as_json)
-    removed, locked = (chosen, []) if dry_run else _remove(chosen)
-    _report_pruning(removed, locked, dry_run, as_json)
+    removed = [info for info in chosen if dry_run or remove_store(info)]
+    locked = [info for info in chosen if info not in removed]
+    freed = sum(info.bytes for info in removed)
+    if as_json:
+        names = {"removed": [_record(info) for info in removed], "locked": [info.path.name for info in locked]}
+        _print_json(dry_run=dry_run, bytes=freed, **names)
+        return
+    for info in removed:
+        print(f"{'would remove' if dry_run else 'removed'} {info.path.name}  {_readable(info.bytes)}  {info.about}")
+    for info in locked:
+        print(f"left {info.path.name}: another process is building it")
+    print(f"{'Would free' if dry_run else 'Freed'} {_readable(freed)}: {_counted(removed)}.")
 
 
 @app.command("verify")
@@ -121,42 +133,28 @@ def verify_command(
     if as_json:
         _print_json(checked=checked, damaged=[str(path) for path in damaged], repaired=repair and bool(damaged))
     else:
-        print("\n".join(_verdict(checked, [str(path) for path in damaged], repair)))
+        print("\n".join(_verified_lines(checked, [str(path) for path in damaged], repair)))
     if damaged and not repair:
         raise typer.Exit(1)
 
 
 def parse_age(text: str) -> float:
-    """`45m`, `12h`, `30d`, `2w` -> seconds.
-
-    Raises:
-        ConfigError: If it is none of these.
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([mhdw])", text.strip().lower())
-    if not match:
-        raise ConfigError(
-            f"--older-than must be a number and m, h, d or w (minutes to weeks), as in 30d, not {text!r}."
-        )
-    return float(match[1]) * _SECONDS[match[2]]
+    """Seconds of `45m`, `12h`, `30d` or `2w`; ConfigError if it is none of these."""
+    return _parse(text, _SECONDS, "--older-than must be a number and m, h, d or w (minutes to weeks), as in 30d")
 
 
 def parse_size(text: str) -> int:
-    """`500MB`, `10GB`, `1.5GiB`, `0` -> bytes; GB is 10^9 and GiB 2^30.
-
-    Raises:
-        ConfigError: If it is none of these.
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip().lower())
-    unit = match[2].upper() if match else ""
-    if not match or (unit not in _BYTES and float(match[1]) != 0):
-        raise ConfigError(f"--max-size must be a number and KB, MB, GB or TB (or KiB ...), as in 10GB, not {text!r}.")
-    return int(float(match[1]) * _BYTES.get(unit, 1))
+    """Bytes of `500MB`, `10GB`, `1.5GiB` or `0` (GB is 10^9, GiB 2^30); ConfigError if it is none of these."""
+    if text.strip() == "0":
+        return 0
+    return int(_parse(text, _BYTES, "--max-size must be a number and KB, MB, GB or TB (or KiB ...), as in 10GB"))
 
 
-def _check_kind(kind: str, stores: Sequence["StoreInfo"]) -> None:
-    kinds = sorted({"pixels", "features", "heads"} | {info.kind for info in stores})
-    if kind and kind not in kinds:
-        raise ConfigError(f"--kind must be one of {', '.join(kinds)}, not {kind!r}.")
+def _parse(text: str, units: dict[str, int], rule: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]+)", text.strip().lower())
+    if not match or match[2] not in units:
+        raise ConfigError(f"{rule}, not {text!r}.")
+    return float(match[1]) * units[match[2]]
 
 
 def _ask(chosen: Sequence["StoreInfo"], as_json: bool) -> None:
@@ -167,32 +165,7 @@ def _ask(chosen: Sequence["StoreInfo"], as_json: bool) -> None:
     typer.confirm(f"Remove {_counted(chosen)}?", abort=True)
 
 
-def _remove(chosen: Sequence["StoreInfo"]) -> tuple[list["StoreInfo"], list["StoreInfo"]]:
-    from kit.cache.inventory import remove_store
-
-    removed: list[StoreInfo] = []
-    locked: list[StoreInfo] = []
-    for info in chosen:
-        (removed if remove_store(info) else locked).append(info)
-    return removed, locked
-
-
-def _report_pruning(
-    removed: Sequence["StoreInfo"], locked: Sequence["StoreInfo"], dry_run: bool, as_json: bool
-) -> None:
-    freed = sum(info.bytes for info in removed)
-    if as_json:
-        names = {"removed": [_record(info) for info in removed], "locked": [info.path.name for info in locked]}
-        _print_json(dry_run=dry_run, bytes=freed, **names)
-        return
-    for info in removed:
-        print(f"{'would remove' if dry_run else 'removed'} {info.path.name}  {_readable(info.bytes)}  {info.about}")
-    for info in locked:
-        print(f"left {info.path.name}: another process is building it")
-    print(f"{'Would free' if dry_run else 'Freed'} {_readable(freed)}: {_counted(removed)}.")
-
-
-def _verdict(checked: int, damaged: list[str], repaired: bool) -> list[str]:
+def _verified_lines(checked: int, damaged: list[str], repaired: bool) -> list[str]:
     if not damaged:
         return [f"{checked:,} files checked: all as written."]
     if repaired:
@@ -206,15 +179,7 @@ def _verdict(checked: int, damaged: list[str], repaired: bool) -> list[str]:
 
 def _record(info: "StoreInfo") -> dict[str, Any]:
     used = datetime.fromtimestamp(info.last_used, UTC).isoformat(timespec="seconds")
-    sizes = {"rows": info.rows, "bytes": info.bytes}
-    return {
-        "name": info.path.name,
-        "kind": info.kind,
-        "about": info.about,
-        **sizes,
-        "last_used": used,
-        "path": str(info.path),
-    }
+    return {"name": info.path.name} | asdict(info) | {"path": str(info.path), "last_used": used}
 
 
 def _print_json(**content: Any) -> None:
