@@ -83,11 +83,6 @@ class Store:
         shape = list(self.shape)
         return {"format": FORMAT, "kind": self.kind, "shape": shape, "dtype": self.dtype.str, "recipe": self.recipe}
 
-    @property
-    def size_bytes(self) -> int:
-        """Bytes of its chunk files."""
-        return sum(path.stat().st_size for path in self.folder.glob(f"*{SUFFIX}"))
-
     def missing(self, keys: Sequence[str]) -> list[str]:
         """Keys without an intact array, in the order given, each once."""
         return _missing(keys, self._find(keys))
