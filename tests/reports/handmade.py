@@ -259,8 +259,8 @@ def make_study(folder: Path, trials: int = 20, objectives: tuple[str, ...] = ("a
     ranked = study.ranked()
     study = replace(study, best_trial=ranked[0].number if ranked else None)
     folder.mkdir(parents=True, exist_ok=True)
-    study.write_question()
-    study.write_answers()
+    study.write_spec()
+    study.write_trials()
     return study
 
 

@@ -323,7 +323,7 @@ def test_slices_hold_your_own_configuration_though_the_space_does_not(tmp_path):
     mine = make_study(tmp_path / "study")
     own, *others = mine.trials
     own = replace(own, params={**own.params, "model.head_units": 8, "training.optimizer": "<b>mine</b>"})
-    replace(mine, trials=(own, *others)).write_answers()
+    replace(mine, trials=(own, *others)).write_trials()
     figures = [figure for figure in Parsed(html_of(mine.path)).figures if "title" in figure["layout"]["xaxis"]]
     first = {figure["layout"]["xaxis"]["title"]["text"]: figure["data"][0] for figure in figures}
     assert 8 in first["model.head_units"]["x"]
@@ -340,7 +340,7 @@ def test_a_setting_that_no_complete_trial_has_gets_no_slice(tmp_path):
         else replace(trial, params={**trial.params, rate: 1e-4})
         for trial in some.trials
     ]
-    replace(some, trials=tuple(trials)).write_answers()
+    replace(some, trials=tuple(trials)).write_trials()
     figures = Parsed(html_of(some.path)).figures
     titles = [figure["layout"]["xaxis"].get("title", {}).get("text") for figure in figures]
     assert "model.head_units" in titles

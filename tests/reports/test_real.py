@@ -10,6 +10,8 @@ import pytest
 from kit.run import Run
 from search.records import StudyRecord
 
+pytestmark = [pytest.mark.backend, pytest.mark.real]
+
 PER_CLASS = 12
 SETTINGS = (
     "data.image_size=96",
@@ -49,7 +51,6 @@ def pages(real_data, run_cli, tmp_path_factory):
     return {**kinds, "best": folder / "study" / "best" / "report.html", "comparison": folder / "comparison.html"}
 
 
-@pytest.mark.real
 def test_commands_leave_pages_of_what_they_measured(pages):
     run = Run.open(pages["run"].parent)
     html = pages["run"].read_text(encoding="utf-8")
@@ -64,7 +65,6 @@ def test_commands_leave_pages_of_what_they_measured(pages):
     assert all(path.stat().st_size < 8e6 for path in pages.values())
 
 
-@pytest.mark.real
 @pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium on this machine")
 @pytest.mark.parametrize("kind", ["run", "study", "inspection", "best", "comparison"])
 def test_chromium_draws_every_figure_and_has_nothing_to_say(pages, kind, tmp_path):
