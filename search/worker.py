@@ -168,9 +168,11 @@ def work(job: Job, begun: list[Worker]) -> int:
     record, address = StudyRecord.load(Path(job.folder)), Address.parse(job.storage)
     module, _, factory = job.objective.partition(":")
     objective: Objective = getattr(importlib.import_module(module), factory)(record, job.threads)
+    pruner = build_pruner(record)
     with storage_errors(address):
-        storage = open_storage(address, heartbeat=job.heartbeat, grace=job.grace, patience=PATIENCE_SECONDS)
-        study = optuna.load_study(study_name=record.name, storage=storage, pruner=build_pruner(record))
+        times: dict[str, Any] = {"heartbeat": job.heartbeat, "grace": job.grace, "patience": PATIENCE_SECONDS}
+        storage = patiently(lambda: open_storage(address, **times))
+        study = patiently(lambda: optuna.load_study(study_name=record.name, storage=storage, pruner=pruner))
         with closing(OpenStudy(record, study, storage, address)) as opened:
             queue = TrialQueue(study, Path(job.folder) / "workers", job.target, job.first)
             begun.append(Worker(opened, queue, objective, job.deadline))

@@ -84,7 +84,7 @@ def run_trials(
         with storage_errors(study.address):
             patiently(sweep)
         record = study.refresh()
-    error = queue.repeated_error()
+    error = patiently(queue.repeated_error)
     if record.counts.finished < target and error is not None:
         raise UserError(
             f"The study {record.name} was stopped, since three trials have failed alike: {error}",
