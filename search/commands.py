@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kit.options import AsJson, ConfigFile, Quiet, Sets, by_key, setting_options
+
 if TYPE_CHECKING:
     from search.records import StudyRecord
     from search.refit import Refit
@@ -21,10 +23,10 @@ ROOT = Path("studies")
 
 _Name = Annotated[str, typer.Argument(metavar="NAME", help="A study under studies/, or its folder.")]
 _Storage = Annotated[str | None, typer.Option("--storage", metavar="URL", help="Where it is kept.", show_default=False)]
-_Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
 
 @app.command()
+@setting_options("backbone", "weights", "backend")
 def run(
     data: Annotated[str, typer.Argument(metavar="DATA", help="The images, in any form that train takes.")],
     name: Annotated[str | None, typer.Option(help="Of the study.", show_default="that of the images")] = None,
@@ -42,17 +44,11 @@ def run(
     pick: Annotated[str, typer.Option(help="What is kept: accuracy, within:0.01, or a trial's number.")] = "accuracy",
     refit: Annotated[str, typer.Option(help="Train the best on train, or train+validation.")] = "train",
     space: Annotated[Path | None, typer.Option(help="What to search, in TOML.", show_default=False)] = None,
-    config: Annotated[Path | None, typer.Option(help="Settings of all trials, in TOML.", show_default=False)] = None,
-    sets: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of all trials; may be repeated.")
-    ] = None,
-    backbone: Annotated[str | None, typer.Option(help="mobilenet_v2, resnet50, ...", show_default=False)] = None,
-    weights: Annotated[
-        str | None, typer.Option(help="imagenet, starter, none, or a weights file.", show_default=False)
-    ] = None,
-    backend: Annotated[str | None, typer.Option(help="jax or tensorflow.", show_default=False)] = None,
-    as_json: _Json = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    config: ConfigFile = None,
+    sets: Sets = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    **settings: Any,
 ) -> None:
     """Searches, trains the best again, and scores it once on test. The same command goes on where it ended."""
     from kit import progress
@@ -62,7 +58,7 @@ def run(
 
     progress.set_quiet(quiet or as_json)
     seconds = None if timeout is None else parse_duration(timeout)
-    flags = {"data.path": data, "model.backbone": backbone, "model.weights": weights, "backend": backend}
+    flags = by_key(settings) | {"data.path": data}
     study = run_study(
         load_config(flags=flags, sets=sets or (), environ=os.environ, file=config), trials,
         name=name, out=out, space=space, objectives=objectives, sampler=sampler, pruner=pruner, seed=sampler_seed,
@@ -76,7 +72,7 @@ def run(
 
 
 @app.command()
-def show(name: _Name, storage: _Storage = None, as_json: _Json = False) -> None:
+def show(name: _Name, storage: _Storage = None, as_json: AsJson = False) -> None:
     """Prints a study: its trials, and the best configuration as TOML for `transferkit train --config`."""
     from search.show import best_lines, table, toml_lines
 
@@ -89,7 +85,7 @@ def show(name: _Name, storage: _Storage = None, as_json: _Json = False) -> None:
 
 
 @app.command("list")
-def list_studies(as_json: _Json = False) -> None:
+def list_studies(as_json: AsJson = False) -> None:
     """Lists the studies under studies/."""
     from search.records import StudyRecord, is_study
     from search.show import listing
