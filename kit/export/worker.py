@@ -137,7 +137,7 @@ def _run(runtime: str, run: Run, folder: Path, work: Path) -> dict[str, Any]:
     for block in _blocks(files, run.config.data):
         parts.append(forward(block))
     np.save(work / f"{runtime}.npy", np.concatenate(parts))
-    if runtime == ORIGINAL:  # the kit pads its passes to one size: how long they take would mislead
+    if runtime == ORIGINAL:  # its passes are padded to one size: their latency would mislead
         return {"runtime": name}
     latency = {str(n): latency_ms(forward, np.resize(block, (n, *block.shape[1:]))) for n in BATCHES}
     return {"runtime": name, "latency_ms": latency}
