@@ -12,8 +12,8 @@ import typer
 from kit.options import AsJson, ConfigFile, Quiet, Sets, by_key, setting_options
 
 if TYPE_CHECKING:
+    from search.kept_model import Refit
     from search.records import StudyRecord
-    from search.refit import Refit
 
 app = typer.Typer(
     add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True,

@@ -19,7 +19,7 @@ from kit.files import read_json, write_json, write_text
 from kit.training.history import EpochRecord, History
 
 if TYPE_CHECKING:
-    from search.refit import Refit
+    from search.kept_model import Refit
 
 SCHEMA_VERSION = 1
 STATES = ("waiting", "running", "complete", "pruned", "failed")
@@ -165,7 +165,7 @@ class StudyRecord:
     @property
     def best(self) -> "Refit | None":
         """The model that is kept, scored once on test; None before it is trained, or where another machine has it."""
-        from search.refit import Refit
+        from search.kept_model import Refit
 
         return Refit.load(self)
 

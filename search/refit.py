@@ -5,7 +5,7 @@ Only here does a study read the test split.
 
 import platform
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,74 +13,12 @@ from kit import progress
 from kit.config import RunConfig
 from kit.errors import ConfigError
 from kit.run import Run
+from search.kept_model import Refit
 from search.records import StudyRecord, TrialRecord
 from search.storage import exclusive, storage_errors
 from search.study import OpenStudy, config_of
 
 REFITS = ("train", "train+validation")
-
-
-@dataclass(frozen=True)
-class Refit:
-    """The model that a study keeps.
-
-    Attributes:
-        trial: Number of its trial.
-        run: Its record, and its model at work.
-        validation: Accuracy on validation, for which the trial was chosen.
-        test: Accuracy on the test split; None where there is none.
-        interval: 95% interval of `test`.
-        reproduced: Whether training again gave the trial's history to the bit; None where it was to train on more.
-    """
-
-    trial: int
-    run: Run
-    validation: float
-    test: float | None
-    interval: tuple[float, float] | None
-    reproduced: bool | None
-
-    @classmethod
-    def of(cls, record: StudyRecord, run: Run) -> "Refit":
-        """From the records of a study and of the run that trained its best trial again."""
-        note, test = run.manifest["study"], run.metrics["test"]
-        trial = record.trial(note["trial"])
-        kept = trial.kept(record.monitor)
-        return cls(
-            trial=trial.number,
-            run=run,
-            validation=float(kept.val_accuracy or 0.0) if kept is not None else 0.0,
-            test=test["accuracy"] if test["n"] else None,
-            interval=tuple(test["accuracy_interval"]) if test["n"] else None,
-            reproduced=run.history.equal_curves(trial.history) if note["refit"] == "train" else None,
-        )
-
-    @classmethod
-    def load(cls, record: StudyRecord) -> "Refit | None":
-        """From a study's folder; None before the best trial has been trained again."""
-        path = record.path / "best"
-        if not (path / "metrics.json").exists():
-            return None
-        run = Run.open(path)
-        known = run.manifest.get("study", {}).get("trial") == record.best_trial
-        return cls.of(record, run) if known and run.manifest["status"] == "finished" else None
-
-    @property
-    def optimism(self) -> float | None:
-        """Accuracy on validation less that on test."""
-        return None if self.test is None else self.validation - self.test
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {
-            "trial": self.trial,
-            "run": str(self.run.path),
-            "validation_accuracy": self.validation,
-            "test_accuracy": self.test,
-            "test_interval": self.interval,
-            "validation_minus_test": self.optimism,
-            "reproduced": self.reproduced,
-        }
 
 
 def require_pick(how: str) -> None:

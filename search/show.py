@@ -9,7 +9,7 @@ from search.display import named_values, short
 from search.records import StudyRecord
 
 if TYPE_CHECKING:
-    from search.refit import Refit
+    from search.kept_model import Refit
 
 
 def table(record: StudyRecord) -> list[str]:

@@ -132,7 +132,7 @@ def compile_forward(model: "keras.Model", then: "keras.Model | None" = None, *, 
 def build_steps(model: "keras.Model", optimizer: "keras.optimizers.Optimizer", label_smoothing: float) -> Steps:
     from kit.backends.jax_steps import JaxSteps
 
-    return JaxSteps(model, optimizer, label_smoothing)
+    return JaxSteps(model, optimizer, label_smoothing, compile_program, on_cpu=device() == "cpu")
 
 
 def compile_program(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,5 +1,6 @@
 """Training steps on JAX: the state is a tuple of arrays, several steps are one program."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -8,7 +9,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from kit.backends import jax as backend
 from kit.backends.kernels import keeps_keras_convolutions
 from kit.backends.loss import loss_and_sums, steps_with_images
 
@@ -20,10 +20,17 @@ SIDE_BY_SIDE = 2
 class JaxSteps:
     """The contract is `kit.backends.protocol.Steps`."""
 
-    def __init__(self, model: keras.Model, optimizer: keras.optimizers.Optimizer, smoothing: float):
+    def __init__(
+        self,
+        model: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        smoothing: float,
+        compile_program: Callable[..., Any],
+        *,
+        on_cpu: bool,
+    ):
         self._model, self._optimizer = model, optimizer
         rate_index = next(i for i, variable in enumerate(optimizer.variables) if variable is optimizer.learning_rate)
-        on_cpu = backend.device() == "cpu"
         # Within a loop XLA computes the gradients of its own convolutions many times slower on a CPU: those of 3x3 on
         # 28x28x128 in 1,160 ms instead of 38. What replaces them has none of them.
         loops = not on_cpu or not keeps_keras_convolutions(model)
@@ -69,9 +76,9 @@ class JaxSteps:
         def predict(trainable, other, x):
             return model.stateless_call(trainable, other, x, training=False)[0]
 
-        one_step = backend.compile_program(advanced)
-        self._train = backend.compile_program(train) if loops else train_in_python
-        self._predict = backend.compile_program(predict)
+        one_step = compile_program(advanced)
+        self._train = compile_program(train) if loops else train_in_python
+        self._predict = compile_program(predict)
         self._trainable: list[Any]
         self._other: list[Any]
         self._state: list[Any]
