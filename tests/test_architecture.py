@@ -35,6 +35,7 @@ FOR_REPORTS = (
     "reports",
 )
 BACKENDS = {"keras", "jax", "tensorflow"}
+PYTHON_API = {"train", "resume", "evaluate", "configure", "load_run"}  # lazy attributes of `kit`
 
 
 def module_name(path):
@@ -143,9 +144,38 @@ def files_of(name):
     return [file for base in tries for file in (base / "__init__.py", base.with_suffix(".py")) if file in FILES]
 
 
+# Drawn images, the recipe of the starter weights and the demo: beside the core, which a reader meets first.
+BESIDE_THE_CORE = ("kit.synthetic", "starter", "search.demo", "search.demo_summary")
+MAY_DRAW = ("kit.synthetic", "kit.commands.drawing", "search.demo", "search.demo_summary")
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_the_core_imports_no_drawn_images_recipe_or_demo(path):
+    names = {name for name, _ in imported(parsed(path))}
+    assert under(module_name(path), MAY_DRAW) or [name for name in names if under(name, BESIDE_THE_CORE)] == []
+
+
+@pytest.mark.parametrize("part", ["kit", "search"])
+def test_no_two_modules_of_a_package_have_one_name(part):
+    """`backends/` aside, where the same protocol has a module for each backend."""
+    names = [path.name for path in FILES if under(module_name(path), [part]) and path.name != "__init__.py"]
+    assert [name for name in set(names) if names.count(name) > 1] == []
+
+
+PENDING = {"Choice", "Verdict"}
+
+
+def test_a_class_name_means_one_thing():
+    homes = {}
+    for path in FILES:
+        for node in (node for node in ast.walk(parsed(path)) if isinstance(node, ast.ClassDef)):
+            homes.setdefault(node.name, set()).add(module_name(path))
+    assert {name: sorted(places) for name, places in homes.items() if len(places) > 1 and name not in PENDING} == {}
+
+
 @pytest.mark.parametrize("path", FILES, ids=module_name)
 def test_house_rules(path):
-    assert path.name != "train.py", "`kit.train` is a function"
+    assert path.stem not in PYTHON_API or path.parent.name != "kit", f"`kit.{path.stem}` is a function"
     for call in (node for node in ast.walk(parsed(path)) if isinstance(node, ast.Call)):
         function = ast.unparse(call.func)
         if function.rpartition(".")[2].startswith("suggest_"):
