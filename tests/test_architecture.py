@@ -162,15 +162,12 @@ def test_no_two_modules_of_a_package_have_one_name(part):
     assert [name for name in set(names) if names.count(name) > 1] == []
 
 
-PENDING = {"Choice", "Verdict"}
-
-
 def test_a_class_name_means_one_thing():
     homes = {}
     for path in FILES:
         for node in (node for node in ast.walk(parsed(path)) if isinstance(node, ast.ClassDef)):
             homes.setdefault(node.name, set()).add(module_name(path))
-    assert {name: sorted(places) for name, places in homes.items() if len(places) > 1 and name not in PENDING} == {}
+    assert {name: sorted(places) for name, places in homes.items() if len(places) > 1} == {}
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_name)
