@@ -1,23 +1,29 @@
 """One training run: a folder of images in, a scored model out.
 
 Who owns what, in the order of the arrows (each imports only what stands before it):
-    errors, files, progress     messages a user can act on; files that appear whole or not at all
-    statistics                  intervals and a paired test
-    config, settings            what a run needs; text, files and environment turned into it
-    store                       computed rows, content-keyed and memory-mapped
-    backends                    each Keras backend behind one protocol; chooses and starts one
-    data                        images: found, audited, split, decoded, augmented, batched
-    model                       backbone, head, cut points, kernels, pretrained weights
-    training                    features once, then phases
-    evaluation, records         scores with intervals; the folder a run leaves
-    predict, run, experiment    a finished run at work; and `train`, which composes all of the above
-    api                         the names below
-    cli, commands               the command line
+    errors, files, fingerprint, paths, progress    messages a user can act on; files that appear whole or not at all
+    config, settings                configuration of a run; text, files and environment turned into it
+    backends                        each Keras backend behind one protocol; chooses and starts one
+    evaluation                      scores, calibration, significance
+    cache                           content-keyed arrays on disk
+    csv_tables, stage_clock         tables as CSV; seconds and memory of stages
+    data                            images: found, audited, split, decoded, augmented, batched
+    model                           backbone, head, cut points, kernels, pretrained weights
+    training                        activations of the frozen trunk once, then phases
+    run, predict                    the folder a run leaves; its model at work
+    insights                        what pages need and cannot compute
+    pipeline                        `train`: the steps of a run, from top to bottom
+    run_scores, rehearsal, seeds    score again, dry run, several seeds
+    trial                           `train` for a search: no folder, no test split
+    export                          other formats, checked against the original
+    api                             the names below
+    cli, commands                   the command line
+    synthetic                       drawn images; the core imports none of it
 
 The Python API (docs/python-api.md); importing `kit` imports no backend:
-    configure                   settings as keywords -> RunConfig
-    train, resume, load_run     -> Run: the record, and `predict`
-    evaluate                    the scores again, or those of other images
+    configure                       settings as keywords -> RunConfig
+    train, resume, load_run         -> Run: the record, and `predict`
+    evaluate                        the scores again, or those of other images
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""The Python API's own words: settings as keywords, and `train` as one says it in a notebook."""
+"""Python API: train, resume, load, evaluate, with settings as keywords."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from kit.settings import load_config
 
 
 def configure(data: Name = "", *, file: Name | None = None, sets: Sequence[str] = (), **settings: Any) -> RunConfig:
-    """Builds the configuration of a run or a study. The environment is not read.
+    """Build the configuration of a run or a study. The environment is not read.
 
     Args:
         data: A folder of class folders, split folders, a table, an archive, or `flowers`.
@@ -34,14 +34,14 @@ def configure(data: Name = "", *, file: Name | None = None, sets: Sequence[str] 
 
 @backends.restored()
 def train(data: Name | RunConfig, out: Name | None = None, *, on_epoch: Listener | None = None, **settings: Any) -> Run:
-    """Trains and scores one model.
+    """Train and score one model.
 
         run = kit.train("images", weights="none", views=3)
         run.metrics["test"]["accuracy"], run.predict("photo.jpg").label
 
     Args:
         data: The images, or a whole configuration from `configure`.
-        out: The run folder to be; default `runs/<data>-<time>`.
+        out: Run folder to create; default `runs/<data>-<time>`.
         on_epoch: Called with the History after every epoch.
         settings: As for `configure`; none beside a whole configuration.
 
@@ -65,7 +65,7 @@ def train(data: Name | RunConfig, out: Name | None = None, *, on_epoch: Listener
 
 @backends.restored()
 def resume(run: Name | Run, *, on_epoch: Listener | None = None) -> Run:
-    """Goes on with a run that was interrupted, from its last finished epoch; a finished run is left as it is.
+    """Continue an interrupted run from its last finished epoch; a finished run is left as it is.
 
     Raises:
         UserError: If the images, the weights or the backend are no longer those of the run.
@@ -74,17 +74,17 @@ def resume(run: Name | Run, *, on_epoch: Listener | None = None) -> Run:
 
 
 def load_run(path: Name) -> Run:
-    """The run in a folder, finished or not. Its model is loaded at the first prediction.
+    """Open the run in a folder, finished or not. Its model is loaded at the first prediction.
 
     Raises:
-        StorageError: If it is not a run folder, or a newer kit wrote it.
+        StorageError: If it is not a run folder, or a newer transferkit wrote it.
     """
     return Run.open(Path(path))
 
 
 @backends.restored()
 def evaluate(run: Name | Run, data: Name | None = None) -> dict[str, Any]:
-    """Scores a finished run's model again.
+    """Score a finished run's model again.
 
     Args:
         run: The run or its folder.

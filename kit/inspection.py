@@ -1,6 +1,4 @@
-"""What is in the data: facts (`Inspection`, from `look`), their summary, and the record folder; each knows only the one
-before. `transferkit inspect` prints them, and a page is drawn from the record.
-"""
+"""Inspection of a data set: facts of every file, their summary, and the record folder that a page is drawn from."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -26,7 +24,7 @@ _SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Inspection:
-    """What `inspect` found.
+    """Facts, groups, splits and findings of a data set.
 
     Attributes:
         samples: What the source lists.
@@ -53,7 +51,7 @@ class Inspection:
 
 
 def look(data: str, split_seed: int, near_duplicate_bits: int, threads: int) -> Inspection:
-    """Lists, audits and splits the data.
+    """List, audit and split the data.
 
     Raises:
         DataError: If `data` is no source of images.
@@ -99,7 +97,7 @@ def _splits(
 
 
 def summarise(inspection: Inspection) -> dict[str, Any]:
-    """Counts, shares, quantiles and findings of an inspection, as JSON values."""
+    """Summary of an inspection as JSON values: counts, shares, quantiles, findings."""
     from kit.data.audit import data_fingerprint
 
     read = [(sample, fact, split) for sample, fact, _, split in inspection.rows if not fact.problem]
@@ -150,7 +148,7 @@ def _quantiles(values: list[int]) -> dict[str, float] | None:
 
 
 def write_record(folder: Path, data: str, split_seed: int, inspection: Inspection, summary: dict[str, Any]) -> None:
-    """Writes the files of the record; it is whole once the manifest's status is `finished`."""
+    """Write the record folder; it is whole once the manifest's status is `finished`."""
     from kit.files import write_json, write_text
 
     refuse_other_content(folder)
@@ -165,7 +163,7 @@ def write_record(folder: Path, data: str, split_seed: int, inspection: Inspectio
         "versions": _versions(),
         "summary": summary,
     }
-    # Twice: a kill in between leaves a folder that the next `inspect` knows as its own, and no page takes for whole.
+    # Twice: what a kill in between leaves can be written over, and is not taken for whole.
     write_json(folder / "manifest.json", manifest)
     write_text(folder / "samples.csv", table_text(inspection))
     write_json(folder / "findings.json", [asdict(finding) for finding in inspection.findings])
@@ -174,7 +172,7 @@ def write_record(folder: Path, data: str, split_seed: int, inspection: Inspectio
 
 
 def write_thumbnails(folder: Path, inspection: Inspection) -> None:
-    """Pictures for a page: images of each class, and those that findings name."""
+    """Write thumbnails of images of each class, and of those that findings name."""
     from kit.insights import thumbnails
     from kit.insights.artifacts import Insights
 
@@ -212,7 +210,7 @@ def table_text(inspection: Inspection) -> str:
 
 
 def refuse_other_content(folder: Path) -> None:
-    """Raises StorageError if a folder holds anything but the record of an inspection."""
+    """Raise StorageError if a folder holds anything but the record of an inspection."""
     from kit.files import read_json
 
     if folder.exists() and not folder.is_dir():

@@ -1,4 +1,4 @@
-"""Class and probabilities for images, with the model and the pixels of a finished run.
+"""Predictions of a finished run's model, with the preprocessing of its training.
 
 Importing this module imports no backend; start one first.
 """
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     from kit.model.classifier import Classifier
     from kit.run import Run
 
-BLOCK = 32  # images decoded before they are passed through the network
+BATCH = 32  # images decoded before they are passed through the network
 _PATHS_HINT = "Name files, folders or globs such as 'images/*.jpg'."
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model says of one image.
+    """Prediction of one image.
 
     Attributes:
         path: The file, as it was given or found.
-        label: The most probable class; empty where the file could not be read.
+        label: Predicted class; empty where the file could not be read.
         confidence: Its probability, 0 to 1.
-        probabilities: Of every class, in the model's order; temperature scaled, so that they can be believed.
+        probabilities: Of every class, in the model's order; temperature scaled.
         problem: Why the file could not be read; empty where it could.
     """
 
@@ -47,11 +47,11 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Predictor:
-    """A finished run's model, ready for images.
+    """Model of a finished run with its preprocessing.
 
     Attributes:
         classes: Class names, in the model's order.
-        data: How images become pixels, as in training.
+        data: Preprocessing, as in training.
         temperature: Fitted on validation.
         forward: uint8 (n, S, S, 3), 0-255, to probabilities (n, classes).
     """
@@ -63,36 +63,36 @@ class Predictor:
 
     @classmethod
     def of(cls, run: "Run") -> "Predictor":
-        """Loads the model of a finished run."""
+        """Load the model of a finished run; StorageError if it is not finished."""
         from kit.training.forward import compile_from_pixels
 
         run.require_finished()
         classifier = load_classifier(run)
         forward = compile_from_pixels(classifier)
         return cls(
-            tuple(run.manifest["classes"]), run.config.data, run.metrics["temperature"], lambda block: forward(block)[0]
+            tuple(run.manifest["classes"]), run.config.data, run.metrics["temperature"], lambda batch: forward(batch)[0]
         )
 
     def probabilities(self, files: Sequence[Path]) -> Iterator[tuple[Path, np.ndarray | ImageProblem]]:
-        """For each file: the model's own probabilities (classes,), or why it could not be read."""
+        """Yield each file and its unscaled probabilities (classes,), or why it could not be read."""
         size = self.data.image_size
         with progress.track("predicting", len(files)) as advance:
-            for start in range(0, len(files), BLOCK):
-                chunk = files[start : start + BLOCK]
+            for start in range(0, len(files), BATCH):
+                chunk = files[start : start + BATCH]
                 pixels = np.zeros((len(chunk), size, size, 3), np.uint8)
                 problems = {i: fault for i, file in enumerate(chunk) if (fault := self._decode(file, pixels[i]))}
-                rows = self.forward(pixels)
+                probabilities = self.forward(pixels)
                 for i, file in enumerate(chunk):
-                    yield file, problems.get(i, rows[i])
+                    yield file, problems.get(i, probabilities[i])
                 advance(len(chunk))
 
     def predict(self, files: Sequence[Path]) -> Iterator[Prediction]:
-        """Predictions in the order of `files`; one that cannot be read says why."""
-        for file, row in self.probabilities(files):
-            if isinstance(row, ImageProblem):
-                yield Prediction(str(file), "", 0.0, (), f"{row.kind}: {row.detail}")
+        """Yield predictions in the order of `files`; one that cannot be read says why."""
+        for file, output in self.probabilities(files):
+            if isinstance(output, ImageProblem):
+                yield Prediction(str(file), "", 0.0, (), f"{output.kind}: {output.detail}")
                 continue
-            scaled = apply_temperature(row[None], self.temperature)[0]
+            scaled = apply_temperature(output[None], self.temperature)[0]
             best = int(scaled.argmax())
             yield Prediction(str(file), self.classes[best], float(scaled[best]), tuple(map(float, scaled)))
 
@@ -105,10 +105,10 @@ class Predictor:
 
 
 def load_classifier(run: "Run") -> "Classifier":
-    """The network of a finished run, from its `model.keras`.
+    """Load the network of a finished run from its `model.keras`.
 
     Raises:
-        StorageError: If that file is damaged, is not one that the kit wrote, or belongs to another run.
+        StorageError: If that file is damaged, was not written by transferkit, or belongs to another run.
     """
     from kit.backends.kernels import choose
     from kit.model.catalog import block_names, is_hub
@@ -130,7 +130,7 @@ def load_classifier(run: "Run") -> "Classifier":
 
 
 def find_images(paths: Sequence[str]) -> list[Path]:
-    """Files, folders (searched through, images only) and globs, in order, each file once.
+    """Find images named by files, folders (searched through) and globs, in order, each file once.
 
     Raises:
         DataError: If one names nothing.

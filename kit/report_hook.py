@@ -1,4 +1,4 @@
-"""The page at a command's end, drawn by whoever offers one: nothing here knows the package that draws.
+"""Hook that draws a page at a command's end; the package that draws is found through its entry point.
 
 Entry points of the group `transferkit.pages`: any name -> function (Path of a record folder) -> Path of the page, or
 None where the folder is of a kind it does not draw.
@@ -14,10 +14,9 @@ BUILT_IN = {"report": "reports.drawing:draw"}  # what pyproject.toml lists, for 
 
 
 def draw_page(folder: Path) -> Path | None:
-    """Draws the page of a record folder.
+    """Draw the page of a record folder.
 
-    A page that cannot be drawn costs a warning, never the run: the record is whole, and the command that repeats the
-    drawing tells more.
+    A page that cannot be drawn costs a warning, never the run.
 
     Args:
         folder: Of a finished run, study or inspection.

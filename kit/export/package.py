@@ -22,10 +22,10 @@ import numpy as np
 from kit import progress
 from kit.backends.choice import BACKENDS, explain_choice, installed_backends
 from kit.errors import ExportError
-from kit.export.folders import RECORD, replaced_folder
 from kit.export.formats import Format, find_format, require_installed
 from kit.export.model_card import render_card
 from kit.export.parity import TOLERANCE, compare, parity_images
+from kit.export.replaced_folder import RECORD, replaced_folder
 from kit.export.runtimes import ORIGINAL
 from kit.export.worker import ask
 from kit.files import write_json, write_text

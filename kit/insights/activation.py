@@ -1,11 +1,11 @@
-"""Class activation maps in closed form: where in the image the evidence for a class lies.
+"""Class activation maps in closed form.
 
 B. Zhou et al., Learning deep features for discriminative localization, CVPR 2016. The head is a dense ReLU layer and a
 softmax on averaged features, so on one image it is linear in them: with the hidden units that are on,
 
     logit_c = sum_k pooled_k · v_k + constant,    v_k = sum_(j on) W1[k, j] · W2[j, c],
 
-and pooled_k is the mean of feature map k. So M_c(y, x) = sum_k F_k(y, x) · v_k is the evidence at a place: its mean and
+and pooled_k is the mean of feature map k. So M_c(y, x) = sum_k F_k(y, x) · v_k is the evidence at (y, x): its mean and
 the constant add up to the logit. For this head it equals Grad-CAM; it takes neither gradients nor a backend.
 """
 
@@ -20,13 +20,13 @@ DARKEST = 0.22  # of the image's brightness, where there is no evidence
 def activation_maps(
     features: np.ndarray, hidden: tuple[np.ndarray, np.ndarray] | None, output: np.ndarray, targets: np.ndarray
 ) -> np.ndarray:
-    """Evidence for a class at every place.
+    """Class activation maps of a batch of images.
 
     Args:
         features: The backbone's output, float (n, height, width, channels).
         hidden: Kernel (channels, units) and bias (units,) of the dense ReLU layer; None where there is none.
         output: Kernel of the softmax layer, (units, classes), or (channels, classes) where nothing is hidden.
-        targets: The class asked about, int (n,).
+        targets: Class number of each map, int (n,).
 
     Returns:
         float32 (n, height, width), in units of the logit.
@@ -41,7 +41,7 @@ def activation_maps(
 
 
 def spotlight(pixels: np.ndarray, evidence: np.ndarray, strongest: float, side: int) -> Image.Image:
-    """The image, bright where the evidence is and dark elsewhere: needs no colour, and so no colour vision.
+    """Image, bright where the evidence is and dark elsewhere; no colour to tell apart.
 
     Args:
         pixels: uint8 (size, size, 3), 0-255.
@@ -57,7 +57,7 @@ def spotlight(pixels: np.ndarray, evidence: np.ndarray, strongest: float, side: 
 
 
 def jpeg(image: Image.Image, quality: int) -> bytes:
-    """An image as the bytes of a JPEG."""
+    """Encode an image as JPEG."""
     content = io.BytesIO()
     image.save(content, "JPEG", quality=quality)
     return content.getvalue()

@@ -52,14 +52,14 @@ def collect_insights(
         missing |= {"doubted": NO_POOLED, "learning_curve": NO_POOLED}
     else:
         issues = _linear_probe(insights, missing, dataset, pooled, session.config.seed)
-    place = {path: i for i, path in enumerate(dataset.paths)}
+    index = {path: i for i, path in enumerate(dataset.paths)}
     shown = _unique(
         sampled.tolist(),
         worst.tolist(),
         thumbnails.confused(dataset.labels, predicted, worst),
         issues[:ISSUES_SHOWN].tolist(),
         thumbnails.per_class(dataset.labels.tolist()),
-        [place[path] for path in thumbnails.in_findings(dataset.findings) if path in place],
+        [index[path] for path in thumbnails.in_findings(dataset.findings) if path in index],
     )[: thumbnails.LARGEST]
     pixels = _pixels(session, dataset, shown)
     left_out = {row[0]: file for row, file in zip(dataset.dropped, dataset.dropped_files, strict=True)}
@@ -122,8 +122,8 @@ def _maps(
     hidden = tuple(layers["hidden"]) if "hidden" in layers else None
     pixels = _pixels(session, dataset, mistakes)
     maps = [
-        activation_maps(features, hidden, layers["probabilities"][0], asked[mistakes])
-        for asked in (predicted, dataset.labels)
+        activation_maps(features, hidden, layers["probabilities"][0], classes[mistakes])
+        for classes in (predicted, dataset.labels)
     ]
     strongest = np.maximum(*(one.max(axis=(1, 2)) for one in maps))  # one scale for both, so that they compare
     for name, one in zip(("activation-predicted", "activation-label"), maps, strict=True):
@@ -134,22 +134,22 @@ def _maps(
         insights.write_album(name, lit)
 
 
-def _feature_maps(session: "Session", dataset: Dataset, activations: "Activations", places: np.ndarray) -> np.ndarray:
+def _feature_maps(session: "Session", dataset: Dataset, activations: "Activations", indices: np.ndarray) -> np.ndarray:
     """Feature maps of the trained backbone, float (n, height, width, channels)."""
     from kit.training.forward import compile_forward
 
     backbone = session.classifier.backbone
     depth = session.start(session.phases[-1]).depth
-    rows = _pixels(session, dataset, places) if depth == 0 else activations.plain[depth].take(places)[:]
+    rows = _pixels(session, dataset, indices) if depth == 0 else activations.plain[depth].take(indices)[:]
     start = backbone.cut(depth or -1)
     filled = np.zeros((MAPS, *rows.shape[1:]), rows.dtype)  # one shape whatever the number of mistakes
     filled[: len(rows)] = rows
     return compile_forward(session.classifier.feature_maps(start))(filled)[0][: len(rows)]
 
 
-def _pixels(session: "Session", dataset: Dataset, places: Sequence[int] | np.ndarray) -> np.ndarray:
+def _pixels(session: "Session", dataset: Dataset, indices: Sequence[int] | np.ndarray) -> np.ndarray:
     """Cached pixels of some images: uint8 (n, size, size, 3), 0-255."""
-    files, keys = [dataset.files[i] for i in places], [dataset.keys[i] for i in places]
+    files, keys = [dataset.files[i] for i in indices], [dataset.keys[i] for i in indices]
     (pixels,) = cached_pixels(files, keys, (0,), session.config)
     return pixels[:]
 

@@ -108,17 +108,17 @@ def learning_curve(
     return curve
 
 
-def _probabilities(x: np.ndarray, labels: np.ndarray, asked: np.ndarray, classes: int) -> np.ndarray:
+def _probabilities(x: np.ndarray, labels: np.ndarray, queries: np.ndarray, classes: int) -> np.ndarray:
     """Linear discriminant analysis with a ridge on the within-class covariance; float32 (n, classes)."""
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
     known = np.unique(labels)
-    result = np.zeros((len(asked), classes), np.float32)
+    result = np.zeros((len(queries), classes), np.float32)
     if len(known) < 2 or len(labels) <= len(known) or not np.ptp(x, axis=0).any():
         result[:, known] = 1 / len(known)
         return result
     model = LinearDiscriminantAnalysis(solver="svd").fit(x, labels)
-    result[:, model.classes_] = model.predict_proba(asked)
+    result[:, model.classes_] = model.predict_proba(queries)
     return result
 
 
