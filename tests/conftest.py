@@ -17,8 +17,9 @@ HOME = tempfile.mkdtemp(prefix="transferkit-tests-")
 os.environ["KERAS_HOME"] = HOME
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 # Most tests compile the same few programs, in processes of their own, pytest's workers among them: once is enough.
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.join(HOME, "compiled"))
-os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(4 * 2**30))  # with a limit, JAX locks the folder
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = os.path.join(HOME, "compiled")
+    os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(4 * 2**30)  # with a limit, JAX locks the folder
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 # "" where no backend is installed: what needs one is marked `backend` and left out.
 BACKEND = os.environ.get("KERAS_BACKEND") or next((name for name in ("jax", "tensorflow") if find_spec(name)), "")
