@@ -25,6 +25,12 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 BACKEND = os.environ.get("KERAS_BACKEND") or next((name for name in ("jax", "tensorflow") if find_spec(name)), "")
 if BACKEND:
     os.environ["KERAS_BACKEND"] = BACKEND
+# The files that take longest run first, so that one worker does not end long after the other.
+LONGEST = (
+    *("training/test_exactness.py", "hub/test_hub_backbones.py", "test_docs_run.py", "search/test_demo.py"),
+    *("reports/test_real.py", "commands/test_train_command.py", "training/test_phases.py", "search/test_kills.py"),
+    *("training/test_resume.py", "search/test_study_command.py", "test_benchmarks.py", "test_weights.py"),
+)
 NEEDS_BACKEND = re.compile(r"^pytestmark = \[?\s*pytest\.mark\.backend\b", re.MULTILINE)
 
 REAL_DATA = os.environ.get("TRANSFERKIT_REAL_DATA", "")
@@ -144,7 +150,9 @@ def pytest_itemcollected(item):
 
 
 def pytest_collection_modifyitems(items):
-    """Skips what cannot run before any fixture of it is built."""
+    """Skips what cannot run before any fixture of it is built, and brings the longest files to the front."""
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(LONGEST)))
     for item in items:
         if not REAL_DATA and item.get_closest_marker("real"):
             item.add_marker(pytest.mark.skip(reason=NO_REAL_DATA))
