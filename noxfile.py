@@ -40,7 +40,6 @@ KILL_SECONDS = 1800  # of a command that hangs
 # Two workers, each a process of one backend; a file's tests stay together, for they share what they trained.
 # Files run in the order that tests/conftest.py gives them: the longest first.
 WORKERS = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
-OWN_SESSIONS = tuple(f"--ignore=tests/{folder}" for folder in ("parity", "export", "hub"))
 BACKENDS = [nox.param(name, id=name) for name in ("jax", "tensorflow")]
 # Minor versions are pinned: a new one finds new faults in old code, and that should be a change of its own.
 RUFF, MYPY, AXE = "ruff==0.17.*", "mypy==2.4.*", "axe-core@4"
@@ -79,7 +78,7 @@ def build(session: nox.Session) -> None:
 @by_default
 def core(session: nox.Session) -> None:
     """What needs no backend, but for the longest tests."""
-    _test_core(session, "not backend and not full")
+    _test_core(session, "not backend and not full and not real")
 
 
 @only_full
@@ -92,28 +91,28 @@ def core_full(session: nox.Session) -> None:
 @nox.parametrize("backend", BACKENDS)
 def tests(session: nox.Session, backend: str) -> None:
     """What needs a backend, but for the longest tests."""
-    _test_backend(session, backend, "backend and not full")
+    _test_backend(session, backend, "backend and not full and not real", left_out=("parity", "hub"))
 
 
 @only_full
 @nox.parametrize("backend", BACKENDS)
 def tests_full(session: nox.Session, backend: str) -> None:
     """What needs a backend."""
-    _test_backend(session, backend, "backend")
+    _test_backend(session, backend, "backend", left_out=("parity", "hub", "export"))
 
 
 @nox.session(python=["3.11", "3.12", "3.13"], default=False, requires=["build"])
 @nox.parametrize("backend", BACKENDS)
 def python_versions(session: nox.Session, backend: str) -> None:
     """The suite on one backend and one Python."""
-    _test_backend(session, backend, "")
+    _test_backend(session, backend, "", left_out=("parity", "hub", "export"))
 
 
 @by_default
 def parity(session: nox.Session) -> None:
     """A model trained on one backend and loaded on the other."""
     _install(session, "jax,tensorflow,test")
-    session.run("pytest", "-m", "not full", "tests/parity", *session.posargs, env=_compiled(session))
+    session.run("pytest", "-m", "not full and not real", "tests/parity", *session.posargs, env=_compiled(session))
 
 
 @only_full
@@ -129,7 +128,7 @@ def export(session: nox.Session) -> None:
     _install(session, "jax,tensorflow,hub,export,test")
     for backend in ("jax", "tensorflow"):
         environment = {"KERAS_BACKEND": backend, **_compiled(session)}
-        session.run("pytest", *WORKERS, "tests/export", "tests/hub", *session.posargs, env=environment)
+        session.run("pytest", *WORKERS, "-m", "backend", "tests/export", "tests/hub", *session.posargs, env=environment)
 
 
 @only_full
@@ -205,14 +204,16 @@ def _compiled(session: nox.Session) -> dict[str, str]:
 def _test_core(session: nox.Session, marked: str) -> None:
     _install(session, "test")
     _require_absent(session, "jax", "tensorflow")
-    session.run("pytest", *WORKERS, *OWN_SESSIONS, "-m", marked, *session.posargs)
+    session.run("pytest", *WORKERS, "-m", marked, *session.posargs)
 
 
-def _test_backend(session: nox.Session, backend: str, marked: str) -> None:
+def _test_backend(session: nox.Session, backend: str, marked: str, left_out: tuple[str, ...]) -> None:
+    """`left_out` are folders that have sessions of their own, with more installed."""
     _install(session, f"{backend},test")
     _require_absent(session, "tensorflow" if backend == "jax" else "jax")
     environment = {"KERAS_BACKEND": backend, **_compiled(session)}
-    session.run("pytest", *WORKERS, *OWN_SESSIONS, "-m", marked, *session.posargs, env=environment)
+    ignored = [f"--ignore=tests/{folder}" for folder in left_out]
+    session.run("pytest", *WORKERS, *ignored, "-m", marked, *session.posargs, env=environment)
 
 
 def _require_absent(session: nox.Session, *names: str) -> None:

@@ -17,13 +17,20 @@ HOME = tempfile.mkdtemp(prefix="transferkit-tests-")
 os.environ["KERAS_HOME"] = HOME
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 # Most tests compile the same few programs, in processes of their own, pytest's workers among them: once is enough.
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.join(HOME, "compiled"))
-os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(4 * 2**30))  # with a limit, JAX locks the folder
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = os.path.join(HOME, "compiled")
+    os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(4 * 2**30)  # with a limit, JAX locks the folder
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 # "" where no backend is installed: what needs one is marked `backend` and left out.
 BACKEND = os.environ.get("KERAS_BACKEND") or next((name for name in ("jax", "tensorflow") if find_spec(name)), "")
 if BACKEND:
     os.environ["KERAS_BACKEND"] = BACKEND
+# The files that take longest run first, so that one worker does not end long after the other.
+LONGEST = (
+    *("training/test_exactness.py", "hub/test_hub_backbones.py", "test_docs_run.py", "search/test_demo.py"),
+    *("reports/test_real.py", "commands/test_train_command.py", "training/test_phases.py", "search/test_kills.py"),
+    *("training/test_resume.py", "search/test_study_command.py", "test_benchmarks.py", "test_weights.py"),
+)
 NEEDS_BACKEND = re.compile(r"^pytestmark = \[?\s*pytest\.mark\.backend\b", re.MULTILINE)
 
 REAL_DATA = os.environ.get("TRANSFERKIT_REAL_DATA", "")
@@ -143,7 +150,9 @@ def pytest_itemcollected(item):
 
 
 def pytest_collection_modifyitems(items):
-    """Skips what cannot run before any fixture of it is built."""
+    """Skips what cannot run before any fixture of it is built, and brings the longest files to the front."""
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(LONGEST)))
     for item in items:
         if not REAL_DATA and item.get_closest_marker("real"):
             item.add_marker(pytest.mark.skip(reason=NO_REAL_DATA))

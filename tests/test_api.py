@@ -116,6 +116,7 @@ def test_an_unfinished_run_tells_its_record_but_predicts_nothing(tmp_path):
         run.predict(Path(__file__))
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("quick_jax")
 def test_a_study_and_its_page(images, lively_weights, tmp_path):
     import search

@@ -10,6 +10,8 @@ import pytest
 from doubles import swap
 from kit.backends.choice import BackendChoice, installed_backends
 
+pytestmark = pytest.mark.full
+
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 TINY = """
 [data]

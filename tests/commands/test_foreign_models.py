@@ -22,7 +22,7 @@ from kit.model.classifier import Classifier
 from kit.model.head import build_head
 from kit.model.loading import MEMBERS, load_model, require_safe
 
-pytestmark = pytest.mark.backend
+pytestmark = [pytest.mark.backend, pytest.mark.full]
 
 Members = dict[str, bytes]
 

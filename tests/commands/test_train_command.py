@@ -35,6 +35,7 @@ def stored_bytes() -> int:
 # === What it leaves and prints ===
 
 
+@pytest.mark.full
 def test_config_of_a_run_repeats_it_exactly_from_another_folder(run, command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = command("train", "--config", run.path / "config.toml", "--out", "again", "--json")
@@ -69,6 +70,7 @@ def test_paths_are_recorded_so_that_they_hold_from_anywhere(command, few, settin
     assert done.err.endswith(f"Recording into runs/{made.name}\n")
 
 
+@pytest.mark.full
 def test_sources_of_settings_by_strength(command, few, settings, tmp_path, monkeypatch):
     (tmp_path / "run.toml").write_text("seed = 1\n[split]\nseed = 1\n[training]\nbatch_size = 2\n")
     monkeypatch.setenv("TRANSFERKIT_SPLIT__SEED", "2")
@@ -96,6 +98,7 @@ def test_every_shorthand_is_an_option_that_says_what_its_setting_is(command):
     assert "--head-epochs <int> First phase: Passes over the training images, at most. [phases.0.epochs]" in shown
 
 
+@pytest.mark.full
 def test_a_dry_run_says_what_a_run_then_takes(command, few, settings, tmp_path, monkeypatch):
     monkeypatch.setenv("TRANSFERKIT_CACHE", str(tmp_path / "cache"))
     arguments = ("train", few, *settings, *HEAD_ONLY, "--out", tmp_path / "out")
@@ -128,6 +131,7 @@ def test_a_dry_run_says_what_a_run_then_takes(command, few, settings, tmp_path, 
 # === Seeds ===
 
 
+@pytest.mark.full
 def test_seeds_go_on_where_they_were_stopped(command, few, settings, tmp_path, monkeypatch):
     out = tmp_path / "seeds"
     arguments = ("train", few, *settings, *HEAD_ONLY, "--seeds", "2", "--out", out)
@@ -202,6 +206,7 @@ def test_ctrl_c_and_resume_end_as_if_nothing_had_happened(command, few, settings
     assert "Run folder" in shown.out
 
 
+@pytest.mark.full
 def test_a_run_killed_before_its_manifest_was_complete_goes_on(command, few, settings, tmp_path, monkeypatch):
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
@@ -227,6 +232,7 @@ main()
 """
 
 
+@pytest.mark.full
 @pytest.mark.backend
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to one process")
 def test_a_real_ctrl_c_on_a_terminal(few, tmp_path):
@@ -333,6 +339,7 @@ def test_resume_takes_no_settings(refused, run, few):
     assert "is not a run folder" in refused("train", "--resume", few)
 
 
+@pytest.mark.full
 def test_the_same_image_under_two_labels_is_refused_unless_settled(refused, command, few, settings, tmp_path):
     shutil.copy(few / "red/0000.jpg", few / "blue/copy.jpg")
     out = tmp_path / "out"
@@ -347,6 +354,7 @@ def test_the_same_image_under_two_labels_is_refused_unless_settled(refused, comm
     assert samples.loc["blue/copy.jpg", "finding"] == samples.loc["red/0000.jpg", "finding"] is not None
 
 
+@pytest.mark.full
 def test_unreadable_images_are_left_out_unless_strict(refused, command, few, settings, tmp_path):
     (few / "red/torn.jpg").write_bytes((few / "red/0000.jpg").read_bytes()[:400])
     assert "red/torn.jpg" in refused("train", few, *settings, "--strict", "--out", tmp_path / "strict")
@@ -355,6 +363,7 @@ def test_unreadable_images_are_left_out_unless_strict(refused, command, few, set
     assert sum(json.loads(done.out)["photos"].values()) == 16
 
 
+@pytest.mark.full
 def test_a_full_disk_is_one_message(refused, command, few, settings, tmp_path, monkeypatch):
     import errno
 
@@ -367,6 +376,7 @@ def test_a_full_disk_is_one_message(refused, command, few, settings, tmp_path, m
     assert command("train", few, *settings, *HEAD_ONLY, "--out", tmp_path / "out").status == 0
 
 
+@pytest.mark.full
 def test_images_that_changed_are_no_longer_those_of_the_run(refused, command, few, settings, tmp_path, monkeypatch):
     stop_at_epoch(monkeypatch, 1)
     assert command("train", few, *settings, *HEAD_ONLY, "--out", tmp_path / "out").status == 130

@@ -29,7 +29,10 @@ print(classifier.predict(pixels, verbose=0)[0].tolist())
 """
 
 
-@pytest.fixture(scope="module", params=[chosen.name for chosen in FORMATS])
+@pytest.fixture(
+    scope="module",
+    params=["keras", *(pytest.param(one.name, marks=pytest.mark.full) for one in FORMATS if one.name != "keras")],
+)
 def exported(request, run, tmp_path_factory):
     """The run, handed over in a format."""
     missing = [name for name in find_format(request.param).needs if find_spec(name) is None]

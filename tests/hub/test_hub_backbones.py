@@ -27,6 +27,7 @@ from kit.training.network import build_classifier
 
 pytestmark = [
     pytest.mark.backend,
+    pytest.mark.full,
     pytest.mark.filterwarnings("ignore"),  # KerasHub and what it imports warn of each other
 ]
 

@@ -77,7 +77,13 @@ def _no_drawing():
         yield
 
 
-@pytest.fixture(scope="module", params=RECIPES)
+@pytest.fixture(
+    scope="module",
+    params=[
+        "mobilenet_v2",
+        *(pytest.param(name, marks=pytest.mark.full) for name in RECIPES if name != "mobilenet_v2"),
+    ],
+)
 def named(request) -> tuple[str, Backbone]:
     """Each backbone at the size its authors count multiply-adds at."""
     backends.start()

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from doubles import swap
 from kit import backends
 from kit.backends.kernels import OWN, STOCK, accelerate, choose, keeps_keras_convolutions
 from kit.model.backbones import mobilenet_v2
@@ -244,5 +245,5 @@ def _classes(config):
     ],
 )
 def test_the_choice_depends_on_the_device(monkeypatch, requested, device, kernels):
-    monkeypatch.setattr(backends.current(), "device", lambda: device)
+    swap(monkeypatch, backends.current(), "device", lambda: device)
     assert choose(requested) == kernels

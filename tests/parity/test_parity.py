@@ -141,6 +141,7 @@ def test_a_saved_model_names_the_same_class_wherever_it_is_not_undecided(saved, 
     np.testing.assert_array_equal(here.argmax(axis=1)[decided], there.argmax(axis=1)[decided])
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("trained", "other"), [BACKENDS, BACKENDS[::-1]])
 def test_a_run_evaluated_on_the_other_backend_scores_alike(saved, trained, other, run_cli):
     run = saved.runs[trained]
@@ -166,6 +167,7 @@ def features_differ(child, in_parallel, folder: Path, weights: Path, pixels: Pat
     return float(np.abs(one - other).max())
 
 
+@pytest.mark.full
 def test_pooled_features_agree(images, lively_weights, child, in_parallel, tmp_path):
     pixels = pixels_of(sorted(images.rglob("*.jpg"))[::3], 64, tmp_path / "pixels.npy")
     assert features_differ(child, in_parallel, tmp_path, lively_weights, pixels, ALPHA) <= 1e-4

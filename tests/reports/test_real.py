@@ -26,7 +26,7 @@ HEADLESS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-backgr
 
 
 @pytest.fixture(scope="module")
-def pages(real_data, run_cli, tmp_path_factory):
+def pages(needs_backend, real_data, run_cli, tmp_path_factory):
     """Kind -> page: of a run, a study, its best run and an inspection, and of two runs compared."""
     folder = tmp_path_factory.mktemp("real")
     for label in sorted(path for path in (real_data / "flowers").iterdir() if path.is_dir()):

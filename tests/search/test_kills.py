@@ -16,6 +16,8 @@ from kit.errors import UserError
 from search.records import StudyRecord
 from search.workers import run_trials
 
+pytestmark = pytest.mark.full
+
 
 def test_a_trial_that_kills_its_workers_is_given_up_and_a_worker_that_has_grown_is_replaced(tmp_path):
     record = run_trials(make(tmp_path), 9, objective="objectives:DeadlyAndGrowing")

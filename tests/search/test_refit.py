@@ -49,13 +49,13 @@ def trained(monkeypatch):
     import kit.pipeline
 
     swap(monkeypatch, kit.pipeline, "train", train)
-    monkeypatch.setattr(refit.Refit, "of", lambda record, run: Read())
+    swap(monkeypatch, refit.Refit, "of", lambda record, run: Read())
     return trained
 
 
 def on(monkeypatch, host, study):
     """refit_trial, as if on a machine of that name."""
-    monkeypatch.setattr(refit.platform, "node", lambda: host)
+    swap(monkeypatch, refit.platform, "node", lambda: host)
     return refit.refit_trial(study, 0)
 
 

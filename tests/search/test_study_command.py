@@ -11,6 +11,8 @@ from kit.settings import from_toml
 from search.commands import parse_duration
 from search.records import StudyRecord
 
+pytestmark = pytest.mark.full
+
 SPACE = """
 [model.head_units]
 low = 8

@@ -17,7 +17,7 @@ from kit.training.extraction import Extractor
 from kit.trial import Trainer
 from networks import ALPHA
 
-pytestmark = pytest.mark.backend
+pytestmark = [pytest.mark.backend, pytest.mark.full]
 
 DEPTHS = (0, 1, 2)
 

@@ -24,8 +24,8 @@ def train_apart(needs_backend, tmp_path_factory) -> Callable:
 
 
 @pytest.fixture(scope="session")
-def uninterrupted(images, lively_weights, train_apart):
+def uninterrupted(images, train_apart):
     """The `Outcome` of a run that nothing disturbs."""
-    from small import run_config
+    from small import toy_config
 
-    return train_apart(run_config(images, lively_weights))
+    return train_apart(toy_config(images))

@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+import toy
 from kit import backends
 from kit.config import DataConfig, ModelConfig, PhaseConfig, RunConfig, TrainingConfig, ViewsConfig
 from kit.data.dataset import load_dataset
@@ -91,6 +92,12 @@ def run_config(images: Path, weights: Path, **changes) -> RunConfig:
         phases=phases,
     )
     return replace(config, **changes)
+
+
+def toy_config(images: Path) -> RunConfig:
+    """The same of a network that compiles in a moment, with random weights."""
+    config = run_config(images, Path("none"))
+    return replace(config, model=replace(config.model, backbone=toy.use(), alpha=1.0, weights="none"))
 
 
 @dataclass(frozen=True)

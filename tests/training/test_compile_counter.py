@@ -32,6 +32,7 @@ def tiny() -> keras.Model:
     return keras.Model(inputs, [keras.layers.Dense(3)(inputs), 2 * inputs])
 
 
+@pytest.mark.full
 def test_a_run_compiles_as_much_for_many_epochs_and_partial_batches_as_for_one(tmp_path):
     """27 and 40 images, of which neither fills its batches of 8."""
     found = []

@@ -2,18 +2,24 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
-from small import Outcome, run_config
+from small import Outcome, toy_config
 
 from kit import settings
 from kit.run import Run
 
-pytestmark = pytest.mark.backend
+pytestmark = [pytest.mark.backend, pytest.mark.full]
+
+TESTS = Path(__file__).parents[1]
 
 CODE = """
 import sys
+sys.path.append(sys.argv[3])
+import toy
+toy.use()
 from pathlib import Path
 from kit import settings
 from kit.pipeline import train
@@ -22,13 +28,13 @@ train(settings.load_config(file=Path(sys.argv[1])), Path(sys.argv[2]))
 
 
 @pytest.fixture(scope="module")
-def two_processes(images, lively_weights, run_python, tmp_path_factory) -> list[Outcome]:
+def two_processes(images, run_python, tmp_path_factory) -> list[Outcome]:
     folder = tmp_path_factory.mktemp("twice")
-    (folder / "config.toml").write_text(settings.to_toml(run_config(images, lively_weights)))
+    (folder / "config.toml").write_text(settings.to_toml(toy_config(images)))
 
     def run(number: int) -> Outcome:
         environment = {"TRANSFERKIT_CACHE": folder / f"cache{number}"}
-        done = run_python("-c", CODE, folder / "config.toml", folder / f"run{number}", env=environment)
+        done = run_python("-c", CODE, folder / "config.toml", folder / f"run{number}", TESTS, env=environment)
         assert done.returncode == 0, done.stderr
         return Outcome.of(Run.open(folder / f"run{number}"))
 
@@ -45,8 +51,8 @@ def test_a_process_that_trained_before_agrees_too(two_processes, uninterrupted):
     uninterrupted.assert_equals(two_processes[0])
 
 
-def test_another_seed_trains_another_model(images, lively_weights, uninterrupted, train_apart):
-    config = run_config(images, lively_weights)
+def test_another_seed_trains_another_model(images, uninterrupted, train_apart):
+    config = toy_config(images)
     other = train_apart(replace(config, seed=config.seed + 1))
     assert not other.history.equal_curves(uninterrupted.history)
     assert any(not np.array_equal(a, b) for a, b in zip(other.weights, uninterrupted.weights, strict=True))

@@ -35,7 +35,7 @@ from kit.training.session import Session
 from kit.training.steps import build_steps
 from networks import ALPHA
 
-pytestmark = pytest.mark.backend
+pytestmark = [pytest.mark.backend, pytest.mark.full]
 
 STEPS = 10
 DEPTHS = (1, 3, 5, 8)

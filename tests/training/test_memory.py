@@ -14,6 +14,7 @@ from kit.config import DataConfig, ModelConfig, PhaseConfig, RunConfig, Training
 
 pytestmark = [
     pytest.mark.backend,
+    pytest.mark.full,
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads RssAnon from /proc, as Linux has it"),
 ]
 

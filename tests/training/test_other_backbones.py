@@ -20,7 +20,7 @@ from kit.pipeline import train
 from kit.run_scores import evaluate
 from kit.training.network import build_classifier
 
-pytestmark = pytest.mark.backend
+pytestmark = [pytest.mark.backend, pytest.mark.full]
 
 NONE = Weights("none", None, "")
 

@@ -227,6 +227,7 @@ def tuned(depth: int, epochs: int = 1) -> PhaseConfig:
 AS_ROUNDED = 1e-3
 
 
+@pytest.mark.full
 def test_three_phases_of_which_the_last_is_shallower(compared):
     """72 images in batches of 8. The third phase trains block 16 and up, from the cut of the second, below block 14."""
     assert compared(tuned(0), tuned(4), tuned(2)) <= AS_ROUNDED
@@ -236,6 +237,7 @@ def test_the_head_alone(compared):
     assert compared(tuned(0, epochs=3)) <= AS_ROUNDED
 
 
+@pytest.mark.full
 def test_a_last_batch_that_is_not_full_with_smoothing_weights_and_views(compared):
     """72 images in batches of 20: 12 in the last one."""
     training = {"batch_size": 20, "label_smoothing": 0.1, "class_weights": "balanced"}
@@ -243,6 +245,7 @@ def test_a_last_batch_that_is_not_full_with_smoothing_weights_and_views(compared
     assert compared(tuned(0, epochs=2), tuned(2, epochs=2), training=training, views=views) <= AS_ROUNDED
 
 
+@pytest.mark.full
 def test_all_of_the_network(compared):
     assert compared(tuned(19), data={"image_size": 32}, training={"batch_size": 24}) <= AS_ROUNDED
 
@@ -250,6 +253,7 @@ def test_all_of_the_network(compared):
 # === Where the store would be too large ===
 
 
+@pytest.mark.full
 def test_without_room_for_a_store_the_trunk_runs_again_and_trains_the_same(images, tmp_path, capsys):
     config = small_config(images)
     results = []

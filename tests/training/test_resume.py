@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small import Outcome, run_config
+from small import Outcome, run_config, toy_config
 
 from image_files import make_images
 from kit import settings
@@ -45,6 +45,8 @@ MOMENTS = {
 VICTIM = """
 import sys, time
 from pathlib import Path
+import toy
+toy.use()
 from kit import backends, settings
 config = settings.load_config(file=Path(sys.argv[1]))
 backends.start(config.backend, config.threads, config.seed)
@@ -98,7 +100,7 @@ class Victim:
 
         environment = {
             **os.environ,
-            "PYTHONPATH": str(Path(kit.__file__).parents[1]),
+            "PYTHONPATH": os.pathsep.join([str(Path(kit.__file__).parents[1]), str(Path(__file__).parents[1])]),
             "TRANSFERKIT_CACHE": str(folder / "cache"),
             "JAX_COMPILATION_CACHE_DIR": str(compiled),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
@@ -127,10 +129,10 @@ class Victim:
 
 
 @pytest.fixture(scope="module")
-def ended(images, lively_weights, tmp_path_factory) -> Iterator[dict[str, Path]]:
-    """By moment: the folder of a victim that was ended there; "interrupted" is one that got SIGINT in phase 2."""
+def ended(request, images, tmp_path_factory) -> Iterator[dict[str, Path]]:
+    """By moment that a test asks for: the folder of a victim ended there; "interrupted" got SIGINT in phase 2."""
     compiled = tmp_path_factory.mktemp("compiled")
-    content = settings.to_toml(run_config(images, lively_weights))
+    content = settings.to_toml(toy_config(images))
 
     def victim(name: str) -> Path:
         folder = tmp_path_factory.mktemp("victim")
@@ -139,7 +141,8 @@ def ended(images, lively_weights, tmp_path_factory) -> Iterator[dict[str, Path]]
         Victim(folder, moment, compiled).end(number)
         return folder
 
-    names = [*MOMENTS, "interrupted"]
+    asked = " ".join(item.name for item in request.session.items)
+    names = [name for name in MOMENTS if f"[{name}]" in asked] + ["interrupted"] * ("ctrl_c_is_recorded" in asked)
     with ThreadPoolExecutor(2) as pool:
         yield dict(zip(names, pool.map(victim, names), strict=True))
 
@@ -149,13 +152,17 @@ def resume_in(folder: Path, monkeypatch) -> Run:
     return resume(folder / "run")
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(
+    "moment",
+    ["in phase 2", *(pytest.param(moment, marks=pytest.mark.full) for moment in MOMENTS if moment != "in phase 2")],
+)
 def test_a_run_that_was_killed_ends_as_if_it_had_not_been(ended, moment, uninterrupted, monkeypatch):
     folder = ended[moment]
     assert Run.open(folder / "run").manifest["status"] == "running"
     Outcome.of(resume_in(folder, monkeypatch)).assert_equals(uninterrupted)
 
 
+@pytest.mark.full
 def test_ctrl_c_is_recorded_and_goes_on(ended, uninterrupted, monkeypatch):
     folder = ended["interrupted"]
     manifest = Run.open(folder / "run").manifest
@@ -165,8 +172,9 @@ def test_ctrl_c_is_recorded_and_goes_on(ended, uninterrupted, monkeypatch):
     Outcome.of(resume_in(folder, monkeypatch)).assert_equals(uninterrupted)
 
 
-def test_a_finished_run_is_left_as_it_is(images, lively_weights, tmp_path):
-    run = train(run_config(images, lively_weights), tmp_path / "run")
+@pytest.mark.full
+def test_a_finished_run_is_left_as_it_is(images, tmp_path):
+    run = train(toy_config(images), tmp_path / "run")
     before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*") if path.name != ".lock"}
     assert resume(run.path).path == run.path
     assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*") if path.name != ".lock"} == before
@@ -195,12 +203,14 @@ def stopped(lively_weights, tmp_path) -> Run:
     return run
 
 
+@pytest.mark.full
 def test_other_images_are_refused(stopped, tmp_path):
     (tmp_path / "photos" / "red" / "0003.jpg").unlink()
     with pytest.raises(DataError, match=r"no longer those that .*run was started on"):
         resume(stopped.path)
 
 
+@pytest.mark.full
 def test_other_weights_are_refused(stopped, tmp_path):
     save_lively_weights(tmp_path / "own.weights.h5", size=64)
     with pytest.raises(ConfigError, match=r"own\.weights\.h5 are no longer those of"):
