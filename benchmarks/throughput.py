@@ -80,12 +80,12 @@ def _training(classifier: Any, depth: int, batch_size: int) -> Work:
     import keras
 
     from kit.data.batches import Order
-    from kit.training.loop import STEPS_AT_ONCE, steps_at_once
+    from kit.training.loop import steps_at_once
     from kit.training.steps import build_optimizer, build_steps
 
     tail, rows = _tail(classifier, depth), _rows(classifier, depth, batch_size)
     steps = build_steps(tail, build_optimizer("adam", 0.0), 0.0)
-    at_once = steps_at_once(rows[0].nbytes, batch_size, STEPS_AT_ONCE)
+    at_once = steps_at_once(rows[0].nbytes, batch_size, backends.current().steps_per_call())
     shape = (at_once, batch_size)
     labels = _labels(at_once * batch_size).reshape(shape)
     ones = np.ones(shape, np.float32)

@@ -3,7 +3,7 @@
 from contextlib import closing
 from pathlib import Path
 
-from kit import progress
+from kit import backends, progress
 from kit.api import configure
 from kit.config import RunConfig
 from kit.errors import ConfigError
@@ -16,6 +16,7 @@ from search.study_spec import StudySpec, prepare
 from search.workers import run_trials
 
 
+@backends.restored()
 def run_study(
     data: Name | RunConfig,
     trials: int = 20,

@@ -23,7 +23,7 @@ import filelock
 import optuna
 from optuna.trial import TrialState
 
-from kit import progress
+from kit import backends, progress
 from kit.errors import UserError
 from kit.stage_clock import peak_memory
 from search.records import StudyRecord
@@ -181,6 +181,7 @@ def work(job: Job, begun: list[Worker]) -> int:
 
 def main() -> int:
     """Read a job from standard input and do it."""
+    backends.own_process()
     progress.set_quiet(True)
     line, begun = sys.stdin.readline(), list[Worker]()
     threading.Thread(target=_obey, args=(begun,), name="parent", daemon=True).start()

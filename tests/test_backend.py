@@ -122,6 +122,7 @@ def test_start_describes_itself_quietly_and_leaves_no_keras_json(run_python, tmp
     code = """
 import json, sys
 from kit import backends
+backends.own_process()
 backends.start(threads=1, seed=1)
 import keras
 print(json.dumps({**backends.describe(), "floatx": keras.config.floatx()}))

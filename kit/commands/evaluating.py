@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from kit.backends.choice import BACKENDS
 from kit.options import AsJson, FinishedRun, Quiet
 
 
@@ -14,7 +15,7 @@ def evaluate(
         str | None,
         typer.Argument(metavar="[DATA]", help="Other images; the run's own if left out.", show_default=False),
     ] = None,
-    backend: Annotated[str, typer.Option(help="jax or tensorflow; the run's own by default.")] = "auto",
+    backend: Annotated[str, typer.Option(help=f"{' or '.join(BACKENDS)}; the run's own by default.")] = "auto",
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:

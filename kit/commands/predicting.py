@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kit.backends.choice import BACKENDS
 from kit.options import AsJson, FinishedRun, Quiet
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def predict(
     paths: Annotated[
         list[str], typer.Argument(metavar="PATH...", help="Images, folders or globs.", show_default=False)
     ],
-    backend: Annotated[str, typer.Option(help="jax or tensorflow.")] = "auto",
+    backend: Annotated[str, typer.Option(help=f"{' or '.join(BACKENDS)}.")] = "auto",
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="One row for each image on standard output.")] = False,
     quiet: Quiet = False,

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kit import progress
+from kit import backends, progress
 from kit.config import TrainingConfig
 from kit.data.batches import Batches, Order, part
 from kit.training.checkpoints import Arrays, Checkpoint, Progress, assign, values_of
@@ -23,9 +23,7 @@ from kit.training.steps import Steps, build_optimizer, build_steps
 # Activations of a phase that trains the head alone are held on the device up to this size: its steps take less time
 # than Python needs to feed them.
 HELD_BYTES = 64 * 2**20
-# Otherwise so many steps are made in one call, of activations of at most so many bytes: on JAX a step a call takes half
-# as long again (two cores, from block 13 on: 166 images/s, 253 by sixteen; why was not found).
-STEPS_AT_ONCE = 16
+# Otherwise a call makes as many steps as the backend likes, of activations of at most so many bytes.
 AT_ONCE_BYTES = 32 * 2**20
 SMALLEST = float(np.finfo(np.float32).eps)  # probabilities below it count as it, as in kit.evaluation.log_loss
 
@@ -180,4 +178,4 @@ class PhaseLoop:
 
 def steps_at_once(row_bytes: int, batch_size: int, steps: int) -> int:
     """How many steps one call makes, of an epoch of `steps` and samples of `row_bytes` each."""
-    return max(1, min(STEPS_AT_ONCE, steps, AT_ONCE_BYTES // (row_bytes * batch_size)))
+    return max(1, min(backends.current().steps_per_call(), steps, AT_ONCE_BYTES // (row_bytes * batch_size)))

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kit.backends.choice import BACKENDS
+
 if TYPE_CHECKING:
     from kit.config import RunConfig
     from search.demo.summary import DemoSummary
@@ -28,7 +30,7 @@ def demo(
     keep: Annotated[Path, typer.Option(metavar="DIR", help="Where everything goes, and stays.")] = FOLDER,
     per_class: Annotated[int, typer.Option(min=10, help="Photos to draw of each of five flowers.")] = 200,
     trials: Annotated[int, typer.Option(min=1, help="Of the study.")] = 8,
-    backend: Annotated[str | None, typer.Option(help="jax or tensorflow.", show_default=False)] = None,
+    backend: Annotated[str | None, typer.Option(help=f"{' or '.join(BACKENDS)}.", show_default=False)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:

@@ -9,7 +9,7 @@ from kit import backends
 from kit.config import DataConfig, ModelConfig, RunConfig
 from kit.model.classifier import Classifier
 from kit.model.weights import resolve
-from kit.training.forward import compile_from_pixels
+from kit.training.forward import compile_forward, compile_from_pixels
 from kit.training.network import build_classifier
 from networks import ALPHA, lively
 
@@ -48,3 +48,13 @@ def test_an_image_gives_the_same_alone_and_among_others(classifier, images):
     (together,) = forward(images)
     for number in (0, 7, 18):
         np.testing.assert_allclose(forward(images[number : number + 1])[0][0], together[number], rtol=1e-5, atol=1e-6)
+
+
+def test_sums_of_more_than_32768_rows_are_right():
+    """As jaxlib 0.10.2 has them wrong on a CPU, a thousandfold (https://github.com/jax-ml/jax/issues/39103)."""
+    backends.start()
+    x = np.random.default_rng(0).standard_normal((40_000, 3)).astype(np.float32)
+    inputs = keras.Input((3,))
+    rows = keras.ops.matmul(keras.ops.eye(3), keras.ops.transpose(inputs))
+    (found,) = compile_forward(keras.Model(inputs, keras.ops.sum(rows**2, axis=0)))(x)
+    np.testing.assert_allclose(found, (x.astype(np.float64) ** 2).sum(axis=1), rtol=1e-5)
