@@ -13,7 +13,7 @@ from search.study import space_of
 
 
 class TrainingObjective:
-    """Trains each trial in this process.
+    """Objective of `Study.optimize`: train a configuration, return its validation scores.
 
     Args:
         record: The study.
@@ -57,7 +57,7 @@ class TrainingObjective:
 
 
 def values(trained: Trained, objectives: Iterable[str]) -> Iterable[float]:
-    """What a trial scored, objective by objective."""
+    """Score of a trial in each objective."""
     size = {"parameters": trained.parameters, "multiply_adds": trained.multiply_adds}
     for name in objectives:
         yield float(size[name]) if name in size else score(trained.kept, name)
@@ -71,7 +71,7 @@ def score(record: EpochRecord, objective: str) -> float:
 
 
 def step_of(history: History, config: RunConfig) -> int:
-    """The place of the last epoch, counted on across phases as if none had ended early.
+    """Step of the last epoch, counted on across phases as if none had ended early.
 
     So the second epoch of fine-tuning is compared with the second of fine-tuning, however long the head took.
     """

@@ -38,7 +38,7 @@ Value = int | float | str | bool
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """One trial.
+    """Record of one trial.
 
     Attributes:
         number: Its place in the study, from 0, dense.
@@ -106,14 +106,14 @@ class Counts:
 
     @classmethod
     def of(cls, trials: Iterable[TrialRecord]) -> "Counts":
-        """Counts trials."""
+        """Count trials."""
         states = [trial.state for trial in trials]
         return cls(**{state: states.count(state) for state in STATES})
 
 
 @dataclass(frozen=True)
 class StudyRecord:
-    """One study.
+    """Record of one study.
 
     Attributes:
         path: Its folder.
@@ -245,7 +245,7 @@ class StudyRecord:
             raise StorageError(f"The record of the study in {path} is damaged: {error!r}.") from None
 
     def write_spec(self) -> None:
-        """Writes study.toml."""
+        """Write study.toml."""
         import tomli_w
 
         names = ("name", "created", "objectives", "sampler", "pruner", "seed", "storage", "data", "space", "config")
@@ -253,7 +253,7 @@ class StudyRecord:
         write_text(self.path / "study.toml", tomli_w.dumps(content))
 
     def write_trials(self) -> None:
-        """Writes trials.json and trials.csv."""
+        """Write trials.json and trials.csv."""
         content = {
             "schema_version": SCHEMA_VERSION,
             "kind": "trials",
@@ -330,5 +330,5 @@ def history_rows(history: History) -> list[list[Any]]:
 
 
 def history_from_rows(rows: Sequence[Sequence[Any]]) -> History:
-    """Undoes `history_rows`."""
+    """Inverse of `history_rows`."""
     return History(tuple(EpochRecord(*row) for row in rows))

@@ -41,7 +41,7 @@ _PHASE = re.compile(r"phases\.(\d+)\.(\w+)")
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from low to high, both included; whole numbers where both are.
+    """Numbers from `low` to `high`, both included; whole numbers where both are.
 
     Attributes:
         low: The least.
@@ -75,7 +75,7 @@ class Range:
         return range(int(self.low), int(self.high) + 1, int(self.step or 1))
 
     def draw(self, trial: "optuna.Trial", key: str) -> Value:
-        """Asks the sampler."""
+        """Draw a value with the study's sampler."""
         if isinstance(self.low, int) and isinstance(self.high, int):
             return trial.suggest_int(key, self.low, self.high, log=self.log, step=int(self.step or 1))
         return trial.suggest_float(key, self.low, self.high, log=self.log, step=self.step)
@@ -109,7 +109,7 @@ class Choice:
         return self.choices
 
     def draw(self, trial: "optuna.Trial", key: str) -> Value:
-        """Asks the sampler."""
+        """Draw a value with the study's sampler."""
         drawn = trial.suggest_categorical(key, list(self.choices))
         assert drawn is not None  # Optuna's type allows None; a setting has none
         return drawn
@@ -122,7 +122,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Space:
-    """What a study searches.
+    """Search space of a study.
 
     Attributes:
         own: The user's own configuration: the study's first trial.
@@ -175,7 +175,7 @@ class Space:
 
     @classmethod
     def of_record(cls, own: RunConfig, described: Mapping[str, Mapping[str, Any]]) -> "Space":
-        """Undoes `describe`."""
+        """Inverse of `describe`."""
         parameters: dict[str, Range | Choice] = {}
         for key, content in described.items():
             if "choices" in content:
@@ -249,7 +249,7 @@ def load_space(own: RunConfig, file: Path | None = None) -> Space:
 
 
 def _require_depths(space: Space) -> None:
-    """Raises ConfigError if a trial might unfreeze more than its network has: told now, not by trials that fail."""
+    """Raise ConfigError if a trial might unfreeze more than its network has: told now, not by trials that fail."""
     searched = space.parameters.get("model.backbone")
     names = searched.ends if searched else (space.fixed.get("model.backbone", space.own.model.backbone),)
     recipes = [find(str(name)) for name in names if not is_hub(str(name))]

@@ -83,7 +83,7 @@ class OpenStudy:
 
 
 def open_study(asked: StudyRecord, address: Address, own_params: Mapping[str, Any]) -> OpenStudy:
-    """Makes a study, or finds the one of that name and goes on with it.
+    """Create a study, or load the one of that name.
 
     Args:
         asked: What is asked of it, without trials.
@@ -112,7 +112,7 @@ def _open_study(asked: StudyRecord, address: Address, storage: RDBStorage, own_p
             _require_same(asked, study.user_attrs.get(ATTRIBUTE))
         else:
             study = optuna.create_study(study_name=asked.name, storage=storage, directions=directions)
-            study.set_user_attr(ATTRIBUTE, question(asked))
+            study.set_user_attr(ATTRIBUTE, fixed_settings(asked))
         if not study.get_trials(deepcopy=False):
             study.enqueue_trial(dict(own_params), user_attrs={"own": True})
         study.set_user_attr("stop", False)
@@ -126,7 +126,7 @@ def _open_study(asked: StudyRecord, address: Address, storage: RDBStorage, own_p
 
 
 def find_study(path: Path, address: Address | None = None) -> OpenStudy:
-    """Opens a study that has a folder here.
+    """Open a study that has a folder here.
 
     Raises:
         StorageError: If there is none, or its storage cannot be opened.
@@ -151,8 +151,8 @@ def find_study(path: Path, address: Address | None = None) -> OpenStudy:
     return OpenStudy(record, study, storage, address)
 
 
-def question(asked: StudyRecord) -> dict[str, Any]:
-    """What must stay the same for trials to compare, without what belongs to one machine."""
+def fixed_settings(asked: StudyRecord) -> dict[str, Any]:
+    """Settings that all trials of a study share, without what belongs to one machine."""
     config = {name: dict(part) if isinstance(part, Mapping) else part for name, part in asked.config.items()}
     del config["threads"], config["data"]["path"], config["model"]["weights"]
     return {
@@ -169,7 +169,7 @@ def question(asked: StudyRecord) -> dict[str, Any]:
 
 
 def _require_same_place(asked: StudyRecord) -> None:
-    """A folder is one study's: another would write over its record, and move its best aside."""
+    """Raise ConfigError if the folder is another study's."""
     if not is_study(asked.path):
         return
     before = StudyRecord.load(asked.path)
@@ -190,7 +190,7 @@ def _require_same(asked: StudyRecord, before: Any) -> None:
     hint = "Give the settings it was begun with, or another --name."
     if not isinstance(before, dict) or before.get("schema_version") != 1:
         raise ConfigError(f"There is a study {asked.name} in the storage that transferkit has not made.", hint)
-    now = question(asked)
+    now = fixed_settings(asked)
     if before["data"] != now["data"]:
         raise ConfigError(
             f"The study {asked.name} was begun on other images than {asked.config['data']['path']}.",
@@ -218,7 +218,7 @@ def first_difference(name: str, before: Any, now: Any) -> tuple[str, Any, Any]:
 
 
 def sampler_of(record: StudyRecord, number: int) -> BaseSampler:
-    """The sampler that draws one trial.
+    """Sampler of one trial.
 
     Each has a seed of its own, from the study's and the trial's number: a sampler that lived on would begin its stream
     anew in every process, and draw the same again.
@@ -232,7 +232,7 @@ def sampler_of(record: StudyRecord, number: int) -> BaseSampler:
 
 
 def build_pruner(record: StudyRecord) -> BasePruner:
-    """The pruner, or none for a Pareto study, which Optuna cannot prune.
+    """Pruner; none for a Pareto study, which Optuna cannot prune.
 
     The median looks at the last phase alone, from its second epoch on: what a head is worth before fine-tuning says
     little of what it is worth after.
@@ -244,7 +244,7 @@ def build_pruner(record: StudyRecord) -> BasePruner:
 
 
 def require_sampler(name: str) -> None:
-    """Raises ConfigError if a sampler is unknown, or lacks what it needs."""
+    """Raise ConfigError if a sampler is unknown, or lacks what it needs."""
     from importlib.util import find_spec
 
     if name not in SAMPLERS:
@@ -285,7 +285,7 @@ def now() -> str:
 
 
 def read_trial(trial: FrozenTrial) -> TrialRecord:
-    """Optuna's trial as ours."""
+    """TrialRecord of an Optuna trial."""
     ended = trial.datetime_complete is not None and trial.datetime_start is not None
     seconds = (trial.datetime_complete - trial.datetime_start).total_seconds() if ended else None  # type: ignore[operator]
     attributes, state = trial.user_attrs, _STATES[trial.state]

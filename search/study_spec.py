@@ -34,7 +34,7 @@ class StudySpec:
 
 
 def prepare(spec: StudySpec) -> OpenStudy:
-    """Checks everything that can be wrong, and opens the study.
+    """Check everything that can be wrong, and open the study.
 
     Raises:
         UserError: If anything is; the message says what to do.

@@ -49,7 +49,7 @@ def demo(
 
 
 def run_demo(folder: Path, config: "RunConfig", per_class: int, trials: int) -> "DemoSummary":
-    """Draws, inspects, trains, searches and reports; what is there already is kept.
+    """Draw, inspect, train, search and report; what is there already is kept.
 
     Args:
         folder: Where everything goes.
@@ -98,7 +98,7 @@ def run_demo(folder: Path, config: "RunConfig", per_class: int, trials: int) -> 
 
 
 def _take(folder: Path, config: "RunConfig", per_class: int) -> None:
-    """Makes the folder a demo's, or finds that it is one and was asked the same."""
+    """Write the demo's manifest, or require that the one there asks the same."""
     from kit.errors import ConfigError, StorageError
     from kit.files import make_folder, read_json, storage_errors, write_json
     from search.study import config_tree, first_difference

@@ -15,7 +15,7 @@ from search.records import StudyRecord
 
 @dataclass(frozen=True)
 class Measured:
-    """An accuracy.
+    """Accuracy with its 95% interval.
 
     Attributes:
         accuracy: Share of photos that were told right, 0 to 1.
@@ -41,7 +41,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class DemoSummary:
-    """What a demo did.
+    """Facts of a demo, from its records.
 
     Attributes:
         folder: Where everything is.
@@ -85,7 +85,7 @@ class DemoSummary:
 
     @classmethod
     def of(cls, folder: Path, run: Run, study: StudyRecord, seconds: Mapping[str, float]) -> "DemoSummary":
-        """Gathers the facts from what the steps recorded."""
+        """From the records of its steps."""
         metrics, manifest, best = run.metrics, run.manifest, study.best
         inspected = read_json(folder / "inspection" / "manifest.json")["summary"]
         assert study.best_trial is not None, "a study ends with a complete trial, or with an error"
@@ -126,7 +126,7 @@ class DemoSummary:
         return asdict(self) | {"folder": str(self.folder), "told": self.sentences(), "pages": pages}
 
     def sentences(self) -> list[str]:
-        """Five lines."""
+        """The facts in five sentences."""
         found = "the audit found nothing odd" if not self.findings else f"the audit has {self.findings:,} findings"
         parts = ", ".join(f"{count:,} for {name}" for name, count in self.splits.items())
         return [
@@ -153,7 +153,7 @@ class DemoSummary:
         return f"{line}." if self.best is None else f"{line}; trained again, the best scores {self.best} on test."
 
     def lines(self) -> list[str]:
-        """All that a person is told: what happened, and where to look next."""
+        """The sentences, and where to look next."""
         named = {"data": "the data", "run": "the first run", "study": "the search", "best": "the model that is kept"}
         best, photos = self.folder / "study" / "best", self.folder / "photos"
         width = max(len(str(page)) for page in self.pages.values()) if self.pages else 0

@@ -18,7 +18,7 @@ QUICK_HEART = {"heartbeat": 1, "grace": 4}
 
 
 def asked(path: Path, address: Address | None = None, **changes) -> StudyRecord:
-    """The question of a study on images that nobody has."""
+    """Spec of a study on images that nobody has."""
     space = load_space(RunConfig())
     fields = {
         "path": path,
