@@ -1,6 +1,6 @@
 """Slices and contour: Optuna's own figures in our colours.
 
-docs/decisions/0009-study-figures.md says why the others are not.
+docs/decisions/0012-study-figures.md says why the others are not.
 """
 
 from collections.abc import Mapping, Sequence
