@@ -116,4 +116,5 @@ def test_a_study_shows_lists_exports_and_has_its_page(old_study, command, monkey
     assert "flowers" in command("study", "list").out
     page = reports.write_report(Path("studies/flowers")).read_text(encoding="utf-8")
     assert "flowers" in page
-    assert StudyRecord.load(Path("studies/flowers")).best == 3
+    best = StudyRecord.load(Path("studies/flowers")).best
+    assert (best.trial, best.reproduced) == (3, True)
