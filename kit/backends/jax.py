@@ -5,13 +5,12 @@ import platform
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
-from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kit.backends.jax_programs import compile_program, compiler_options, device
 from kit.backends.protocol import Forward, Passes, Steps
-from kit.compile_counter import counted
 from kit.fingerprint import fingerprint
 from kit.machine import available_threads, environment, processor, processor_features
 from kit.paths import cache_folder
@@ -33,12 +32,6 @@ COMPILED_FROM_SECONDS = 0.1  # what compiles faster is not worth a file
 # more than the activations do. Medians of eight rounds, images/s: 219 by images alone to the end, 231 from 7 x 7 on
 # together, 238 from 14 x 14; from 28 x 28, no more.
 FASTEST_PASSES = Passes(8, side_by_side=True, together_at=14 * 14)
-
-# jaxlib 0.10.2 sums more than 32,768 rows wrongly on a CPU (https://github.com/jax-ml/jax/issues/39103); 0.12.0 does
-# not. Of what XLA hands to YNNPACK by default, this leaves out reductions, and keeps matrix products and convolutions.
-SUMS_WRONGLY = ((0, 10, 2), (0, 12, 0))  # versions of jaxlib: from, and before
-YNN_FUSION = "xla_cpu_experimental_ynn_fusion_type"
-ALL_BUT_REDUCTIONS = "LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION,LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"
 
 _threads = 0
 
@@ -62,12 +55,6 @@ def configure(undo: ExitStack) -> None:
     _keep_compiled_programs(undo)
 
 
-def device() -> str:
-    import jax
-
-    return {"cuda": "gpu", "rocm": "gpu"}.get(jax.default_backend(), jax.default_backend())
-
-
 def device_name() -> str:
     import jax
 
@@ -76,6 +63,10 @@ def device_name() -> str:
 
 def threads() -> int:
     return _threads
+
+
+def arithmetic() -> tuple[str, ...]:
+    return tuple(f"{name}={value}" for name, value in compiler_options().items() if device() == "cpu")
 
 
 def passes(kernels: str) -> Passes:
@@ -132,24 +123,7 @@ def compile_forward(model: "keras.Model", then: "keras.Model | None" = None, *, 
 def build_steps(model: "keras.Model", optimizer: "keras.optimizers.Optimizer", label_smoothing: float) -> Steps:
     from kit.backends.jax_steps import JaxSteps
 
-    return JaxSteps(model, optimizer, label_smoothing, compile_program, on_cpu=device() == "cpu")
-
-
-def compile_program(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`jax.jit`, counted, with the options that make its results right and repeatable."""
-    import jax
-
-    options: dict[str, str | bool] = {}
-    first_wrong, first_right = SUMS_WRONGLY
-    if device() == "gpu":
-        options["xla_gpu_deterministic_ops"] = True
-    elif first_wrong <= _jaxlib_version() < first_right and YNN_FUSION not in os.environ.get("XLA_FLAGS", ""):
-        options[YNN_FUSION] = ALL_BUT_REDUCTIONS
-    return jax.jit(counted(function), compiler_options=options)
-
-
-def _jaxlib_version() -> tuple[int, ...]:
-    return tuple(int(part) for part in version("jaxlib").split(".")[:3])
+    return JaxSteps(model, optimizer, label_smoothing)
 
 
 def _values(variables) -> list:

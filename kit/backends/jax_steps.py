@@ -1,6 +1,5 @@
 """Training steps on JAX: the state is a tuple of arrays, several steps are one program."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -9,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from kit.backends.jax_programs import compile_program, device
 from kit.backends.kernels import keeps_keras_convolutions
 from kit.backends.loss import loss_and_sums, steps_with_images
 
@@ -20,17 +20,10 @@ SIDE_BY_SIDE = 2
 class JaxSteps:
     """The contract is `kit.backends.protocol.Steps`."""
 
-    def __init__(
-        self,
-        model: keras.Model,
-        optimizer: keras.optimizers.Optimizer,
-        smoothing: float,
-        compile_program: Callable[..., Any],
-        *,
-        on_cpu: bool,
-    ):
+    def __init__(self, model: keras.Model, optimizer: keras.optimizers.Optimizer, smoothing: float):
         self._model, self._optimizer = model, optimizer
         rate_index = next(i for i, variable in enumerate(optimizer.variables) if variable is optimizer.learning_rate)
+        on_cpu = device() == "cpu"
         # Within a loop XLA computes the gradients of its own convolutions many times slower on a CPU: those of 3x3 on
         # 28x28x128 in 1,160 ms instead of 38. What replaces them has none of them.
         loops = not on_cpu or not keeps_keras_convolutions(model)

@@ -107,6 +107,9 @@ class Backend(Protocol):
     def threads(self) -> int:
         """CPU threads that one operation uses."""
 
+    def arithmetic(self) -> tuple[str, ...]:
+        """What else than version and device decides the last bits of activations; part of the cache's keys."""
+
     # === How much at once ===
 
     def passes(self, kernels: str) -> Passes:

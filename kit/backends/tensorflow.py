@@ -65,6 +65,10 @@ def threads() -> int:
     return tf.config.threading.get_intra_op_parallelism_threads() or available_threads()
 
 
+def arithmetic() -> tuple[str, ...]:
+    return ()
+
+
 def passes(kernels: str) -> Passes:
     return Passes()
 

@@ -127,14 +127,20 @@ class Extractor:
             return pixel_store(view, self.config)
         if cut not in self._fingerprints:
             self._fingerprints[cut] = self.classifier.fingerprint(cut)
-        name = backends.current_name()
+        name, backend = backends.current_name(), backends.current()
         recipe = {
             "pixels": view_key(self.config.data, self.config.views, self.config.seed, view),
             "cut": cut.name,
             "from": self.base.name,
             "weights": self._fingerprints[cut],
             "kernels": [self.classifier.kernels, KERNELS_VERSION],
-            "backend": [name, backends.backend_version(name), backends.current().device(), version("keras")],
+            "backend": [
+                name,
+                backends.backend_version(name),
+                backend.device(),
+                version("keras"),
+                *backend.arithmetic(),
+            ],
         }
         return Store("features", recipe, self.classifier.shape(cut), self.config.training.store_dtype)
 
