@@ -134,7 +134,13 @@ class Extractor:
             "from": self.base.name,
             "weights": self._fingerprints[cut],
             "kernels": [self.classifier.kernels, KERNELS_VERSION],
-            "backend": [name, backends.backend_version(name), backend.device(), version("keras"), *backend.arithmetic()],
+            "backend": [
+                name,
+                backends.backend_version(name),
+                backend.device(),
+                version("keras"),
+                *backend.arithmetic(),
+            ],
         }
         return Store("features", recipe, self.classifier.shape(cut), self.config.training.store_dtype)
 
