@@ -1,7 +1,7 @@
 """One training run: a folder of images in, a scored model out.
 
-Who owns what, in the order of the arrows (each imports only what stands before it):
-    errors, files, fingerprint, paths, progress    messages a user can act on; files that appear whole or not at all
+Packages and modules; each imports only those above it:
+    errors, files, fingerprint, paths, progress    user errors, atomic files, hashes, folders, progress lines
     config, settings                configuration of a run; text, files and environment turned into it
     backends                        each Keras backend behind one protocol; chooses and starts one
     evaluation                      scores, calibration, significance
@@ -10,20 +10,17 @@ Who owns what, in the order of the arrows (each imports only what stands before 
     data                            images: found, audited, split, decoded, augmented, batched
     model                           backbone, head, cut points, kernels, pretrained weights
     training                        activations of the frozen trunk once, then phases
-    run, predict                    the folder a run leaves; its model at work
-    insights                        what pages need and cannot compute
+    run, predict                    the folder a run leaves; predictions of its model
+    insights                        data of report pages that takes the model or the images
     pipeline                        `train`: the steps of a run, from top to bottom
     run_scores, rehearsal, seeds    score again, dry run, several seeds
     trial                           `train` for a search: no folder, no test split
     export                          other formats, checked against the original
-    api                             the names below
+    api                             the Python API (docs/python-api.md): configure, train, resume, load_run, evaluate
     cli, commands                   the command line
     synthetic                       drawn images; the core imports none of it
 
-The Python API (docs/python-api.md); importing `kit` imports no backend:
-    configure                       settings as keywords -> RunConfig
-    train, resume, load_run         -> Run: the record, and `predict`
-    evaluate                        the scores again, or those of other images
+Importing `kit` imports no backend.
 """
 
 from importlib import import_module

@@ -18,13 +18,13 @@ def configure(data: Name = "", *, file: Name | None = None, sets: Sequence[str] 
 
     Args:
         data: A folder of class folders, split folders, a table, an archive, or `flowers`.
-        file: A TOML file of settings, over which the keywords go.
-        sets: `key=value` texts, as the command line's `--set` takes them.
+        file: A TOML file of settings; keywords override it.
+        sets: `key=value` texts, as for `--set` on the command line.
         settings: The command line's options with underscores (`weights="none"`, `fine_tune_epochs=5`; all are in
             `kit.setting_table.SHORTHANDS`); any other setting by its key: `**{"training.monitor": "val_loss"}`.
 
     Raises:
-        ConfigError: If a setting is unknown, of the wrong type or out of range; it names the nearest one.
+        ConfigError: If a setting is unknown (the nearest one is named), of the wrong type or out of range.
     """
     given = {SHORTHANDS.get(name, name): value for name, value in settings.items()}
     if data:
@@ -45,9 +45,6 @@ def train(data: Name | RunConfig, out: Name | None = None, *, on_epoch: Listener
         on_epoch: Called with the History after every epoch.
         settings: As for `configure`; none beside a whole configuration.
 
-    Returns:
-        The finished run.
-
     Raises:
         UserError: If the settings, backend, images, weights or disk do not allow it; the message says what to do.
     """
@@ -67,8 +64,7 @@ def train(data: Name | RunConfig, out: Name | None = None, *, on_epoch: Listener
 def resume(run: Name | Run, *, on_epoch: Listener | None = None) -> Run:
     """Continue an interrupted run from its last finished epoch; a finished run is left as it is.
 
-    Raises:
-        UserError: If the images, the weights or the backend are no longer those of the run.
+    Raises UserError if the images, weights or backend are no longer those of the run.
     """
     return pipeline.resume(_folder(run), on_epoch=on_epoch)
 
@@ -76,8 +72,7 @@ def resume(run: Name | Run, *, on_epoch: Listener | None = None) -> Run:
 def load_run(path: Name) -> Run:
     """Open the run in a folder, finished or not. Its model is loaded at the first prediction.
 
-    Raises:
-        StorageError: If it is not a run folder, or a newer transferkit wrote it.
+    Raises StorageError if it is not a run folder, or a newer transferkit wrote it.
     """
     return Run.open(Path(path))
 
@@ -86,15 +81,10 @@ def load_run(path: Name) -> Run:
 def evaluate(run: Name | Run, data: Name | None = None) -> dict[str, Any]:
     """Score a finished run's model again.
 
-    Args:
-        run: The run or its folder.
-        data: Other images, in any form that training takes; None scores the run's own.
+    `data`: other images, in any form that training takes. Returns scores (as in `metrics.json`) by split for the run's
+    own images, under `all` for others.
 
-    Returns:
-        Scores (as in `metrics.json`) by split for the run's own images; under `all` for others.
-
-    Raises:
-        UserError: If the run is not finished, or the images cannot be scored.
+    Raises UserError if the run is not finished, or the images cannot be scored.
     """
     return run_scores.evaluate(load_run(_folder(run)), None if data is None else str(data))
 

@@ -1,11 +1,11 @@
 """The command `transferkit` (also `python -m kit.cli`).
 
-Subcommands are the entry points of the group `transferkit.commands`, name -> Typer app or function, from this and any
-other distribution; a name of ours wins. A subcommand is imported when it is run or when help lists it, so nothing heavy
-may be imported at the top of a command's module: `transferkit --help` answers without numpy, pandas or a backend.
+Subcommands are entry points of the group `transferkit.commands` of any distribution; a name of ours wins. Each is
+imported when it runs or help lists it, and imports nothing heavy at its top: `transferkit --help` needs no numpy,
+pandas or backend.
 
-Exit status: 0 done; 1 a defect, with its traceback (or nobody reads the output any more); 2 something the user can put
-right, said in a line or two; 130 interrupted.
+Exit status: 0 done; 1 a defect, with its traceback, or a closed output pipe; 2 a UserError, told in a line or two; 130
+interrupted.
 """
 
 import difflib
@@ -47,7 +47,7 @@ _new_app = partial(typer.Typer, add_completion=False, rich_markup_mode=None, pre
 
 
 def find_commands() -> dict[str, EntryPoint]:
-    """Name -> entry point of every subcommand, ours first, each part in order of name or of BUILT_IN."""
+    """Entry points of all subcommands by name: ours in the order of BUILT_IN, then others by name."""
     installed = sorted(entry_points(group=GROUP), key=lambda point: point.name)
     ours = {point.name: point for point in installed if point.dist and point.dist.name == DISTRIBUTION}
     if not ours:
@@ -57,7 +57,7 @@ def find_commands() -> dict[str, EntryPoint]:
 
 
 class LazyGroup(typer.core.TyperGroup):
-    """A group whose subcommands are found by name and imported one by one, and where every UserError ends."""
+    """Command group that imports subcommands on demand and reports every UserError."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(find_commands())
@@ -89,7 +89,7 @@ class LazyGroup(typer.core.TyperGroup):
 
 
 def load_command(point: EntryPoint) -> Any:
-    """Imports a subcommand. One that cannot be imported becomes a command that says why, so that help still works."""
+    """Import a subcommand; one that cannot be imported becomes a command that says why, so that help still works."""
     try:
         target = point.load()
     except Exception as error:
@@ -151,7 +151,7 @@ def transferkit(
 
 
 def run_script(command: Callable[..., None]) -> None:
-    """Runs one function as the command of a script of this repository; a UserError is told as the command line does."""
+    """Run one function as the command of a script of this repository, with the command line's error messages."""
     backends.own_process()
     app = _new_app()
     app.command()(command)
@@ -163,7 +163,7 @@ def run_script(command: Callable[..., None]) -> None:
 
 
 def main() -> None:
-    """Runs the command line and exits with its status."""
+    """Run the command line and exit with its status."""
     backends.own_process()
     _pass_any_name(sys.stdout)
     try:
@@ -172,13 +172,13 @@ def main() -> None:
         finally:
             sys.stdout.flush()  # here, where a closed pipe can still be handled
     except BrokenPipeError:
-        # `transferkit ... | head`: what is still buffered must not fail again when Python exits
+        # `transferkit ... | head`: the buffered rest must not fail again when Python exits
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
 
 
 def _pass_any_name(stream: Any) -> None:
-    """Lets file names through that are not text in the stream's encoding, instead of failing on print."""
+    """Print file names that the stream's encoding does not cover, instead of failing."""
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="surrogateescape" if stream.encoding.lower() == "utf-8" else "backslashreplace")
 

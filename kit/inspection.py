@@ -1,4 +1,4 @@
-"""Inspection of a data set: facts of every file, their summary, and the record folder that a page is drawn from."""
+"""Inspection of a data set: facts of every file, their summary, and the record folder of its page."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -27,11 +27,8 @@ class Inspection:
     """Facts, groups, splits and findings of a data set.
 
     Attributes:
-        samples: What the source lists.
-        facts: Of each sample.
-        groups: Of each sample.
+        facts, groups: Of each sample.
         splits: Of each sample, as training would assign them; None where it would leave the file out.
-        findings: Of the audit.
         warnings: Of the split, each a sentence.
         refusal: Why training would refuse the data as they are; empty where it would not.
     """
@@ -46,16 +43,11 @@ class Inspection:
 
     @property
     def rows(self) -> "zip[tuple[Sample, ImageFacts, str, str | None]]":
-        """Sample, facts, group and split, one by one."""
         return zip(self.samples.samples, self.facts, self.groups, self.splits, strict=True)
 
 
 def look(data: str, split_seed: int, near_duplicate_bits: int, threads: int) -> Inspection:
-    """List, audit and split the data.
-
-    Raises:
-        DataError: If `data` is no source of images.
-    """
+    """List, audit and split the data; DataError if `data` is no source of images."""
     from kit.config import DataConfig
     from kit.data.audit import audit, exclude
     from kit.data.sources import load_samples
@@ -97,7 +89,7 @@ def _splits(
 
 
 def summarise(inspection: Inspection) -> dict[str, Any]:
-    """Summary of an inspection as JSON values: counts, shares, quantiles, findings."""
+    """Summary as JSON values: counts, shares, quantiles, findings."""
     from kit.data.audit import data_fingerprint
 
     read = [(sample, fact, split) for sample, fact, _, split in inspection.rows if not fact.problem]
@@ -148,7 +140,7 @@ def _quantiles(values: list[int]) -> dict[str, float] | None:
 
 
 def write_record(folder: Path, data: str, split_seed: int, inspection: Inspection, summary: dict[str, Any]) -> None:
-    """Write the record folder; it is whole once the manifest's status is `finished`."""
+    """Write the record folder; it is complete once the manifest's status is `finished`."""
     from kit.files import write_json, write_text
 
     refuse_other_content(folder)
@@ -163,7 +155,7 @@ def write_record(folder: Path, data: str, split_seed: int, inspection: Inspectio
         "versions": _versions(),
         "summary": summary,
     }
-    # Twice: what a kill in between leaves can be written over, and is not taken for whole.
+    # Twice, so that after a kill in between the folder counts as unfinished and may be overwritten.
     write_json(folder / "manifest.json", manifest)
     write_text(folder / "samples.csv", table_text(inspection))
     write_json(folder / "findings.json", [asdict(finding) for finding in inspection.findings])
@@ -185,7 +177,7 @@ def write_thumbnails(folder: Path, inspection: Inspection) -> None:
 
 
 def table_text(inspection: Inspection) -> str:
-    """One CSV row for each sample; text that a spreadsheet would run is escaped as in `kit.csv_tables`."""
+    """CSV with one row a sample; cells that a spreadsheet would run are escaped."""
     import csv
     import io
 
@@ -228,5 +220,5 @@ def _versions() -> dict[str, str]:
 
     from kit.machine import package_version
 
-    packages = ("transferkit", "pillow", "numpy")  # the first is not installed where it is run from a checkout
+    packages = ("transferkit", "pillow", "numpy")  # transferkit is not installed when run from a checkout
     return {"python": platform.python_version()} | {name: package_version(name) or "not installed" for name in packages}

@@ -17,11 +17,7 @@ ConfigFile = Annotated[Path | None, typer.Option("--config", help="Settings in T
 
 
 def setting_options(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Adds an option for each named setting to a command, which takes those given as `**settings`.
-
-    Args:
-        names: Of SHORTHANDS; none means all. Type and help come from the setting.
-    """
+    """Add an option for each named setting of SHORTHANDS (default: all) to a command that takes `**settings`."""
 
     def add(command: Callable[..., None]) -> Callable[..., None]:
         signature = inspect.signature(command)
@@ -34,7 +30,7 @@ def setting_options(*names: str) -> Callable[[Callable[..., None]], Callable[...
 
 
 def by_key(settings: dict[str, Any]) -> dict[str, Any]:
-    """Short name -> value of options becomes key -> value; those not given are left out."""
+    """Options by short name -> values by key; those not given are left out."""
     return {SHORTHANDS[name]: value for name, value in settings.items() if value is not None}
 
 

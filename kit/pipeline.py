@@ -1,9 +1,8 @@
 """One training run, step by step: load, split, build, extract, fit, score, save, explain.
 
-Each step leaves its part of the run folder (kit.run). What is computed from images is kept in a content-keyed cache and
-every epoch leaves a checkpoint, so resuming a run is doing the same steps again.
-
-Importing this module imports no backend: `train` starts one first, and only then imports what needs keras.
+Each step leaves its part of the run folder (kit.run). Whatever is computed from images is cached by content and every
+epoch leaves a checkpoint, so resuming a run repeats the same steps. Importing this module imports no backend; `train`
+starts one.
 """
 
 import os
@@ -48,20 +47,16 @@ def train(
     """Train and score one model.
 
     Args:
-        config: Configuration of the run.
         out: Run folder to create; default `runs/<data>-<time>`.
         on_epoch: Called with the history after every epoch.
-        note: For the manifest, under `study`, where a study trains its best configuration.
-
-    Returns:
-        The finished run.
+        note: Goes into the manifest under `study`, where a study trains its best configuration.
 
     Raises:
         UserError: If the configuration, backend, images, weights or disk do not allow it; the message says what to do.
     """
     config = with_absolute_paths(start_backend(config))
     if out is not None:
-        Run(out).require_vacant()  # before the work that comes first
+        Run(out).require_vacant()  # early, before loading and building
     clock = StageClock()
     dataset, weights = load(config, clock)
     session = build(config, dataset, weights)
@@ -76,12 +71,7 @@ def train(
 def resume(path: Path, *, on_epoch: Listener | None = None) -> Run:
     """Continue an interrupted run from its last finished epoch; a finished run is left as it is.
 
-    Args:
-        path: The run folder.
-        on_epoch: As for `train`.
-
-    Raises:
-        UserError: If the images, the weights or the backend are no longer those of the run.
+    Raises UserError if the images, weights or backend are no longer those of the run.
     """
     run = Run.open(path)
     with run.lock():
@@ -94,7 +84,7 @@ def resume(path: Path, *, on_epoch: Listener | None = None) -> Run:
         start_backend(config)
         dataset, weights = load(config, clock)
         session = build(config, dataset, weights)
-        # a kill may have come before the origin was recorded
+        # absent if the run was killed before recording it
         manifest = _origin(config, dataset, weights) | run.manifest
         _require_same(manifest, path, config, dataset, weights)
         run.update_manifest(**(manifest | {"status": "running"}))
@@ -114,10 +104,9 @@ def start_backend(config: RunConfig) -> RunConfig:
 def load(config: RunConfig, clock: StageClock) -> tuple[Dataset, Weights]:
     """List, audit and split the images, and find the pretrained weights.
 
-    Raises:
-        UserError: If the images cannot be trained on as they are, or the weights not be had.
+    Raises UserError if the images cannot be trained on as they are, or the weights cannot be had.
     """
-    found = load_samples(config.data.path)  # a wrong path is told before weights are fetched
+    found = load_samples(config.data.path)  # first: report a wrong path before fetching weights
     weights = resolve(config.model.weights, config.model.alpha, config.data.image_size, config.model.backbone)
     with clock.stage("audit"):
         dataset = build_dataset(found, config)
@@ -132,7 +121,7 @@ def load(config: RunConfig, clock: StageClock) -> tuple[Dataset, Weights]:
 
 
 def build(config: RunConfig, dataset: Dataset, weights: Weights) -> "Session":
-    """Build the network, pretrained backbone and fresh head, and its schedule."""
+    """Build the network (pretrained backbone, fresh head) and its schedule."""
     from kit.training.network import build_classifier
     from kit.training.session import Session
 
@@ -206,7 +195,7 @@ def _finish(run: Run, dataset: Dataset, session: "Session", clock: StageClock, o
 
 
 def _recorder(run: Run, on_epoch: Listener | None) -> Listener:
-    """Write the history after every epoch, then tell the caller's listener."""
+    """Listener that writes the history after every epoch, then calls `on_epoch`."""
 
     def record(history: History) -> None:
         run.write_history(history)
@@ -218,7 +207,7 @@ def _recorder(run: Run, on_epoch: Listener | None) -> Listener:
 
 @contextmanager
 def _failure_recorded(run: Run, clock: StageClock) -> Iterator[None]:
-    """Note in the manifest how a run ended that did not finish."""
+    """Record in the manifest how an unfinished run ended."""
     try:
         yield
     except BaseException as error:
@@ -227,7 +216,7 @@ def _failure_recorded(run: Run, clock: StageClock) -> Iterator[None]:
             f"The run {'was interrupted' if interrupted else 'has failed'}; `transferkit train --resume {run.path}` "
             "goes on from its last finished epoch."
         )
-        with suppress(StorageError, OSError):  # a full disk must not hide the first error
+        with suppress(StorageError, OSError):  # a full disk must not hide the original error
             status = "interrupted" if interrupted else "failed"
             run.update_manifest(status=status, stages=clock.stages, error=f"{type(error).__name__}: {error}")
         raise

@@ -31,7 +31,6 @@ class Prediction:
     """Prediction of one image.
 
     Attributes:
-        path: The file, as it was given or found.
         label: Predicted class; empty where the file could not be read.
         confidence: Its probability, 0 to 1.
         probabilities: Of every class, in the model's order; temperature scaled.
@@ -50,8 +49,7 @@ class Predictor:
     """Model of a finished run with its preprocessing.
 
     Attributes:
-        classes: Class names, in the model's order.
-        data: Preprocessing, as in training.
+        classes: In the model's order.
         temperature: Fitted on validation.
         forward: uint8 (n, S, S, 3), 0-255, to probabilities (n, classes).
     """
@@ -87,7 +85,7 @@ class Predictor:
                 advance(len(chunk))
 
     def predict(self, files: Sequence[Path]) -> Iterator[Prediction]:
-        """Yield predictions in the order of `files`; one that cannot be read says why."""
+        """Yield predictions in the order of `files`; that of an unreadable file says why."""
         for file, output in self.probabilities(files):
             if isinstance(output, ImageProblem):
                 yield Prediction(str(file), "", 0.0, (), f"{output.kind}: {output.detail}")
@@ -107,8 +105,7 @@ class Predictor:
 def load_classifier(run: "Run") -> "Classifier":
     """Load the network of a finished run from its `model.keras`.
 
-    Raises:
-        StorageError: If that file is damaged, was not written by transferkit, or belongs to another run.
+    Raises StorageError if the file is damaged, was not written by transferkit, or belongs to another run.
     """
     from kit.backends.kernels import choose
     from kit.model.catalog import block_names, is_hub
@@ -130,16 +127,12 @@ def load_classifier(run: "Run") -> "Classifier":
 
 
 def find_images(paths: Sequence[str]) -> list[Path]:
-    """Find images named by files, folders (searched through) and globs, in order, each file once.
-
-    Raises:
-        DataError: If one names nothing.
-    """
+    """Find images by files, folders (searched recursively) and globs, in order, each once; DataError for no match."""
     found: dict[Path, None] = {}
     for text in paths:
         try:
             matches = _images_at(text)
-        except OSError as error:  # a name too long, a folder that may not be entered
+        except OSError as error:  # name too long, folder not accessible
             raise DataError(f"{text!r} cannot be looked at: {error.strerror}.", _PATHS_HINT) from None
         if not matches:
             raise DataError(f"There is no image at {text!r}.", _PATHS_HINT)
@@ -149,7 +142,7 @@ def find_images(paths: Sequence[str]) -> list[Path]:
 
 def _images_at(text: str) -> list[Path]:
     path = Path(text)
-    if not text:  # a shell variable that was never set: not the folder one happens to be in
+    if not text:  # an unset shell variable must not mean the current folder
         return []
     if path.is_dir():
         inside = (file for file in path.rglob("*") if not _hidden(file.relative_to(path)))
@@ -160,5 +153,5 @@ def _images_at(text: str) -> list[Path]:
 
 
 def _hidden(path: Path) -> bool:
-    """As in a source of training images: `._photo.jpg` of macOS is none."""
+    """Whether a part begins with a dot or is `__MACOSX`, as in sources of training images."""
     return any(part.startswith(".") or part.lower() == "__macosx" for part in path.parts)

@@ -1,7 +1,4 @@
-"""Dry run: the stages of a run and what they would cost.
-
-Importing this module imports no backend.
-"""
+"""Dry run: the stages of a run and their estimated cost. Importing this module imports no backend."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,14 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """Stages and cost of a run that has not begun.
-
-    Attributes:
-        name: Of the data.
-        classes: Class names.
-        images: Images in each split.
-        stages: With estimated seconds and bytes.
-    """
+    """Stages and cost of a run that has not begun: name of the data, images by split, seconds and bytes by stage."""
 
     name: str
     classes: tuple[str, ...]
@@ -32,10 +22,9 @@ class Rehearsal:
 
 
 def rehearse(config: RunConfig) -> Rehearsal:
-    """Estimate what a run would do; writes no run folder and trains nothing that is kept.
+    """Estimate the cost of a run; writes no run folder and trains nothing that is kept.
 
-    Raises:
-        UserError: Whatever would keep the run from starting.
+    Raises UserError for whatever would keep the run from starting.
     """
     config = start_backend(config)
     from kit.training.estimate import StageCost, estimate

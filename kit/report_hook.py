@@ -1,7 +1,6 @@
-"""Hook that draws a page at a command's end; the package that draws is found through its entry point.
+"""Hook that draws a page at a command's end, by entry points of the group `transferkit.pages`.
 
-Entry points of the group `transferkit.pages`: any name -> function (Path of a record folder) -> Path of the page, or
-None where the folder is of a kind it does not draw.
+Any name -> function (Path of a record folder) -> Path of the page, or None for a kind of folder that it does not draw.
 """
 
 from importlib.metadata import EntryPoint, entry_points
@@ -14,16 +13,7 @@ BUILT_IN = {"report": "reports.drawing:draw"}  # what pyproject.toml lists, for 
 
 
 def draw_page(folder: Path) -> Path | None:
-    """Draw the page of a record folder.
-
-    A page that cannot be drawn costs a warning, never the run.
-
-    Args:
-        folder: Of a finished run, study or inspection.
-
-    Returns:
-        The page; None where there is none.
-    """
+    """Draw the page of a finished run, study or inspection; None where there is none. Failing costs only a warning."""
     points = list(entry_points(group=GROUP)) or [EntryPoint(name, value, GROUP) for name, value in BUILT_IN.items()]
     for point in sorted(points, key=lambda point: point.name):
         try:

@@ -1,4 +1,4 @@
-"""Run: a run's folder, read and written without keras, and its model at work.
+"""A run's folder, read and written without keras, and predictions of its model.
 
     config.toml      the resolved configuration
     manifest.json    schema version, status, versions, seconds and peak memory per stage
@@ -8,7 +8,7 @@
     metrics.json     scores per split and per phase (kit.evaluation.scores)
     insights/  checkpoints/  model.keras  report.html
 
-Importing this module imports no backend; the first prediction starts one. kit.csv_tables writes the tables.
+Importing this module imports no backend; the first prediction starts one.
 """
 
 import os
@@ -40,11 +40,7 @@ _LOCK = ".lock"
 
 @dataclass(frozen=True)
 class Run:
-    """One run's folder. Make one with `create` or `open`.
-
-    Attributes:
-        path: The folder.
-    """
+    """One run's folder. Make one with `create` or `open`."""
 
     path: Path
 
@@ -54,14 +50,13 @@ class Run:
     def create(cls, path: Path, config: RunConfig) -> "Run":
         """Start a record: `config.toml`, and a manifest with status `running`.
 
-        Raises:
-            StorageError: If the folder holds anything already, or cannot be written.
+        Raises StorageError if the folder holds anything already, or cannot be written.
         """
         run = cls(Path(path))
         make_folder(run.path, "Give --out another.")
         with run.lock():
             run.require_vacant()
-            # the manifest makes it a run folder: a kill between the two leaves one that `create` takes over
+            # the manifest comes last: after a kill between the two, `create` takes the folder over
             created = datetime.now(UTC).isoformat(timespec="seconds")
             manifest = {"schema_version": SCHEMA_VERSION, "kind": "run", "status": "running", "created": created}
             write_json(run.path / "manifest.json", manifest)
@@ -72,8 +67,7 @@ class Run:
     def open(cls, path: Path) -> "Run":
         """Open the record of a run, finished or not.
 
-        Raises:
-            StorageError: If it is not a run folder, or a newer transferkit wrote it.
+        Raises StorageError if it is not a run folder, or a newer transferkit wrote it.
         """
         run, hint = cls(Path(path)), "Give the folder that `transferkit train` printed at its end."
         if not (run.path / "manifest.json").is_file():
@@ -92,7 +86,7 @@ class Run:
         return run
 
     def require_vacant(self) -> None:
-        """Raise StorageError if something is in the run's place already; `create` asks again, under the lock."""
+        """Raise StorageError if the path is taken already; `create` checks again, under the lock."""
         if not self.path.is_dir():
             if self.path.exists():
                 raise StorageError(f"{self.path} cannot be a folder: a file is in its place.", "Give --out another.")
@@ -114,10 +108,9 @@ class Run:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep every other process out of this run while the body runs; the system frees it if the process dies.
+        """Hold the run's lock against all other processes; the system frees it if the process dies.
 
-        Raises:
-            StorageError: At once, if another process (or another thread) holds it.
+        Raises StorageError at once if another process (or another thread) holds it.
         """
         import filelock
 
@@ -134,9 +127,9 @@ class Run:
             holder.release()
 
     def remove_leftovers(self) -> None:
-        """Remove what a killed process left half written; the caller holds the lock.
+        """Remove half-written files of a killed process; the caller holds the lock.
 
-        Pages stay: they are drawn without the lock, so that one may be on its way right now.
+        Pages stay: they are drawn without the lock, so one may be being written right now.
         """
         for path in self.path.rglob(".tmp-*"):
             if path.is_file() and path.suffix != ".html":
@@ -146,12 +139,11 @@ class Run:
 
     @property
     def insights(self) -> Path:
-        """Folder of what pages need and cannot compute."""
+        """Folder of what report pages cannot compute from the other records."""
         return self.path / "insights"
 
     @property
     def checkpoints(self) -> Path:
-        """Folder of what a resumed run starts from."""
         return self.path / "checkpoints"
 
     @property
@@ -161,12 +153,10 @@ class Run:
 
     @property
     def report_path(self) -> Path:
-        """Page drawn from this record."""
         return self.path / "report.html"
 
     @property
     def config(self) -> RunConfig:
-        """Configuration of the run."""
         return settings.load_config(file=self.path / "config.toml")
 
     @property
@@ -179,7 +169,7 @@ class Run:
         return content
 
     def update_manifest(self, **fields: Any) -> None:
-        """Replace fields of the manifest, all at once; the caller holds `lock`. Values must be JSON, NaN refused."""
+        """Replace fields of the manifest in one write; the caller holds `lock`. Values must be JSON, NaN refused."""
         write_json(self.path / "manifest.json", self.manifest | fields)
 
     @property
@@ -193,12 +183,11 @@ class Run:
         return read_table(self.path / "samples.csv", SAMPLE_COLUMNS)
 
     def write_samples(self, table: "pandas.DataFrame") -> None:
-        """Write `samples`; ValueError if the columns are not SAMPLE_COLUMNS, in order."""
+        """Write samples.csv; ValueError if the columns are not SAMPLE_COLUMNS, in order."""
         write_table(self.path / "samples.csv", table, SAMPLE_COLUMNS)
 
     @property
     def history(self) -> History:
-        """Every epoch so far."""
         path = self.path / "history.csv"
         history = History.from_frame(read_table(path, HISTORY_COLUMNS))
         if history.records and history.records[0].epoch != 1:
@@ -206,21 +195,20 @@ class Run:
         return history
 
     def write_history(self, history: History) -> None:
-        """Write `history`, whole."""
         write_table(self.path / "history.csv", history.to_frame(), HISTORY_COLUMNS)
 
     @property
     def predicted(self) -> "pandas.DataFrame":
-        """`predictions` without p_<class>, which take far more memory than all else where there are many classes."""
+        """`predictions` without p_<class>, which take most of the memory where there are many classes."""
         return read_table(self.path / "predictions.csv", PREDICTION_COLUMNS, only=True)
 
     @property
     def predictions(self) -> "pandas.DataFrame":
-        """Predictions of every image that was scored; `confidence` and p_<class> are float32, 0 to 1."""
+        """Predictions of every scored image; `confidence` and p_<class> are float32, 0 to 1."""
         return read_table(self.path / "predictions.csv", PREDICTION_COLUMNS)
 
     def write_predictions(self, table: "pandas.DataFrame") -> None:
-        """Write `predictions`; ValueError if the columns are not PREDICTION_COLUMNS, then p_<class> in model order."""
+        """Write predictions.csv; ValueError if columns are not PREDICTION_COLUMNS, then p_<class> in model order."""
         expected = (*PREDICTION_COLUMNS, *(name for name in table.columns if name.startswith("p_")))
         write_table(self.path / "predictions.csv", table, expected)
 
@@ -230,7 +218,6 @@ class Run:
         return read_json(self.path / "metrics.json")
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
-        """Write `metrics`."""
         write_json(self.path / "metrics.json", metrics)
 
     # === Predict ===
@@ -240,13 +227,11 @@ class Run:
     def predictor(self) -> "Predictor":
         """Model in memory, loaded at the first use.
 
-        Raises:
-            StorageError: If the run is not finished.
-            BackendError: If no backend is installed.
+        Raises StorageError if the run is not finished, BackendError if no backend is installed.
         """
         from kit.predict import Predictor
 
-        self.require_finished()  # before the seconds that a backend takes to start
+        self.require_finished()  # before a backend starts, which takes seconds
         backends.start(threads=self.config.threads)
         return Predictor.of(self)
 
@@ -258,14 +243,9 @@ class Run:
 
     @backends.restored()
     def predict(self, images: Name | Iterable[Name]) -> "Prediction | list[Prediction]":
-        """Classify images.
+        """Classify one file, or a list of files, folders (searched recursively) and globs.
 
-        Args:
-            images: One file, or a list of files, folders (searched through) and globs.
-
-        Returns:
-            One Prediction for one file. For a list, one for each image found, in order; one that cannot be read says
-            why in `problem`.
+        For a list, returns one Prediction for each image found, in order; that of an unreadable file has a `problem`.
 
         Raises:
             DataError: If a name leads nowhere, or the one file given cannot be read.
@@ -288,9 +268,7 @@ class Run:
 def default_run_path(name: str, root: Path = Path("runs")) -> Path:
     """`runs/<name>-<YYYYmmdd-HHMMSS>` in local time, with -2, -3, ... behind it where that exists.
 
-    Args:
-        name: What the run is about, usually the data's name; characters that file systems dislike become hyphens.
-        root: The folder of runs.
+    Characters of `name` that file systems dislike become hyphens.
     """
     safe = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in name).strip(".-")[:80] or "run"
     base = f"{safe}-{datetime.now():%Y%m%d-%H%M%S}"

@@ -1,7 +1,4 @@
-"""Scores of a run: recorded at its end, and computed again later.
-
-Importing this module imports no backend.
-"""
+"""Scores of a run: recorded at its end, and computed again later. Importing this module imports no backend."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -28,13 +25,9 @@ from kit.run_tables import predictions_table
 
 
 def record_scores(run: Run, dataset: Dataset, by_phase: Sequence[np.ndarray], names: Sequence[str]) -> None:
-    """Write predictions.csv and metrics.json: the model that is kept, and each phase's beside it.
+    """Write predictions.csv and metrics.json: of the final model, and of each phase.
 
-    Args:
-        run: Where to.
-        dataset: n images.
-        by_phase: Probabilities after each phase, float (n, classes).
-        names: Names of the phases.
+    `by_phase`: probabilities after each of the phases `names`, float (n, classes).
     """
     first, final = by_phase[0], by_phase[-1]
     validation, test = dataset.indices("validation"), dataset.indices("test")
@@ -55,10 +48,7 @@ def record_scores(run: Run, dataset: Dataset, by_phase: Sequence[np.ndarray], na
 def scores_by_split(dataset: Dataset, probabilities: np.ndarray, temperature: float | None = None) -> dict[str, Any]:
     """Scores of each split, as in metrics.json.
 
-    Args:
-        dataset: n images.
-        probabilities: Float (n, classes).
-        temperature: Fitted on validation; None leaves the scaled scores out.
+    `probabilities` is float (n, classes); `temperature` is fitted on validation, None leaves the scaled scores out.
     """
     places = {split: dataset.indices(split) for split in SPLITS}
     return {
@@ -70,16 +60,10 @@ def scores_by_split(dataset: Dataset, probabilities: np.ndarray, temperature: fl
 def evaluate(run: Run, data: str | None = None, *, backend_name: str = "auto") -> dict[str, Any]:
     """Score a finished run's model again.
 
-    Args:
-        run: A finished run.
-        data: Other images, in any form that training takes; None scores the run's own, the very way the run did.
-        backend_name: `auto`, `jax` or `tensorflow`.
+    `data`: other images, in any form that training takes; None scores the run's own, exactly as the run did. Returns
+    scores by split for the run's own images, under `all` for others.
 
-    Returns:
-        Scores by split for the run's own images; scores under `all` for others.
-
-    Raises:
-        UserError: If the run is not finished, or the images cannot be scored.
+    Raises UserError if the run is not finished, or the images cannot be scored.
     """
     run.require_finished()
     config = run.config
@@ -104,7 +88,7 @@ def evaluate(run: Run, data: str | None = None, *, backend_name: str = "auto") -
 
 
 def _score_others(run: Run, config: RunConfig) -> dict[str, Any]:
-    """Scores of images that the run has not seen, all in one; their labels must be among the model's classes."""
+    """Scores of new images as one set; their labels must be among the model's classes."""
     found = load_samples(config.data.path)
     excluded = exclude(found, audit(found, config.data, config.threads), config.data)
     samples = [sample for sample in found.samples if sample.path not in excluded]

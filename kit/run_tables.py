@@ -20,12 +20,9 @@ def samples_table(dataset: Dataset) -> "pandas.DataFrame":
 
 
 def predictions_table(dataset: Dataset, final: np.ndarray, first: np.ndarray) -> "pandas.DataFrame":
-    """Predictions of the model that is kept beside the class that phase 1 predicted.
+    """Predictions of the final model beside the class that phase 1 predicted.
 
-    Args:
-        dataset: n images.
-        final: Probabilities after the last phase, float (n, classes).
-        first: The same after the first phase.
+    `final` and `first` are probabilities after the last and the first phase, float (n, classes).
     """
     names = np.array(dataset.classes, dtype=object)
     values = (

@@ -1,4 +1,4 @@
-"""Repeated runs that differ in their seed alone: mean and spread of each score."""
+"""Repeated runs that differ only in their seed: mean and spread of each score."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,21 +18,14 @@ from kit.run import Run, default_run_path
 def train_seeds(config: RunConfig, seeds: int, out: Path | None = None) -> tuple[Path, dict[str, Any]]:
     """Repeat a run with several seeds: `seed` and `split.seed` both count up from the configuration's.
 
-    Calling it again on the same folder goes on: finished runs are kept, an interrupted one is resumed.
+    A second call on the same folder continues: finished runs are kept, an interrupted one is resumed. `out` will hold
+    `seed-0`, `seed-1`, ... and `seeds.json`; default `runs/<data>-<time>`. Returns the folder, and the content of
+    `seeds.json`.
 
-    Args:
-        config: Of the first run.
-        seeds: How many runs.
-        out: Folder that will hold `seed-0`, `seed-1`, ... and `seeds.json`; default `runs/<data>-<time>`.
-
-    Returns:
-        The folder, and mean, spread and range of each score over the runs.
-
-    Raises:
-        UserError: As `train`, and if the folder holds runs of other settings.
+    Raises UserError as `train`, and if the folder holds runs of other settings.
     """
     config = with_absolute_paths(start_backend(config))
-    import keras  # only now: it reads the choice of a backend when it is imported
+    import keras  # late: keras picks its backend on import
 
     folder = out or default_run_path(load_samples(config.data.path).name)
     parts = [_of_seed(config, folder, i) for i in range(seeds)]
@@ -48,7 +41,7 @@ def train_seeds(config: RunConfig, seeds: int, out: Path | None = None) -> tuple
 
 
 def _of_seed(config: RunConfig, folder: Path, i: int) -> tuple[RunConfig, Path]:
-    """Configuration and folder of one of several runs; a run in the folder must have the same configuration."""
+    """Configuration and folder of run `i`; ConfigError if a run there has another configuration."""
     one = replace(config, seed=config.seed + i, split=replace(config.split, seed=config.split.seed + i))
     part = folder / f"seed-{i}"
     if (part / "config.toml").exists() and Run.open(part).config != one:
@@ -59,12 +52,9 @@ def _of_seed(config: RunConfig, folder: Path, i: int) -> tuple[RunConfig, Path]:
 def summarise_seeds(metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Mean and spread of every number over runs.
 
-    Args:
-        metrics: One metrics dict a run, nested as metrics.json is.
-
-    Returns:
-        The same nesting; in place of each number {"mean", "standard_deviation" (n - 1 in the denominator; None for one
-        run), "low", "high", "runs" (those that have the number)}. Lists, texts and what is None in every run drop out.
+    Takes one metrics dict a run, nested as metrics.json is. Returns the same nesting; in place of each number {"mean",
+    "standard_deviation" (n - 1 in the denominator; None for one run), "low", "high", "runs" (those that have the
+    number)}. Lists, texts and entries that are None in every run drop out.
     """
     summary: dict[str, Any] = {}
     for key in dict.fromkeys(key for run in metrics for key in run):

@@ -1,6 +1,6 @@
-"""Every setting with its key, type, default and help, read from the dataclasses of `kit.config`.
+"""Table of settings: key, type, default and help, read from the dataclasses of `kit.config`.
 
-A setting's key is its place in RunConfig: `data.image_size`, `phases.1.learning_rate`.
+A key is the setting's place in RunConfig: `data.image_size`, `phases.1.learning_rate`.
 """
 
 import dataclasses
@@ -44,7 +44,7 @@ SECTIONS = {name: type(part) for name, part in vars(RunConfig()).items() if data
 
 
 class Setting(NamedTuple):
-    """One row of the table; phases appear once, as `phases.N.…`, with the defaults of a new phase."""
+    """One setting; those of phases appear once, as `phases.N.…`, with the defaults of a new phase."""
 
     key: str
     type: str
@@ -53,12 +53,12 @@ class Setting(NamedTuple):
 
 
 def keys() -> list[Setting]:
-    """Every setting, in the order of `kit.config`."""
+    """All settings, in the order of `kit.config`."""
     return [*_list_settings(RunConfig(), ""), *_list_settings(PhaseConfig(), "phases.N.")]
 
 
 def find_setting(key: str) -> Setting | None:
-    """The row of a key (`phases.1.epochs`: that of `phases.N.epochs`), or None if there is no such setting."""
+    """Setting of a key, or None; `phases.1.epochs` finds `phases.N.epochs`."""
     return _by_key().get(PHASE_KEY.sub(r"phases.N.\2", key))
 
 

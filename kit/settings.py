@@ -1,14 +1,14 @@
-"""Text, files and the environment -> RunConfig, and back to TOML.
+"""RunConfig from text, files and the environment, and back to TOML.
 
 From weakest to strongest:
 
 1. the defaults of `kit.config`;
-2. a TOML file (`--config run.toml`); its `[[phases]]` replace the default ones as a whole;
+2. a TOML file (`--config run.toml`); its `[[phases]]` replace all the default ones;
 3. the environment: `TRANSFERKIT_DATA__IMAGE_SIZE=160` (two underscores for a dot);
-4. the command line: a setting's own flag and `--set data.image_size=160` weigh the same, so giving one key two
-   different values there is an error rather than a guess.
+4. the command line: a setting's own flag and `--set data.image_size=160` weigh the same; two different values for one
+   key are an error.
 
-The starter weights bring the alpha and the image size that they were trained for, where no source gives these.
+Starter weights bring the alpha and image size that they were trained for, where no source gives these.
 """
 
 import dataclasses
@@ -44,11 +44,11 @@ def load_config(
     file: Path | None = None,
     origin: str = "its flag",
 ) -> RunConfig:
-    """Builds the configuration of one run from all its sources; the module's docstring gives their order.
+    """Build the configuration of one run from all its sources; the module's docstring gives their order.
 
     Args:
-        flags: Dotted key -> value of the flags that were given; None means not given.
-        sets: `key=value` texts of `--set`. A value is read as TOML, and as bare text where it is none.
+        flags: Dotted key -> value of the flags; None means not given.
+        sets: `key=value` texts of `--set`. A value is read as TOML, or else as bare text.
         environ: The environment (`os.environ`); None reads no environment.
         file: A TOML file.
         origin: What errors call the flags.
@@ -66,28 +66,18 @@ def load_config(
 
 
 def from_toml(text: str, source: str = "the TOML text") -> RunConfig:
-    """RunConfig from TOML; `source` is what errors call the text.
-
-    Raises:
-        ConfigError: As `load_config`.
-    """
+    """RunConfig from TOML; `source` is what errors call the text. Raises ConfigError as `load_config`."""
     draft = _Draft(RunConfig())
     draft.put(_from_tree(_parse_toml(text, source), source))
     return draft.build()
 
 
 def override(config: RunConfig, values: Mapping[str, object], source: str) -> RunConfig:
-    """Copy of a configuration with other values for some keys.
+    """Copy of a configuration with other values for some dotted keys; `source` is what errors call them.
 
     A change to the starter weights brings their alpha and image size where the configuration has the defaults.
 
-    Args:
-        config: Gives all other values.
-        values: Dotted key -> value.
-        source: What errors call the values.
-
-    Raises:
-        ConfigError: As `load_config`.
+    Raises ConfigError as `load_config`.
     """
     draft = _Draft(config)
     draft.put(_Given(key, value, source) for key, value in values.items())
@@ -95,12 +85,12 @@ def override(config: RunConfig, values: Mapping[str, object], source: str) -> Ru
 
 
 def value_of(config: RunConfig, key: str) -> Any:
-    """The value of a dotted key; `KeyError` where the configuration has no such setting."""
+    """Value of a dotted key; KeyError where there is no such setting."""
     return flat(config)[key]
 
 
 def to_toml(config: RunConfig) -> str:
-    """The whole configuration as TOML, grouped in tables; `from_toml` gives the equal RunConfig back."""
+    """Whole configuration as TOML, grouped in tables; `from_toml` is the inverse."""
     import tomli_w
 
     return tomli_w.dumps(dataclasses.asdict(config))
@@ -132,7 +122,7 @@ def _parse_toml(text: str, source: str) -> dict[str, Any]:
 
 
 def _from_tree(tree: Mapping[str, Any], source: str) -> Iterator[_Given]:
-    """The settings of a parsed TOML document."""
+    """Settings of a parsed TOML document."""
     for name, value in tree.items():
         if name not in SECTIONS:
             yield _Given(name, value, source)
@@ -172,7 +162,7 @@ def _from_command_line(flags: Mapping[str, object], sets: Sequence[str], origin:
 
 
 def _from_text(key: str, text: str) -> Any:
-    """The TOML value that the text is; the bare text where it is none or the setting is text (`data.path=2024`)."""
+    """TOML value of the text; the bare text where it is no TOML or the setting is text (`data.path=2024`)."""
     try:
         parsed = tomllib.loads(f"value = {text}")
     except (ValueError, RecursionError):
@@ -184,7 +174,7 @@ def _from_text(key: str, text: str) -> Any:
 
 
 def _typed(given: _Given) -> _Given:
-    """The value as its setting's type: a whole number may stand for a number, a path for text; the rest is refused."""
+    """Convert a value to its setting's type (int to float, path to text), or raise ConfigError."""
     key, value, source = given
     if key == "phases":
         return given
@@ -207,7 +197,7 @@ def _typed(given: _Given) -> _Given:
 
 
 class _Draft:
-    """The values of all settings and what set each, before the dataclasses check them."""
+    """Values of all settings and the source of each, before the dataclasses check them."""
 
     def __init__(self, base: RunConfig):
         self.base = flat(base)
@@ -215,7 +205,7 @@ class _Draft:
         self.sources: dict[str, str] = {}
 
     def put(self, given: Iterable[_Given]) -> None:
-        """Takes what one source sets, over what weaker ones did."""
+        """Apply one source over the weaker ones."""
         for item in sorted(given, key=_order):
             if item.key == "phases":
                 self._replace_phases(item)
@@ -276,7 +266,7 @@ class _Draft:
 
 
 def _order(item: _Given) -> tuple[int, int]:
-    # a whole list of phases first, then its phases from the first on, so that several may be appended in any order
+    # whole list of phases first, then phases by index, so that several can be appended in any order
     phase = PHASE_KEY.fullmatch(item.key)
     return (1, int(phase[1])) if phase else (0, 0)
 
@@ -286,14 +276,14 @@ def _mentions(what: str, key: str) -> bool:
 
 
 def _unknown(key: str, source: str, shown: Callable[[str], str] = str) -> ConfigError:
-    """An error that names the nearest key, in the spelling of its source."""
+    """ConfigError that names the nearest key, in the spelling of its source."""
     if key in SECTIONS:
         hint = f"Set one of its keys, {key}.NAME."
         return ConfigError(f"{key} from {source} is a table of settings, not a setting.", hint)
     phase = PHASE_KEY.fullmatch(key)
     known = [setting.key.replace(".N.", f".{phase[1] if phase else 0}.") for setting in keys()]
     near = difflib.get_close_matches(key, known, n=1, cutoff=0)
-    # a bare last part (`learning_rate`, `train.lr`) is nearer to the key that ends like it than to one of equal length
+    # prefer a key with the same last part (`learning_rate`) to one that merely looks similar
     same_end = [other for other in known if other.rpartition(".")[2] == key.rpartition(".")[2]]
     return ConfigError(f"There is no setting {key} ({source}).", f"The nearest is {shown((same_end or near)[0])}.")
 

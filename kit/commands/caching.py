@@ -1,4 +1,4 @@
-"""`transferkit cache`: what earlier runs left for later ones; list, prune, verify."""
+"""`transferkit cache`: list, prune and verify the cache."""
 
 import json
 import re
@@ -139,12 +139,12 @@ def verify_command(
 
 
 def parse_age(text: str) -> float:
-    """Seconds of `45m`, `12h`, `30d` or `2w`; ConfigError if it is none of these."""
+    """Seconds of `45m`, `12h`, `30d` or `2w`; else ConfigError."""
     return _parse(text, _SECONDS, "--older-than must be a number and m, h, d or w (minutes to weeks), as in 30d")
 
 
 def parse_size(text: str) -> int:
-    """Bytes of `500MB`, `10GB`, `1.5GiB` or `0` (GB is 10^9, GiB 2^30); ConfigError if it is none of these."""
+    """Bytes of `500MB`, `10GB`, `1.5GiB` or `0` (GB is 10^9, GiB 2^30); else ConfigError."""
     if text.strip() == "0":
         return 0
     return int(_parse(text, _BYTES, "--max-size must be a number and KB, MB, GB or TB (or KiB ...), as in 10GB"))

@@ -1,4 +1,4 @@
-"""`transferkit doctor`: what is installed, what works, what is missing, and what to do about it."""
+"""`transferkit doctor`: what is installed, works or is missing, with advice."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from kit.options import AsJson
 PROBE_SECONDS = 120
 PACKAGES = ("keras", "numpy", "pillow", "pandas", "scikit-learn", "typer", "rich", "h5py", "pyarrow")
 
-# Runs in a process of its own: a broken installation may raise, hang, or end the process with a signal.
+# Run in a child process: a broken installation may raise, hang or crash.
 PROBE = """
 import json, sys
 from kit import backends
@@ -40,7 +40,7 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 def examine() -> dict[str, Any]:
-    """Everything that doctor tells, ready for JSON; `advice` says what to do, `ok` whether a run could start."""
+    """All findings as JSON values; `advice` says what to do, `ok` whether a run could start."""
     backends = _examine_backends()
     choice = _examine_choice()
     cache = _examine_cache()
@@ -72,7 +72,7 @@ def _examine_backends() -> dict[str, dict[str, Any]]:
     from kit.backends import backend_version
     from kit.backends.choice import BACKENDS, installed_backends
 
-    probes = {name: _start_probe(name) for name in installed_backends()}  # at once: each takes seconds to import
+    probes = {name: _start_probe(name) for name in installed_backends()}  # in parallel: each takes seconds to import
     return {
         name: {"installed": name in probes, "version": backend_version(name)}
         | (_finish_probe(probes[name]) if name in probes else {"starts": False, "error": "not installed"})
@@ -97,7 +97,7 @@ def _start_probe(name: str) -> subprocess.Popen:
 
 
 def _finish_probe(probe: subprocess.Popen) -> dict[str, Any]:
-    """Whether the backend starts, and on what device; the reason if it does not."""
+    """Whether the backend starts and on what device, or why not."""
     try:
         output, complaints = probe.communicate(timeout=PROBE_SECONDS)
     except subprocess.TimeoutExpired:

@@ -1,4 +1,4 @@
-"""`transferkit demo-data`: drawn images of flowers to try everything with."""
+"""`transferkit demo-data`: a synthetic data set of flowers."""
 
 import json
 from pathlib import Path

@@ -39,7 +39,7 @@ def evaluate(
 
 
 def _why_not(recorded: dict[str, Any]) -> str:
-    """Figures are the same to the last digit only where what computes them is."""
+    """Why figures may differ in the last digits: another device, backend or version."""
     from kit.backends import describe
 
     now = describe()

@@ -1,4 +1,4 @@
-"""`transferkit export`: a run's model in another format, compared before it is handed over."""
+"""`transferkit export`: a run's model in another format, after a parity check."""
 
 import json
 from pathlib import Path
@@ -35,7 +35,7 @@ def export(
     folder = Run.open(run)
     done = export_run(folder, format_name, out)
     if folder.report_path.exists() and done.path.resolve().is_relative_to(folder.path.resolve()):
-        draw_page(folder.path)  # it shows the exports that lie in the run folder
+        draw_page(folder.path)  # the page lists the exports in the run folder
     if as_json:
         print(json.dumps({"export": str(done.path), **done.record}))
     else:
@@ -43,7 +43,7 @@ def export(
 
 
 def _lines(done: "Export") -> list[str]:
-    """The original and the export side by side, and where the export lies."""
+    """Scores of the original and the export side by side, and the export's folder."""
     from kit.progress import mebibytes
 
     record, gate = done.record, done.record["gate"]

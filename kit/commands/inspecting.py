@@ -1,4 +1,4 @@
-"""`transferkit inspect`: what is in the data, before anyone trains."""
+"""`transferkit inspect`: what is in the data, before training."""
 
 import json
 from dataclasses import asdict

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from kit.predict import Prediction, Predictor
 
 SHOWN = 3  # classes beside the first in the table
-NAMED = 5  # unreadable files in the message at the end
-WIDEST = 60  # a longer name shifts its own line only
+NAMED = 5  # unreadable files named in the final message
+WIDEST = 60  # width of the name column; longer names overflow
 
 
 def predict(
@@ -39,7 +39,7 @@ def predict(
         raise ConfigError("--json and --csv exclude each other.", "Choose one.")
     progress.set_quiet(quiet or as_json or as_csv)
     folder = Run.open(run)
-    folder.require_finished()  # before the seconds that a backend takes to start
+    folder.require_finished()  # before a backend starts, which takes seconds
     files = find_images(paths)
     start(backend, folder.config.threads)
     predictor = Predictor.of(folder)
@@ -68,7 +68,7 @@ def _as_dict(one: "Prediction", predictor: "Predictor") -> dict[str, object]:
 
 
 def _table(predictions: "list[Prediction]", predictor: "Predictor") -> list[str]:
-    """One line for each image; what could steer a terminal is not printed."""
+    """One line an image, without control characters."""
     from kit.progress import printable
 
     names = [printable(one.path) for one in predictions]

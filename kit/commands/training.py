@@ -72,7 +72,7 @@ def _show(run: "Run", as_json: bool) -> None:
 
 
 def score_lines(metrics: dict[str, Any]) -> list[str]:
-    """One line for each set of images that was scored."""
+    """One line for each split that was scored."""
     lines = []
     for split, scores in metrics.items():
         if isinstance(scores, dict) and scores.get("n"):
@@ -107,7 +107,7 @@ def _show_seeds(config: "RunConfig", seeds: int, out: Path | None, as_json: bool
 
 
 def seed_lines(scores: dict[str, Any]) -> list[str]:
-    """One line for each set of images: mean, sample standard deviation and range over the runs."""
+    """One line a split: mean, sample standard deviation and range over the runs."""
     lines = []
     for split in ("train", "validation", "test"):
         shown = {"accuracy": "accuracy", "macro F1": "macro_f1", "log loss": "log_loss"}

@@ -1,4 +1,4 @@
-"""The formats: what each needs, where its model lies, how it is used. A new one is a row here, a writer, a runtime."""
+"""Table of export formats. A new one is an entry here, a writer and a runtime."""
 
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -8,17 +8,17 @@ from kit.errors import ConfigError, ExportError
 
 @dataclass(frozen=True)
 class Format:
-    """One way to hand a model over.
+    """One export format.
 
     Attributes:
         name: As `--format` takes it.
         model: The model in the export's folder: a file, a folder, or `.` where it is the folder itself.
         needs: Modules that writing and running it import.
-        extra: The extra of pyproject.toml that installs them; empty where nothing is needed.
+        extra: The extra of pyproject.toml that installs them; may be empty.
         writer: The backend that can write it; empty where every one can.
         library: Its name on Hugging Face (https://huggingface.co/docs/hub/models-libraries).
         packages: What its user installs, beside NumPy and Pillow.
-        usage: Its lines of the example: its imports, how it is loaded, and one image's probabilities.
+        usage: Code of the example: imports, loading, and one image's probabilities.
     """
 
     name: str
@@ -106,11 +106,7 @@ FORMATS = (
 
 
 def find_format(name: str) -> Format:
-    """The format of a name.
-
-    Raises:
-        ConfigError: If there is none.
-    """
+    """Format of a name; ConfigError if there is none."""
     found = next((one for one in FORMATS if one.name == name), None)
     if found is None:
         raise ConfigError(f"--format must be one of {', '.join(one.name for one in FORMATS)}, not {name!r}.")
@@ -118,7 +114,7 @@ def find_format(name: str) -> Format:
 
 
 def require_installed(chosen: Format) -> None:
-    """Raises ExportError if a module that the format needs is not installed; says which extra installs it."""
+    """Raise ExportError if a module that the format needs is missing; it names the extra that installs it."""
     missing = [name for name in chosen.needs if find_spec(name) is None]
     if missing:
         raise ExportError(

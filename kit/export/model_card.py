@@ -1,7 +1,7 @@
-"""README.md of an export: the model card, as Hugging Face reads it (https://huggingface.co/docs/hub/model-cards).
+"""README.md of an export: a Hugging Face model card (https://huggingface.co/docs/hub/model-cards).
 
-The text is model_card.md.jinja. Every figure comes from the run's record. Names of classes and files are other people's
-text: they are escaped.
+The text is model_card.md.jinja, the figures come from the run's record. Names of classes and files are untrusted text
+and escaped.
 """
 
 import json
@@ -19,7 +19,7 @@ from kit.run import Run
 
 CLASSES_SHOWN = 100
 
-# What the weights allow, by their name in the manifest: (licence, a sentence). Those of ImageNet are their backbone's.
+# Name of the weights in the manifest -> (licence, sentence). Those of ImageNet have their backbone's licence.
 _LICENCES = {
     "starter": ("apache-2.0", "Fine-tuned from transferkit's starter weights; transferkit is Apache-2.0."),
     "preset": ("other", "Fine-tuned from a preset of KerasHub: its licence, which transferkit cannot know, applies."),
@@ -39,18 +39,12 @@ _RESIZED = {
 
 
 def render_card(run: Run, chosen: Format, record: dict[str, Any]) -> str:
-    """The model card in Markdown.
-
-    Args:
-        run: A finished run.
-        chosen: The format it was exported to.
-        record: Content of export.json, but for its `files`.
-    """
+    """Model card in Markdown; `record` is the content of export.json without its `files`."""
     manifest, metrics, data = run.manifest, run.metrics, run.config.data
     split, scores = _scored(metrics)
     low, high = scores["accuracy_interval"] if scores else (None, None)
     few = [name for name in manifest["classes"] if scores and scores["per_class"][name]["support"] < 10]
-    # Keras imports what a saved network's layers come from; some of KerasHub's networks have layers of its own.
+    # Loading needs KerasHub if the network has layers of its own.
     hub = " keras-hub" if chosen.name == "keras" and is_hub(run.config.model.backbone) else ""
     return _template().render(
         front_matter=front_matter(run, chosen), example=example(run, chosen), provenance=_provenance(run),
@@ -76,7 +70,7 @@ def _template() -> jinja2.Template:
 
 
 def front_matter(run: Run, chosen: Format) -> str:
-    """YAML between two lines of dashes; every value is written as JSON, which YAML includes."""
+    """YAML front matter between two lines of dashes, each value written as JSON."""
     manifest = run.manifest
     fields: dict[str, Any] = {
         "license": _licence(manifest)[0],
@@ -101,7 +95,7 @@ def front_matter(run: Run, chosen: Format) -> str:
 
 
 def example(run: Run, chosen: Format) -> str:
-    """A dozen lines of Python, run in the export's folder: an image's probabilities."""
+    """Example of a dozen Python lines, run in the export's folder: an image's probabilities."""
     data = run.config.data
     side, background = data.image_size, tuple(data.background)
     resized = {
@@ -144,7 +138,7 @@ def _provenance(run: Run) -> dict[str, str]:
 def _licence(manifest: dict[str, Any]) -> tuple[str, str]:
     name = manifest["weights"]["name"]
     if name == "imagenet":
-        licence = find(manifest["network"].get("backbone", MOBILENET_V2.name)).licence  # early runs had but one
+        licence = find(manifest["network"].get("backbone", MOBILENET_V2.name)).licence  # absent in early runs
         return licence, _IMAGENET.format(licence=licence)
     licence, said = _LICENCES.get(name, _UNKNOWN)
     return licence, said.format(name=_plain(name))
@@ -156,5 +150,5 @@ def _scored(metrics: dict[str, Any]) -> tuple[str, dict[str, Any] | None]:
 
 
 def _plain(text: str) -> str:
-    """Text as it is, in Markdown: on one line, and nothing in it is markup."""
+    """Text on one line with Markdown escaped."""
     return re.sub(r"([\\`*_{}\[\]<>#|~!&])", r"\\\1", " ".join(str(text).split()))

@@ -2,12 +2,12 @@
 
     model.onnx, ...      the model: uint8 (batch, S, S, 3), 0-255, to probabilities
     labels.json          class names, in the model's order; labels.txt: one a line
-    preprocessing.json   how an image becomes what the model takes
-    export.json          how it was compared with the original, size, latency, versions
+    preprocessing.json   how an image becomes the model's input
+    export.json          comparison with the original, size, latency, versions
     README.md            the model card, with an example
 
-The folder appears whole, after the parity check, or not at all. No backend is imported here: `kit.export.worker`
-computes in processes of its own.
+The folder appears atomically, after the parity check. No backend is imported here: `kit.export.worker` computes in
+processes of its own.
 """
 
 import os
@@ -48,12 +48,7 @@ _PACKAGES = (
 
 @dataclass(frozen=True)
 class Export:
-    """An export package on disk.
-
-    Attributes:
-        path: Its folder.
-        record: Content of export.json.
-    """
+    """Export package on disk; `record` is the content of its export.json."""
 
     path: Path
     record: dict[str, Any]
@@ -62,18 +57,18 @@ class Export:
 def export_run(
     run: Run | Path | str, format_name: str, out: Path | str | None = None, *, tolerance: float = TOLERANCE
 ) -> Export:
-    """Exports a finished run's model to another format, after a parity check.
+    """Export a finished run's model to another format, after a parity check.
 
     Args:
         run: A finished run, or its folder.
         format_name: `keras`, `saved_model`, `onnx`, `litert` or `keras-hub`.
-        out: The folder to be; default `exports/<format>` in the run folder. An earlier export there is replaced.
+        out: Default `exports/<format>` in the run folder. An earlier export there is replaced.
         tolerance: Greatest difference of a probability from the original's.
 
     Raises:
         ConfigError: If there is no such format.
         ExportError: If what the format needs is not installed, the model cannot be written in it, or it differs by more
-            than the tolerance. Nothing is left behind then, and what was there before is untouched.
+            than the tolerance. Nothing is left behind then, and an earlier export is untouched.
         DataError: If the images to compare on are gone.
         StorageError: If the run is not finished, or the folder holds something else or cannot be written.
     """
@@ -88,7 +83,7 @@ def export_run(
 
 
 def _fill(run: Run, chosen: Format, folder: Path, work: Path, tolerance: float) -> dict[str, Any]:
-    """Writes the model, checks parity, adds labels, card and, last, the record, which it returns."""
+    """Write the model, check parity, add labels, card and, last, the record, which is returned."""
     images = parity_images(run)
     write_json(work / "photos.json", [os.fspath(file.absolute()) for file in images.files])
     own = run.config.backend if run.config.backend in installed_backends() else explain_choice().name
@@ -123,7 +118,7 @@ def _fill(run: Run, chosen: Format, folder: Path, work: Path, tolerance: float) 
 
 
 def _write_papers(run: Run, chosen: Format, folder: Path, steps: list[dict[str, Any]], record: dict[str, Any]) -> None:
-    """Writes labels, preprocessing facts and the model card beside the model."""
+    """Write labels, preprocessing facts and the model card."""
     classes = run.manifest["classes"]
     write_json(folder / "labels.json", classes)
     write_text(folder / "labels.txt", "".join(f"{' '.join(name.split())}\n" for name in classes))
@@ -134,9 +129,7 @@ def _write_papers(run: Run, chosen: Format, folder: Path, steps: list[dict[str, 
 def preprocessing_facts(run: Run, steps: list[dict[str, Any]]) -> dict[str, Any]:
     """Content of preprocessing.json: how a program in any language makes the model's input.
 
-    Args:
-        run: A finished run.
-        steps: Layers that preprocess inside the model, in order: class and numbers of each.
+    `steps`: the preprocessing layers inside the model, in order: class and numbers of each.
     """
     data, classes = run.config.data, len(run.manifest["classes"])
     side = data.image_size
@@ -157,7 +150,7 @@ def _probabilities(work: Path, name: str) -> np.ndarray:
 
 
 def _files(folder: Path) -> dict[str, dict[str, Any]]:
-    """Relative path -> size and SHA-256 of every file that is there."""
+    """Relative path -> size and SHA-256 of every file."""
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     return {
         file.relative_to(folder).as_posix(): {"bytes": file.stat().st_size, "sha256": sha256_file(file)}

@@ -20,13 +20,7 @@ SPLITS = ("test", "validation", "train")  # the first that has images
 
 @dataclass(frozen=True)
 class ParityImages:
-    """Images that both models are run on.
-
-    Attributes:
-        split: Split they are from.
-        files: n files.
-        labels: Class indices, int (n,).
-    """
+    """n images of a split that both models are run on; `labels` are class indices, int (n,)."""
 
     split: str
     files: tuple[Path, ...]
@@ -38,14 +32,10 @@ class Parity:
     """Agreement of an exported model with the original.
 
     Attributes:
-        split: Split the images are from.
-        images: Number of images.
         tolerance: Greatest difference of a probability allowed.
-        greatest_difference: Of two probabilities of the same image and class; None if one is not a number.
-        agreement: Share of images that get the same class (top-1 agreement).
-        accuracy: Of the exported model.
-        accuracy_interval: Its 95% Wilson interval.
-        original_accuracy: Of the original.
+        greatest_difference: Of two probabilities of the same image and class; None if one is NaN or infinite.
+        agreement: Share of images with the same predicted class (top-1 agreement).
+        accuracy, accuracy_interval: Of the exported model, with its 95% Wilson interval.
     """
 
     split: str
@@ -59,7 +49,6 @@ class Parity:
 
     @property
     def passed(self) -> bool:
-        """Whether the greatest difference is within the tolerance."""
         return self.greatest_difference is not None and self.greatest_difference <= self.tolerance
 
     def describe(self) -> str:
@@ -71,17 +60,13 @@ class Parity:
         return f"{off}; {self.agreement:.1%} of {self.images:,} {self.split} images get the same class"
 
     def to_dict(self) -> dict[str, Any]:
-        """The entry `gate` of export.json."""
+        """Entry `gate` of export.json."""
         fields = asdict(self) | {"accuracy_interval": list(self.accuracy_interval)}
         return {"photos" if name == "images" else name: value for name, value in fields.items()}
 
 
 def parity_images(run: Run) -> ParityImages:
-    """Images of the run's test split, or of the next split that has any.
-
-    Raises:
-        DataError: If some are no longer where the run found them.
-    """
+    """Images of the test split, or of the next split that has any; DataError if some are no longer there."""
     samples = run.samples
     kept = samples[samples["finding"].isna()]
     split = next(name for name in SPLITS if (kept["split"] == name).any())
@@ -104,14 +89,7 @@ def parity_images(run: Run) -> ParityImages:
 
 
 def compare(images: ParityImages, original: np.ndarray, exported: np.ndarray, tolerance: float = TOLERANCE) -> Parity:
-    """Compares the probabilities of two models for the same images.
-
-    Args:
-        images: n images.
-        original: Probabilities (n, classes) of the run's model.
-        exported: Those of the exported one.
-        tolerance: Greatest difference of a probability allowed.
-    """
+    """Compare the probabilities (n, classes) of two models for the same n images."""
     n = len(images.labels)
     right = {name: int((p.argmax(1) == images.labels).sum()) for name, p in (("old", original), ("new", exported))}
     difference = np.abs(original.astype(np.float64) - exported).max() if original.shape == exported.shape else np.nan

@@ -1,4 +1,4 @@
-"""An export's folder: written beside its place, put there whole, over an earlier export and nothing else."""
+"""Atomic replacement of an export's folder; nothing but an earlier export is overwritten."""
 
 import os
 import shutil
@@ -15,10 +15,9 @@ RECORD = "export.json"
 
 @contextmanager
 def replaced_folder(path: Path) -> Iterator[Path]:
-    """Yields an empty folder beside `path` and moves it there if the body succeeds.
+    """Yield an empty folder beside `path` and move it there if the body succeeds.
 
-    Raises:
-        StorageError: If something is there that no earlier export wrote.
+    Raises StorageError if something is there that no earlier export wrote.
     """
     target = Path(path).resolve()
     _require_replaceable(target)
@@ -40,7 +39,7 @@ def replaced_folder(path: Path) -> Iterator[Path]:
 
 
 def _require_replaceable(target: Path) -> None:
-    """Raises StorageError unless there is nothing, an empty folder, or an export and nothing else."""
+    """Raise StorageError unless there is nothing, an empty folder, or only an export."""
     hint = "Give --out a new or empty folder."
     try:
         if not target.exists():
@@ -48,14 +47,14 @@ def _require_replaceable(target: Path) -> None:
         if not target.is_dir():
             raise StorageError(f"{target} cannot be a folder: a file is in its place.", hint)
         there = {file.relative_to(target).as_posix() for file in target.rglob("*") if not file.is_dir()}
-    except OSError as error:  # a name too long, a folder that may not be entered
+    except OSError as error:  # name too long, folder not accessible
         raise StorageError(f"{target} cannot be looked at: {error.strerror}.", hint) from None
     if there and not there <= _written_before(target):
         raise StorageError(f"{target} is not empty and holds more than an export.", hint)
 
 
 def _written_before(target: Path) -> set[str]:
-    """Files that an earlier export says it wrote here."""
+    """Files that an earlier export lists as its own."""
     if not (target / RECORD).is_file():
         return set()
     record = read_json(target / RECORD)

@@ -1,4 +1,4 @@
-"""The files of a model -> probabilities, in the runtime that they are for and nothing else.
+"""Exported models run in their own runtimes.
 
 Each loader gives a function from uint8 (batch, S, S, 3), 0-255, to float32 (batch, classes), and the runtime's name.
 """
@@ -17,13 +17,7 @@ ORIGINAL = "original"
 
 
 def load_runtime(name: str, run: Run, folder: Path) -> tuple[Forward, str]:
-    """A model ready to run.
-
-    Args:
-        name: A format's, or ORIGINAL: the run's own model, as `transferkit predict` runs it.
-        run: The run that was exported.
-        folder: The export's folder.
-    """
+    """Load a model by a format's name, or by ORIGINAL: the run's own, as `transferkit predict` runs it."""
     loaders: dict[str, Callable[[], tuple[Forward, str]]] = {
         ORIGINAL: lambda: _original(run),
         "keras": lambda: _keras(folder / "model.keras", run),
@@ -70,7 +64,7 @@ def _litert(path: Path) -> tuple[Forward, str]:
 
     from kit.machine import available_threads
 
-    # As many threads as the others take by themselves: LiteRT's default is one.
+    # LiteRT's default is one thread; the other runtimes use all.
     runner = Interpreter(str(path), num_threads=available_threads()).get_signature_runner()
     return lambda pixels: runner(pixels=pixels)["output_0"], f"LiteRT {version('ai-edge-litert')}"
 

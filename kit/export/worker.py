@@ -1,10 +1,10 @@
-"""Writing and running models in processes of their own: a process has one Keras backend, and a format may need another.
+"""Child processes that write and run models: a process has one Keras backend, and a format may need another.
 
     python -m kit.export.worker write FORMAT RUN FOLDER WORK
     python -m kit.export.worker run RUNTIME RUN FOLDER WORK
 
-WORK holds `photos.json`, the images' files in order; the answer is left there as `answer.json`. All of it is computed
-on the CPU, wherever the run was trained: what differs on one device is the export's doing.
+WORK holds `photos.json`, the images' files in order; the answer goes to `answer.json`. All is computed on the CPU,
+wherever the run was trained, so that differences come from the export alone.
 """
 
 import os
@@ -34,18 +34,17 @@ _ON_CPU = {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG
 
 
 def ask(task: str, what: str, run: Run, folder: Path, work: Path, backend: str) -> dict[str, Any]:
-    """Has a process of its own do something, and returns its answer.
+    """Run one task in a child process and return its answer.
 
     Args:
         task: `write` or `run`.
         what: A format or runtime.
-        run: A finished run.
         folder: The export's folder.
         work: A temporary folder that holds `photos.json`.
-        backend: Keras's backend there.
+        backend: Keras backend of the child.
 
     Raises:
-        UserError: What that process raised; ExportError if it failed otherwise.
+        UserError: Raised by that process; ExportError if it failed otherwise.
     """
     import kit
 
@@ -72,7 +71,7 @@ def ask(task: str, what: str, run: Run, folder: Path, work: Path, backend: str) 
 
 
 def _failed(task: str, what: str, why: str) -> dict[str, Any]:
-    """The answer where something failed that no user caused: a converter meets what it does not know, memory ends."""
+    """Answer for a failure that no user caused: a converter's unknown operation, lack of memory."""
     doing = "writing" if task == "write" else "running"
     error = f"The model could not be exported: {doing} it as {what} failed ({why[:300]})."
     return {"kind": ExportError.__name__, "error": error, "hint": "Take another format."}
@@ -87,7 +86,7 @@ def _last_words(done: subprocess.CompletedProcess) -> str:
 
 
 def main(task: str, what: str, run_path: str, folder: str, work_path: str) -> None:
-    """Does one task and leaves the answer."""
+    """Do one task and write the answer."""
     from kit import backends
 
     backends.own_process()
@@ -96,17 +95,17 @@ def main(task: str, what: str, run_path: str, folder: str, work_path: str) -> No
         answer = _write(what, run, Path(folder)) if task == "write" else _run(what, run, Path(folder), work)
     except UserError as error:
         answer = {"kind": type(error).__name__, "error": error.what, "hint": error.hint}
-    except Exception as error:  # converters and runtimes fail in any way they like
+    except Exception as error:  # converters and runtimes raise anything
         answer = _failed(task, what, f"{type(error).__name__}: {' '.join(str(error).split())}")
     write_json(work / "answer.json", answer)
 
 
 def _write(format_name: str, run: Run, folder: Path) -> dict[str, Any]:
-    """Writes the model; answers with what it does to pixels first."""
+    """Write the model; answers with its preprocessing layers."""
     from kit import backends
     from kit.backends.choice import choose_backend
 
-    # Not backends.start(): it may keep TensorFlow out, which KerasHub preprocesses with.
+    # Not backends.start(): that may block TensorFlow, which KerasHub needs for preprocessing.
     backends.import_keras(choose_backend())
     from kit.export.writers import write_model
     from kit.predict import load_classifier
@@ -117,7 +116,7 @@ def _write(format_name: str, run: Run, folder: Path) -> dict[str, Any]:
 
 
 def _steps(layer: Any) -> list[dict[str, Any]]:
-    """What a layer, or a model of several, does in order: the class of each step, and its numbers."""
+    """Class and numbers of each step of a layer, or of a model of several, in order."""
     steps = [step for step in getattr(layer, "operations", [layer]) if type(step).__name__ != "InputLayer"]
     numbers = ("scale", "offset", "axis")
     return [
@@ -127,9 +126,9 @@ def _steps(layer: Any) -> list[dict[str, Any]]:
 
 
 def _run(runtime: str, run: Run, folder: Path, work: Path) -> dict[str, Any]:
-    """Leaves `<runtime>.npy`, the probabilities of all images; answers with the runtime's name and an export's latency.
+    """Write `<runtime>.npy`, the probabilities of all images; answers with the runtime's name and an export's latency.
 
-    The last block of images is smaller than the others: a model that takes one size of batch alone fails here.
+    The last block of images is smaller than the others, so a model with a fixed batch size fails here.
     """
     forward, name = load_runtime(runtime, run, folder)
     files = [Path(file) for file in read_json(work / "photos.json")]
@@ -137,14 +136,14 @@ def _run(runtime: str, run: Run, folder: Path, work: Path) -> dict[str, Any]:
     for block in _blocks(files, run.config.data):
         parts.append(forward(block))
     np.save(work / f"{runtime}.npy", np.concatenate(parts))
-    if runtime == ORIGINAL:  # its passes are padded to one size: their latency would mislead
+    if runtime == ORIGINAL:  # its batches are padded to one size, which would distort latency
         return {"runtime": name}
     latency = {str(n): latency_ms(forward, np.resize(block, (n, *block.shape[1:]))) for n in BATCHES}
     return {"runtime": name, "latency_ms": latency}
 
 
 def _blocks(files: list[Path], data: DataConfig) -> Iterator[np.ndarray]:
-    """The images as the run decoded them, uint8 (at most BLOCK, S, S, 3)."""
+    """Images as the run decoded them, uint8 (at most BLOCK, S, S, 3)."""
 
     def pixels(file: Path) -> np.ndarray:
         try:
@@ -158,7 +157,7 @@ def _blocks(files: list[Path], data: DataConfig) -> Iterator[np.ndarray]:
 
 
 def latency_ms(forward: Forward, pixels: np.ndarray) -> float:
-    """Median milliseconds that a batch takes, after two passes that warm up."""
+    """Median milliseconds of a batch, after two passes that warm up."""
     seconds: list[float] = []
     for _ in range(2):
         forward(pixels)

@@ -1,4 +1,4 @@
-"""A trained classifier -> the files of a model, each format by its library's own way out of Keras.
+"""Writers: a trained classifier -> a model's files, by each format's own library.
 
 Every model takes uint8 (batch, S, S, 3), 0-255, of any batch, and gives probabilities float32 (batch, classes).
 """
@@ -16,16 +16,9 @@ OPSET = 18  # the newest that tf2onnx 1.17 writes; ONNX Runtime reads it since 1
 
 
 def write_model(format_name: str, run: Run, classifier: Classifier, folder: Path) -> None:
-    """Writes the model's files into `folder`, which exists.
-
-    Args:
-        format_name: Of `kit.export.formats`; this process's backend must be one that can write it.
-        run: A finished run.
-        classifier: Its network.
-        folder: Where to.
-    """
+    """Write the model's files into the existing `folder`; this process's backend must be able to write the format."""
     if format_name == "keras":
-        shutil.copyfile(run.model_path, folder / "model.keras")  # the very bytes that the run's scores are of
+        shutil.copyfile(run.model_path, folder / "model.keras")  # the file that the run's scores are of
     elif format_name == "saved_model":
         _called(classifier).export(str(folder / "model"), format="tf_saved_model", verbose=False)
     elif format_name == "onnx":
@@ -37,14 +30,14 @@ def write_model(format_name: str, run: Run, classifier: Classifier, folder: Path
 
 
 def _called(classifier: Classifier) -> keras.Model:
-    """The whole network, called once: Keras exports no other."""
+    """Whole network, called once: Keras exports no other."""
     model = classifier.full()
     model(keras.ops.zeros((1, *model.input.shape[1:]), "uint8"))
     return model
 
 
 def _write_onnx(classifier: Classifier, path: Path) -> None:
-    """By tf2onnx, which leaves inner names at the model's ends: those that meet its user are given plain ones."""
+    """Export by tf2onnx, and give the model's input and output plain names."""
     import onnx
 
     _called(classifier).export(str(path), format="onnx", opset_version=OPSET, verbose=False)
@@ -62,7 +55,7 @@ def _write_onnx(classifier: Classifier, path: Path) -> None:
 
 
 def _write_litert(classifier: Classifier, path: Path) -> None:
-    """With LiteRT's own operators alone: a phone's interpreter has no others."""
+    """Export with LiteRT's built-in operators only: a phone's interpreter has no others."""
     import tensorflow as tf
 
     builtins = {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}
@@ -73,10 +66,10 @@ def _write_litert(classifier: Classifier, path: Path) -> None:
 
 
 def _write_keras_hub(run: Run, classifier: Classifier, folder: Path) -> None:
-    """A preset: an ImageClassifier whose backbone is the network up to its last layer but one.
+    """Write a preset: an ImageClassifier whose backbone is the network up to its last layer but one.
 
-    KerasHub's head is pooling, dropout and one Dense. So the hidden layer goes into the backbone, behind a pooling that
-    keeps height and width as 1, over which the head's own pooling changes nothing.
+    KerasHub's head is pooling, dropout and one Dense, so the hidden layer goes into the backbone, behind a pooling that
+    keeps height and width as 1; the head's own pooling then changes nothing.
     """
     import keras_hub
 
@@ -104,7 +97,7 @@ def _write_keras_hub(run: Run, classifier: Classifier, folder: Path) -> None:
 
 
 def _image_converter(run: Run, classifier: Classifier, rescaling: bool) -> Any:
-    """Resizes as the run did (KerasHub would crop, whatever the run did), and scales where that is all there is to do.
+    """Converter that resizes as the run did (KerasHub would crop), and rescales if that is all the preprocessing.
 
     An image of the model's size passes through unchanged.
     """
