@@ -3,13 +3,13 @@
 summary.py curves.py predictions.py confusion.py calibration.py label_issues.py learning_curve.py dataset.py sizes.py
 findings.py network.py provenance.py exports.py trials/ compare/
                         each: `*_facts()` (frozen, no plotly), then `*_figure()`, then the section of a page
-partial_run.py          a run's folder, however far the run came
-text.py                 names and numbers as text: names of files and classes are hostile until shown by it
-elements.py             what a page is made of: sections, charts, tables, thumbnails
+partial_run.py          a run's folder with some records missing
+text.py                 names and numbers as text; names of files and classes are untrusted input
+elements.py             elements of a page: sections, charts, tables, thumbnails
 charts.py               palette and layout that all figures share
 run_page.py data_page.py study_page.py compare_page.py     which sections, in which order
 rendering.py templates/ page -> HTML
-drawing.py              which page a folder gets; `write_report`, the Python API (docs/python-api.md)
+drawing.py              kind of page by folder; `write_report`, the Python API (docs/python-api.md)
 commands.py             `transferkit report`
 """
 

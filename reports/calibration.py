@@ -18,14 +18,9 @@ TARGET = 0.95
 
 @dataclass(frozen=True)
 class Bin:
-    """Images whose confidence lies in (low, high].
+    """Images whose confidence lies in (low, high], `right` of them predicted correctly.
 
-    Attributes:
-        low: Lower end.
-        high: Upper end.
-        n: Images.
-        right: Of which predicted correctly.
-        confidence: Mean confidence; None for no images.
+    `confidence` is their mean, None for no images.
     """
 
     low: float
@@ -42,7 +37,7 @@ class Bin:
 
 @dataclass(frozen=True)
 class Abstention:
-    """Coverage and accuracy above a confidence threshold; no accuracy without coverage."""
+    """Coverage and accuracy above a confidence threshold; accuracy is None at coverage 0."""
 
     threshold: float
     coverage: float
@@ -51,15 +46,9 @@ class Abstention:
 
 @dataclass(frozen=True)
 class CalibrationFacts:
-    """Confidence against truth, on one split.
+    """Confidence and accuracy on one split.
 
-    Attributes:
-        split: Which images; empty where nothing was scored.
-        n: How many.
-        bins: BINS of equal width.
-        abstention: One for each of THRESHOLDS.
-        mean_confidence: Of all images.
-        accuracy: Of all images.
+    `split` is empty where nothing was scored; `bins` are BINS of equal width; `abstention` is by threshold.
     """
 
     split: str = ""
@@ -71,7 +60,7 @@ class CalibrationFacts:
 
 
 def calibration_facts(predictions: pd.DataFrame) -> CalibrationFacts:
-    """From predictions.csv; the model's own confidence, before temperature scaling."""
+    """Calibration from predictions.csv, before temperature scaling."""
     split, scored = scored_split(predictions)
     if not split:
         return CalibrationFacts()
@@ -147,7 +136,7 @@ def confidence_figure(facts: CalibrationFacts) -> go.Figure:
 
 
 def abstention_figure(facts: CalibrationFacts) -> go.Figure:
-    """Accuracy and coverage over the threshold."""
+    """Accuracy and coverage over the confidence threshold."""
     figure = new_figure(
         320,
         xaxis=share_axis("confidence threshold", range=[-0.02, 1.02]),
@@ -169,7 +158,7 @@ def abstention_figure(facts: CalibrationFacts) -> go.Figure:
 
 
 def calibration_section(facts: CalibrationFacts) -> Section:
-    """The section of a page."""
+    """Reliability diagram, histogram of confidence, accuracy and coverage."""
     title = "Confidence"
     if not facts.split:
         return missing_section("calibration", title, "No photo was scored.")

@@ -1,8 +1,7 @@
-"""Palette and layout that all figures share.
+"""Palette and layout shared by all figures.
 
 Colours are near Okabe and Ito's (https://jfly.uni-koeln.de/color/), with a contrast of 3:1 to both the light and the
-dark page; no meaning rests on colour alone. Text and grid take the page's colours in the browser (templates/page.js),
-so figures set neither.
+dark page; no meaning rests on colour alone. templates/page.js colours text and grid, so figures set neither.
 """
 
 import math
@@ -15,14 +14,14 @@ BLUE, VERMILLION, GREEN, PURPLE, ORANGE, GREY = "#2b83ba", "#d55e00", "#009e73",
 SERIES = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, GREY)
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "x")
-# from nothing to blue, on whatever lies below: one scale for light and dark
+# from transparent to blue: one scale for the light and the dark page
 SHADES = [[0.0, "rgba(43,131,186,0)"], [1.0, "rgba(43,131,186,0.85)"]]
 HEIGHT = 360
-_LOG_TICKS = 5  # at most, so that they fit a telephone
+_LOG_TICKS = 5  # at most, to fit a telephone
 
 
 def new_figure(height: int = HEIGHT, **layout: Any) -> go.Figure:
-    """An empty figure in the house's layout; `layout` as plotly's."""
+    """Empty figure in the common layout, updated with plotly's `layout`."""
     base = {
         "height": height,
         # at the right, room for half of "100%": plotly hides what is cut
@@ -36,15 +35,9 @@ def new_figure(height: int = HEIGHT, **layout: Any) -> go.Figure:
 
 
 def bars_figure(bars: int, more: int = 0, **layout: Any) -> go.Figure:
-    """An empty figure for named horizontal bars, from the top down.
-
-    Args:
-        bars: How many.
-        more: Pixels to add to the height, such as those of a legend.
-        layout: As plotly's.
-    """
-    # without dtick plotly leaves names out where a legend of two lines makes the plot lower, then finds the margin too
-    # wide, the legend on one line and the plot higher, and so on
+    """Empty figure for `bars` horizontal bars from the top down; `more` pixels are added to its height."""
+    # without dtick plotly oscillates: a two-line legend makes the plot lower, names are dropped, the margin shrinks,
+    # the legend fits one line, the plot grows, names return
     names = {"autorange": "reversed", "type": "category", "dtick": 1}
     return new_figure(max(160, 90 + 24 * bars) + more, yaxis=names, **layout)
 
@@ -67,8 +60,8 @@ def between(ranges: Sequence[tuple[float, float, float]]) -> dict[str, Any]:
 
 
 def share_axis(title: str, **more: Any) -> dict[str, Any]:
-    """An axis of shares, shown in percent."""
-    # a single point would stand in the middle of -100% to 100% and more
+    """Axis of shares, shown in percent."""
+    # plotly would give a single point an axis of -100% to 100% and more
     return {
         "title": title,
         "tickformat": ".1~%",  # a decimal where ticks are nearer than 1%; `~` leaves out a zero
@@ -78,13 +71,7 @@ def share_axis(title: str, **more: Any) -> dict[str, Any]:
 
 
 def log_axis(title: str, low: float, high: float) -> dict[str, Any]:
-    """A logarithmic axis with few ticks, written as plain numbers.
-
-    Args:
-        title: Safe in a figure.
-        low: The smallest value drawn, more than 0.
-        high: The greatest.
-    """
+    """Logarithmic axis for values from `low` > 0 to `high`, with few plain ticks; `title` is escaped already."""
     powers = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
     near = [tick for tick in _ticks(powers, (1, 2, 5)) if low / 1.6 <= tick <= high * 1.6]
     if len(near) > _LOG_TICKS:
@@ -102,7 +89,7 @@ def _tick(value: float) -> str:
 
 
 def series(place: int) -> dict[str, Any]:
-    """Colour, dash and symbol of the place-th curve."""
+    """Colour, dash and symbol of a curve by its place in the figure."""
     return {
         "line": {"color": SERIES[place % len(SERIES)], "dash": DASHES[place % len(DASHES)], "width": 2},
         "marker": {"color": SERIES[place % len(SERIES)], "symbol": SYMBOLS[place % len(SYMBOLS)], "size": 6},
@@ -110,5 +97,5 @@ def series(place: int) -> dict[str, Any]:
 
 
 def whole_ticks(count: int) -> int:
-    """Distance of the ticks of an axis of whole numbers, at most a dozen."""
+    """Tick distance of an axis of whole numbers, for at most a dozen ticks."""
     return next(step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 10**9) if count <= 12 * step)

@@ -1,4 +1,4 @@
-"""The page of several runs."""
+"""Page that compares runs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,11 +17,7 @@ LARGEST = 20
 
 
 def compare_page(folders: Sequence[Path]) -> Page:
-    """The page of at least two run folders.
-
-    Raises:
-        StorageError: If one is no run folder, or a record in it is damaged.
-    """
+    """Page of two to LARGEST runs; StorageError for more, no run folder or a damaged record."""
     if len(folders) > LARGEST:
         raise StorageError(f"{len(folders)} runs were given; at most {LARGEST} fit one page.", "Give fewer.")
     names = _names(folders)

@@ -12,15 +12,15 @@ from reports.charts import SHADES, new_figure
 from reports.elements import Chart, Section, Table, ThumbnailGrid, limited_table, missing_section
 from reports.predictions import pair_predictions, thumbnail_of
 
-LARGEST = 25  # classes in the matrix: more cannot be read
-SHARES_WRITTEN = 6  # classes up to which a cell has room for its share on a telephone
+LARGEST = 25  # classes in the matrix; more are illegible
+SHARES_WRITTEN = 6  # classes up to which the share fits into a cell on a telephone
 LARGEST_TABLE = 100
 PAIRS = 5
 
 
 @dataclass(frozen=True)
 class ClassScore:
-    """Images of a class (`support`), images predicted as it, scores."""
+    """Scores of a class: `support` images of it, `predicted` images predicted as it."""
 
     label: str
     support: int
@@ -32,7 +32,7 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class Pair:
-    """Images of `label` predicted as another class; `support` is all of `label`."""
+    """Images of `label` predicted as another class, out of `support` of the label."""
 
     label: str
     predicted: str
@@ -42,17 +42,11 @@ class Pair:
 
 @dataclass(frozen=True)
 class ConfusionFacts:
-    """A confusion matrix and what is read off it.
+    """Confusion matrix of one split, scores and most frequent confusions.
 
-    Attributes:
-        split: Which images were scored.
-        n: How many.
-        classes: Shown in the matrix: all, or the LARGEST with the most errors, in the model's order.
-        left_out: Classes that are not.
-        counts: Row = label, column = predicted, of `classes`.
-        shares: The same as shares of all images of the label; 0 where there are none.
-        scores: Every class, lowest F1 first.
-        pairs: The most frequent confusions, at most PAIRS.
+    `classes` are all, or the LARGEST with the most errors (`left_out` counts the others), in the model's order. Rows of
+    `counts` are labels, columns predicted classes; `shares` are of all images of the label, 0 where it has none.
+    `scores` hold every class, lowest F1 first; `pairs` are at most PAIRS.
     """
 
     split: str
@@ -66,13 +60,7 @@ class ConfusionFacts:
 
 
 def confusion_facts(split: str, scores: Mapping[str, Any], classes: Sequence[str]) -> ConfusionFacts:
-    """From one split's entry of metrics.json.
-
-    Args:
-        split: Its name.
-        scores: `n`, `confusion` and `per_class`.
-        classes: In the model's order.
-    """
+    """Facts from one split of metrics.json (`n`, `confusion`, `per_class`); `classes` in the model's order."""
     matrix = scores["confusion"]
     support = [sum(row) for row in matrix]
     predicted = [sum(column) for column in zip(*matrix, strict=True)]
@@ -146,10 +134,7 @@ def confusion_figure(facts: ConfusionFacts) -> go.Figure:
 def confusion_section(facts: ConfusionFacts | None, scored: pd.DataFrame, album: Mapping[str, bytes]) -> Section:
     """Matrix, table of classes, and thumbnails of the most frequent confusions.
 
-    Args:
-        facts: None where nothing was scored.
-        scored: predictions.csv of the split that was scored.
-        album: Path -> thumbnail.
+    `facts` is None where nothing was scored; `scored` are the predictions of the scored split.
     """
     title = "Classes"
     if facts is None:

@@ -22,13 +22,9 @@ class PhaseSpan:
 
 @dataclass(frozen=True)
 class CurvesFacts:
-    """A history and what is to be marked in it.
+    """History with its phases and the epoch whose weights the run kept.
 
-    Attributes:
-        history: Every epoch.
-        phases: In order.
-        kept: The epoch whose weights the run ended with; None for an empty history.
-        gap: Training minus validation accuracy at the kept epoch; None without validation.
+    `kept` is None for an empty history; `gap` is training minus validation accuracy there, None without validation.
     """
 
     history: History
@@ -38,12 +34,7 @@ class CurvesFacts:
 
 
 def curves_facts(history: History, monitor: str = "val_accuracy") -> CurvesFacts:
-    """From history.csv.
-
-    Args:
-        history: May be empty.
-        monitor: The run's `training.monitor`.
-    """
+    """Facts from history.csv, which may be empty; `monitor` is `training.monitor`."""
     if not len(history):
         return CurvesFacts(history)
     spans = []
@@ -131,7 +122,7 @@ def _mark(figure: go.Figure, facts: CurvesFacts) -> None:
 
 
 def curves_section(facts: CurvesFacts) -> Section:
-    """The section of a page."""
+    """Accuracy, loss and learning rate."""
     if not len(facts.history):
         return missing_section("curves", "Training", "No epoch was recorded.")
     chart = Chart("curves-figure", "Accuracy and loss", _see(facts), curves_figure(facts), _table(facts))

@@ -1,4 +1,4 @@
-"""The page of an inspection."""
+"""Page of an inspection."""
 
 from pathlib import Path
 
@@ -14,17 +14,13 @@ COLUMNS = ("path", "label", "split", "width", "height", "mean_r", "mean_g", "mea
 
 
 def data_page(folder: Path) -> Page:
-    """The page of what `transferkit inspect` recorded.
-
-    Raises:
-        StorageError: If the record is damaged.
-    """
+    """Page of what `transferkit inspect` recorded; StorageError if that is damaged."""
     manifest = read_json(folder / "manifest.json")
     summary, insights = manifest.get("summary", {}), Insights(folder)
     if not (folder / "samples.csv").exists():
         raise StorageError(f"{folder} holds no samples.csv: the inspection did not end.", "Inspect the photos again.")
     samples = read_table(folder / "samples.csv", COLUMNS)
-    # an inspection gives a split to what can be read, and to nothing else
+    # an inspection assigns a split to readable images only
     used = samples[samples["split"].notna()]
     album = insights.album("thumbnails")
     images = used[used["width"].notna()]

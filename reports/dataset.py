@@ -1,4 +1,4 @@
-"""Data: images of each class and split, samples, findings of the audit."""
+"""Classes, splits, samples and audit findings of the data."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from reports.findings import FindingGroup, findings_facts, findings_section
 from reports.sizes import Sizes, colours_chart, sizes_chart, sizes_facts
 
 SPLITS = ("train", "validation", "test")
-CLASSES_DRAWN = 60  # more bars cannot be read: the largest and the smallest stay
+CLASSES_DRAWN = 60  # more bars are illegible: the largest and the smallest stay
 CLASSES_LISTED = 200
 CLASSES_SAMPLED, PER_CLASS = 12, 6
 EVEN, IMBALANCED = 1.05, 5.0
@@ -32,26 +32,22 @@ class ClassCount:
 
     @property
     def images(self) -> int:
-        """In all splits together."""
+        """Images of the class in all splits."""
         return self.train + self.validation + self.test
 
 
 def imbalance(counts: Sequence[int]) -> float | None:
-    """Largest class over the smallest; None where a class is empty."""
+    """Ratio of the largest class to the smallest; None where a class is empty."""
     return max(counts) / min(counts) if counts and min(counts) else None
 
 
 @dataclass(frozen=True)
 class DatasetFacts:
-    """What is in the data.
+    """Classes, sizes, findings and samples of the data.
 
-    Attributes:
-        classes: In the model's order.
-        left_out: Files that are not used.
-        imbalance: Images of the largest class over those of the smallest; None where a class has none.
-        sizes: None where they were not recorded.
-        findings: By kind, gravest first; None where they were not recorded.
-        samples: Class -> paths of images of it.
+    `classes` are in the model's order, `left_out` counts unused files, `findings` are by kind, gravest first.
+    `imbalance` is None where a class is empty; `sizes` and `findings` where they were not recorded. `samples` are
+    (class, paths).
     """
 
     classes: tuple[ClassCount, ...]
@@ -63,7 +59,7 @@ class DatasetFacts:
 
     @property
     def images(self) -> int:
-        """That are used."""
+        """Images that are used."""
         return sum(one.images for one in self.classes)
 
 
@@ -75,17 +71,13 @@ def dataset_facts(
     classes: Sequence[str],
     album: Mapping[str, bytes],
 ) -> DatasetFacts:
-    """From the records of a run or of an inspection.
+    """Facts from the records of a run or of an inspection.
 
-    Args:
-        used: path, label and split of the images that are used.
-        left_out: Files that are not.
-        images: path, width, height, mean_r, mean_g, mean_b; may be empty.
-        findings: kind, severity, paths, message; None where they were not recorded.
-        classes: In the model's order.
-        album: Only images in it are sampled.
+    `used` has path, label and split; `images` path, width, height, mean_r, mean_g, mean_b, and may be empty; `findings`
+    kind, severity, paths, message, and is None where not recorded. `classes` are in the model's order, `left_out`
+    counts unused files. Only images in `album` are sampled.
     """
-    # counted in Python: pandas' text type cannot hold a name that is not UTF-8
+    # counted in Python: pandas' string type rejects names that are not UTF-8
     cells = Counter(zip(used["label"].tolist(), used["split"].tolist(), strict=True))
     counts = tuple(ClassCount(label, *(cells[label, split] for split in SPLITS)) for label in classes)
     return DatasetFacts(
@@ -130,7 +122,7 @@ def classes_figure(facts: DatasetFacts) -> go.Figure:
 
 
 def _drawn(classes: Sequence[ClassCount]) -> list[ClassCount]:
-    """All classes, or the largest and smallest of too many."""
+    """All classes, or the largest and the smallest where there are too many."""
     if len(classes) <= CLASSES_DRAWN:
         return list(classes)
     ordered = sorted(classes, key=lambda one: -one.images)

@@ -24,15 +24,12 @@ def write_report(records: Record | Iterable[Record], out: Name | None = None, *,
     """Draw one HTML page that needs no network, from what was recorded.
 
     Args:
-        records: A run, a study or an inspection, by its folder; several runs are compared.
-        out: The page to be; default `report.html` in the folder, `comparison.html` here for several.
+        records: Folder of a run, a study or an inspection; several runs are compared.
+        out: Default `report.html` in the folder, for several runs `comparison.html` in the working directory.
         grid: Images in each grid of predictions, 1 to 96.
 
-    Returns:
-        The page.
-
     Raises:
-        UserError: If a folder is none of these, or a record in it is damaged, or `out` is a folder.
+        UserError: If a folder is none of these, a record in it is damaged, or `out` is a folder.
     """
     if not 1 <= grid <= 96:
         raise ConfigError(f"grid must be from 1 to 96, not {grid}.")
@@ -74,14 +71,9 @@ def kind_of(folder: Path) -> str | None:
 
 
 def page_of(folder: Path, grid: int = GRID) -> Page:
-    """The page of one record folder.
+    """Page of one record folder; StorageError if it is none, or damaged.
 
-    Args:
-        folder: Of a run, a study or an inspection.
-        grid: Images in each grid of predictions (runs only).
-
-    Raises:
-        StorageError: If the folder is none of these, or a record in it is damaged.
+    `grid` is the number of images in each grid of predictions, for runs only.
     """
     kind = kind_of(folder)
     if kind is None:
@@ -95,6 +87,6 @@ def page_of(folder: Path, grid: int = GRID) -> Page:
 
 
 def write_page(page: Page, path: Path) -> Path:
-    """Write a page, whole or not at all."""
+    """Write a page atomically."""
     write_text(path, render(page))
     return path

@@ -1,4 +1,4 @@
-"""What a page is made of. Text is plain; the template escapes it."""
+"""Elements of a page. Text is plain; the template escapes it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,13 +10,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text; the first cell of a row is its heading.
+    """Rows of formatted cells, each with a heading in its first cell.
 
-    Attributes:
-        caption: What the table holds.
-        head: Column titles; may be empty.
-        rows: Cells, already formatted.
-        note: A sentence below, such as how many rows were left out.
+    `head` may be empty; `note` is a sentence below, such as how many rows were left out.
     """
 
     caption: str
@@ -26,7 +22,7 @@ class Table:
 
     @property
     def words(self) -> tuple[bool, ...]:
-        """Which columns hold words rather than numbers: those are aligned left."""
+        """Which columns hold words rather than numbers, and are aligned left."""
         return tuple(
             not any(cell[:1] in _NUMERIC for cell in column if cell) for column in zip(*self.rows, strict=True)
         )
@@ -36,21 +32,16 @@ _NUMERIC = frozenset("0123456789+-−<")
 
 
 def limited_table(caption: str, head: tuple[str, ...], rows: Sequence[tuple[str, ...]], limit: int, rest: str) -> Table:
-    """A table of the first `limit` rows; its note counts the others before `rest`."""
+    """Table of the first `limit` rows; its note counts the others before `rest`."""
     more = len(rows) - limit
     return Table(caption, head, tuple(rows[:limit]), f"{more:,} {rest}." if more > 0 else "")
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure, what to see in it, and its numbers as a table.
+    """Figure, one sentence on what to see in it, and its numbers as a table.
 
-    Attributes:
-        id: Unique in a page: letters, digits, hyphens.
-        title: A heading.
-        see: One sentence: what to see in it.
-        figure: plotly's; several stand side by side where there is room.
-        table: The same numbers for who cannot see the figure, or wants them.
+    `id` is unique in a page: letters, digits, hyphens. Several figures stand side by side where there is room.
     """
 
     id: str
@@ -61,7 +52,7 @@ class Chart:
 
     @property
     def panels(self) -> "tuple[tuple[str, go.Figure], ...]":
-        """(id in the page, figure)."""
+        """Figures by their id in the page."""
         if not isinstance(self.figure, tuple):
             return ((self.id, self.figure),)
         return tuple((f"{self.id}-{place}", figure) for place, figure in enumerate(self.figure, start=1))
@@ -69,15 +60,11 @@ class Chart:
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """An image with text and a mark.
+    """Image with text and a mark.
 
-    Attributes:
-        path: As recorded, made printable; empty where something else names it.
-        jpeg: None where the record has no thumbnail.
-        lines: Said below it.
-        mark: `right`, `wrong` or empty: shown by a sign, a colour and a word.
-        others: Images that stand beside it: (caption, JPEG).
-        caption: Right below the image, as those of `others`.
+    `path` is printable, and empty where something else names the image; `jpeg` is None where the record has none.
+    `caption` stands right below it, then `lines`. `mark` is `right`, `wrong` or empty, shown by a sign, a colour and a
+    word. `others` are (caption, JPEG) of images beside it.
     """
 
     path: str
@@ -101,7 +88,7 @@ class ThumbnailGrid:
 
 @dataclass(frozen=True)
 class Note:
-    """A sentence; its kind is `missing`, `warning` or empty."""
+    """Sentence whose kind is `missing`, `warning` or empty."""
 
     text: str
     kind: str = ""
@@ -117,7 +104,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Link:
-    """A link to a file beside the page."""
+    """Link to a file beside the page."""
 
     text: str
     href: str
@@ -127,11 +114,7 @@ class Link:
 class NetworkBars:
     """Bars that show which parts of the network each phase trains.
 
-    Attributes:
-        title: A heading.
-        see: One sentence: what to see in it.
-        parts: Names of the parts, from the input up.
-        phases: (name, which parts are trained, what to say of it).
+    `parts` run from the input up; `phases` are (name, whether each part is trained, text).
     """
 
     title: str
@@ -142,7 +125,7 @@ class NetworkBars:
 
 @dataclass(frozen=True)
 class Metric:
-    """A formatted number of the summary box and what it means."""
+    """Formatted number of the summary box and what it means."""
 
     name: str
     value: str
@@ -151,7 +134,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class SummaryBox:
-    """The box at a page's top: a large number, a sentence, smaller numbers."""
+    """Box at a page's top: a large number, a sentence, smaller numbers."""
 
     name: str
     value: str
@@ -161,14 +144,7 @@ class SummaryBox:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page with a heading of its own.
-
-    Attributes:
-        id: Unique in a page.
-        title: The heading.
-        elements: Any of the above, in order.
-        lead: One or two sentences below the heading.
-    """
+    """Part of a page under a heading; `id` is unique in a page, `lead` one or two sentences."""
 
     id: str
     title: str
@@ -177,20 +153,16 @@ class Section:
 
 
 def missing_section(id: str, title: str, why: str) -> Section:
-    """A section that says why there is nothing to show."""
+    """Section that says why there is nothing to show."""
     return Section(id, title, (Note(why, "missing"),))
 
 
 @dataclass(frozen=True)
 class Page:
-    """A whole page.
+    """Whole page; sections without elements are left out.
 
-    Attributes:
-        title: Of the page and its tab.
-        subtitle: One line: what it is about.
-        summary_box: None for pages without one number.
-        sections: In order; those without elements are left out.
-        notes: What the reader must know first: a run that was interrupted, warnings.
+    `title` also names the tab, `subtitle` is one line. `summary_box` is None for pages without one number; `notes` come
+    first: an interrupted run, warnings.
     """
 
     title: str

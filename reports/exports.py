@@ -15,17 +15,13 @@ LEAD = (
 
 
 def read_exports(run: Path) -> list[dict[str, Any]]:
-    """Every exports/*/export.json of a run folder, by name of its folder.
-
-    Raises:
-        StorageError: If one is damaged.
-    """
+    """Every exports/*/export.json of a run, by folder name; StorageError if one is damaged."""
     found = (read_json(path) for path in sorted((run / "exports").glob("*/export.json")))
     return [record for record in found if record.get("kind") == "export"]
 
 
 def exports_section(exports: Sequence[Mapping[str, Any]]) -> Section:
-    """A table of export.json's numbers; nothing where nothing was exported."""
+    """Table of export.json's numbers; no elements where nothing was exported."""
     if not exports:
         return Section("exports", "Exports", ())
     batches = sorted({int(batch) for export in exports for batch in export["latency_ms"]})

@@ -1,4 +1,4 @@
-"""Findings of the audit: duplicates side by side, unreadable files."""
+"""Audit findings: duplicates side by side, unreadable files."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from reports.elements import Note, Section, Table, Thumbnail, ThumbnailGrid, lim
 
 SHOWN, PER_FINDING = 8, 4
 LISTED = 20
-# Kinds of kit.data.findings in words; one that is not here stands for itself.
+# Kinds of kit.data.findings in words; others are shown as they are.
 TITLES = {
     "conflict": "One photo, two labels",
     "near-conflict": "Nearly one photo, two labels",
@@ -29,13 +29,7 @@ _GRAVITY = {"error": 0, "warning": 1, "note": 2}
 
 @dataclass(frozen=True)
 class FindingGroup:
-    """Findings of one kind.
-
-    Attributes:
-        kind: Such as `duplicate`.
-        severity: `error`, `warning` or `note`.
-        found: (message, paths) of each.
-    """
+    """Findings of one kind, as (message, paths); `severity` is `error`, `warning` or `note`."""
 
     kind: str
     severity: str
@@ -43,11 +37,7 @@ class FindingGroup:
 
 
 def findings_facts(findings: Sequence[Mapping[str, Any]]) -> tuple[FindingGroup, ...]:
-    """By kind, gravest first.
-
-    Args:
-        findings: kind, severity, paths, message of each.
-    """
+    """Group findings (kind, severity, paths, message) by kind, gravest first."""
     kinds: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for finding in findings:
         kinds.setdefault((finding["kind"], finding["severity"]), []).append(finding)
@@ -59,12 +49,7 @@ def findings_facts(findings: Sequence[Mapping[str, Any]]) -> tuple[FindingGroup,
 
 
 def findings_section(groups: Sequence[FindingGroup] | None, album: Mapping[str, bytes]) -> Section:
-    """Pictures where there are some, a list where there are none.
-
-    Args:
-        groups: `findings_facts`; None where no findings were recorded.
-        album: Path -> thumbnail.
-    """
+    """Images where there are some, else a list; `groups` is None where none were recorded."""
     title = "What the audit found"
     if groups is None:
         return missing_section("findings", title, "The findings of the audit were not recorded.")

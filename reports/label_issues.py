@@ -1,4 +1,4 @@
-"""Label issues: labels that a cross-validated linear probe finds unlikely."""
+"""Labels that a cross-validated linear probe finds unlikely."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ SEE = (
 
 @dataclass(frozen=True)
 class LabelIssue:
-    """A doubted label; out-of-fold probabilities of it and of the predicted class."""
+    """Doubted label; out-of-fold probabilities of it and of the predicted class."""
 
     path: str
     split: str
@@ -29,19 +29,13 @@ class LabelIssue:
 
 
 def label_issues(doubted: pd.DataFrame) -> tuple[LabelIssue, ...]:
-    """From insights/doubted.csv, most doubted first."""
+    """Label issues from insights/doubted.csv, most doubted first."""
     names = ("path", "split", "label", "predicted", "p_label", "p_predicted")
     return tuple(LabelIssue(*row) for row in zip(*(doubted[name].tolist() for name in names), strict=True))
 
 
 def label_issues_section(issues: Sequence[LabelIssue], album: Mapping[str, bytes], missing: str = "") -> Section:
-    """A list to review.
-
-    Args:
-        issues: `label_issues`.
-        album: Path -> thumbnail.
-        missing: Why no label was judged, if so.
-    """
+    """Labels to review; `missing` says why none was judged."""
     title = "Labels worth a second look"
     if not issues:
         return Section("doubts", title, (Note(missing, "missing") if missing else Note("No label is doubted."),))

@@ -9,8 +9,8 @@ from reports import text
 from reports.charts import BLUE, between, new_figure, share_axis
 from reports.elements import Chart, Section, Table, missing_section
 
-WORTH = 0.005  # gain from which more images are worth having
-CLEAR = 0.02  # standard error up to which a flat curve is called flat
+WORTH = 0.005  # least gain that makes more images worthwhile
+CLEAR = 0.02  # greatest standard error of a curve called flat
 LEAD = (
     "A linear model on the pretrained features, trained on parts of the training photos and measured on "
     "validation: a cheap stand-in for the network, not the accuracy of the network itself."
@@ -19,7 +19,7 @@ LEAD = (
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """Validation accuracy of a training size: mean, lowest, highest of the draws."""
+    """Validation accuracy at a training size: mean, lowest and highest of the draws."""
 
     images: int
     mean: float
@@ -29,12 +29,10 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class LearningCurveFacts:
-    """Accuracy by number of training images.
+    """Validation accuracy by number of training images, doubled at each point.
 
-    Attributes:
-        points: By number of images, which doubles from point to point.
-        gain: Accuracy gained by the last doubling; None with fewer than two points.
-        error: Standard error of the last accuracy; None where it is not known.
+    `gain` is that of the last doubling, None with fewer than two points; `error` the standard error of the last
+    accuracy, None where it is not known.
     """
 
     points: tuple[CurvePoint, ...] = ()
@@ -43,12 +41,7 @@ class LearningCurveFacts:
 
 
 def learning_curve_facts(curve: pd.DataFrame, validation: int) -> LearningCurveFacts:
-    """From insights/learning_curve.csv.
-
-    Args:
-        curve: photos, draw, accuracy.
-        validation: Images that the accuracies were measured on.
-    """
+    """Facts from insights/learning_curve.csv (photos, draw, accuracy), measured on `validation` images."""
     points = tuple(
         CurvePoint(int(images), float(part.mean()), float(part.min()), float(part.max()))
         for images, part in curve.groupby("photos")["accuracy"]
@@ -86,12 +79,7 @@ def learning_curve_figure(facts: LearningCurveFacts) -> go.Figure:
 
 
 def learning_curve_section(facts: LearningCurveFacts, missing: str = "") -> Section:
-    """The section of a page.
-
-    Args:
-        facts: `learning_curve_facts`.
-        missing: Why there is no curve, if the record says so.
-    """
+    """Learning curve; `missing` says why the record has none."""
     title = "Would more photos help?"
     if not facts.points:
         return missing_section("learning", title, missing or "This run recorded no learning curve.")

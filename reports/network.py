@@ -1,4 +1,4 @@
-"""The network: its size, and which blocks each phase trained."""
+"""Size of the network, and which blocks each phase trained."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,21 +7,16 @@ from typing import Any
 from reports import text
 from reports.elements import NetworkBars, Section, Table, missing_section
 
-# Of a record that does not say: runs of before there were other backbones.
+# Backbone of records older than the choice of backbones.
 MOBILENET_V2 = ("stem", *(f"block {number}" for number in range(17)), "Conv_1")
 _START = {"pooled": "the head", "all": "the pixels"}
 
 
 @dataclass(frozen=True)
 class PhaseFacts:
-    """What one phase trained.
+    """Blocks and parameters that one phase trained.
 
-    Attributes:
-        name: As configured.
-        depth: Unfreeze depth.
-        cut: First block that is trained, as Keras names it.
-        parameters: Number of trained parameters.
-        share: Of all parameters, 0 to 1.
+    `depth` is the unfreeze depth, `cut` the first trained block as Keras names it, `share` of all parameters, 0 to 1.
     """
 
     name: str
@@ -33,14 +28,10 @@ class PhaseFacts:
 
 @dataclass(frozen=True)
 class NetworkFacts:
-    """The whole network.
+    """Size of the network, and what each phase trained.
 
-    Attributes:
-        parameters: How many; None before it was trained.
-        multiply_adds: Of one image; None where they were not counted.
-        backbone: Its name, as configured.
-        blocks: Of the backbone, from the input up; unfreeze depth counts them from the end.
-        phases: What each trained.
+    `parameters` is None before training; `multiply_adds` are of one image, None where not counted. `blocks` run from
+    the input up; unfreeze depth counts them from the end.
     """
 
     parameters: int | None
@@ -51,7 +42,7 @@ class NetworkFacts:
 
 
 def network_facts(network: Mapping[str, Any]) -> NetworkFacts:
-    """From `network` of manifest.json; may be empty."""
+    """Facts from `network` of manifest.json, which may be empty."""
     total = network.get("parameters")
     phases = tuple(
         PhaseFacts(
@@ -73,7 +64,7 @@ def network_facts(network: Mapping[str, Any]) -> NetworkFacts:
 
 
 def network_section(facts: NetworkFacts) -> Section:
-    """Bars and a table of what each phase trained."""
+    """Bars and table of what each phase trained."""
     title = "Network"
     if facts.parameters is None:
         return missing_section("network", title, "The network is described when a run ends.")

@@ -1,4 +1,4 @@
-"""A run's folder, however far the run came."""
+"""Run folder with some records missing."""
 
 from dataclasses import asdict
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Single predictions: a sample, the most confident mistakes, activation maps."""
+"""Sample of predictions, most confident mistakes, class activation maps."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,14 +29,10 @@ class ImagePrediction:
 
 @dataclass(frozen=True)
 class PredictionsFacts:
-    """Predictions of the images that were scored.
+    """Predictions of one split.
 
-    Attributes:
-        split: Which split they are of; empty where nothing was scored.
-        n: Images in it.
-        mistakes: How many of them were predicted wrongly.
-        sample: Some of them, drawn with the run's seed.
-        worst: Mistakes, the most confident first.
+    `split` is empty where nothing was scored. `sample` is drawn with the run's seed; `worst` are mistakes,
+    the most confident first.
     """
 
     split: str = ""
@@ -54,12 +50,9 @@ def scored_split(predictions: pd.DataFrame) -> tuple[str, pd.DataFrame]:
 
 
 def predictions_facts(predictions: pd.DataFrame, sample: list[str], size: int = GRID) -> PredictionsFacts:
-    """From predictions.csv.
+    """Facts from predictions.csv, with `size` images in each grid.
 
-    Args:
-        predictions: `Run.predicted`.
-        sample: Paths as the run drew them; where there are none (an older run), the first images stand in.
-        size: Images in each grid.
+    `sample` are the recorded paths; where there are none (an older run), the first images stand in.
     """
     split, rows = scored_split(predictions)
     if not split:
@@ -72,13 +65,7 @@ def predictions_facts(predictions: pd.DataFrame, sample: list[str], size: int = 
 
 
 def pair_predictions(scored: pd.DataFrame, label: str, predicted: str) -> tuple[ImagePrediction, ...]:
-    """The most confident mistakes of one kind, at most PER_PAIR.
-
-    Args:
-        scored: predictions.csv of the split that was scored.
-        label: True class.
-        predicted: Predicted class.
-    """
+    """Most confident mistakes of a label predicted as another class, at most PER_PAIR."""
     found = scored[(scored["label"] == label) & (scored["predicted"] == predicted)]
     return tuple(sorted(_image_predictions(found), key=_surest)[:PER_PAIR])
 
@@ -88,7 +75,7 @@ def _surest(prediction: ImagePrediction) -> tuple[float, str]:
 
 
 def _image_predictions(rows: pd.DataFrame) -> list[ImagePrediction]:
-    # no pandas index and no groups of names: its text type cannot hold a path that is not UTF-8
+    # no pandas index or groupby on names: its string type rejects paths that are not UTF-8
     columns = (rows[name].tolist() for name in ("path", "label", "predicted", "confidence"))
     return [ImagePrediction(*row) for row in zip(*columns, strict=True)]
 
@@ -97,12 +84,7 @@ def _image_predictions(rows: pd.DataFrame) -> list[ImagePrediction]:
 
 
 def predictions_section(facts: PredictionsFacts, album: Mapping[str, bytes]) -> Section:
-    """The sample and the most confident mistakes.
-
-    Args:
-        facts: What to show.
-        album: Path -> thumbnail.
-    """
+    """Sample and most confident mistakes."""
     if not facts.split:
         return missing_section("predictions", "Predictions", "No photo was scored.")
     which = "the test photos" if facts.split == "test" else "the validation photos, for there is no test split"
@@ -135,14 +117,9 @@ def maps_section(
     for_label: Mapping[str, bytes],
     missing: str,
 ) -> Section:
-    """Class activation maps of mistakes.
+    """Class activation maps of the mistakes in `worst`; `missing` says why there are none.
 
-    Args:
-        facts: Of the predictions; mistakes are among `worst`.
-        album: Path -> thumbnail.
-        for_predicted: Path -> map of the evidence for the predicted class.
-        for_label: Path -> map of the evidence for the label.
-        missing: Why there are none, if so.
+    `for_predicted` and `for_label` map a path to the evidence for the predicted class and for the label.
     """
     title = "Where it looked when it erred"
     images = tuple(
@@ -170,7 +147,7 @@ def maps_section(
 
 
 def thumbnail_of(prediction: ImagePrediction, album: Mapping[str, bytes]) -> Thumbnail:
-    """An image with its predicted class and, if wrong, its label."""
+    """Image with its predicted class and, if wrong, its label."""
     mark = "right" if prediction.right else "wrong"
     return Thumbnail(text.name(prediction.path), album.get(prediction.path), _lines(prediction), mark)
 

@@ -1,4 +1,4 @@
-"""Where the numbers come from, and the command that repeats the run."""
+"""Origin of the numbers, and the command that repeats the run."""
 
 import shlex
 from collections.abc import Mapping
@@ -12,13 +12,10 @@ from reports.elements import Code, Section, Table
 
 @dataclass(frozen=True)
 class ProvenanceFacts:
-    """Where the numbers come from.
+    """Origin of the numbers, and the command that repeats the run.
 
-    Attributes:
-        environment: (name, value): backend, versions, device.
-        origin: (name, value): data, weights, seeds.
-        stages: (name, seconds, peak memory in bytes or None, programs compiled or None).
-        command: That repeats the run.
+    `environment` is backend, versions, device; `origin` data, weights, seeds; `stages` are (name, seconds, peak memory
+    in bytes or None, programs compiled or None).
     """
 
     environment: tuple[tuple[str, str], ...]
@@ -28,12 +25,7 @@ class ProvenanceFacts:
 
 
 def provenance_facts(manifest: Mapping[str, Any], folder: str) -> ProvenanceFacts:
-    """From manifest.json.
-
-    Args:
-        manifest: Of a run.
-        folder: Name of the run folder, for the command.
-    """
+    """Facts from manifest.json; the command names the run folder `folder`."""
     data, weights, seeds, network = (manifest.get(name) or {} for name in ("data", "weights", "seeds", "network"))
     origin = {
         "started": manifest.get("created"),
@@ -59,7 +51,7 @@ def _pairs(values: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 
 
 def provenance_section(facts: ProvenanceFacts) -> Section:
-    """How to do it again."""
+    """Command, environment, origin and stages."""
     elements: list = [Code("The command that repeats it, from the folder that holds the run folder", facts.command)]
     if facts.stages:
         elements.append(_stages_table(facts))

@@ -1,8 +1,8 @@
 """Page -> one HTML file that needs no network.
 
-Security: names of files and classes come from strangers. Jinja2 escapes all text; figures are JSON in a data block that
-is never executed, with < > & escaped; the page's Content-Security-Policy allows the two scripts by their hashes and
-nothing else to run or load. Styles are `unsafe-inline`, for plotly writes style attributes.
+Security: names of files and classes are untrusted. Jinja2 escapes all text; figures are JSON in a data block that is
+never executed, with < > & escaped; the Content-Security-Policy allows the two scripts by their hashes and nothing else
+to run or load. Styles are `unsafe-inline`, for plotly writes style attributes.
 """
 
 import base64
@@ -24,9 +24,7 @@ from reports.elements import Page
 def render(page: Page, date: datetime | None = None) -> str:
     """Page as HTML; the same page and date give the same bytes.
 
-    Args:
-        page: What to show.
-        date: When it was drawn; SOURCE_DATE_EPOCH in the environment, or now, where none is given.
+    `date` is when it was drawn; default SOURCE_DATE_EPOCH in the environment, else now.
     """
     scripts = (_plotly(), _template_text("page.js"))
     sections = tuple(section for section in page.sections if section.elements)
@@ -98,7 +96,7 @@ def _plotly() -> str:
 
 
 def _now() -> datetime:
-    """https://reproducible-builds.org/specs/source-date-epoch/"""
+    """Now, or SOURCE_DATE_EPOCH (https://reproducible-builds.org/specs/source-date-epoch/)."""
     fixed = os.environ.get("SOURCE_DATE_EPOCH")
     try:
         return datetime.fromtimestamp(int(fixed), UTC) if fixed else datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""The page of a run. What the record lacks becomes a sentence, never an error."""
+"""Page of a run. A missing record becomes a sentence, never an error."""
 
 from pathlib import Path
 from typing import Any
@@ -28,14 +28,9 @@ _STATUS = {
 
 
 def run_page(folder: Path, grid: int = GRID) -> Page:
-    """The page of a run folder, whatever it holds.
+    """Page of a run folder; StorageError if it is none, or a record in it is damaged.
 
-    Args:
-        folder: A run folder.
-        grid: Images in each grid of predictions.
-
-    Raises:
-        StorageError: If it is no run folder, or a record in it is damaged.
+    `grid` is the number of images in each grid of predictions.
     """
     run = PartialRun.open(folder)
     insights = Insights(run.insights)

@@ -21,12 +21,8 @@ COLOURS_DRAWN = 60
 class Sizes:
     """Sizes and colours of the images.
 
-    Attributes:
-        width: Smallest, median, largest, in pixels.
-        height: Likewise.
-        megapixels: Counts and edges of a histogram.
-        aspect: The same of width / height, between 1/4 and 4 (what lies outside counts in the last bins).
-        colours: Class -> mean red, green, blue, 0-255.
+    `width` and `height` are (smallest, median, largest) in pixels. `megapixels` and `aspect` (width / height, clipped
+    to 1/4 and 4) are histograms, (counts, edges). `colours` are (class, mean red, green, blue), 0-255.
     """
 
     width: tuple[int, float, int]
@@ -37,12 +33,9 @@ class Sizes:
 
 
 def sizes_facts(images: pd.DataFrame, used: pd.DataFrame, classes: Sequence[str]) -> Sizes:
-    """From at least one image.
+    """Facts of at least one image; classes in the model's order.
 
-    Args:
-        images: path, width, height, mean_r, mean_g, mean_b.
-        used: path and label.
-        classes: In the model's order.
+    `images` has path, width, height, mean_r, mean_g, mean_b; `used` has path and label.
     """
     width, height = images["width"].to_numpy(np.float64), images["height"].to_numpy(np.float64)
     number = {label: i for i, label in enumerate(classes)}
@@ -74,7 +67,7 @@ def _histogram(values: np.ndarray, edges: np.ndarray) -> tuple[tuple[int, ...], 
 
 
 def size_figures(sizes: Sizes) -> tuple[go.Figure, go.Figure]:
-    """How large the images are, and how wide for their height."""
+    """Histograms of megapixels and of width / height."""
     ratios = {"tickvals": [0.25, 0.5, 1, 2, 4], "ticktext": ["1:4", "1:2", "1:1", "2:1", "4:1"]}
     return (
         _bars(sizes.megapixels, {"title": "megapixels", "rangemode": "tozero"}, " megapixels"),
@@ -96,7 +89,7 @@ def _bars(histogram: tuple[tuple[int, ...], tuple[float, ...]], axis: dict[str, 
 
 
 def colours_figure(sizes: Sizes) -> go.Figure:
-    """Mean colour of each class, at the length of its brightness."""
+    """Mean colour of each class, in a bar as long as it is bright."""
     shown = sizes.colours[:COLOURS_DRAWN]
     axis = {"title": "mean brightness (0 to 255)", "range": [0, 255]}
     figure = bars_figure(len(shown), showlegend=False, xaxis=axis)
@@ -120,7 +113,7 @@ def _brightness(colour: tuple[int, int, int]) -> float:
 
 
 def sizes_chart(sizes: Sizes) -> Chart:
-    """Sizes and shapes."""
+    """Histograms of size and shape."""
     (narrow, width, wide), (low, height, high) = sizes.width, sizes.height
     see = (
         f"The median photo is {width:,.0f} x {height:,.0f} pixels; widths go from {narrow:,} to {wide:,}, "

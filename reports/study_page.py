@@ -1,4 +1,4 @@
-"""The page of a study."""
+"""Page of a study."""
 
 import copy
 from pathlib import Path
@@ -14,11 +14,7 @@ from search.records import StudyRecord, TrialRecord
 
 
 def study_page(folder: Path) -> Page:
-    """The page of a study's folder, however far the study came.
-
-    Raises:
-        StorageError: If a record in it is damaged.
-    """
+    """Page of a study folder, finished or not; StorageError if a record in it is damaged."""
     study = StudyRecord.load(folder)
     facts = trials_facts(study)
     best = folder / "best"
@@ -86,7 +82,7 @@ def _best(facts: TrialsFacts, best: Path) -> Section:
 
 
 def _toml(study: StudyRecord, trial: TrialRecord) -> str:
-    """Configuration of a trial: the study's own, what the space fixes, its params."""
+    """Configuration of a trial: the study's, what the space fixes, the trial's params."""
     import tomli_w
 
     tree = copy.deepcopy(study.config)

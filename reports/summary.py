@@ -1,4 +1,4 @@
-"""The summary box: test accuracy, its interval, and the optimism of validation."""
+"""Summary box: test accuracy, its interval, and the optimism of validation."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,23 +12,16 @@ from reports.elements import Metric, SummaryBox
 
 @dataclass(frozen=True)
 class SummaryFacts:
-    """What the box says.
+    """Scores of the summary box; accuracies and calibration errors are 0 to 1.
 
-    Attributes:
-        split: `test`; `validation` where no image was kept for a test; empty where nothing was scored.
-        n: Images scored.
-        accuracy: 0 to 1; None where nothing was scored.
-        interval: Its 95% interval.
-        optimism: Validation minus test accuracy; None unless both were measured.
-        optimism_error: Half the width of its 95% interval: how far two samples of these sizes differ by chance.
-        calibration_error: 0 to 1, as the model speaks; None where nothing was scored.
-        calibration_error_scaled: The same after temperature scaling.
-        log_loss: In nats.
-        macro_f1: 0 to 1.
-        phases: (name, accuracy on `split`) of each phase.
-        only_first: Images that only the first phase's model got right.
-        only_last: Images that only the last one's got right.
-        p_value: McNemar's, of the first phase's model against the last one's; None with fewer than two phases.
+    `split` is `test`, `validation` where no images were kept for a test, or empty where nothing was scored. Scores are
+    then None. `interval` is 95%; `optimism` is validation minus test accuracy, None unless both were measured, and
+    `optimism_error` half the width of its 95% interval, the difference that chance makes between two samples of these
+    sizes. `calibration_error_scaled` is after temperature scaling; `log_loss` in nats; `phases` are (name, accuracy on
+    `split`).
+
+    `only_first` and `only_last` count images that only the first or the last phase's model got right; `p_value` is
+    McNemar's test of the two, None with fewer than two phases.
     """
 
     split: str = ""
@@ -48,7 +41,7 @@ class SummaryFacts:
 
 
 def summary_facts(metrics: dict[str, Any]) -> SummaryFacts:
-    """From metrics.json; an empty dict is a run that was not scored."""
+    """Facts from metrics.json; empty for a run that was not scored."""
     split = next((split for split in ("test", "validation") if metrics.get(split, {}).get("n")), "")
     if not split:
         return SummaryFacts()
@@ -81,7 +74,7 @@ def _error_of_difference(first: Mapping[str, Any], second: Mapping[str, Any]) ->
 
 
 def summary_box(facts: SummaryFacts) -> SummaryBox:
-    """The box."""
+    """Box with the accuracy, its interval, optimism and calibration."""
     if facts.accuracy is None:
         return SummaryBox("Test accuracy", "–", "The model has not been scored.")
     kept = (

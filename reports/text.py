@@ -1,7 +1,7 @@
-"""Names and numbers as text for a reader.
+"""Names and numbers as text.
 
-Names of files, classes and phases come from strangers. `name` makes them printable, `label` makes them safe in a
-figure; HTML is escaped by the template.
+Names of files, classes and phases are untrusted: `name` makes them printable, `label` safe in a figure; the template
+escapes HTML.
 """
 
 import html
@@ -13,14 +13,11 @@ _ISOLATE, _END = "\N{FIRST STRONG ISOLATE}", "\N{POP DIRECTIONAL ISOLATE}"
 
 
 def name(text: str | None, limit: int = _KEPT) -> str:
-    """A name on one line, without what could steer its surroundings.
+    """Name as one printable line of at most `limit` (at least 3) characters.
 
     Control characters, direction overrides and bytes that are no text (PEP 383) become U+FFFD, line ends a space; the
-    middle of a long name is left out. A name that is read from right to left is isolated from what stands beside it.
-
-    Args:
-        text: Any string; None and the empty one become a dash.
-        limit: Characters kept, at least 3.
+    middle of a long name is left out. Right-to-left names are isolated from the text around them; None and "" become a
+    dash.
     """
     if not text:
         return "–"
@@ -34,12 +31,12 @@ def name(text: str | None, limit: int = _KEPT) -> str:
 
 
 def label(text: str | None, limit: int = 24) -> str:
-    """A name for a figure, escaped: plotly reads HTML in every text."""
-    return html.escape(name(text, limit), quote=False).replace("$", "&#36;")  # two of them would be mathematics
+    """Name for a figure, escaped: plotly reads HTML in every text."""
+    return html.escape(name(text, limit), quote=False).replace("$", "&#36;")  # plotly reads a pair of $ as LaTeX
 
 
 def labels(texts: list[str], limit: int = 24) -> list[str]:
-    """`label` of each; those that would look alike get a number."""
+    """`label` of each, numbered where two would look alike."""
     seen: dict[str, int] = {}
     shown = []
     for text in texts:
@@ -81,7 +78,7 @@ def points(difference: float | None, n: int | None = None) -> str:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A number with that many significant digits; whole ones with thousands separated."""
+    """Number to `digits` significant digits; whole ones with thousands separated."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"
     if isinstance(value, int) or (float(value).is_integer() and abs(value) >= 1):
@@ -127,12 +124,12 @@ def size(value: float | None) -> str:
 
 
 def p_value(value: float) -> str:
-    """0.03; never 0.000."""
+    """P value such as 0.03, never 0.000."""
     return "less than 0.001" if value < 0.001 else f"{value:.2g}"
 
 
 def p_equals(value: float) -> str:
-    """After `p`: = 0.03, or < 0.001."""
+    """Text after `p`: = 0.03, or < 0.001."""
     return f"= {p_value(value)}" if value >= 0.001 else "< 0.001"
 
 

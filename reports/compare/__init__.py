@@ -1,5 +1,5 @@
-"""Several runs side by side.
+"""Comparison of several runs.
 
 facts.py                                what the figures draw
-scores.py training.py differences.py    how good they are; how they got there and how long it took; where they disagree
+scores.py training.py differences.py    scores and settings; curves and times; images on which the runs disagree
 """

@@ -1,4 +1,4 @@
-"""Where the runs disagree, image by image."""
+"""Images on which the runs disagree."""
 
 from collections.abc import Mapping
 
@@ -20,12 +20,7 @@ NOTE = f"McNemar's exact test on the photos that only one of the two got right; 
 
 
 def differences_section(facts: ComparisonFacts, album: Mapping[str, bytes]) -> Section:
-    """Pairs of runs, then images.
-
-    Args:
-        facts: Of the runs.
-        album: Path -> thumbnail, of all runs together.
-    """
+    """Pairs of runs, then images; `album` maps the paths of all runs to thumbnails."""
     id, title = "disagreements", "Where they disagree"
     if not facts.pairs:
         return missing_section(id, title, "No photo was scored by more than one of these runs.")

@@ -17,17 +17,10 @@ SHOWN = 24
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What one run brings to a comparison.
+    """One run in a comparison, under a unique name.
 
-    Attributes:
-        name: Of its folder, made different from the others'.
-        backend: Keras backend; empty where it is not recorded.
-        data: Fingerprint of its images.
-        settings: Dotted key -> value, as text.
-        scores: Of its summary.
-        history: Its epochs.
-        stages: Stage -> seconds.
-        predicted: Path -> (label, predicted class) of the images it was scored on.
+    `backend` is empty where not recorded, `data` the fingerprint of the images. `settings` map dotted keys to text,
+    `stages` to seconds, `predicted` the path of each scored image to (label, predicted class).
     """
 
     name: str
@@ -42,16 +35,10 @@ class RunFacts:
 
 @dataclass(frozen=True)
 class PairFacts:
-    """Two runs on the images that both were scored on.
+    """Two runs on the `common` images that both scored.
 
-    Attributes:
-        first: Name of one.
-        second: Name of the other.
-        common: Images scored by both.
-        same: Images for which both predicted the same class.
-        only_first: Images that only the first got right.
-        only_second: Images that only the second got right.
-        twins: The configurations are equal but for the backend, and the data are the same.
+    `same` counts equal predictions, `only_first` and `only_second` what only that run got right. `twins` have the same
+    data, and configurations equal but for the backend.
     """
 
     first: str
@@ -64,24 +51,18 @@ class PairFacts:
 
     @property
     def p_value(self) -> float:
-        """McNemar's, of the two runs' answers to the same images."""
+        """P value of McNemar's test on the common images."""
         return mcnemar_p_value(self.only_first, self.only_second)
 
     @property
     def clear(self) -> bool:
-        """Whether the difference is more than chance explains."""
+        """Whether the difference is significant."""
         return self.p_value < SIGNIFICANT
 
 
 @dataclass(frozen=True)
 class Disagreement:
-    """An image that some runs got right and others wrong.
-
-    Attributes:
-        path: As recorded.
-        label: What it is.
-        predicted: Class predicted by each run.
-    """
+    """Image that some runs got right and others wrong; `predicted` is by run."""
 
     path: str
     label: str
@@ -90,15 +71,11 @@ class Disagreement:
 
 @dataclass(frozen=True)
 class ComparisonFacts:
-    """Several runs.
+    """Several runs, in the order given.
 
-    Attributes:
-        runs: In the order given.
-        differing: (setting, its value in each run) where they differ, the data's path aside.
-        pairs: Every two runs that share scored images.
-        disagreements: The most evenly split first, at most SHOWN of `disagreed`.
-        disagreed: How many there are.
-        same_images: All runs were scored on the very same images.
+    `differing` are (setting, its value in each run), the data's path aside; `pairs` are those with scored images in
+    common. `disagreements` show the most evenly split first, at most SHOWN of `disagreed`. `same_images`: all runs were
+    scored on the very same images.
     """
 
     runs: tuple[RunFacts, ...]
@@ -110,7 +87,7 @@ class ComparisonFacts:
 
 
 def run_facts(name: str, run: PartialRun) -> RunFacts:
-    """From the records of one run, to be called `name`."""
+    """Facts from the records of one run, shown as `name`."""
     manifest = run.manifest
     _, scored = scored_split(run.predicted)
     columns = (scored[column].tolist() for column in ("path", "label", "predicted"))
@@ -139,7 +116,7 @@ def flatten(settings: Mapping[str, Any] | Sequence[Any], prefix: str = "") -> di
 
 
 def comparison_facts(runs: Sequence[RunFacts]) -> ComparisonFacts:
-    """From the facts of at least two runs."""
+    """Facts of at least two runs."""
     keys = dict.fromkeys(key for run in runs for key in run.settings)
     differing = tuple(
         (key, values)
@@ -180,5 +157,5 @@ def _pair(a: RunFacts, b: RunFacts) -> PairFacts:
 
 
 def figure_names(facts: ComparisonFacts) -> list[str]:
-    """Of the runs, as a figure shows them."""
+    """Names of the runs, escaped for a figure."""
     return text.labels([run.name for run in facts.runs])

@@ -29,7 +29,7 @@ def scores_figure(facts: ComparisonFacts) -> go.Figure:
 
 
 def scores_section(facts: ComparisonFacts) -> Section:
-    """Warnings first: what does not compare must not be compared."""
+    """Scores and settings, after warnings on what is not comparable."""
     scored = [run for run in facts.runs if run.scores.accuracy is not None]
     chart: Chart | Note = Note("None of these runs was scored.", "missing")
     if scored:
@@ -105,7 +105,7 @@ def _scores_table(facts: ComparisonFacts) -> Table:
 
 
 def _three(value: float | None) -> str:
-    return "–" if value is None else f"{abs(value):.3f}"  # a loss of nothing is -0.0
+    return "–" if value is None else f"{abs(value):.3f}"  # a loss of 0 is recorded as -0.0
 
 
 def _setting(value: str) -> str:

@@ -36,7 +36,7 @@ def _overlaid(facts: ComparisonFacts, column: str, axis: dict[str, Any], digits:
 
 
 def time_figure(facts: ComparisonFacts) -> go.Figure:
-    """Seconds of each run, stage upon stage."""
+    """Seconds of each run, stacked by stage."""
     names = figure_names(facts)
     figure = bars_figure(len(names), 60, barmode="stack", xaxis={"title": "seconds"})
     patterns = ("", "/", ".", "x", "\\", "-", "+", "|")

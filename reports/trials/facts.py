@@ -21,15 +21,12 @@ OBJECTIVES = {
 
 @dataclass(frozen=True)
 class TrialsFacts:
-    """What a study's figures draw.
+    """Values and importance of a study's trials.
 
-    Attributes:
-        study: The record.
-        values: Number of a trial -> its first objective; of a pruned trial that of its best epoch so far.
-        best_so_far: Number of a trial -> best value of the complete trials up to it.
-        best: Number of the trial that is kept; None before one is complete.
-        gain: How much better the best is than the user's own configuration; None where that is not known.
-        importance: `search.importance.importance`.
+    `values` map the number of a trial to its first objective, for a pruned trial that of its best epoch so far;
+    `best_so_far` to the best value of the complete trials up to it. `best` is the number of the kept trial, None before
+    one is complete; `gain` what it gains over the user's own configuration, None where not known. `importance` is that
+    of `search.importance`.
     """
 
     study: StudyRecord
@@ -41,12 +38,12 @@ class TrialsFacts:
 
     @property
     def objective(self) -> str:
-        """The first objective, in words."""
+        """First objective, in words."""
         return OBJECTIVES[self.study.objectives[0]]
 
     @property
     def higher(self) -> bool:
-        """Whether more of the first objective is better."""
+        """Whether the first objective is maximized."""
         return DIRECTIONS[self.study.objectives[0]] == "maximize"
 
     @property
@@ -61,7 +58,7 @@ class TrialsFacts:
 
     @property
     def workers(self) -> tuple[str, ...]:
-        """Names of those that ran trials."""
+        """Names of the workers that ran trials."""
         return tuple(dict.fromkeys(trial.worker for trial in self.study.trials if trial.worker))
 
     @property
@@ -71,16 +68,16 @@ class TrialsFacts:
 
     @property
     def axis(self) -> dict[str, Any]:
-        """An axis of the first objective, as plotly wants it."""
+        """plotly axis of the first objective."""
         return share_axis(self.objective) if self.study.objectives[0] == "accuracy" else {"title": self.objective}
 
     def shown(self, value: float | None) -> str:
-        """A value of the first objective as text."""
+        """Value of the first objective as text."""
         return "–" if value is None else format(value, self.digits)
 
 
 def trials_facts(study: StudyRecord) -> TrialsFacts:
-    """From the record of a study."""
+    """Facts from the record of a study."""
     better = max if DIRECTIONS[study.objectives[0]] == "maximize" else min
     values: dict[int, float] = {}
     best_so_far: dict[int, float] = {}
@@ -114,14 +111,7 @@ def _value(study: StudyRecord, trial: TrialRecord) -> float | None:
 
 
 def trials_table(facts: TrialsFacts, caption: str, trials: Iterable[TrialRecord], columns: Iterable[str]) -> Table:
-    """One row a trial, at most TABLE of them.
-
-    Args:
-        facts: Of the study.
-        caption: What the table holds.
-        trials: In the order of the rows.
-        columns: Keys of `_cells`.
-    """
+    """Table with one row for each trial, at most TABLE; `columns` are keys of `_cells`."""
     head = tuple(columns)
     cells = (_cells(facts, trial) for trial in trials)
     rows = [tuple(row[column] for column in head) for row in cells]
@@ -146,12 +136,12 @@ def _cells(facts: TrialsFacts, trial: TrialRecord) -> dict[str, str]:
 
 
 def plain(value: Any) -> str:
-    """A setting's value for a table."""
+    """Setting's value for a table."""
     if value is None:
         return "–"
     return text.number(value) if isinstance(value, float) else text.name(str(value), 32)
 
 
 def cell(value: Any) -> str:
-    """A setting's value for a figure."""
+    """Setting's value for a figure."""
     return plain(value) if isinstance(value, float) else text.label(None if value is None else str(value))

@@ -1,4 +1,4 @@
-"""History of a study: by trial, by epoch, by worker."""
+"""History of a study by trial, epoch and worker."""
 
 from datetime import datetime
 from typing import Any
@@ -35,7 +35,7 @@ def history_chart(facts: TrialsFacts) -> Chart:
 
 
 def history_figure(facts: TrialsFacts) -> go.Figure:
-    """Every trial in order, and the best so far."""
+    """Value of every trial in order, and the best so far."""
     figure = new_figure(xaxis={"title": "trial", "dtick": whole_ticks(len(facts.study.trials))}, yaxis=facts.axis)
     for state, (colour, symbol, _) in LOOKS.items():
         numbers = [trial.number for trial in facts.trials if trial.state == state and trial.number in facts.values]
@@ -76,7 +76,7 @@ def epochs_chart(facts: TrialsFacts) -> tuple[Chart, ...]:
 
 
 def epochs_figure(facts: TrialsFacts) -> go.Figure:
-    """Validation accuracy of the trials, epoch by epoch; pruned ones end early."""
+    """Validation accuracy of the trials by epoch; pruned ones end early."""
     trials = _with_epochs(facts)
     longest = max((trial.history.records[-1].epoch for trial in trials), default=1)
     figure = new_figure(
@@ -97,7 +97,7 @@ def epochs_figure(facts: TrialsFacts) -> go.Figure:
 
 
 def _curve(trial: TrialRecord, best: bool) -> dict[str, Any]:
-    """Look of a curve: the best thick, a pruned one dotted to a cross."""
+    """Style of a curve: the best thick, a pruned one dotted to a cross."""
     pruned = trial.state == "pruned"
     colour = VERMILLION if best else BLUE if trial.state == "complete" else GREY
     between = len(trial.history) - 1
@@ -122,7 +122,7 @@ def _with_epochs(facts: TrialsFacts) -> list[TrialRecord]:
 
 
 def timeline_chart(facts: TrialsFacts) -> tuple[Chart, ...]:
-    """When each worker ran which trial, where times were recorded."""
+    """Trials of each worker over time, where times were recorded."""
     timed = [trial for trial in facts.study.trials if trial.started and trial.seconds is not None]
     if not timed:
         return ()
@@ -134,12 +134,7 @@ def timeline_chart(facts: TrialsFacts) -> tuple[Chart, ...]:
 
 
 def timeline_figure(facts: TrialsFacts, timed: list[TrialRecord]) -> go.Figure:
-    """A lane for each worker, a bar for each trial.
-
-    Args:
-        facts: Of the study.
-        timed: Trials with a beginning and a duration, at least one.
-    """
+    """Lane for each worker, bar for each trial; `timed`, at least one, have a start and a duration."""
     started = {trial.number: datetime.fromisoformat(trial.started or "") for trial in timed}
     begin = min(started.values())
     since = {number: (moment - begin).total_seconds() for number, moment in started.items()}

@@ -1,7 +1,4 @@
-"""Slices and contour: Optuna's own figures in our colours.
-
-docs/decisions/0012-study-figures.md says why the others are not.
-"""
+"""Slice and contour plots: Optuna's figures in our colours (why these alone: docs/decisions/0012-study-figures.md)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -23,7 +20,7 @@ DEPTH, RATE = "phases.1.unfreeze_depth", "phases.1.learning_rate"
 
 
 def slice_figures(facts: TrialsFacts, study: "optuna.Study") -> tuple[go.Figure, ...]:
-    """The objective over each setting."""
+    """Objective over each setting."""
     used = {name for trial in study.trials if trial.values for name in trial.params}
     return tuple(_slice(facts, study, name) for name in facts.settings if name in used)
 
@@ -60,7 +57,7 @@ def has_contour(ranked: Sequence[TrialRecord]) -> bool:
 
 
 def contour_figure(facts: TrialsFacts, study: "optuna.Study") -> go.Figure:
-    """The objective over unfreeze depth and learning rate."""
+    """Objective over unfreeze depth and learning rate."""
     from optuna.visualization import plot_contour
 
     surface, points, *_ = plot_contour(study, [DEPTH, RATE], target_name=facts.objective).data
@@ -87,7 +84,7 @@ def contour_figure(facts: TrialsFacts, study: "optuna.Study") -> go.Figure:
 
 
 def widened(study: StudyRecord) -> StudyRecord:
-    """Study whose space has room for the user's own configuration."""
+    """Study whose space is widened to the user's own configuration."""
     given = {name: [trial.params[name] for trial in study.trials if name in trial.params] for name in study.space}
     return replace(study, space={name: _room(space, given[name]) for name, space in study.space.items()})
 

@@ -1,4 +1,4 @@
-"""Two objectives against each other."""
+"""Pareto front of two objectives."""
 
 import plotly.graph_objects as go
 
@@ -10,7 +10,7 @@ from search.records import TrialRecord
 
 
 def pareto_chart(facts: TrialsFacts) -> Chart:
-    """All complete trials, the front joined."""
+    """All complete trials, the Pareto front joined."""
     study, front = facts.study, facts.study.front()
     rows = tuple(
         (
@@ -27,7 +27,7 @@ def pareto_chart(facts: TrialsFacts) -> Chart:
 
 
 def pareto_figure(facts: TrialsFacts, front: list[TrialRecord]) -> go.Figure:
-    """The first two objectives against each other."""
+    """First two objectives against each other."""
     second = OBJECTIVES[facts.study.objectives[1]]
     figure = new_figure(xaxis={"title": second, "exponentformat": "SI"}, yaxis=facts.axis)
     looks = {

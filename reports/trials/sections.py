@@ -1,4 +1,4 @@
-"""The sections of a study's page but those of its best run."""
+"""Sections of a study's page, those of its best run excepted."""
 
 from reports.elements import Note, Section, Table
 from reports.trials.facts import TrialsFacts, trials_table

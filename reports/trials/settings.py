@@ -1,4 +1,4 @@
-"""What mattered: importance of each setting, and where the good values lie."""
+"""Importance of each setting, and its good values."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ LINES = 100
 
 
 def settings_charts(facts: TrialsFacts) -> tuple[Chart | Note, ...]:
-    """Importance, slices, contour, parallel coordinates: as far as the trials go."""
+    """Importance, slices, contour, parallel coordinates, as the number of trials allows."""
     ranked = facts.study.ranked()
     if not ranked or not facts.settings:
         return (_importance_chart(facts),)
@@ -57,7 +57,7 @@ def _importance_chart(facts: TrialsFacts) -> Chart | Note:
 
 
 def importance_figure(facts: TrialsFacts) -> go.Figure:
-    """How much each setting explains."""
+    """Importance of each setting."""
     axis = {"title": "share", "tickformat": ".0%", "range": [0, 1]}
     figure = bars_figure(len(facts.importance), showlegend=False, xaxis=axis)
     figure.add_bar(
@@ -74,12 +74,7 @@ def importance_figure(facts: TrialsFacts) -> go.Figure:
 
 
 def parallel_figure(facts: TrialsFacts, study: StudyRecord) -> go.Figure:
-    """Each trial a line across all settings, to its value.
-
-    Args:
-        facts: Of the study.
-        study: With room in its space for every value.
-    """
+    """Parallel coordinates, a line for each trial; the space of `study` includes every value."""
     ranked = facts.study.ranked()[:LINES]
     heights = [coordinates(study, name, ranked) for name in facts.settings]
     values = np.array([trial.values[0] for trial in ranked], dtype=float)
@@ -114,10 +109,7 @@ def parallel_figure(facts: TrialsFacts, study: StudyRecord) -> go.Figure:
 
 
 def coordinates(study: StudyRecord, name: str, trials: Sequence[TrialRecord]) -> np.ndarray:
-    """Place of each trial on a setting's axis, 0 to 1; NaN without a value.
-
-    A choice counts by its place in `choices`.
-    """
+    """Positions of the trials on a setting's axis, 0 to 1, by place in `choices` for a choice; NaN without a value."""
     space = study.space[name]
     given = [trial.params.get(name) for trial in trials]
     if "choices" in space:
