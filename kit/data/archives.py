@@ -1,4 +1,4 @@
-"""Zip and tar archives, unpacked into the cache; a member that would land outside is refused."""
+"""Unpack zip and tar archives into the cache; refuse members that would land outside."""
 
 import os
 import shutil
@@ -22,12 +22,12 @@ MAX_UNPACKED_BYTES = 1 << 40
 
 
 def suffix_of(file: Path) -> str | None:
-    """The archive suffix of a file name, or None."""
+    """Archive suffix of a file name, or None."""
     return next((suffix for suffix in SUFFIXES if file.name.lower().endswith(suffix)), None)
 
 
 def extract(archive: Path) -> Path:
-    """Unpack an archive into the cache, once for each content, and return the folder.
+    """Unpack an archive into the cache, once per content, and return the folder.
 
     Raises:
         DataError: If it is damaged, too large, or holds a member that leads out of the folder.
@@ -40,7 +40,7 @@ def extract(archive: Path) -> Path:
         with FileLock(f"{target}.lock"):
             if target.is_dir():
                 return target
-            for left in target.parent.glob(f".tmp-{target.name}-*"):  # of a process that was killed: we hold the lock
+            for left in target.parent.glob(f".tmp-{target.name}-*"):  # of a killed process: this one holds the lock
                 shutil.rmtree(left, ignore_errors=True)
             temporary = target.parent / f".tmp-{target.name}-{uuid.uuid4().hex[:8]}"
             say(f"Unpacking {archive} into {target}")
@@ -102,7 +102,7 @@ def _unpack_tar(archive: Path, folder: Path) -> None:
 
 
 def _require_admissible(archive: Path, name: str, count: int, total: int) -> None:
-    """Raise DataError if a member would land outside, or if by now there are too many members or bytes."""
+    """Raise DataError if a member would land outside, or members or bytes are too many so far."""
     if ".." in _parts(name) or _absolute(name):
         raise _unsafe(archive, f"{name!r} leads out of it")
     if count > MAX_MEMBERS or total > MAX_UNPACKED_BYTES:
@@ -113,16 +113,11 @@ def _require_admissible(archive: Path, name: str, count: int, total: int) -> Non
 
 
 def _require_inner_link(archive: Path, member: tarfile.TarInfo, links: set[str]) -> None:
-    """Raise DataError unless a link leads inside, as its text alone shows; add it to `links`.
+    """Raise DataError unless the text of a link alone shows that it leads inside; add its place to `links`.
 
     tarfile's own filter asks the disk, where Pythons before 3.11.13, 3.12.11 and 3.13.4 are deceived by names too long
-    to be followed (CVE-2025-4517) and by hard links to symbolic ones (CVE-2025-4330). So a symbolic link may go up at
-    its beginning only, and only where no folder above it is a link; a hard link goes neither up nor through a link.
-
-    Args:
-        archive: Named in the message.
-        member: A symbolic or hard link.
-        links: Places of the links before it, as a disk that ignores case compares them.
+    to follow (CVE-2025-4517) and by hard links to symbolic ones (CVE-2025-4330). So a symbolic link may go up only at
+    its beginning and only where no folder above it is a link; a hard link may go neither up nor through a link.
     """
     path, target = _parts(member.name), _parts(member.linkname)
     climbs = next((i for i, part in enumerate(target) if part != ".."), len(target))

@@ -1,4 +1,4 @@
-"""Audit of a source: facts of every file, findings, and what training has to leave out."""
+"""Audit of a source: facts of every file, findings, and samples that training leaves out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,11 +17,8 @@ from kit.machine import available_threads
 class Audit:
     """Facts, findings and groups of a source.
 
-    Attributes:
-        facts: One for each sample, in their order.
-        findings: What their owner should know.
-        groups: One name for each sample: samples of one name must share a split. `group:` and the name of a given
-            group, or else the smallest SHA-256 among the members.
+    `facts` and `groups` have one entry per sample, in order; samples of one group must share a split. A group is named
+    `group:` and its given name, or else by the smallest SHA-256 among its members.
     """
 
     facts: tuple[ImageFacts, ...]
@@ -30,11 +27,7 @@ class Audit:
 
 
 def audit(source: Source, config: DataConfig, threads: int = 0) -> Audit:
-    """Read every file, decode those that are new, and compare them all.
-
-    Args:
-        threads: CPU threads to use; 0 means all.
-    """
+    """Read every file, decode new ones, and compare them all; `threads` 0 uses all CPU threads."""
     samples = source.samples
     facts = read_facts([sample.file for sample in samples], config.background, threads or available_threads())
     exact = same_bytes(facts)
@@ -45,11 +38,11 @@ def audit(source: Source, config: DataConfig, threads: int = 0) -> Audit:
 
 
 def exclude(source: Source, audit: Audit, config: DataConfig) -> dict[str, str]:
-    """Recorded path -> kind of finding of each sample that training has to leave out.
+    """Recorded path -> kind of finding of each sample that training leaves out.
 
     Raises:
-        DataError: If an image is unreadable and `config.strict`; if the same bytes have two labels (`config.conflicts`)
-            or lie in two given splits (`config.leaks`) and that is to be refused; if a class has no image left.
+        DataError: If an image is unreadable and `config.strict`; if the same bytes have two labels or lie in two given
+            splits and `config.conflicts` or `config.leaks` refuses that; if a class has no image left.
     """
     problems = {sample.path: fact for sample, fact in zip(source.samples, audit.facts, strict=True) if fact.problem}
     if problems and config.strict:
@@ -91,7 +84,7 @@ def _conflicts(audit: Audit, config: DataConfig) -> dict[str, str]:
 
 
 def _leaks(source: Source, audit: Audit, config: DataConfig, dropped: dict[str, str]) -> dict[str, str]:
-    """Copies of measured images that would be trained on; a set that conflicts took away cannot leak any more."""
+    """Copies of evaluated images that would be trained on; sets left out as conflicts cannot leak."""
     leaks = [f.paths for f in audit.findings if f.kind == "leak" and f.paths[0] not in dropped]
     if leaks and config.leaks == "refuse":
         raise DataError(

@@ -9,13 +9,10 @@ from kit.cache import CachedArray
 
 @dataclass(frozen=True)
 class Order:
-    """What the steps of an epoch take, each (steps, batch); the last batch is padded, so that one shape is compiled.
+    """Samples of the steps of an epoch, each array (steps, batch).
 
-    Attributes:
-        rows: Row numbers of the samples, int32; 0 for padding.
-        labels: Class numbers, int32.
-        weights: Sample weights in the loss, float32, 0 for padding.
-        mask: 1 for a sample, 0 for padding, float32.
+    The last batch is padded, so that one shape is compiled. Row and class numbers are int32; weights in the loss and
+    the mask (1 for a sample) are float32. All are 0 for padding.
     """
 
     rows: np.ndarray
@@ -24,26 +21,24 @@ class Order:
     mask: np.ndarray
 
     def part(self, start: int, steps: int) -> "Order":
-        """So many steps from one on; steps of padding alone stand for those beyond the epoch's end."""
+        """`steps` steps from `start` on, padded beyond the end of the epoch."""
         return Order(*(part(values, start, steps) for values in (self.rows, self.labels, self.weights, self.mask)))
 
 
 def part(values: np.ndarray, start: int, steps: int) -> np.ndarray:
-    """`values[start : start + steps]`, zeros behind them where there are fewer."""
+    """`values[start : start + steps]`, zero-padded to `steps`."""
     found = values[start : start + steps]
     return np.concatenate([found, np.zeros((steps - len(found), *values.shape[1:]), values.dtype)])
 
 
 @dataclass(frozen=True)
 class Batches:
-    """Labelled samples in batches, as a `keras.utils.PyDataset`: what a phase trains on, or is validated on.
+    """Labelled samples in batches, like a `keras.utils.PyDataset`.
 
     Attributes:
-        x: CachedArray, one view after the other: sample i of view v is row v * n + i.
+        x: `views` views one after the other: sample i of view v is row v * n + i.
         labels: Class numbers, int (n,).
-        batch_size: Samples a batch.
         weights: Sample weights in the loss, float (n,); None weighs all alike.
-        views: Number of views in `x`.
         seed: Shuffles the samples and draws each one's first view.
     """
 
@@ -55,18 +50,13 @@ class Batches:
     seed: int = 0
 
     def __len__(self) -> int:
-        """Batches in an epoch."""
+        """Number of batches per epoch."""
         return -(-len(self.labels) // self.batch_size)
 
     def order(self, phase: int, epoch: int) -> Order:
-        """Samples of each batch of an epoch.
+        """Batches of an epoch; `phase`, and `epoch` within it, count from 0.
 
-        Each image begins at a view of its own and then takes them in turn: every epoch mixes all views, and each is
-        used equally often.
-
-        Args:
-            phase: Number of the phase, from 0.
-            epoch: Number of the epoch within the phase, from 0.
+        Each image starts at a view of its own and takes them in turn: epochs mix all views and use each equally often.
         """
         count = len(self.labels)
         first = np.random.default_rng([self.seed, 0]).integers(self.views, size=count)
@@ -86,7 +76,7 @@ class Batches:
 
 
 def padded(x: CachedArray, indices: np.ndarray, batch_size: int) -> np.ndarray:
-    """Gather rows into a batch of `batch_size`, zeros behind them."""
+    """Gather samples into a batch of `batch_size`, zero-padded."""
     batch = np.zeros((batch_size, *x.shape[1:]), x.dtype)
     x.gather(indices, out=batch[: len(indices)])
     return batch

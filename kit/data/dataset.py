@@ -1,4 +1,4 @@
-"""Dataset: images that were listed, audited and split, ready to train on."""
+"""Dataset: listed, audited and split images, ready to train on."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,19 +21,13 @@ class Dataset:
     """Images with labels and splits.
 
     Attributes:
-        name: Short name of the source.
         classes: Class k of the model is the k-th.
-        paths: As recorded, n of them.
-        files: Absolute paths.
+        paths: Recorded paths, n of them; `files` are absolute.
         keys: SHA-256 of each file's bytes, 64 hex digits.
-        facts: What the audit knows of each file.
-        labels: Class numbers, int (n,).
-        splits: `train`, `validation` or `test`, (n,).
+        labels: Class numbers, int (n,); `splits` are `train`, `validation` or `test`, (n,).
         groups: Images of one group share a split.
-        dropped: Images left out: path, label, given split, group, kind of finding.
-        dropped_files: Their absolute paths.
-        findings: What the audit found.
-        warnings: What the owner should know about the split, each a sentence.
+        dropped: Images left out: path, label, given split, group, kind of finding; `dropped_files` are absolute.
+        warnings: Sentences about the split.
         fingerprint: SHA-256 over all samples of the source, those left out included.
     """
 
@@ -57,7 +51,7 @@ class Dataset:
         return np.flatnonzero(self.splits == split)
 
     def take(self, indices: np.ndarray) -> "Dataset":
-        """Images by number."""
+        """Subset of the images, by number."""
         chosen: dict[str, Any] = {
             name: tuple(getattr(self, name)[i] for i in indices)
             for name in ("paths", "files", "keys", "facts", "groups")
@@ -65,7 +59,7 @@ class Dataset:
         return replace(self, labels=self.labels[indices], splits=self.splits[indices], **chosen)
 
     def without(self, split: str) -> "Dataset":
-        """The same dataset without one of its splits."""
+        """Dataset without one of its splits."""
         return self.take(np.flatnonzero(self.splits != split))
 
     def counts(self) -> dict[str, int]:
@@ -74,18 +68,14 @@ class Dataset:
 
 
 def load_dataset(config: RunConfig) -> Dataset:
-    """List, audit and split the images that a configuration names.
-
-    Raises:
-        DataError: If they cannot be trained on as they are; the message says what to do.
-    """
+    """List, audit and split the configured images; raises DataError if they cannot be trained on."""
     if not config.data.path:
         raise DataError("No images were named.", "Give a folder of class folders: `transferkit train DATA`.")
     return build_dataset(load_samples(config.data.path), config)
 
 
 def build_dataset(source: Source, config: RunConfig) -> Dataset:
-    """Audit the samples of a source, leave out what cannot be trained on, and split the rest."""
+    """Audit a source, leave out unusable samples, and split the rest."""
     audited = audit(source, config.data, config.threads)
     excluded = exclude(source, audited, config.data)
     kept = [i for i, sample in enumerate(source.samples) if sample.path not in excluded]

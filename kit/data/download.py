@@ -22,7 +22,7 @@ WAITS = (1.0, 2.0, 4.0, 8.0)  # seconds before each further attempt that follows
 
 
 class DownloadError(DataError):
-    """A file cannot be had from its address, or is not what it should be."""
+    """A file cannot be downloaded, or is not the expected one."""
 
 
 class _Interrupted(Exception):
@@ -30,23 +30,15 @@ class _Interrupted(Exception):
 
 
 def fetch(url: str, target: Path, *, size: int | None = None, sha256: str | None = None, label: str = "") -> Path:
-    """Download a file, unless one that passes the checks is there already.
+    """Download a file to `target`, unless one that passes the checks is there; return `target`.
 
     The bytes so far are kept in `.NAME.part` beside the target; the next call resumes if the server still has the same
-    version, and starts again if not. Two processes that fetch the same target take turns.
-
-    Args:
-        url: http or https; at most five redirects, never from https to http.
-        target: The file to be.
-        size: In bytes, where known.
-        sha256: 64 hex digits, where known.
-        label: Shown to the user ("TF flowers"); the file's name if empty.
-
-    Returns:
-        `target`.
+    version, and starts again if not. Two processes that fetch the same target take turns. Up to five redirects are
+    followed, never from https to http. `size` (bytes) and `sha256` (64 hex digits) are checked where given; `label` is
+    shown to the user ("TF flowers"), else the file's name.
 
     Raises:
-        DownloadError: If it cannot be had, or is not the file it should be; such a file is removed.
+        DownloadError: If the download fails, or the file fails a check and is removed.
         StorageError: If the disk is full or may not be written.
     """
     from filelock import FileLock
@@ -75,7 +67,7 @@ def fetch(url: str, target: Path, *, size: int | None = None, sha256: str | None
 
 @dataclass(frozen=True)
 class _Download:
-    """One file on its way into its .part file; a note beside it names the version that its bytes belong to."""
+    """Download into a .part file; a note beside it names the version of its bytes."""
 
     url: str
     part: Path
@@ -92,7 +84,7 @@ class _Download:
         self.note.unlink(missing_ok=True)
 
     def run(self) -> None:
-        """Try as long as attempts make progress."""
+        """Retry as long as attempts make progress."""
         size = f" ({self.size / 1e6:,.1f} MB)" if self.size else ""
         say(f"Downloading {self.label}{size} from {urlsplit(self.url).netloc}")
         waits = iter(WAITS)
@@ -105,7 +97,7 @@ class _Download:
                 if length > before:
                     waits = iter(WAITS)
                 wait = next(waits, None)
-                # A server that cannot be reached at all is reported soon: most often there is no network.
+                # An unreachable server is reported soon: most often there is no network.
                 if wait is None or (length == 0 and wait > WAITS[0]):
                     raise DownloadError(
                         f"{self.url} could not be downloaded: {error}.",
@@ -116,7 +108,7 @@ class _Download:
                 time.sleep(wait)
 
     def _attempt(self) -> None:
-        """Send one request for the bytes that are missing."""
+        """Send one request for the missing bytes."""
         known = self._known()
         # Bytes are added only to the same version: proved by the server's validator, or by the digest in the end.
         resumable = known.get("url") == self.url and (known.get("validator") or self.sha256)
@@ -139,7 +131,7 @@ class _Download:
                     )
                 if not start or first != start:
                     start = 0
-                    self.part.write_bytes(b"")  # before the note: it never names another version than the bytes'
+                    self.part.write_bytes(b"")  # before the note, which must name the version of the bytes
                     write_json(self.note, {"url": self.url, "validator": _validator(response), "total": total})
                 self._append(response, start, total or self.size)
         except urllib.error.HTTPError as error:
@@ -157,7 +149,7 @@ class _Download:
             advance(done // 1000)
             while chunk := response.read(CHUNK):
                 file.write(chunk)
-                file.flush()  # a process that is killed loses nothing that came
+                file.flush()  # a killed process loses no received byte
                 advance((done + len(chunk)) // 1000 - done // 1000)
                 done += len(chunk)
         if total is not None and done < total:
@@ -185,7 +177,7 @@ class _Download:
 
 
 def _fault(path: Path, size: int | None, sha256: str | None) -> str | None:
-    """Why a file is not the one wanted, or None."""
+    """Why a file fails a check, or None."""
     found = path.stat().st_size
     if size is not None and found != size:
         return f"it has {found:,} bytes, not {size:,}"
@@ -195,14 +187,14 @@ def _fault(path: Path, size: int | None, sha256: str | None) -> str | None:
 
 
 def _validator(response: Any) -> str:
-    """Strong ETag or Last-Modified date, as If-Range takes it (RFC 9110, section 13.1.5); empty if there is neither."""
+    """Strong ETag, else Last-Modified date, for If-Range (RFC 9110, section 13.1.5); empty if neither."""
     etag = response.headers.get("ETag", "")
     # A weak ETag promises a similar file, not the same bytes, and If-Range refuses it.
     return etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified", "")
 
 
 def _range(response: Any) -> tuple[int, int | None]:
-    """Place of the response's first byte in the file, and the size of the whole file where the server tells it."""
+    """Offset of the response's first byte in the file, and the file's size or None."""
     first, total = "0", response.headers.get("Content-Length", "")
     if response.status == 206:  # Content-Range: bytes FIRST-LAST/TOTAL
         content_range = response.headers.get("Content-Range", "").removeprefix("bytes ")
@@ -211,7 +203,7 @@ def _range(response: Any) -> tuple[int, int | None]:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follow few redirects, and none that leaves the web or gives up encryption."""
+    """Follow at most five redirects, only to http or https and never from https to http."""
 
     max_redirections = 5
 

@@ -1,4 +1,4 @@
-"""Duplicates and near duplicates: images joined by equal bytes, or by perceptual hash and mean colour."""
+"""Duplicates and near duplicates: equal bytes, or similar perceptual hash and mean colour."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -53,10 +53,7 @@ def same_bytes(facts: Sequence[ImageFacts]) -> Clusters:
 
 
 def look_alikes(facts: Sequence[ImageFacts], bits: int) -> Clusters:
-    """Join readable images with hashes within `bits` bits and mean colours within 32 levels, and equal files.
-
-    Joining is transitive: a chain of near duplicates is one set.
-    """
+    """Join equal files, and images with hashes within `bits` bits and mean colours within 32 levels; transitive."""
     clusters = same_bytes(facts)
     usable = [index for index, fact in enumerate(facts) if fact.phash and clusters.root[index] == index]
     if not usable:
@@ -64,7 +61,7 @@ def look_alikes(facts: Sequence[ImageFacts], bits: int) -> Clusters:
     chosen = np.array(usable)
     hashes = np.array([facts[index].phash for index in usable], np.uint64)
     colours = np.array([facts[index].mean_colour for index in usable], np.float32)
-    # Equal hashes with about the same colour are one, at once: thousands of them would be millions of pairs.
+    # Join equal hashes of about the same colour first: thousands of them would be millions of pairs.
     coarse = np.column_stack([hashes, (colours // 16).astype(np.uint64)])
     _, kept, member_of = np.unique(coarse, axis=0, return_index=True, return_inverse=True)
     clusters.join(chosen, chosen[kept[member_of.reshape(-1)]])
@@ -76,17 +73,10 @@ def look_alikes(facts: Sequence[ImageFacts], bits: int) -> Clusters:
 
 
 def near_pairs(hashes: np.ndarray, bits: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield all pairs of hashes within a Hamming distance, batch by batch; some come more than once.
+    """Yield index arrays (m,) and (m,) of all pairs of hashes within `bits` bits; some pairs repeat.
 
-    Hashes cut into bits + 1 bands and differing in at most `bits` places agree in at least one band (pigeonhole). So
-    hashes are sorted by a band, and each compared with its neighbours for as long as the band is equal.
-
-    Args:
-        hashes: uint64 (n,).
-        bits: 0 to 63.
-
-    Yields:
-        Indices (m,) and (m,) of the pairs.
+    Hashes, uint64 (n,), that differ in at most `bits` (0 to 63) places agree in at least one of bits + 1 bands
+    (pigeonhole). So they are sorted by each band, and each is compared with its neighbours while the band is equal.
     """
     edges = np.linspace(0, 64, bits + 2).astype(int)
     for low, high in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
@@ -103,15 +93,10 @@ def near_pairs(hashes: np.ndarray, bits: int) -> Iterator[tuple[np.ndarray, np.n
 
 
 def split_groups(groups: Sequence[str | None], identities: Sequence[str], alike: Clusters) -> list[str]:
-    """Name the groups that must share a split: look-alikes, and samples of one given group.
+    """Group name of each sample: look-alikes, and samples of one given group, must share a split.
 
-    Args:
-        groups: Given group of each sample, or None.
-        identities: SHA-256 of each sample, or another unique string.
-        alike: Samples that look the same.
-
-    Returns:
-        For each sample `group:` and the smallest given group of its set, or else the smallest identity.
+    `identities` are SHA-256 digests or other unique strings. The name is `group:` and the smallest given group of the
+    set, or else its smallest identity.
     """
     clusters = Clusters(len(groups))
     clusters.join(np.arange(len(groups)), alike.root)

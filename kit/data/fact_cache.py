@@ -1,4 +1,4 @@
-"""Facts of images that were decoded before, in an SQLite file that several processes may share."""
+"""SQLite cache of image facts, shared by several processes."""
 
 import json
 import sqlite3
@@ -15,7 +15,7 @@ FACTS_VERSION = 1  # raise it whenever the same pixels would give other facts
 
 
 class FactCache:
-    """Facts by key, in a file of a folder; one that cannot be used is done without, a damaged one is replaced."""
+    """Facts by key in an SQLite file; an unusable file is ignored, a damaged one replaced."""
 
     def __init__(self, folder: Path):
         file = folder / f"facts-{FACTS_VERSION}-{DECODER_VERSION}-{PIL.__version__}.sqlite"
@@ -32,7 +32,7 @@ class FactCache:
                 file.unlink(missing_ok=True)
 
     def get(self, key: str) -> dict[str, Any] | None:
-        """The facts of a key, or None."""
+        """Facts of a key, or None."""
         with self._lock:
             if self._connection is None:
                 return None
@@ -48,7 +48,7 @@ class FactCache:
             self._new.append((key, json.dumps(facts)))
 
     def save(self) -> None:
-        """Write what was added."""
+        """Write the added facts."""
         with self._lock:
             new, self._new = self._new, []
             if self._connection is None or not new:

@@ -1,4 +1,4 @@
-"""Facts of image files: hash of the bytes, size, format, perceptual hash, mean colour. Each file is read once."""
+"""Facts of image files: hash, size, format, perceptual hash, mean colour; each file is read once."""
 
 import hashlib
 from collections.abc import Sequence
@@ -22,19 +22,15 @@ _BATCH = 512
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What the audit knows of one file.
+    """Facts of one file.
 
     Attributes:
-        sha256: Of its bytes, 64 hex digits; empty where they cannot be read.
-        bytes: Size of the file.
-        width: As displayed (EXIF orientation applied), in pixels; 0 where it is no image.
-        height: Likewise.
-        format: Pillow's name of the file format, such as `JPEG`.
-        mode: Pillow's mode of the file, such as `RGB`.
+        sha256: Of its bytes, 64 hex digits; empty if unreadable.
+        width: As displayed (EXIF orientation applied), in pixels, like `height`; 0 if it is not an image.
+        format: Pillow's name of the file format, such as `JPEG`; `mode` is Pillow's, such as `RGB`.
         phash: Perceptual hash, 64 bits; 0 where the image is too flat to have a meaningful one.
         mean_colour: Red, green, blue, 0-255.
-        problem: Kind of the ImageProblem, or empty.
-        detail: One line about it.
+        problem: Kind of the ImageProblem, or empty; `detail` says more in one line.
     """
 
     sha256: str
@@ -50,12 +46,12 @@ class ImageFacts:
 
 
 def read_facts(files: Sequence[Path], background: tuple[int, ...], threads: int) -> list[ImageFacts]:
-    """Read every file, decode those that the cache does not know, several at a time."""
+    """Facts of every file; those not in the cache are decoded, several at a time."""
     facts: list[ImageFacts] = []
     cache = FactCache(cache_folder() / "audit")
     with closing(cache) as known, ThreadPoolExecutor(threads) as pool, track("auditing", len(files)) as advance:
         read = partial(_facts_of, background=background, known=known)
-        for start in range(0, len(files), _BATCH):  # in batches, so that Ctrl-C waits for few and keeps the rest
+        for start in range(0, len(files), _BATCH):  # in batches: Ctrl-C waits for one and keeps those before it
             for fact in pool.map(read, files[start : start + _BATCH]):
                 facts.append(fact)
                 advance(1)
@@ -73,7 +69,7 @@ def _facts_of(file: Path, background: tuple[int, ...], known: FactCache) -> Imag
     try:
         if found := known.get(key):
             return ImageFacts(**{**found, "mean_colour": tuple(found["mean_colour"])})
-    except (TypeError, KeyError):  # another version wrote it
+    except (TypeError, KeyError):  # written by another version
         pass
     try:
         decoded = read_image(content, background, at_least=128)
@@ -88,16 +84,15 @@ def _facts_of(file: Path, background: tuple[int, ...], known: FactCache) -> Imag
 def _appearance(image: Image.Image) -> tuple[int, tuple[float, float, float]]:
     """Perceptual hash and mean colour.
 
-    The hash is pHash (Zauner 2010, Implementation and benchmarking of perceptual image hash functions): the 8 x 8
-    lowest frequencies of the discrete cosine transform of the image at 32 x 32 in grey; a bit says whether one is
-    above their median.
+    pHash (Zauner 2010, Implementation and benchmarking of perceptual image hash functions): which of the 8 x 8 lowest
+    frequencies of the DCT of the 32 x 32 grey image are above their median.
     """
     small = np.asarray(image.resize((32, 32), Image.Resampling.BILINEAR, reducing_gap=3.0), np.float64)
     red, green, blue = (round(float(mean), 2) for mean in small.mean(axis=(0, 1)))
     grey = small @ np.array([0.299, 0.587, 0.114])  # ITU-R BT.601 luma
     if grey.std() < FLAT:
         return 0, (red, green, blue)
-    # The sum over rows and columns by np.einsum: the same on every machine, which a threaded matrix product is not.
+    # np.einsum gives the same bits on every machine, a threaded matrix product does not.
     low = np.einsum("ki,ij,lj->kl", _cosines(), grey, _cosines()).reshape(-1)
     return int.from_bytes(np.packbits(low > np.median(low[1:])).tobytes()), (red, green, blue)
 

@@ -1,4 +1,4 @@
-"""Findings of the audit: files that are no images, odd sizes, duplicates, label conflicts, leaks between splits."""
+"""Findings of the audit: unreadable files, odd sizes, duplicates, label conflicts, leaks between splits."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,14 +14,13 @@ LARGEST_ASPECT = 4.0
 
 @dataclass(frozen=True)
 class Finding:
-    """Something about one or several files that their owner should know.
+    """Problem or peculiarity of one or several files.
 
     Attributes:
         kind: `unreadable`, `not-an-image`, `truncated`, `empty`, `bomb`, `extreme-size`, `duplicate`, `near-duplicate`,
             `conflict`, `near-conflict`, `leak` or `near-leak`.
         severity: `error` (training refuses or leaves the file out), `warning` or `note`.
-        paths: As recorded, sorted.
-        message: One sentence.
+        paths: Recorded paths, sorted.
     """
 
     kind: str
@@ -37,7 +36,7 @@ def find(samples: Sequence[Sample], facts: Sequence[ImageFacts], exact: Clusters
         for sample, fact in zip(samples, facts, strict=True)
         if (finding := _file_finding(sample.path, fact)) is not None
     ]
-    # A set of look-alikes that are all equal files is told once, as equal files.
+    # A set of look-alikes that are all equal files is reported once, as equal files.
     distinct = (members for members in alike.members() if len({facts[index].sha256 for index in members}) > 1)
     return [*single, *_set_findings(samples, exact.members(), near=False), *_set_findings(samples, distinct, near=True)]
 

@@ -59,7 +59,7 @@ def _source(name: str, kind: str, root: Path, listed: list[Sample | str]) -> Sou
 
 
 def _class_folders(root: Path, parent: Path, split: str | None) -> Iterator[Sample | str]:
-    """Yield a sample for each file of each class folder in `parent`, and the label of an empty class folder."""
+    """Yield a sample for each file of the class folders in `parent`, and the label of each empty one."""
     folders, files = visible(parent)
     loose = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
     if loose and not folders:

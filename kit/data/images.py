@@ -1,7 +1,4 @@
-"""Decode image files to RGB pixels, upright, as a viewer shows them.
-
-Everything that goes wrong with a file becomes an ImageProblem; nothing else escapes, no warning either.
-"""
+"""Decode image files to upright RGB pixels; ImageProblem is the only error, and no warning escapes."""
 
 import io
 import re
@@ -41,15 +38,13 @@ _MAY_BE_TRANSPARENT = ("1", "L", "P", "RGB", "LA", "PA", "RGBA", "RGBa")
 _UNSUPPORTED = ("not available", "not supported", "unsupported", "unknown")
 _QUIET = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 
-Image.init()  # registers every format now: later, several threads would do it at once
+Image.init()  # registers every format before threads could do it at once
 
 
 class ImageProblem(Exception):
-    """A file that gives no pixels.
+    """Raised for a file that gives no pixels.
 
-    Attributes:
-        kind: `empty`, `not-an-image`, `truncated` (cut short or damaged), `bomb` (too many pixels) or `unreadable`.
-        detail: One line that says more.
+    `kind` is `empty`, `not-an-image`, `truncated` (cut short or damaged), `bomb` (too many pixels) or `unreadable`.
     """
 
     def __init__(self, kind: str, detail: str):
@@ -66,11 +61,9 @@ class DecodedImage:
     """A decoded image file.
 
     Attributes:
-        image: Pillow image of mode RGB, upright; smaller than the file's where `at_least` allowed it.
-        width: Of the file's picture as displayed, in pixels.
-        height: Likewise.
-        format: Pillow's name of the file format, such as `JPEG`.
-        mode: Pillow's mode of the file, such as `CMYK`.
+        image: Of mode RGB, upright; smaller than the file's where `at_least` allowed it.
+        width: Of the file's image as displayed, in pixels, like `height`.
+        format: Pillow's name of the file format, such as `JPEG`; `mode` is Pillow's mode of the file, such as `CMYK`.
     """
 
     image: Image.Image
@@ -81,42 +74,28 @@ class DecodedImage:
 
 
 def decode(file: Path | bytes, config: DataConfig) -> np.ndarray:
-    """Decode and resize one file: uint8 (image_size, image_size, 3), 0-255.
-
-    Raises:
-        ImageProblem: If the file gives no pixels.
-    """
+    """Decode and resize one file: uint8 (image_size, image_size, 3), 0-255; raises ImageProblem."""
     return fit_square(load_image(file, config), config.image_size, config.resize, config.background)
 
 
 def load_image(file: Path | bytes, config: DataConfig) -> Image.Image:
-    """Decode one file, large enough for crops of half its side, for `fit_square` and `render_views`."""
+    """Decode one file for `fit_square` and `render_views`, large enough for crops of half its side."""
     return load_rgb(file, config.background, at_least=2 * config.image_size)
 
 
 def load_rgb(
     file: Path | bytes, background: tuple[int, ...] = (255, 255, 255), at_least: int | None = None
 ) -> Image.Image:
-    """Decode one file to a Pillow image of mode RGB, upright, transparency shown on the background.
+    """Decode a path or bytes to RGB, upright, transparency on the background (0-255); raises ImageProblem.
 
-    Args:
-        file: A path, or the file's bytes.
-        background: Red, green, blue, 0-255.
-        at_least: Lets a JPEG be decoded at 1/2, 1/4 or 1/8 of its size (much faster), as long as its shorter side keeps
-            this many pixels.
-
-    Raises:
-        ImageProblem: If the file gives no pixels.
+    `at_least` lets a JPEG be decoded at 1/2, 1/4 or 1/8 of its size (much faster) while its shorter side keeps that
+    many pixels.
     """
     return read_image(read_file(file) if isinstance(file, Path) else file, background, at_least).image
 
 
 def read_file(file: Path) -> bytes:
-    """Read the bytes of a file.
-
-    Raises:
-        ImageProblem: If it cannot be read, is no regular file (a pipe would block) or has over 2 GiB.
-    """
+    """Read a file; raises ImageProblem if unreadable, not a regular file (a pipe would block) or over 2 GiB."""
     try:
         status = file.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -149,11 +128,7 @@ def read_image(content: bytes, background: tuple[int, ...], at_least: int | None
 def fit_square(image: Image.Image, size: int, resize: str, background: tuple[int, ...]) -> np.ndarray:
     """Resize an RGB image to uint8 (size, size, 3), 0-255, by antialiased bilinear resampling.
 
-    Args:
-        image: Of mode RGB.
-        size: Side of the result, in pixels.
-        resize: `crop` (the middle square), `stretch` (all, changing the proportions) or `pad` (all, on the background).
-        background: Fills what `pad` leaves: red, green, blue, 0-255.
+    `resize`: `crop` (middle square), `stretch` (all, distorted) or `pad` (all, on the background, RGB 0-255).
     """
     width, height = image.size
     if resize == "pad":
@@ -187,7 +162,7 @@ def _decoded(image: Image.Image, background: tuple[int, ...], at_least: int | No
     if at_least:
         image.draft("RGB", (at_least, at_least))
     image.load()
-    # Asked for after loading: a PNG may keep it behind its pixels, and Pillow turns a TIFF while loading it.
+    # Read after loading: a PNG may store it behind its pixels, and Pillow turns a TIFF while loading it.
     orientation = _orientation(image)
     rgb = _to_rgb(image, background)
     if orientation in _UPRIGHT:
@@ -219,8 +194,8 @@ def _to_rgb(image: Image.Image, background: tuple[int, ...]) -> Image.Image:
 def _scaled_to_8_bits(image: Image.Image) -> Image.Image:
     """Scale 16-bit, 32-bit and floating-point grey to 8 bits, by the smallest usual range that holds all values.
 
-    Usual are 0 to 1 (floating point), 0 to 255 and 0 to 65535; else the values' own range. A type of 16 bits is always
-    taken as 0 to 65535, so that images of one camera stay comparable.
+    Usual are 0 to 1 (floating point), 0 to 255 and 0 to 65535; else the values' own range. 16-bit types always use 0 to
+    65535, so that images of one camera stay comparable.
     """
     values = np.nan_to_num(np.asarray(image).astype(np.float64), posinf=0.0, neginf=0.0)
     low, high = float(values.min()), float(values.max())
@@ -257,8 +232,7 @@ def _one_line(error: BaseException) -> str:
 def _quieten_pillow() -> None:
     """Ignore warnings from Pillow's own modules.
 
-    `warnings.catch_warnings` would be the local way, but it swaps the process's filters and so tangles threads. This
-    only ever adds one entry, again where someone else's `catch_warnings` took it away.
+    One filter, added again if removed: `warnings.catch_warnings` swaps those of the process, which is not thread-safe.
     """
     if _QUIET not in warnings.filters:
         warnings.filterwarnings("ignore", category=Warning, module=_QUIET[3].pattern)

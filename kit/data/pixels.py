@@ -1,4 +1,4 @@
-"""Pixels of images: each file decoded once for all its views, several at a time, and kept in the cache."""
+"""Cached pixels of images: each file is decoded once for all its views, several at a time."""
 
 import hashlib
 from collections import deque
@@ -20,7 +20,7 @@ BATCH = 32
 
 
 def pixel_store(view: int, config: RunConfig) -> Store:
-    """Store of one view: uint8 (image_size, image_size, 3), 0-255, by the SHA-256 of the file's bytes."""
+    """Store of one view: uint8 (image_size, image_size, 3), 0-255, by SHA-256 of the file's bytes."""
     size = config.data.image_size
     return Store("pixels", view_key(config.data, config.views, config.seed, view), (size, size, 3), np.uint8)
 
@@ -28,16 +28,10 @@ def pixel_store(view: int, config: RunConfig) -> Store:
 def cached_pixels(
     files: Sequence[Path], keys: Sequence[str], views: Sequence[int], config: RunConfig
 ) -> list[CachedArray]:
-    """Pixels of images, decoding those that are not in the cache.
+    """Pixels for each view, in the order of `files`: uint8 (n, image_size, image_size, 3), 0-255.
 
-    Args:
-        files: n images.
-        keys: SHA-256 (64 hex digits) of each file's bytes.
-        views: Numbers of different views; 0 is the image as it is.
-        config: Its data, views, seed and threads count.
-
-    Returns:
-        For each view: uint8 (n, image_size, image_size, 3), 0-255, in the order of `files`.
+    Files that are not in the cache are decoded. `keys` are SHA-256 digests (64 hex digits) of their bytes; `views` are
+    distinct, 0 is the plain image. Of `config`, data, views, seed and threads are used.
 
     Raises:
         DataError: If a file cannot be decoded, or changed since its key was computed.
@@ -56,11 +50,10 @@ def cached_pixels(
 def decode_views(
     files: Sequence[Path], keys: Sequence[str], views: Sequence[int], config: RunConfig, batch_size: int = BATCH
 ) -> Generator[tuple[list[str], list[np.ndarray]], None, None]:
-    """Decode images in the order given, without storing them; arguments and errors as for `cached_pixels`.
+    """Yield keys and pixels of batches in order, storing nothing; arguments and errors as for `cached_pixels`.
 
-    Yields:
-        Keys of a batch, and for each view uint8 (batch, image_size, image_size, 3), 0-255. The next batch is decoded
-        in background threads meanwhile, and no more.
+    Pixels are uint8 (batch, image_size, image_size, 3), 0-255, for each view. Only the next batch is prefetched, in
+    background threads.
     """
 
     def render(file: Path, key: str) -> np.ndarray:
@@ -75,7 +68,7 @@ def decode_views(
                 batch = list(keys[start : start + batch_size])
                 yield batch, list(np.stack([submitted.popleft().result() for _ in batch], axis=1))
         finally:
-            for future in submitted:  # the consumer stopped or an image failed: what has not begun need not begin
+            for future in submitted:  # where the consumer stopped or an image failed
                 future.cancel()
 
 
@@ -83,7 +76,7 @@ def _render(file: Path, key: str, views: tuple[int, ...], config: RunConfig) -> 
     """All views of one image, uint8 (views, image_size, image_size, 3)."""
     try:
         content = read_file(file)
-        # Arrays are found by content: pixels of other bytes under this key would mislead every later run.
+        # Pixels of other bytes under this key would mislead every later run.
         if hashlib.sha256(content).hexdigest() != key:
             raise DataError(f"{file} changed after it was inspected.", "Run the command again.")
         return render_views(load_image(content, config.data), key, views, config.data, config.views, config.seed)

@@ -1,4 +1,4 @@
-"""Labelled image files, before anything is read from them."""
+"""Labelled image files, before they are read."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,12 +20,10 @@ class Sample:
     """One labelled file, an image or not.
 
     Attributes:
-        path: As recorded: relative to the root, with `/` between folders. Names that are not UTF-8 keep their bytes as
-            surrogate escapes.
+        path: As recorded: relative to the root, with `/`; bytes that are not UTF-8 stay as surrogate escapes.
         file: Absolute path.
-        label: Its class.
-        split: `train`, `validation` or `test` where the source gives it, else None.
-        group: Images of one group must share a split; None where the source names no group.
+        split: `train`, `validation` or `test`; None where the source gives none.
+        group: Images of one group must share a split; None where the source gives none.
     """
 
     path: str
@@ -37,13 +35,12 @@ class Sample:
 
 @dataclass(frozen=True)
 class Source:
-    """The samples of one folder, table or archive, sorted by path.
+    """Samples of one folder, table or archive, sorted by path.
 
     Attributes:
-        name: Short name for run folders: that of the folder, table or archive.
+        name: Of the folder, table or archive; used for run folders.
         kind: `folder`, `splits`, `table` or `archive`.
-        root: The folder from which recorded paths count.
-        samples: Sorted by path.
+        root: Folder to which recorded paths are relative.
     """
 
     name: str

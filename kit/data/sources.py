@@ -1,7 +1,4 @@
-"""List the samples of a folder, a table, an archive, or the data set `flowers`.
-
-No image is opened: files that are no images stay in the list, and `kit.data.audit` reports them.
-"""
+"""List the samples of a data source without opening an image; `kit.data.audit` reports files that are none."""
 
 import os
 from pathlib import Path
@@ -18,7 +15,7 @@ def load_samples(path: str) -> Source:
     """List the samples of a folder, split folders, a table, an archive, or `flowers`.
 
     Raises:
-        DataError: If there is nothing there, it is no source, or it holds fewer than two classes.
+        DataError: If nothing is there, it is no source, or it holds fewer than two classes.
     """
     if not path or "\0" in path:
         raise DataError("No data was named.", "Name a folder, a table, an archive, or `flowers`.")

@@ -1,4 +1,4 @@
-"""Split samples into train, validation and test: by a hash, groups whole."""
+"""Train, validation and test splits by a hash; groups stay whole."""
 
 import hashlib
 from collections.abc import Sequence
@@ -11,27 +11,16 @@ from kit.errors import DataError
 def assign_splits(
     labels: Sequence[str], groups: Sequence[str], given: Sequence[str | None], config: SplitConfig
 ) -> tuple[list[str], list[str]]:
-    """Assign each sample to a split.
+    """Split of each sample, and warnings, each a sentence.
 
     A sample without a given split gets u = SHA-256(seed, group) as a number in [0, 1): train below `config.train`,
-    validation below `train + validation`, else test. Only seed and group decide, so every class is shared out in the
-    same proportions (approximately), an image keeps its split whatever else is added, and a group that spans classes
-    stays whole.
+    validation below `train + validation`, else test. So every class has about the same proportions, an image keeps its
+    split when others are added, and a group stays whole even across classes.
 
-    Given splits are kept. A sample without one follows its group where another of the group has one (test before
-    validation before train, so that nothing measured is also trained on). Where every sample has a given split but one
-    split is missing altogether, it is taken from train, by the same hash, and a warning says so.
-
-    Args:
-        labels: Class of each sample.
-        groups: Group of each sample; alone in its group, any unique string.
-        given: `train`, `validation`, `test` or None for each sample.
-
-    Returns:
-        The split of each sample, and warnings, each a sentence.
-
-    Raises:
-        DataError: If nothing is left to train on.
+    Given splits are kept. A sample without one takes the given split of its group if there is one: test before
+    validation before train, so that no evaluated image is trained on. If all samples have a given split but one split
+    is missing, it is taken from train by the same hash, with a warning. A sample without a group needs a unique string
+    in `groups`. Raises DataError if nothing is left to train on.
     """
     if not len(labels) == len(groups) == len(given):
         raise ValueError(f"labels, groups and given have {len(labels)}, {len(groups)} and {len(given)} entries.")
@@ -57,7 +46,7 @@ def _with_missing_splits(
     given: list[str], groups: Sequence[str], shares: dict[str, float], seed: int
 ) -> tuple[list[str], list[str]]:
     missing = [split for split in SPLITS if split not in given and shares[split] > 0]
-    if not missing or "train" in missing:  # with no train at all there is nothing to take from
+    if not missing or "train" in missing:  # without train there is nothing to take from
         return given, []
     kept = {split: share for split, share in shares.items() if split == "train" or split in missing}
     splits = [
@@ -77,7 +66,7 @@ def _given_of_groups(groups: Sequence[str], given: Sequence[str | None]) -> dict
 
 
 def _drawn(seed: int, group: str, shares: dict[str, float]) -> str:
-    """Draw a split from the hash of seed and group, by the shares."""
+    """Split drawn by the shares from the hash of seed and group."""
     key = f"{seed}:{group}".encode(errors="surrogateescape")
     place = int.from_bytes(hashlib.sha256(key).digest()[:8]) / 2**64 * sum(shares.values())
     for split, share in shares.items():

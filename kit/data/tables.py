@@ -30,7 +30,7 @@ def read_table(table: Path) -> Source:
 
 
 def _cells(table: Path) -> tuple[list[int], list[list[str]]]:
-    """Numbers of the rows that are not empty, and their path, label, split and group, stripped."""
+    """Numbers of the rows that are not empty, and their stripped path, label, split and group."""
     header, rows = _parquet_rows(table) if table.suffix.lower() == ".parquet" else _csv_rows(table)
     columns = [name.strip().lower() for name in header]
     if missing := [name for name in _COLUMNS[:2] if name not in columns]:

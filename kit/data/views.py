@@ -17,7 +17,7 @@ _CODECS = ("libjpeg_turbo", "jpg", "jpg_2000", "webp", "avif", "libtiff")
 
 @dataclass(frozen=True)
 class _Draw:
-    """Random numbers of one view, in [0, 1): each has one use, whatever the settings are."""
+    """Random numbers of one view, in [0, 1), each with one use whatever the settings."""
 
     mirror: float
     area: float
@@ -33,18 +33,10 @@ class _Draw:
 def render_views(
     image: Image.Image, image_key: str, views: tuple[int, ...], data: DataConfig, config: ViewsConfig, seed: int
 ) -> np.ndarray:
-    """Render augmented views; each is the same whatever others are rendered, on any thread.
+    """Augmented views of an RGB image: uint8 (len(views), image_size, image_size, 3), 0-255.
 
-    View 0 is the plain image, as `kit.data.images.decode` gives it.
-
-    Args:
-        image: Of mode RGB, from `kit.data.images.load_image`.
-        image_key: SHA-256 of the file's bytes: chance depends on content, not on the name.
-        views: Numbers of the views, 0 or more.
-        seed: With image_key and the view's number, decides every draw.
-
-    Returns:
-        uint8 (len(views), image_size, image_size, 3), 0-255.
+    For given settings, each depends on seed, view number and `image_key` (SHA-256 of the file's bytes, so not on its
+    name) alone, on any thread. View 0 is the plain image, as `kit.data.images.decode` gives it.
     """
     rendered = [
         _augmented(image, _draw(seed, image_key, view), data, config)
@@ -56,7 +48,7 @@ def render_views(
 
 
 def view_key(data: DataConfig, config: ViewsConfig, seed: int, view: int) -> dict[str, Any]:
-    """Store key of one view: all settings and versions that decide its pixels."""
+    """Recipe of one view's store: all settings and versions that decide its pixels."""
     key: dict[str, Any] = {
         "decoder": DECODER_VERSION,
         "pillow": PIL.__version__,
@@ -74,7 +66,7 @@ def view_key(data: DataConfig, config: ViewsConfig, seed: int, view: int) -> dic
 
 def _draw(seed: int, image_key: str, view: int) -> _Draw:
     digest = hashlib.sha256(f"{seed}:{image_key}:{view}".encode()).digest()
-    # All are drawn, used or not: switching the flip off must not move the crop.
+    # All are drawn, used or not: disabling the flip must not move the crop.
     return _Draw(*np.random.Generator(np.random.PCG64(int.from_bytes(digest[:16]))).random(9).tolist())
 
 
@@ -97,9 +89,8 @@ def _augmented(image: Image.Image, draw: _Draw, data: DataConfig, config: ViewsC
 def _crop(image: Image.Image, draw: _Draw, resize: str, smallest: float) -> tuple[float, float, float, float]:
     """Centre, width and height of the crop, in pixels, before rotation.
 
-    Area and ratio are drawn as in Szegedy et al. 2015 (Going deeper with convolutions, section 6): the area uniformly
-    from `smallest` to 1, the ratio log-uniformly from 3/4 to 4/3. Where such a box does not fit, it is cut to the image
-    instead of drawn again: every draw has one use, whatever the settings.
+    Szegedy et al. 2015 (Going deeper with convolutions, section 6): area uniform from `smallest` to 1, log-uniform
+    ratio from 3/4 to 4/3. A box that does not fit is cut to the image instead of drawn again: every draw has one use.
     """
     width, height = image.size
     if smallest == 1:
@@ -117,7 +108,7 @@ def _crop(image: Image.Image, draw: _Draw, resize: str, smallest: float) -> tupl
 def _cut(
     image: Image.Image, crop: tuple[float, float, float, float], angle: float, mirror: bool, size: int
 ) -> Image.Image:
-    """The crop, rotated about its middle, at size x size; shrunk and shifted where it would reach over the edge."""
+    """Crop rotated about its middle, at size x size; shrunk and shifted where it would reach over the edge."""
     across, down = crop[2:]
     cosine, sine = math.cos(angle), math.sin(angle)
     # The upright box around the rotated crop, and how much all must shrink for it to fit into the image.
