@@ -1,9 +1,7 @@
 """One trial of a search: train, score on validation, keep no model, never look at test.
 
-A trial is a run (`kit.pipeline.train`) without what a run leaves: the same images, weights, seed and phases, and so the
-same history to the bit. Images are audited, and weights read, once for all trials of a process.
-
-Importing this module imports no backend, like `kit.pipeline`.
+A trial is `kit.pipeline.train` without its files: same images, weights, seed and phases, so the same history to the
+bit. Images are audited, and weights read, once a process. Importing this module imports no backend.
 """
 
 from collections.abc import Callable, Iterable
@@ -24,14 +22,9 @@ from kit.training.history import EpochRecord, History
 
 @dataclass(frozen=True)
 class Trained:
-    """Result of a trial.
+    """Result of a trial; `parameters` and `multiply_adds` (for one image) are of the whole network.
 
-    Attributes:
-        history: Every epoch.
-        kept: The epoch whose weights a run would keep.
-        parameters: Of the whole network.
-        multiply_adds: Of the whole network, for one image.
-        stages: Name -> seconds and peak memory, as in a run's manifest.
+    `kept` is the epoch whose weights a run would keep; `stages` is name -> seconds and peak memory, as in a manifest.
     """
 
     history: History
@@ -43,11 +36,10 @@ class Trained:
 
 @dataclass(frozen=True)
 class Work:
-    """What a trial found in the cache, and what it did not.
+    """What a trial took from the cache, and what it computed.
 
-    Attributes:
-        shared_head: Whether the first phase came from an earlier trial.
-        computed: Name of a cut point -> images, counted once a view, whose activations no store had.
+    `shared_head`: whether an earlier trial trained the first phase. `computed`: name of a cut point -> images whose
+    activations no store had, counted once a view.
     """
 
     shared_head: bool
@@ -57,8 +49,7 @@ class Work:
 class Trainer:
     """Trains one configuration after the other in this process.
 
-    Attributes:
-        work: What the latest trial took from others, or had to compute; also of one that was ended half-way.
+    `work` is that of the latest trial, also of one that ended early.
     """
 
     def __init__(self) -> None:
@@ -72,13 +63,12 @@ class Trainer:
         """Train the phases of one configuration.
 
         Args:
-            config: All of it.
-            depths: Cut points that later trials will want, stored on the way.
-            on_epoch: Called with the history after every epoch, those of a shared head included; what it raises ends
-                the trial.
+            depths: Further cut points to store for later trials.
+            on_epoch: Called with the history after every epoch, those of a shared head included; an exception it raises
+                ends the trial.
 
         Raises:
-            UserError: As `kit.pipeline.train`, and if there is no validation split to score on.
+            UserError: As `kit.pipeline.train`, and without a validation split to score on.
         """
         backends.start(config.backend, config.threads, config.seed)
         import keras
@@ -103,9 +93,9 @@ class Trainer:
         return Trained(history, history.best(config.training.monitor), **network_size(classifier), stages=clock.stages)
 
     def latency(self, config: RunConfig, repeats: int = 30) -> float:
-        """Median milliseconds that the network of a configuration takes for one image, pixels to probabilities.
+        """Median milliseconds of the network for one image, pixels to probabilities.
 
-        Its weights do not matter, and are not read; the layers are the plain ones of a saved model.
+        Uses random weights, and the plain layers of a saved model.
         """
         backends.start(config.backend, config.threads, config.seed)
         import keras

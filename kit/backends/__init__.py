@@ -1,13 +1,13 @@
-"""The Keras backend of this process: chosen, started, described. The only package that names a backend.
+"""Keras backend of this process: chosen, started, described. No other package names a backend.
 
     choice.py      which backend, and why
     protocol.py    what each backend's module offers
     <name>.py      a backend: start, device facts, kernels, compiled inference and training steps
-    kernels.py     Keras's convolutions replaced by what the backend has better, with the same variables
-    loss.py        the loss of a training step, in keras.ops
+    kernels.py     Keras's convolutions replaced by faster ones with the same variables
+    loss.py        loss of a training step, in keras.ops
 
-Keras reads KERAS_BACKEND once, when it is imported, so one process has one backend; importing this package imports
-none. A further backend is a module that offers `protocol.Backend`, and its name in `choice.BACKENDS`.
+Keras reads KERAS_BACKEND once, at import, so one process has one backend; importing this package imports none. To add
+one, write a module that offers `protocol.Backend`, and name it in `choice.BACKENDS`.
 """
 
 import os
@@ -33,7 +33,7 @@ _undo: ExitStack | None = None  # what puts back the changes of `start`, within 
 
 
 def own_process() -> None:
-    """Declares this process transferkit's own: a command line, or a child of one.
+    """Declare this process transferkit's own: a command line, or a child of one.
 
     Starting a backend may then change what cannot be put back: the environment, and for a moment file descriptor 2.
     """
@@ -43,17 +43,14 @@ def own_process() -> None:
 
 
 def start(requested: str = "auto", threads: int = 0, seed: int = 0) -> str:
-    """Imports Keras on the chosen backend: deterministic, seeded, float32, channels last.
+    """Import Keras on a backend, deterministic, seeded, float32, channels last; returns its name.
 
-    May be called again, to seed again. What it sets stays, except within `restored`.
+    May be called again, to seed again. Its settings stay, except within `restored`.
 
     Args:
         requested: `auto` or a backend's name.
-        threads: CPU threads the backend may use, settled by the first call; 0 means all.
-        seed: Seeds Python, NumPy and the backend; 0 to 2**32 - 1.
-
-    Returns:
-        The backend's name.
+        threads: CPU threads, fixed by the first call; 0 means all.
+        seed: For Python, NumPy and the backend; 0 to 2**32 - 1.
 
     Raises:
         BackendError: As `choose_backend`, and if the installed backend cannot be imported.
@@ -65,9 +62,9 @@ def start(requested: str = "auto", threads: int = 0, seed: int = 0) -> str:
 
 @contextmanager
 def restored() -> Iterator[None]:
-    """Puts back what `start` changes in the body: Keras's settings, random states and the backend's settings.
+    """Restore Keras's settings, random states and the backend's settings after the body.
 
-    For calls from somebody's own Python. Threads stay as they were first set: no backend can change them later.
+    For calls from a user's own Python. Threads stay as first set: no backend can change them later.
     """
     global _undo
     import numpy as np
@@ -83,9 +80,9 @@ def restored() -> Iterator[None]:
 
 
 def import_keras(name: str) -> Any:
-    """Imports Keras on a backend, and takes away the keras.json that a first import writes.
+    """Import Keras on a backend; removes the keras.json that a first import writes.
 
-    That file says `backend: tensorflow` whatever runs: left there, it would make the next run choose otherwise.
+    That file says `backend: tensorflow` whatever runs, and would decide the backend of the next run.
     """
     written = keras_home() / "keras.json"
     had_folder, had_file = written.parent.exists(), written.exists()
@@ -100,17 +97,17 @@ def import_keras(name: str) -> Any:
 
 
 def find(name: str) -> "Backend":
-    """The module of a backend, which need not be installed."""
+    """Module of a backend, installed or not."""
     return cast("Backend", import_module(f"kit.backends.{name}"))
 
 
 def current() -> "Backend":
-    """The module of the backend that Keras runs on."""
+    """Module of the backend that Keras runs on."""
     return find(current_name())
 
 
 def current_name() -> str:
-    """The name of the backend that Keras runs on."""
+    """Name of the backend that Keras runs on; raises BackendError before one is started."""
     name = running_backend()
     if name is None:
         raise BackendError("No backend runs yet.", "Call kit.backends.start() first.")
@@ -118,12 +115,12 @@ def current_name() -> str:
 
 
 def backend_version(name: str) -> str | None:
-    """The installed version of a backend; None where no package's record tells."""
+    """Installed version of a backend; None where no package metadata tells."""
     return package_version(*find(name).PACKAGES)
 
 
 def describe() -> dict[str, Any]:
-    """What computed a run, for its manifest: backend, versions, device and threads, ready for JSON."""
+    """Backend, versions, device and threads for a run's manifest, ready for JSON."""
     name, backend = current_name(), current()
     device = backend.device()
     return {
@@ -142,7 +139,6 @@ def describe() -> dict[str, Any]:
 
 
 def _load(requested: str, threads: int) -> str:
-    """Chooses a backend and imports Keras on it."""
     global _started
     name = choose_backend(requested)
     if _started:
@@ -164,7 +160,7 @@ def _load(requested: str, threads: int) -> str:
 
 
 def _configure(seed: int, undo: ExitStack) -> None:
-    """Settings and random states of a run; `undo` gets what puts them back."""
+    """Set Keras's options and random states; `undo` gets what restores them."""
     import keras
     from keras.src.backend.common import global_state
 

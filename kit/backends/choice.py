@@ -1,4 +1,4 @@
-"""Which Keras backend a process uses, and why. Importing this module imports neither keras nor a backend."""
+"""Choice of the Keras backend, and its reason. Importing this module imports neither keras nor a backend."""
 
 import json
 import os
@@ -14,30 +14,25 @@ BACKENDS = ("jax", "tensorflow")  # in order of preference; each is a module of 
 
 @dataclass(frozen=True)
 class BackendChoice:
-    """A backend and the reason for it, as `transferkit doctor` prints them.
-
-    Attributes:
-        name: One of BACKENDS; installed.
-        why: What decided: "asked for", "KERAS_BACKEND", ...
-    """
+    """Installed backend, and the reason for it as `transferkit doctor` prints it."""
 
     name: str
     why: str
 
 
 def installed_backends() -> tuple[str, ...]:
-    """The supported backends that can be found, in order of preference; none is imported."""
+    """Installed backends, in order of preference; none is imported."""
     return tuple(name for name in BACKENDS if name in sys.modules or find_spec(name) is not None)
 
 
 def running_backend() -> str | None:
-    """The backend that Keras was imported with; None before."""
+    """Backend that Keras was imported with; None before."""
     keras = sys.modules.get("keras")
     return keras.config.backend() if keras is not None and hasattr(keras, "config") else None
 
 
 def keras_home() -> Path:
-    """The folder of keras.json and of Keras's downloads; the rule of keras/src/backend/config.py."""
+    """Folder of keras.json and Keras's downloads; the rule of keras/src/backend/config.py."""
     chosen = os.environ.get("KERAS_HOME")
     if chosen:
         return Path(chosen).expanduser()
@@ -48,13 +43,11 @@ def keras_home() -> Path:
 def explain_choice(requested: str = "auto") -> BackendChoice:
     """Which backend a run would use, and why.
 
-    Order: `requested`; KERAS_BACKEND; keras.json where it names an installed backend; the first installed one.
-
-    Args:
-        requested: `auto` or one of BACKENDS.
+    Order: `requested`, unless `auto`; KERAS_BACKEND; keras.json where it names an installed backend; the first
+    installed.
 
     Raises:
-        BackendError: If the name is not a supported backend, or not an installed one, or if none is installed.
+        BackendError: If the name is no supported or installed backend, or none is installed.
     """
     if requested != "auto":
         return BackendChoice(_checked(requested, "The backend asked for"), "asked for")
@@ -67,13 +60,13 @@ def explain_choice(requested: str = "auto") -> BackendChoice:
         return BackendChoice(configured, str(keras_home() / "keras.json"))
     if not installed:
         raise BackendError(f"No Keras backend is installed: found none of {', '.join(BACKENDS)}.", _how_to_install())
-    # Some order must be fixed, or the same command would tell two stories on two machines.
+    # A fixed order, so that the same command chooses the same backend on every machine.
     why = "installed" if len(installed) == 1 else "installed, first of " + " and ".join(installed)
     return BackendChoice(installed[0], why)
 
 
 def choose_backend(requested: str = "auto") -> str:
-    """The backend of this process: the running one if Keras is imported, else that of `explain_choice`.
+    """Backend of this process: the running one if Keras is imported, else `explain_choice`'s.
 
     Raises:
         BackendError: As `explain_choice`, and if Keras runs on another backend than the one requested.

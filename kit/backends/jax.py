@@ -1,4 +1,10 @@
-"""JAX, behind `kit.backends.protocol.Backend`."""
+"""JAX, behind `kit.backends.protocol.Backend`.
+
+FASTEST_PASSES: XLA runs layer after layer over a whole batch, and divides a layer among threads that wait for each
+other. At 112 x 112 px the activations of 32 images exceed a processor's cache, so single images, a thread each, are
+faster. At 14 x 14 positions reading the weights costs more than the activations do. Medians of eight rounds, images/s:
+219 by images alone to the end, 231 from 7 x 7 on together, 238 from 14 x 14; from 28 x 28, no more.
+"""
 
 import os
 import platform
@@ -26,11 +32,6 @@ FOLDS_NORMALISATION = False  # XLA fuses it into its neighbours by itself; foldi
 COMPILED_BYTES = 2**30  # kept of JAX's compiled programs, the last used ones
 COMPILED_FROM_SECONDS = 0.1  # what compiles faster is not worth a file
 
-# XLA runs layer after layer over a whole batch, and at 112 x 112 px the activations of 32 images are far larger than a
-# processor's cache; it divides a layer among threads that then wait for each other, where two images, each on a thread
-# of its own, do not. At 14 x 14 positions an image's matrix products have so few rows that reading the weights costs
-# more than the activations do. Medians of eight rounds, images/s: 219 by images alone to the end, 231 from 7 x 7 on
-# together, 238 from 14 x 14; from 28 x 28, no more.
 FASTEST_PASSES = Passes(8, side_by_side=True, together_at=14 * 14)
 
 _threads = 0
@@ -131,11 +132,10 @@ def _values(variables) -> list:
 
 
 def _keep_tensorflow_out(undo: ExitStack) -> None:
-    """Tells Keras that there is no TensorFlow.
+    """Tell Keras that there is no TensorFlow; an explicit import of it still works.
 
     Saving a model and seeding ask `tf.available` (keras/src/saving/serialization_lib.py, keras/src/utils/rng_utils.py),
-    which imports TensorFlow wherever it is installed: seconds, memory, and a second thread pool. An explicit import of
-    it still works.
+    which imports TensorFlow wherever installed: seconds, memory, and a second thread pool.
     """
     from keras.src.utils import module_utils
 
@@ -145,10 +145,11 @@ def _keep_tensorflow_out(undo: ExitStack) -> None:
 
 
 def _keep_compiled_programs(undo: ExitStack) -> None:
-    """Keeps what XLA compiles in the cache folder, so that the next process starts at once.
+    """Cache XLA's compiled programs on disk, so that the next process starts at once.
 
-    JAX_COMPILATION_CACHE_DIR, or an empty one for none, is respected. The folder is named after the processor: XLA
-    compiles for its very instructions, and a home folder may be shared by several machines.
+    Respects JAX_COMPILATION_CACHE_DIR, or an empty one for none. The folder is named after the processor: XLA compiles
+    for
+    its exact instructions, and several machines may share a home folder.
     """
     import jax
     from jax.experimental.compilation_cache.compilation_cache import reset_cache
@@ -165,7 +166,7 @@ def _keep_compiled_programs(undo: ExitStack) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
-        return  # whoever needs the cache says so; this is a convenience
+        return  # only a convenience: what needs the cache folder reports the error
     undo.callback(reset_cache)  # it is opened at the first compilation, and would stay
     for name, value in settings.items():
         undo.callback(jax.config.update, name, before[name])

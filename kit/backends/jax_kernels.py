@@ -1,8 +1,8 @@
 """Convolutions that XLA computes fast on a CPU, forward and backward.
 
-XLA runs a depthwise convolution as a grouped one, many times slower than the same thing written as nine shifted
-multiply-adds; it trains a 1x1 convolution faster as a matrix product; and it fuses a depthwise convolution's gradients
-with the loops around them, which repeats or undoes the vectorisation of both: apart from each other they are fast.
+XLA runs a depthwise convolution as a grouped one, many times slower than as nine shifted multiply-adds; it trains a 1x1
+convolution faster as a matrix product; and it fuses a depthwise convolution's gradients with the loops around them,
+which repeats or undoes the vectorisation of both.
 """
 
 import functools
@@ -14,11 +14,11 @@ from keras import layers, ops
 
 from kit.backends.kernels import Convolution
 
-NARROW = 36  # numbers, 3 x 3 x 4: a convolution that reads no more of them for an output is gathered
+NARROW = 36  # inputs per output, 3 x 3 x 4: a convolution with at most this many is gathered
 
 
 def find_replacement(layer: layers.Layer) -> type[Convolution] | None:
-    """What replaces a channels-last layer; None leaves it as it is."""
+    """Replacement of a channels-last layer; None leaves it as it is."""
     if isinstance(layer, layers.DepthwiseConv2D):
         return ShiftedDepthwise if _is_shiftable(layer) else None
     if type(layer) is layers.Conv2D and layer.groups == 1:
@@ -31,7 +31,7 @@ def _is_shiftable(layer: layers.DepthwiseConv2D) -> bool:
     odd = all(side % 2 == 1 for side in layer.kernel_size)
     reached = all(stride <= side for stride, side in zip(layer.strides, layer.kernel_size, strict=True))
     return (
-        reached  # every input: `_input_gradient` counts on it
+        reached  # every input, as `_input_gradient` requires
         and tuple(layer.dilation_rate) == (1, 1)
         and layer.depth_multiplier == 1
         and (layer.padding == "valid" or (stride_one and odd))
@@ -43,20 +43,20 @@ def _is_pointwise(layer: layers.Conv2D) -> bool:
 
 
 def _is_narrow(layer: layers.Conv2D) -> bool:
-    """A convolution that reads few numbers: that of the pixels."""
+    """A convolution that reads few numbers per output, such as the first, on pixels."""
     read = layer.kernel_size[0] * layer.kernel_size[1] * layer.kernel.shape[-2]
     return read <= NARROW and tuple(layer.dilation_rate) == (1, 1)
 
 
 class Pointwise(Convolution):
-    """A 1x1 convolution as a matrix product: (batch, height, width, c) times (c, d)."""
+    """1x1 convolution as a matrix product: (batch, height, width, c) times (c, d)."""
 
     def convolve(self, inputs, kernel):
         return pointwise(inputs, kernel[0, 0])
 
 
 class Gathered(Convolution):
-    """A convolution as one matrix product, of all that each output reads.
+    """Convolution as one matrix product of all that each output reads (im2col).
 
     XLA's own convolution of three channels is not vectorised: 1.2 ms an image at 224 px, where this takes 0.7.
     """
@@ -71,13 +71,13 @@ class Gathered(Convolution):
 
 
 def _same_padding(size: int, kernel: int, stride: int) -> list[int]:
-    """What "same" adds before and behind, as TensorFlow defines it and Keras follows."""
+    """Padding "same" before and behind, as TensorFlow defines it and Keras follows."""
     total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
     return [total // 2, total - total // 2]
 
 
 class ShiftedDepthwise(Convolution):
-    """A depthwise convolution as one shifted multiply-add for each element of its kernel."""
+    """Depthwise convolution as one shifted multiply-add for each kernel element."""
 
     is_depthwise = True
 
@@ -90,15 +90,10 @@ class ShiftedDepthwise(Convolution):
 
 
 def shifted_depthwise(inputs, kernel, strides: tuple[int, int]):
-    """Depthwise convolution without padding.
+    """Depthwise convolution without padding; all float.
 
-    Args:
-        inputs: float (batch, height, width, channels).
-        kernel: float (kernel height, kernel width, channels).
-        strides: Rows and columns between outputs.
-
-    Returns:
-        float (batch, (height - kernel height) // stride + 1, ..., channels).
+    (batch, height, width, channels) by a kernel (kernel height, kernel width, channels) gives (batch, (height - kernel
+    height) // stride + 1, ..., channels).
     """
     total = None
     for row, column, window in _windows(inputs, kernel.shape[:2], strides):
@@ -119,20 +114,13 @@ def _windows(inputs, kernel_size: tuple[int, int], strides: tuple[int, int]):
 
 
 def _input_gradient(gradient, kernel, strides: tuple[int, int], size: tuple[int, int]):
-    """What the inputs of `shifted_depthwise` receive from its outputs.
+    """Gradient of the inputs of `shifted_depthwise`: (batch, *size, channels), from one of the outputs' shape.
 
     Input row s·i + a was multiplied by the kernel rows a, a + s, a + 2s, ... into the output rows i, i - 1, i - 2, ...:
-    so the rows of each phase a are themselves a shifted sum, without the zeros between outputs that a transposed
-    convolution adds. The phases are then interleaved; columns likewise.
-
-    Args:
-        gradient: float (batch, output height, output width, channels).
-        kernel: float (kernel height, kernel width, channels).
-        strides: Rows and columns between outputs.
-        size: Height and width of the inputs.
-
-    Returns:
-        float (batch, *size, channels).
+    so
+    the rows of each phase a are a shifted sum, without the zeros that a transposed convolution puts between outputs.
+    The
+    phases are then interleaved; columns likewise.
     """
     counts = [-(-side // stride) for side, stride in zip(size, strides, strict=True)]
     before = [(side - 1) // stride for side, stride in zip(kernel.shape[:2], strides, strict=True)]
@@ -157,7 +145,7 @@ def _input_gradient(gradient, kernel, strides: tuple[int, int], size: tuple[int,
 
 @jax.custom_vjp
 def pointwise(inputs, kernel):
-    """A matrix product whose kernel gradient is one too: contracted over three axes at once, XLA is slower."""
+    """Matrix product whose kernel gradient is one too: contracted over three axes at once, XLA is slower."""
     return inputs @ kernel
 
 
@@ -178,9 +166,11 @@ pointwise.defvjp(_pointwise_forward, _pointwise_backward)
 def depthwise(inputs, kernel, strides):
     """`shifted_depthwise` with gradients that XLA computes at the speed of memory.
 
-    Left to itself, XLA fuses the loops before and after a depthwise convolution into the loops of its gradients, and
-    repeats them there for every element of the kernel. Barriers keep them apart. The kernel's gradient is a sum over
-    (batch, height, width); accumulated image by image, and over height and width only at the end, it is vectorised.
+    Without barriers XLA fuses the loops before and after a depthwise convolution into those of its gradients, and
+    repeats
+    them there for every kernel element. The kernel's gradient, a sum over (batch, height, width), is vectorised because
+    it
+    is accumulated image by image, and over height and width only at the end.
     """
     return shifted_depthwise(inputs, kernel, strides)
 

@@ -1,4 +1,4 @@
-"""Programs compiled by JAX, with the options that make their results right and repeatable."""
+"""Programs compiled by JAX, with options for correct and repeatable results."""
 
 import os
 from collections.abc import Callable
@@ -21,7 +21,7 @@ def device() -> str:
 
 
 def compiler_options() -> dict[str, str | bool]:
-    """Options of XLA for this device and version."""
+    """XLA options for this device and jaxlib version."""
     first_wrong, first_right = SUMS_WRONGLY
     if device() == "gpu":
         return {"xla_gpu_deterministic_ops": True}
@@ -31,7 +31,7 @@ def compiler_options() -> dict[str, str | bool]:
 
 
 def compile_program(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`jax.jit`, counted, with these options."""
+    """`jax.jit` with `compiler_options`, counted."""
     import jax
 
     return jax.jit(counted(function), compiler_options=compiler_options())

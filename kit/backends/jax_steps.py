@@ -12,20 +12,20 @@ from kit.backends.jax_programs import compile_program, device
 from kit.backends.kernels import keeps_keras_convolutions
 from kit.backends.loss import loss_and_sums, steps_with_images
 
-# A batch is trained on in so many parts side by side on a CPU. Fixed, not the number of threads: the same run must give
-# the same numbers on any number of them.
+# Parts of a batch that are trained side by side on a CPU. Fixed, not the number of threads: a run must give the same
+# numbers on any number of them.
 SIDE_BY_SIDE = 2
 
 
 class JaxSteps:
-    """The contract is `kit.backends.protocol.Steps`."""
+    """`kit.backends.protocol.Steps` on JAX."""
 
     def __init__(self, model: keras.Model, optimizer: keras.optimizers.Optimizer, smoothing: float):
         self._model, self._optimizer = model, optimizer
         rate_index = next(i for i, variable in enumerate(optimizer.variables) if variable is optimizer.learning_rate)
         on_cpu = device() == "cpu"
         # Within a loop XLA computes the gradients of its own convolutions many times slower on a CPU: those of 3x3 on
-        # 28x28x128 in 1,160 ms instead of 38. What replaces them has none of them.
+        # 28x28x128 in 1,160 ms instead of 38. Their replacements avoid that.
         loops = not on_cpu or not keeps_keras_convolutions(model)
         # a head alone is too little work to divide; and what keeps Keras's layers trains as Keras does, to the bit
         sides = SIDE_BY_SIDE if on_cpu and loops and len(model.input_shape) == 4 else 1
@@ -36,11 +36,11 @@ class JaxSteps:
             return loss / images, (other, sums)
 
         def gradients_of(trainable, other, *batch):
-            """The batch's gradients, as the sum of those of its parts: nothing of one waits for another."""
+            """Gradients of a batch, summed over independent parts of it."""
             parts = sides if len(batch[0]) % sides == 0 else 1
             images, found = jnp.sum(batch[-1]), []
             for samples in zip(*(jnp.split(values, parts) for values in batch), strict=True):
-                samples = jax.lax.optimization_barrier(samples)  # or XLA would put them together again
+                samples = jax.lax.optimization_barrier(samples)  # or XLA would merge them again
                 (_, (other, sums)), gradients = jax.value_and_grad(forward, has_aux=True)(
                     trainable, other, images, *samples
                 )

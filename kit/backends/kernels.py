@@ -1,11 +1,9 @@
-"""Keras's convolutions replaced by what the backend computes faster: same weights, same results.
+"""Keras's convolutions replaced by faster ones of the backend: same weights, same results.
 
-`accelerate` rebuilds a functional model with its convolutions replaced by layers that wrap them. A wrapper holds the
-stock layer itself, so both share their variables: training one trains the other, and what is saved is always the stock
-model.
-
-Frozen batch normalisation is an affine map of each channel. Where the backend asks for it, it is folded into the
-convolution before it: a (W * x) + b = (a W) * x + b. The gradient of W follows by the chain rule.
+`accelerate` rebuilds a functional model with wrappers around its convolutions. Both share their variables, so training
+one trains the other, and what is saved is always the stock model. Where the backend asks for it, frozen batch
+normalisation, an affine map of each channel, is folded into the convolution before it: a (W * x) + b = (a W) * x + b;
+the gradient of W follows by the chain rule.
 """
 
 from collections.abc import Iterable
@@ -26,16 +24,15 @@ KERNELS_VERSION = 6  # part of every store's key: raise it when a kernel's arith
 
 
 def choose(requested: str) -> str:
-    """`own` or `stock` kernels: `requested`, or for `auto` the faster ones on this backend and device."""
+    """Resolve `auto` to `own` or `stock`, the faster kernels on this backend and device."""
     return backends.current().fastest_kernels() if requested == "auto" else requested
 
 
 def accelerate(model: keras.Model, kernels: str) -> keras.Model:
-    """The same functional model with its convolutions replaced.
+    """The same functional model with its convolutions replaced; layers are shared, not copied.
 
-    Args:
-        model: A functional model whose batch normalisation is frozen. Its layers are shared, not copied.
-        kernels: `stock` returns the model itself; `own` replaces what the backend has something better for.
+    Its batch normalisation must be frozen. `kernels`: `stock` returns the model itself, `own` replaces what the backend
+    computes faster.
     """
     if kernels == STOCK:
         return model
@@ -85,7 +82,7 @@ def _folded(model: keras.Model, replaced: Iterable[layers.Layer]) -> dict[layers
 
 
 class Convolution(layers.Layer):
-    """A convolution with the variables of `stock`, the frozen batch normalisation after it folded in."""
+    """Convolution with the variables of `stock`, the frozen batch normalisation after it folded in."""
 
     def __init__(self, stock: layers.Layer, normalisation: layers.BatchNormalization | None):
         super().__init__(name=f"{stock.name}_{type(self).__name__.lower()}")
@@ -107,7 +104,7 @@ class Convolution(layers.Layer):
     is_depthwise = False
 
     def convolve(self, inputs, kernel):
-        """The convolution alone."""
+        """The convolution alone, without bias or activation."""
         raise NotImplementedError
 
     def compute_output_shape(self, input_shape):
@@ -115,7 +112,7 @@ class Convolution(layers.Layer):
 
 
 class _Absorbed(layers.Layer):
-    """Stands where a batch normalisation was that a convolution has folded in."""
+    """Placeholder of a batch normalisation that is folded into a convolution."""
 
     def call(self, inputs, training=None, mask=None):
         return inputs
@@ -149,7 +146,7 @@ class NativeDepthwise(Convolution):
 
 
 def find_native(layer: layers.Layer) -> type[Convolution] | None:
-    """Its own convolution for a channels-last Conv2D or DepthwiseConv2D; None for any other layer."""
+    """The backend's own convolution for a channels-last Conv2D or DepthwiseConv2D; None for any other layer."""
     if isinstance(layer, layers.DepthwiseConv2D):
         return NativeDepthwise
     return Native if type(layer) is layers.Conv2D and layer.groups == 1 else None

@@ -1,4 +1,4 @@
-"""The loss of a training step, in keras.ops."""
+"""Loss of a training step, in keras.ops."""
 
 import keras
 import numpy as np
@@ -8,7 +8,7 @@ from kit.data.batches import Order
 
 
 def loss_and_sums(probabilities, labels, weights, mask, smoothing: float):
-    """Sum of weighted cross-entropy against smoothed labels, and the plain sums for the history.
+    """Sum of weighted, smoothed cross-entropy; (sum of losses, (sum of plain cross-entropy, sum of correct)).
 
     Args:
         probabilities: (batch, classes).
@@ -16,9 +16,6 @@ def loss_and_sums(probabilities, labels, weights, mask, smoothing: float):
         weights: Class weight of each sample, 0 for padding, float (batch,).
         mask: 1 for an image, 0 for padding, float (batch,).
         smoothing: Share of each label spread over all classes.
-
-    Returns:
-        (sum of losses, (sum of plain cross-entropy, sum of correct)).
     """
     target = ops.one_hot(labels, probabilities.shape[-1], dtype=probabilities.dtype)
     plain = keras.losses.categorical_crossentropy(target, probabilities)
@@ -30,5 +27,5 @@ def loss_and_sums(probabilities, labels, weights, mask, smoothing: float):
 
 
 def steps_with_images(order: Order) -> np.int32:
-    """How many steps are not padding alone."""
+    """Number of steps that are not padding alone."""
     return np.int32(order.mask.any(axis=1).sum())

@@ -27,7 +27,7 @@ def start(threads: int, quiet: bool) -> None:
         import tensorflow as tf
 
         if threads:
-            with suppress(RuntimeError):  # it computes already, started by someone else: too late to choose
+            with suppress(RuntimeError):  # the runtime was started elsewhere already: too late to choose
                 tf.config.threading.set_intra_op_parallelism_threads(threads)
                 tf.config.threading.set_inter_op_parallelism_threads(threads)
         _ = tf.zeros(()) + 1  # the first operation starts the runtime, which logs
@@ -82,7 +82,7 @@ def fastest_kernels() -> str:
 
 
 def replacement(layer: "keras.layers.Layer") -> "Callable[..., Convolution] | None":
-    """Its own convolutions are the fastest there are: only the normalisation after them goes."""
+    """TensorFlow's own convolution, its fastest, so that the normalisation after it can be folded in."""
     from kit.backends.kernels import find_native
 
     return find_native(layer)
@@ -109,7 +109,7 @@ def build_steps(model: "keras.Model", optimizer: "keras.optimizers.Optimizer", l
 
 
 class TensorFlowSteps:
-    """The contract is `kit.backends.protocol.Steps`."""
+    """`kit.backends.protocol.Steps` on TensorFlow, whose variables are the state."""
 
     def __init__(self, model: "keras.Model", optimizer: "keras.optimizers.Optimizer", smoothing: float):
         import tensorflow as tf
@@ -153,14 +153,14 @@ class TensorFlowSteps:
         return self._predict(_constant(x)).numpy()
 
     def synchronise(self):
-        """Nothing to do: TensorFlow's variables are the state."""
+        """Nothing to do."""
 
     def reload(self):
-        """Nothing to do: TensorFlow's variables are the state."""
+        """Nothing to do."""
 
 
 def _constant(array: np.ndarray):
-    """A tensor, so that the function is traced for its shape and not for its values."""
+    """A tensor, so that the function is traced by shape rather than value."""
     import tensorflow as tf
 
     return tf.constant(array)
@@ -168,7 +168,7 @@ def _constant(array: np.ndarray):
 
 @contextmanager
 def _native_log_dropped() -> Iterator[None]:
-    """Drops what native code writes to standard error, unless the body fails.
+    """Discard what native code writes to standard error, unless the body fails.
 
     TensorFlow 2.21 logs "oneDNN custom operations are on" before it reads any log level (measured: TF_CPP_MIN_LOG_LEVEL
     and ABSL_MIN_LOG_LEVEL change nothing); only turning oneDNN off, which costs speed, would silence it.

@@ -1,4 +1,4 @@
-"""How good a model is, and how sure one may be of it. Knows numpy, scipy and scikit-learn, no keras.
+"""Model quality and its uncertainty, by numpy, scipy and scikit-learn, without keras.
 
 scores.py        accuracy, F1, log loss, confusion of one split (scikit-learn)
 calibration.py   temperature scaling, expected calibration error

@@ -25,18 +25,13 @@ def calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int =
 
 
 def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Temperature T that minimises the log loss of softmax(ln p / T) (section 4.2).
+    """Temperature T within TEMPERATURES that minimises the log loss of softmax(ln p / T) (section 4.2).
 
-    In 1 / T the loss is convex (a log-sum-exp of terms linear in it), so its derivative, mean of
-    E_softmax[ln p] - ln p(label), rises and has at most one zero.
-
-    Args:
-        probabilities: Float (n, c), of images that were not trained on (validation).
-        labels: Int (n,).
-
-    Returns:
-        T within TEMPERATURES: over 1 where the model is overconfident. At the lower bound where every image is
-        classified right, 1 where nothing can be fitted: no images, or T changes nothing.
+    Fit it on images not trained on (validation). In 1 / T the loss is convex (a log-sum-exp of terms linear in it), so
+    its
+    derivative, mean of E_softmax[ln p] - ln p(label), rises and has at most one zero. T is over 1 for an overconfident
+    model, at the lower bound where every image is classified right, and 1 where nothing can be fitted: no images, or T
+    changes nothing.
     """
     from scipy.optimize import brentq
 

@@ -19,19 +19,16 @@ TOP_5_FROM = 11
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of one split. One that is undefined (n = 0) or does not apply is None, never NaN.
+    """Scores of `n` images. One that is undefined (n = 0) or does not apply is None, never NaN.
 
     Attributes:
-        n: Images scored.
-        accuracy: Share classified correctly.
-        accuracy_interval: Its 95% Wilson interval, (low, high).
+        accuracy_interval: 95% Wilson interval, (low, high).
         macro_f1: Mean F1 over the classes that occur among labels or predictions.
         log_loss: Mean of -ln p(label), p clipped at SMALLEST_PROBABILITY; no smoothing, no class weights.
-        log_loss_scaled: The same after temperature scaling; None where no temperature was given.
+        log_loss_scaled: After temperature scaling, as `calibration_error_scaled`; None without a temperature.
         calibration_error: Expected calibration error, 15 equal-width bins.
-        calibration_error_scaled: The same after temperature scaling; None where no temperature was given.
-        top_5_accuracy: Share whose label is among the five most probable classes; None up to ten classes.
-        confusion: Row = label, column = predicted: counts, in the order of the classes.
+        top_5_accuracy: None up to ten classes.
+        confusion: Counts; row = label, column = predicted, in the order of the classes.
         per_class: Class name -> precision, recall, f1 (0 where undefined) and support (images of that class).
     """
 
@@ -48,7 +45,7 @@ class Scores:
     per_class: dict[str, dict[str, float | int]]
 
     def to_dict(self) -> dict[str, Any]:
-        """An entry of metrics.json; every key is always there."""
+        """Entry of metrics.json; every key is always there."""
         interval = None if self.accuracy_interval is None else list(self.accuracy_interval)
         return asdict(self) | {"accuracy_interval": interval, "confusion": [list(row) for row in self.confusion]}
 
@@ -56,13 +53,9 @@ class Scores:
 def score(
     probabilities: np.ndarray, labels: np.ndarray, class_names: Sequence[str], temperature: float | None = None
 ) -> Scores:
-    """Score one split.
+    """Score one split; n may be 0, and the c class names must differ.
 
-    Args:
-        probabilities: Float (n, c); n may be 0.
-        labels: Int (n,).
-        class_names: The c names, each once.
-        temperature: What `fit_temperature` found on validation; None leaves the scaled scores None.
+    `temperature` is `fit_temperature`'s on validation; None leaves the scaled scores None.
 
     Raises:
         ValueError: If shapes, ranges or names do not fit together.

@@ -13,12 +13,8 @@ SIGNIFICANT = 0.05  # p-values below it are called more than chance
 class McNemar:
     """McNemar's test of two classifiers on the same images.
 
-    Attributes:
-        both: Images both got right.
-        only_a: Images only the first got right.
-        only_b: Images only the second got right.
-        neither: Images neither got right.
-        p_value: `mcnemar_p_value` of only_a and only_b.
+    Counts of images that both, only the first, only the second, or neither classified correctly; `p_value` is
+    `mcnemar_p_value`.
     """
 
     both: int
@@ -31,13 +27,10 @@ class McNemar:
 def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson's interval: (p + z²/2n ± z sqrt(p (1 - p) / n + z²/4n²)) / (1 + z²/n), p = successes / n.
 
-    E. B. Wilson, Probable inference, the law of succession, and statistical inference, JASA 22 (1927) 209-212.
-    Unlike the normal approximation it stays within 0 and 1 and does not shrink to a point at p = 1.
-
-    Args:
-        successes: 0 to n.
-        n: Trials; 0 gives (0, 1): nothing is known.
-        confidence: Between 0 and 1, both excluded.
+    E. B. Wilson, Probable inference, the law of succession, and statistical inference, JASA 22 (1927) 209-212. Unlike
+    the
+    normal approximation it stays within 0 and 1 and does not shrink to a point at p = 1. n = 0 gives (0, 1): nothing is
+    known. `confidence` is between 0 and 1, both excluded.
     """
     if not 0 <= successes <= n or not 0 < confidence < 1:
         raise ValueError(f"0 <= successes <= n and 0 < confidence < 1, not {successes}, {n}, {confidence}")
@@ -54,12 +47,7 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[f
 
 
 def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> McNemar:
-    """McNemar's test of two classifiers on the same images.
-
-    Args:
-        correct_a: Bool (n,): which images the first classifier got right.
-        correct_b: Bool (n,): the same of the second.
-    """
+    """McNemar's test from which images each classifier got right, bool (n,)."""
     a, b = np.asarray(correct_a), np.asarray(correct_b)
     if a.shape != b.shape or a.ndim != 1 or a.dtype != np.bool_ or b.dtype != np.bool_:
         raise ValueError(f"two bool (n,) are needed, not {a.dtype} {a.shape} and {b.dtype} {b.shape}")
@@ -71,11 +59,8 @@ def mcnemar_p_value(only_a: int, only_b: int) -> float:
     """Exact two-sided p-value, 0 to 1: only_a of (only_a + only_b) against a fair coin; 1 where both are 0.
 
     Q. McNemar, Note on the sampling error of the difference between correlated proportions or percentages,
-    Psychometrika 12 (1947) 153-157.
-
-    Args:
-        only_a: Images only the first classifier got right.
-        only_b: Images only the second got right.
+    Psychometrika 12
+    (1947) 153-157. The counts are of images that only one of the classifiers got right.
     """
     from scipy.stats import binomtest  # here: it takes half a second to import
 

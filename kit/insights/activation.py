@@ -1,12 +1,12 @@
-"""Class activation maps in closed form.
+"""Class activation maps in closed form, without gradients or a backend.
 
 B. Zhou et al., Learning deep features for discriminative localization, CVPR 2016. The head is a dense ReLU layer and a
-softmax on averaged features, so on one image it is linear in them: with the hidden units that are on,
+softmax on averaged features, so on one image it is linear in them: with the active hidden units,
 
     logit_c = sum_k pooled_k · v_k + constant,    v_k = sum_(j on) W1[k, j] · W2[j, c],
 
 and pooled_k is the mean of feature map k. So M_c(y, x) = sum_k F_k(y, x) · v_k is the evidence at (y, x): its mean and
-the constant add up to the logit. For this head it equals Grad-CAM; it takes neither gradients nor a backend.
+the constant add up to the logit. For this head it equals Grad-CAM.
 """
 
 import io
@@ -20,16 +20,13 @@ DARKEST = 0.22  # of the image's brightness, where there is no evidence
 def activation_maps(
     features: np.ndarray, hidden: tuple[np.ndarray, np.ndarray] | None, output: np.ndarray, targets: np.ndarray
 ) -> np.ndarray:
-    """Class activation maps of a batch of images.
+    """Class activation maps of a batch, float32 (n, height, width), in units of the logit.
 
     Args:
         features: The backbone's output, float (n, height, width, channels).
         hidden: Kernel (channels, units) and bias (units,) of the dense ReLU layer; None where there is none.
-        output: Kernel of the softmax layer, (units, classes), or (channels, classes) where nothing is hidden.
+        output: Kernel of the softmax layer: (units, classes), or (channels, classes) without a hidden layer.
         targets: Class number of each map, int (n,).
-
-    Returns:
-        float32 (n, height, width), in units of the logit.
     """
     features = features.astype(np.float32)
     towards = output.T[targets]  # (n, units)
@@ -41,13 +38,12 @@ def activation_maps(
 
 
 def spotlight(pixels: np.ndarray, evidence: np.ndarray, strongest: float, side: int) -> Image.Image:
-    """Image, bright where the evidence is and dark elsewhere; no colour to tell apart.
+    """Image (`side` px) bright where the evidence is and dark elsewhere, without colour codes.
 
     Args:
         pixels: uint8 (size, size, 3), 0-255.
-        evidence: Float (height, width); what is negative counts as none.
-        strongest: The evidence that is shown at full brightness; more than 0, or nothing is lit.
-        side: Of the result, in pixels.
+        evidence: Float (height, width); negative counts as none.
+        strongest: Evidence of full brightness; nothing is lit unless it is more than 0.
     """
     share = np.clip(evidence / strongest, 0, 1) if strongest > 0 else np.zeros_like(evidence)
     mask = Image.fromarray((share * 255).astype(np.uint8)).resize((side, side), Image.Resampling.BICUBIC)
@@ -57,7 +53,6 @@ def spotlight(pixels: np.ndarray, evidence: np.ndarray, strongest: float, side: 
 
 
 def jpeg(image: Image.Image, quality: int) -> bytes:
-    """Encode an image as JPEG."""
     content = io.BytesIO()
     image.save(content, "JPEG", quality=quality)
     return content.getvalue()

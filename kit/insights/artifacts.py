@@ -1,14 +1,12 @@
-"""Files of insights, written and read without keras.
+"""Files of insights, written and read without keras; a missing file reads as empty.
 
-    insights.json       schema version, the paths of the sampled grid, and why something is missing
-    thumbnails.zip      small JPEGs of the images that a page may show
-    activation-predicted.zip, activation-label.zip      activation maps of mistakes
-    images.csv          path, width, height, bytes, mean_r, mean_g, mean_b
-    doubted.csv         path, split, label, predicted, p_label, p_predicted: least plausible label first
-    learning_curve.csv  photos (how many), draw, accuracy
-    findings.json       of the audit (kit.data.findings.Finding as a dict)
-
-A file that is not there reads as empty: older runs and interrupted ones have a page too.
+insights.json       schema version, the paths of the sampled grid, and why something is missing
+thumbnails.zip      small JPEGs of the images that a page may show
+activation-predicted.zip, activation-label.zip      activation maps of mistakes
+images.csv          path, width, height, bytes, mean_r, mean_g, mean_b
+doubted.csv         path, split, label, predicted, p_label, p_predicted: least plausible label first
+learning_curve.csv  photos (number of images), draw, accuracy
+findings.json       of the audit (kit.data.findings.Finding as a dict)
 """
 
 import io
@@ -35,23 +33,18 @@ _INDEX = "index.json"
 
 @dataclass(frozen=True)
 class Insights:
-    """Folder `insights` of a run, or the folder of an inspection.
-
-    Attributes:
-        folder: The folder.
-    """
+    """Folder `insights` of a run, or the folder of an inspection."""
 
     folder: Path
 
     @property
     def summary(self) -> dict[str, Any]:
-        """`sample` (paths of the grid, in the order drawn) and `missing` (what is not there -> why)."""
+        """`sample` (paths of the grid, in the order drawn) and `missing` (name -> why it is missing)."""
         path = self.folder / "insights.json"
         content = read_json(path) if path.exists() else {}
         return {"sample": [], "missing": {}, **content}
 
     def write_summary(self, sample: list[str], missing: Mapping[str, str]) -> None:
-        """Write `summary`; `missing` says why something could not be computed."""
         content = {"schema_version": SCHEMA_VERSION, "sample": sample, "missing": dict(missing)}
         write_json(self.folder / "insights.json", content)
 
@@ -62,33 +55,28 @@ class Insights:
         return read_json(path) if path.exists() else []
 
     def album(self, name: str) -> dict[str, bytes]:
-        """JPEGs by path of the image.
+        """JPEGs by image path; raises StorageError if the file is damaged.
 
-        Args:
-            name: `thumbnails`, `activation-predicted` or `activation-label`.
-
-        Raises:
-            StorageError: If the file is damaged.
+        `name`: `thumbnails`, `activation-predicted` or `activation-label`.
         """
         return read_album(self.folder / f"{name}.zip")
 
     def write_album(self, name: str, images: Mapping[str, bytes]) -> None:
-        """Write `album`."""
         write_album(self.folder / f"{name}.zip", images)
 
     @property
     def images(self) -> "pandas.DataFrame":
-        """Size in pixels, bytes and mean colour (0-255) of the images that were used."""
+        """Size in pixels, bytes and mean colour (0-255) of the images used."""
         return self._table("images.csv", IMAGE_COLUMNS)
 
     @property
     def doubted(self) -> "pandas.DataFrame":
-        """Images whose label a model that has not seen them finds unlikely; probabilities 0 to 1."""
+        """Images whose label an out-of-fold model finds unlikely; probabilities 0 to 1."""
         return self._table("doubted.csv", DOUBTED_COLUMNS)
 
     @property
     def learning_curve(self) -> "pandas.DataFrame":
-        """Validation accuracy of a linear model over the number of training images, several draws of each number."""
+        """Validation accuracy of a linear model by number of training images, several draws of each."""
         return self._table("learning_curve.csv", CURVE_COLUMNS)
 
     def write_table(self, name: str, frame: "pandas.DataFrame") -> None:
@@ -102,7 +90,7 @@ class Insights:
 
 
 def write_album(path: Path, images: Mapping[str, bytes]) -> None:
-    """Write JPEGs as one zip: whole or not at all, its bytes a function of the images alone."""
+    """Write JPEGs as one zip, whole or not at all; its bytes depend on the images alone."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:  # stored, not deflated: JPEGs do not shrink
         # JSON keeps any path: bytes that are not UTF-8 (PEP 383), line ends, 255 characters
@@ -113,7 +101,7 @@ def write_album(path: Path, images: Mapping[str, bytes]) -> None:
 
 
 def read_album(path: Path) -> dict[str, bytes]:
-    """JPEGs by path of the image; empty where there is no file."""
+    """JPEGs by image path; empty where there is no file."""
     if not path.exists():
         return {}
     try:

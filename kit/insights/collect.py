@@ -1,4 +1,4 @@
-"""Insights of a run, after its model is saved. It imports no keras by itself."""
+"""Collect the insights of a run, after its model is saved. It imports no keras by itself."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -29,15 +29,7 @@ NO_POOLED = "No phase trains the head alone, so the run keeps no pooled features
 def collect_insights(
     run: Run, dataset: Dataset, session: "Session", activations: "Activations", probabilities: np.ndarray
 ) -> None:
-    """Record the insights of a run.
-
-    Args:
-        run: Where to.
-        dataset: Its images.
-        session: The trained network.
-        activations: What it was trained on.
-        probabilities: Of the model that is kept, (images, classes).
-    """
+    """Record the insights of a run; `probabilities` (images, classes) are the kept model's."""
     insights = Insights(run.insights)
     missing: dict[str, str] = {}
     scored = next(

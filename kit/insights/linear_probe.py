@@ -1,7 +1,8 @@
 """Linear probe of the pooled features: label issues, and a learning curve.
 
-The features are those of the pretrained backbone, before any fine-tuning, cached already. Principal components, then
-linear discriminant analysis: closed form, with no iterations that could fail to converge.
+The features are the cached ones of the pretrained backbone, before fine-tuning. Principal components, then linear
+discriminant analysis: closed form, so it cannot fail to converge. Everywhere `reduced` is float (n, components), labels
+are class numbers, int (n,), and `seed` draws folds and subsets.
 """
 
 from collections.abc import Sequence
@@ -18,16 +19,11 @@ BLOCK = 4096
 
 
 def reduce(features, fit_on: np.ndarray, classes: int, seed: int) -> np.ndarray:
-    """Principal components of the features.
+    """Principal components of features (n, channels), an array or a CachedArray read by blocks.
 
-    Args:
-        features: (n, channels): an array, or a CachedArray that is read block by block.
-        fit_on: Indices of the images to fit on, at most LARGEST_FIT of which are read.
-        classes: Number of classes.
-        seed: Draws those that are read.
-
-    Returns:
-        float32 (n, components), components at most COMPONENTS and at most one for IMAGES_PER_COMPONENT images.
+    Fitted on the images `fit_on`, LARGEST_FIT random ones at most. Returns float32 (n, components): at most COMPONENTS,
+    and
+    at most one for IMAGES_PER_COMPONENT images.
     """
     from sklearn.decomposition import PCA
 
@@ -47,17 +43,9 @@ def reduce(features, fit_on: np.ndarray, classes: int, seed: int) -> np.ndarray:
 
 
 def out_of_fold(reduced: np.ndarray, labels: np.ndarray, groups: Sequence[str], classes: int, seed: int) -> np.ndarray:
-    """Out-of-fold predictions: each image by a model fitted to other folds, none of its group among them.
+    """Out-of-fold probabilities, float32 (n, classes); 0 for a class that no other fold has.
 
-    Args:
-        reduced: float (n, components).
-        labels: Class numbers, int (n,).
-        groups: Images of one group (duplicates, near duplicates) share a fold, (n,).
-        classes: Number of classes.
-        seed: Draws the folds.
-
-    Returns:
-        Probabilities, float32 (n, classes); 0 for a class that no other fold has.
+    Images of one group (duplicates, near duplicates; groups: (n,)) share a fold.
     """
     fold = _folds(groups, seed)
     result = np.zeros((len(labels), classes), np.float32)
@@ -82,15 +70,9 @@ def label_issues(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def learning_curve(
     reduced: np.ndarray, labels: np.ndarray, train: np.ndarray, validation: np.ndarray, classes: int, seed: int
 ) -> list[tuple[int, int, float]]:
-    """Validation accuracy by training set size: (images, draw, accuracy), DRAWS random subsets of each size.
+    """Validation accuracy by training set size: (images, draw, accuracy), DRAWS random subsets each.
 
-    Args:
-        reduced: float (n, components).
-        labels: Class numbers, int (n,).
-        train: Indices of the training images.
-        validation: Indices of the validation images.
-        classes: Number of classes.
-        seed: Draws the subsets.
+    `train` and `validation` are indices of images.
     """
     curve = []
     for fraction in FRACTIONS:

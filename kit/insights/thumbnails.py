@@ -1,6 +1,6 @@
-"""Which images a page shows, and thumbnails of them: at most LARGEST, about 5 KB each.
+"""Images that a page shows, and thumbnails of them: at most LARGEST, about 5 KB each.
 
-They lie in the record, so that a run folder copied from elsewhere has a page.
+They are part of the record, so that a run folder copied from elsewhere has a page.
 """
 
 import io
@@ -34,7 +34,7 @@ def thumbnail(image: Image.Image) -> bytes:
 
 
 def thumbnails_of_files(files: dict[str, Path]) -> dict[str, bytes]:
-    """Thumbnails of whole images by recorded path; a file that cannot be read has none."""
+    """Thumbnails of whole images by recorded path, without unreadable files."""
     images = {}
     for path, file in files.items():
         try:
@@ -52,10 +52,7 @@ def sample(count: int, seed: int, size: int = GRID) -> np.ndarray:
 def worst_mistakes(labels: np.ndarray, predicted: np.ndarray, confidence: np.ndarray, size: int = WORST) -> np.ndarray:
     """Indices of the mistakes, most confident first (ties: the earlier image), at most `size`.
 
-    Args:
-        labels: Class numbers, int (n,).
-        predicted: Class numbers, int (n,).
-        confidence: Probability of the predicted class, float (n,).
+    Class numbers are int (n,); `confidence` is the probability of the predicted class, float (n,).
     """
     wrong = np.flatnonzero(labels != predicted)
     return wrong[np.argsort(-confidence[wrong], kind="stable")][:size]

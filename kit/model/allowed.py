@@ -1,4 +1,4 @@
-"""Classes that a saved model may name; a model that names any other is refused before Keras reads it."""
+"""Classes that a saved model may name; any other is refused before Keras reads the file."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,12 +54,9 @@ _HINT = "Only models that transferkit wrote are loaded; if you trust where it co
 
 
 def require_classes(path: Path, config: Any, *, hub: bool = False) -> None:
-    """Raise StorageError if a model's configuration names a class that transferkit never writes.
+    """Raise StorageError, naming `path`, if a configuration names a class transferkit never writes.
 
-    Args:
-        path: Named in the message.
-        config: As `keras.saving.serialize_keras_object` gives it.
-        hub: Whether layers of KerasHub's own may be among them.
+    `config` is as `keras.saving.serialize_keras_object` gives it; `hub` also allows layers of KerasHub.
     """
     for module, name, registered in named(path, config):
         known = CLASSES.get(module, set()) | (HUB_CLASSES.get(module, set()) if hub else set())
@@ -68,7 +65,7 @@ def require_classes(path: Path, config: Any, *, hub: bool = False) -> None:
 
 
 def named(path: Path, config: Any) -> Iterator[tuple[str | None, str, str | None]]:
-    """Yield (module, class, registered name) of everything that a configuration names, at any depth."""
+    """Yield (module, class, registered name) of everything a configuration names, at any depth."""
     waiting = [(config, 0)]
     while waiting:
         value, level = waiting.pop()
@@ -88,5 +85,5 @@ def _text(value: Any) -> str | None:
 
 
 def refused(path: Path, why: str) -> StorageError:
-    """The error of a model that holds what transferkit never writes."""
+    """Error of a model that holds what transferkit never writes."""
     return StorageError(f"{path} is refused: {why}.", _HINT)

@@ -1,8 +1,7 @@
-"""Backbones: networks without a head, and the cut points at which they split into trunk and tail.
+"""Backbones: networks without a head, and the cut points between trunk and tail.
 
-A cut point is a place where one tensor carries everything: the input of a block, after the residual addition. Cut
-points are numbered by unfreeze depth, counted from the top: in MobileNetV2 depth 1 cuts before Conv_1, depth 2 before
-block 16, and so on down to the stem.
+At a cut point one tensor carries everything: the input of a block, after the residual addition. Cut points are numbered
+by unfreeze depth from the top: in MobileNetV2 depth 1 cuts before Conv_1, depth 2 before block 16, down to the stem.
 """
 
 from dataclasses import dataclass
@@ -18,13 +17,13 @@ from kit.model.hub import hub_network
 
 @dataclass(frozen=True)
 class Cut:
-    """A cut point.
+    """A cut point; `depth` is its unfreeze depth, the number of blocks above it.
 
     Attributes:
-        depth: Unfreeze depth: number of blocks above the cut.
         name: The first block above the cut, as Keras names it: `Conv_1`, `block_16`, ...; `pooled` at depth 0.
         layer: The operation whose output the cut is; empty at the stem, where it is the pixels, and at depth 0, where
-            it is the backbone's output after pooling.
+            it
+            is the backbone's output after pooling.
     """
 
     depth: int
@@ -47,11 +46,7 @@ class Backbone:
     cuts: tuple[Cut, ...]
 
     def cut(self, depth: int) -> Cut:
-        """The cut point of an unfreeze depth; -1 means all.
-
-        Raises:
-            ConfigError: If the network has no such depth.
-        """
+        """Cut point of an unfreeze depth, -1 for all; raises ConfigError if the network has no such depth."""
         if not -1 <= depth < len(self.cuts):
             deepest = len(self.cuts) - 1
             raise ConfigError(
@@ -61,12 +56,10 @@ class Backbone:
 
 
 def build_backbone(name: str, image_size: int, alpha: float = 1.0) -> Backbone:
-    """Build a backbone with random weights.
+    """Build a backbone with random weights; `name` is of the catalog, or `hub:PRESET`.
 
-    Args:
-        name: Of the catalog, or `hub:PRESET`.
-        image_size: Side of the square input, in pixels, at least 32.
-        alpha: Width multiplier; 1 where the network has none.
+    `image_size` is the side of the square input, at least 32 px; `alpha`, the width multiplier, 1 where the network has
+    none.
 
     Raises:
         ConfigError: If there is no such backbone or width.
@@ -84,11 +77,9 @@ def mobilenet_v2(image_size: int, alpha: float) -> Backbone:
 
 
 def find_cuts(model: keras.Model, blocks: str) -> tuple[Cut, ...]:
-    """Depth 0 (pooled), one depth for each block from the top, and last the pixels.
+    """Cut points of a functional model: depth 0 (pooled), one per block from the top, the pixels.
 
-    Args:
-        model: A functional model.
-        blocks: Regular expression of its blocks' names; see `kit.model.graph.block_starts`.
+    `blocks` is a regular expression of block names; see `kit.model.graph.block_starts`.
     """
     starts = block_starts(model, blocks)[::-1]
     cuts = (Cut(depth, name, layer) for depth, (name, layer) in enumerate(starts, start=1))
@@ -96,7 +87,7 @@ def find_cuts(model: keras.Model, blocks: str) -> tuple[Cut, ...]:
 
 
 def preprocessing_layer(pixels: Pixels) -> keras.layers.Layer:
-    """A Keras layer from uint8 (batch, size, size, 3), 0-255, to the pixels a network expects."""
+    """Layer from uint8 (batch, size, size, 3), 0-255, to the pixels a network expects."""
     scale, offset = (list(one) if isinstance(one, tuple) else one for one in (pixels.scale, pixels.offset))
     if not pixels.bgr:
         return keras.layers.Rescaling(scale, offset, name="preprocessing")

@@ -1,6 +1,6 @@
-"""Backbones by name: builder, expected pixels, names of blocks, published weights.
+"""Backbones by name: builder, expected pixels, block names, published weights.
 
-Pure data; importing it imports no keras. To add a backbone is to add a `Recipe` here: docs/adding-a-backbone.md.
+Importing it imports no keras. To add a backbone, add a `Recipe` here: docs/adding-a-backbone.md.
 """
 
 import difflib
@@ -19,12 +19,9 @@ _KERNELS = "weights_tf_dim_ordering_tf_kernels"
 
 @dataclass(frozen=True)
 class Pixels:
-    """Pixels a network expects: x ↦ x · scale + offset, for each channel, of 0-255.
+    """Pixels a network expects: x · scale + offset for each channel, x in 0-255.
 
-    Attributes:
-        scale: One number, or one for each channel.
-        offset: Likewise.
-        bgr: Whether channels are reversed first: blue, green, red.
+    Scale and offset are one number or one per channel; `bgr` reverses the channels first.
     """
 
     scale: float | tuple[float, ...]
@@ -53,8 +50,8 @@ class Published:
     Attributes:
         address: Of the folder, with a final slash.
         file: Its name, there and on this machine.
-        digest: MD5 (32 hex digits) or SHA-256 (64) of its bytes; empty where Keras does not say.
-        size: In bytes; None where it has not been seen.
+        digest: MD5 (32 hex digits) or SHA-256 (64); empty where Keras gives none.
+        size: In bytes; None if unknown.
     """
 
     address: str
@@ -65,20 +62,19 @@ class Published:
 
 @dataclass(frozen=True)
 class Recipe:
-    """One backbone.
+    """A backbone of the catalog; `name` is that of the setting `model.backbone`.
 
     Attributes:
-        name: What `model.backbone` calls it.
         builder: A function of keras.applications, or `module:function`.
-        pixels: What it expects.
-        blocks: Regular expression: what the names of a block's layers begin with (`kit.model.graph.block_starts`).
-        deepest: Unfreeze depth that is all of the network: one more than it has blocks.
+        blocks: Regular expression of how the names of a block's layers begin (`kit.model.graph.block_starts`).
+        deepest: Unfreeze depth of the whole network: its number of blocks plus one.
         imagenet: (alpha, image size) -> the file of ImageNet weights without top.
-        alphas: Width multipliers that its builder takes and that have weights.
-        inner_preprocessing: Whether its builder would put a preprocessing of its own into the network; it is left out.
-        licence: Of those weights, as Hugging Face abbreviates it. The documentation of keras-applications 1.0.8 names
-            it for ResNet (MIT), ResNetV2 (BSD) and DenseNet (BSD 3-clause), the repository that Keras's weights were
-            converted from for ConvNeXt (facebookresearch/ConvNeXt: MIT); Google's own are under Apache-2.0.
+        alphas: Width multipliers that the builder takes and that have weights.
+        inner_preprocessing: Whether the builder has a preprocessing of its own, which is left out.
+        licence: Of those weights, as Hugging Face abbreviates it. Sources: the documentation of keras-applications
+            1.0.8
+            for ResNet (MIT), ResNetV2 (BSD) and DenseNet (BSD 3-clause); facebookresearch/ConvNeXt (MIT), from which
+            Keras's were converted; Google's own are under Apache-2.0.
     """
 
     name: str
@@ -106,7 +102,7 @@ MOBILENET_V2_SIZES = (96, 128, 160, 192, 224)
 
 
 def _mobilenet_v2(alpha: float, image_size: int) -> Published:
-    """The file for one of five sizes; any other size takes the one for 224, as Keras does."""
+    """The file of one of five sizes; for any other size that of 224, as in Keras."""
     size = image_size if image_size in MOBILENET_V2_SIZES else 224
     seen = {(1.0, 224): 9_406_464}
     file = f"mobilenet_v2_{_KERNELS}_{float(alpha)}_{size}_no_top.h5"
@@ -212,7 +208,7 @@ MOBILENET_V2 = RECIPES["mobilenet_v2"]
 
 
 def find(name: str) -> Recipe:
-    """Find the recipe of a backbone; capitals and underscores do not matter (`EfficientNetV2B0`).
+    """Recipe of a backbone, whatever its capitals and underscores (`EfficientNetV2B0`).
 
     Raises:
         ConfigError: If there is none of that name; it names the nearest.

@@ -1,6 +1,6 @@
 """trunk | tail | head: one network, split at a cut point and joined again for saving.
 
-All parts share the same layers, so there is nothing to copy back: training a tail trains the full model.
+All parts share their layers: training a tail trains the full model.
 """
 
 import hashlib
@@ -19,10 +19,8 @@ from kit.model.graph import inner_layers, output_of, structure
 class Classifier:
     """A backbone and a head.
 
-    Attributes:
-        backbone: The network below the pooling.
-        head: float32 (batch, features) to probabilities (batch, classes).
-        kernels: `stock` or `own`, what `trunk` and `tail` compute with; see `kit.backends.kernels`.
+    `head` maps float32 (batch, features) to probabilities (batch, classes). `kernels`, `stock` or `own`, are those of
+    `trunk` and `tail`; see `kit.backends.kernels`.
     """
 
     backbone: Backbone
@@ -31,15 +29,9 @@ class Classifier:
 
     @classmethod
     def of(cls, model: keras.Model, blocks: str, kernels: str) -> "Classifier":
-        """Take apart a model that `full` made.
+        """Take apart a model that `full` made, sharing its layers; raises ValueError for any other.
 
-        Args:
-            model: The same layers, not copied.
-            blocks: Regular expression of the names of the backbone's blocks.
-            kernels: `stock` or `own`.
-
-        Raises:
-            ValueError: If `full` made no such model.
+        `blocks` is a regular expression of the names of the backbone's blocks.
         """
         _, preprocessing, backbone, _, head = model.layers
         return cls(Backbone(backbone, preprocessing, find_cuts(backbone, blocks)), head, kernels)
@@ -47,8 +39,7 @@ class Classifier:
     def full(self) -> keras.Model:
         """The whole network in plain Keras layers.
 
-        Returns:
-            A model from uint8 (batch, size, size, 3), 0-255, to probabilities float32 (batch, classes).
+        From uint8 (batch, size, size, 3), 0-255, to probabilities float32 (batch, classes).
         """
         pixels = self._pixels()
         features = self.backbone.model(self.backbone.preprocessing(pixels))
@@ -56,38 +47,28 @@ class Classifier:
         return keras.Model(pixels, self.head(pooled), name="classifier")
 
     def trunk(self, start: Cut, ends: tuple[Cut, ...]) -> keras.Model:
-        """The frozen part of the backbone: from one cut point to others above it.
+        """Frozen part of the backbone, from `start` to each of the higher `ends`, one output each.
 
-        Args:
-            start: Where it begins; the deepest cut begins at uint8 pixels.
-            ends: Where it ends, each above `start`: one output each. Depth 0 ends after the pooling.
+        The deepest cut starts at uint8 pixels; depth 0 ends after the pooling.
         """
         inputs, outputs = self._apply(start, ends)
         pooling = keras.layers.GlobalAveragePooling2D()
         return keras.Model(inputs, [pooling(y) if end.depth == 0 else y for y, end in zip(outputs, ends, strict=True)])
 
     def tail(self, start: Cut) -> keras.Model:
-        """The trained part: from a cut point to the probabilities.
-
-        Args:
-            start: Where it begins. At depth 0 this is the head alone, on pooled features.
-        """
+        """Trained part, from `start` to the probabilities; at depth 0 the head alone, on pooled features."""
         if start.depth == 0:
             return self.head
         inputs, (features,) = self._apply(start, (self.backbone.cut(0),))
         return keras.Model(inputs, self.head(keras.layers.GlobalAveragePooling2D()(features)))
 
     def feature_maps(self, start: Cut) -> keras.Model:
-        """From a cut point to the backbone's output before the pooling, for inference.
-
-        Args:
-            start: Where it begins; the deepest cut begins at uint8 pixels.
-        """
+        """From `start` (uint8 pixels at the deepest cut) to the backbone's output before pooling, for inference."""
         inputs, outputs = self._apply(start, (self.backbone.cut(0),))
         return keras.Model(inputs, outputs)
 
     def unfreeze(self, cut: Cut) -> None:
-        """Make the head and the backbone's layers above `cut` trainable, but never batch normalisation.
+        """Make the head and the layers above `cut` trainable, except batch normalisation.
 
         Layer normalisation has no statistics of its own and is trained like any layer.
         """
@@ -108,8 +89,8 @@ class Classifier:
     def fingerprint(self, cut: Cut) -> str:
         """SHA-256 (64 hex digits) of all that decides the activations at a cut point.
 
-        Weights and layers below it, and the preprocessing. Names of layers are left out: Keras numbers some of them
-        through the life of a process.
+        Covers weights and layers below it, and the preprocessing, but no layer names: Keras numbers some of them per
+        process.
         """
         digest = hashlib.sha256()
         if not self._is_pixels(cut):

@@ -8,11 +8,12 @@ from kit.model.graph import inner_layers
 
 
 def multiply_adds(model: keras.Model) -> int:
-    """Multiply-adds of one image through the convolutions and dense layers of a model, nested ones included.
+    """Multiply-adds of one image in convolutions and dense layers, nested ones included.
 
-    Each weight of a kernel is used once at every place of its layer's output, so a layer costs
-    kernel size · output height · output width: 300 million in all for MobileNetV2 1.0 at 224 px
-    [Sandler et al. 2018, arXiv:1801.04381, table 4]. Normalisation, activations and additions are left out, as there.
+    Each kernel weight is used once per output position, so a layer costs kernel size · output height · output width:
+    300
+    million in all for MobileNetV2 1.0 at 224 px [Sandler et al. 2018, arXiv:1801.04381, table 4]. Normalisation,
+    activations and additions are left out, as there.
     """
     total = 0
     for layer in model.layers:
@@ -26,7 +27,7 @@ def multiply_adds(model: keras.Model) -> int:
 
 
 def _inside(layer: keras.layers.Layer, inside: list[keras.layers.Layer]) -> int:
-    """Multiply-adds of the layers nested in a layer of KerasHub, which is called once to learn their output shapes."""
+    """Multiply-adds of layers nested in a KerasHub layer, which is called once to learn their output shapes."""
     counts = []
 
     def listen(inner: keras.layers.Layer) -> None:

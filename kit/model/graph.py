@@ -1,8 +1,7 @@
-"""Graph of a functional model: operations that dominate the output, and blocks of layers.
+"""Graph of a functional model: gateways (operations that dominate the output) and blocks.
 
-A model is a graph of operations. An operation is a gateway if every path from the input to the output passes through
-it (it dominates the output): there, and only there, can the network be cut into a trunk and a tail joined by a single
-tensor. Nothing here knows any particular network.
+Every path from the input to the output passes through a gateway: only there can one tensor join a trunk and a tail.
+Nothing here knows any particular network.
 """
 
 import re
@@ -12,13 +11,11 @@ import keras
 
 
 def gateways(model: keras.Model) -> list[Any]:
-    """Operations that every path from input to output passes, both included.
+    """Operations on every path from input to output, both included.
 
-    Operations are walked from the input up. Each sends its output to its readers; a gateway is one that leaves no
-    earlier output still to be read.
-
-    Args:
-        model: A functional model with one input and one output.
+    The model must be functional, with one input and one output. Walking from the input up, a gateway is an operation
+    that
+    leaves no earlier output still to be read.
     """
     ordered = model.operations  # Keras lists each after all that it reads
     last_read = {id(one): place for place, one in enumerate(ordered)}
@@ -41,18 +38,16 @@ def sources(operation: Any) -> list[Any]:
 
 
 def block_starts(model: keras.Model, pattern: str) -> list[tuple[str, str]]:
-    """First operations of the blocks of a network.
+    """First operations of the blocks of a functional model with one input and one output.
 
-    A block is called what `pattern` matches at the beginning of its layers' names; a layer that does not match belongs
-    to the block before it, and those before the first block are the stem.
-
-    Args:
-        model: A functional model with one input and one output.
-        pattern: Regular expression.
+    A block is named by the match of `pattern`, a regular expression, at the beginning of its layers' names. A layer
+    without
+    a match belongs to the block before it, or to the stem.
 
     Returns:
         From the input up: the block's name, and that of the last gateway below the block's first operation. A block
-        that no gateway separates from the one before, or from the input, counts as one with it.
+            that
+        no gateway separates from the one before, or from the input, counts as one with it.
     """
     passed = {id(one) for one in gateways(model)}
     starts: list[tuple[str, str]] = []
@@ -80,10 +75,9 @@ def inner_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
 
 
 def structure(layer: Any) -> Any:
-    """Settings and connections of a layer or model, without names or weights, as JSON values.
+    """Settings and connections of a layer or model as JSON values, without names or weights.
 
-    Args:
-        layer: Of any kind; a functional model is described operation by operation.
+    A functional model is described operation by operation.
     """
     if isinstance(layer, keras.Sequential):
         return [structure(inner) for inner in layer.layers]

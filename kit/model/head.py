@@ -4,17 +4,12 @@ import keras
 
 
 def build_head(features: int, classes: int, units: int, dropout: float, seed: int) -> keras.Model:
-    """Dense(units, relu) → dropout → Dense(classes, softmax).
+    """Dense(units, relu) → dropout → Dense(classes, softmax), float32 (batch, features) to (batch, classes).
 
     Args:
-        features: Width of the pooled features.
-        classes: Number of classes.
-        units: Width of the hidden layer; 0 leaves it out.
+        units: 0 leaves the hidden layer out.
         dropout: Share of hidden outputs dropped while training; 0 leaves the layer out.
-        seed: Draws the initial weights and the dropout. The same seed draws different numbers on different backends.
-
-    Returns:
-        A model from float32 (batch, features) to float32 (batch, classes).
+        seed: Draws initial weights and dropout; differs between backends.
     """
     pooled = keras.Input((features,), name="pooled")
     outputs = pooled

@@ -1,8 +1,8 @@
 """Image backbones of KerasHub presets, as plain Keras networks.
 
-keras_hub is imported lazily, and only to build: it brings TensorFlow with it, whatever the backend. The network is
-taken out of its KerasHub class, so that a saved model needs keras_hub only where the network has layers of KerasHub's
-own (`allowed.HUB_CLASSES`). A preset may come from someone else: its files are checked before KerasHub reads them.
+keras_hub brings TensorFlow with it, whatever the backend, so it is imported only to build. The network is taken out of
+its KerasHub class: a saved model needs keras_hub only for layers of KerasHub's own (`allowed.HUB_CLASSES`). A preset
+may be untrusted: its files are checked before KerasHub reads them.
 """
 
 import json
@@ -22,14 +22,10 @@ CONFIG, CONVERTER, WEIGHTS = "config.json", "image_converter.json", "model.weigh
 
 
 def resolve_preset(name: str, alpha: float) -> Path:
-    """The weights file of a preset, downloaded where it is an address.
-
-    Args:
-        name: `hub:` and a folder, or an address that KerasHub knows.
-        alpha: Must be 1: a preset has the width it has.
+    """Weights file of a preset (`hub:` and a folder or KerasHub address), downloaded if need be.
 
     Raises:
-        UserError: If there is no such preset, or it cannot be had.
+        UserError: If there is no such preset, it cannot be fetched, or alpha is not 1: a preset has one width.
     """
     if alpha != 1:
         raise ConfigError(f"model.alpha must be 1.0 for the backbone {name}, not {alpha}.")
@@ -37,15 +33,10 @@ def resolve_preset(name: str, alpha: float) -> Path:
 
 
 def hub_network(name: str, image_size: int, alpha: float) -> "tuple[keras.Model, Pixels]":
-    """The network of a preset, with random weights, and the pixels it expects.
-
-    Args:
-        name: `hub:` and a folder, or an address that KerasHub knows.
-        image_size: Side of the square input, in pixels.
-        alpha: Must be 1.
+    """Network of a preset with random weights, and the pixels it expects.
 
     Raises:
-        UserError: If there is no such preset, KerasHub is missing, or the network gives no feature maps.
+        UserError: As `resolve_preset`, and if KerasHub is missing or the network gives no feature maps.
     """
     import keras
 
@@ -83,7 +74,7 @@ def _preset(name: str) -> str:
 
 
 def _file(preset: str, file: str) -> Path:
-    """A file of a preset, on this machine."""
+    """Local path of a file of a preset."""
     folder = Path(preset)
     if folder.is_dir():
         if not (folder / file).is_file():
@@ -142,7 +133,7 @@ def _keras_hub() -> Any:
 
 
 def _of_size(model: "keras.Model", size: int) -> "keras.Model":
-    """The same network for square inputs of one size: most presets leave the size open, and stores cannot."""
+    """The same network for square inputs of one size: most presets leave it open, stores cannot."""
     import keras
 
     config = model.get_config()

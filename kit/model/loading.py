@@ -1,8 +1,8 @@
 """Load a saved model, if it holds only what transferkit writes.
 
-A `.keras` file may come from someone else, with a run folder. Everything in it is looked at before Keras sees it: which
-files the archive holds and how large they are, which classes its configuration names, what its weights are. What
-transferkit never writes is refused, Lambda layers first of all. Keras's own `safe_mode` stays on as a second door.
+A `.keras` file may be untrusted. Before Keras sees it, the names and sizes of the archive's files, the classes of its
+configuration and its weights are checked; all else is refused, Lambda layers above all. Keras's own `safe_mode` stays
+on.
 """
 
 import json
@@ -26,11 +26,7 @@ MOST_NAMES = 20_000  # of groups and arrays in the weights; ours have some thous
 
 
 def load_model(path: Path, *, hub: bool = False) -> "keras.Model":
-    """Load a model from a `.keras` file that transferkit wrote.
-
-    Args:
-        path: The file, on this machine.
-        hub: Whether its backbone came from KerasHub, and may hold layers of KerasHub's own.
+    """Load a `.keras` file that transferkit wrote; `hub` also allows layers of KerasHub.
 
     Raises:
         StorageError: If it is damaged, or holds what transferkit never writes; it says what. Nothing in it was run.
@@ -93,12 +89,9 @@ def _configuration(path: Path, text: bytes) -> Any:
 
 
 def require_plain_weights(path: Path, source: Any, size: int) -> None:
-    """Raise StorageError if weights lie in other files, or claim more room than their file has.
+    """Raise StorageError, naming `path`, if weights lie in other files or claim more than `size` bytes.
 
-    Args:
-        path: Named in the message.
-        source: The HDF5 file: a path or an open file.
-        size: Of the file, in bytes.
+    `source` is the HDF5 file: a path or an open file.
     """
     import h5py
 

@@ -43,14 +43,14 @@ class Weights:
 
 
 def resolve(weights: str, alpha: float, image_size: int, backbone: str = MOBILENET_V2.name) -> Weights:
-    """Find and check a weights file, downloading the one that Keras publishes where it is missing.
+    """Find and verify a weights file; downloads Keras's published one if missing.
 
     Args:
-        weights: `imagenet`, `starter` (transferkit's own: MobileNetV2, alpha 0.35, images of any size), `none`, or a
-            weights file: .weights.h5 (Keras 3) or .h5 (Keras 2, by layer).
-        alpha: Width multiplier of the backbone.
-        image_size: Side of the images in pixels. For MobileNetV2 there are files for 96, 128, 160, 192 and 224; any
-            other size takes the one for 224, as Keras does.
+        weights: `imagenet`, `starter` (transferkit's own: MobileNetV2, alpha 0.35, any image size), `none`, or a
+            weights
+            file: .weights.h5 (Keras 3) or .h5 (Keras 2, by layer).
+        image_size: Side in pixels. MobileNetV2 has files for 96, 128, 160, 192 and 224; other sizes take 224's, as in
+            Keras.
         backbone: Its name; for a KerasHub preset `imagenet` means the preset's own weights.
 
     Raises:
@@ -62,22 +62,16 @@ def resolve(weights: str, alpha: float, image_size: int, backbone: str = MOBILEN
 
 
 def load_into(backbone: "keras.Model", weights: Weights, *, hub: bool = False) -> None:
-    """Set the weights of a backbone: all or nothing. `none` changes nothing.
+    """Set the weights of a built backbone without top, all or nothing; `none` changes nothing.
 
-    Args:
-        backbone: A built model without top.
-        weights: From `resolve`.
-        hub: Whether it is a network of KerasHub, whose layers hold layers.
-
-    Raises:
-        WeightsError: If the file does not fit.
+    `hub`: a network of KerasHub, whose layers hold layers. Raises WeightsError if the file does not fit.
     """
     if weights.path is not None:
         (load_by_keras if hub else load_by_layer)(backbone, weights.path)
 
 
 def imagenet_file(alpha: float, size: int) -> Path:
-    """Path of Keras's ImageNet weights for MobileNetV2 without top, whether the file exists or not."""
+    """Path of Keras's ImageNet weights for MobileNetV2 without top, whether it exists or not."""
     return _place(MOBILENET_V2.imagenet(alpha, size))
 
 
@@ -105,8 +99,8 @@ def offline_ways(published: Published) -> str:
 
 
 def _find(weights: str, alpha: float, image_size: int, backbone: str) -> tuple[str, Path | None]:
-    """Name and file of the weights asked for."""
-    if weights == STARTER:  # first: a width that these weights brought must not be laid to the user
+    """Name and file of the weights."""
+    if weights == STARTER:  # first: these weights set alpha, so a wrong alpha is not yet the user's error
         return STARTER, _starter(backbone, alpha)
     if is_hub(backbone):
         preset = resolve_preset(backbone, alpha)
@@ -144,7 +138,7 @@ def _place(published: Published) -> Path:
 
 
 def _imagenet(network: str, published: Published, alpha: float) -> Path:
-    """Path of a published file, downloaded where it is missing, and verified."""
+    """Path of a published file, downloaded if missing, and verified."""
     path = _place(published)
     if path.is_file():
         try:

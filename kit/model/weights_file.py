@@ -1,4 +1,4 @@
-"""Read weights files in HDF5, of Keras 3 and Keras 2, into a model: all or nothing."""
+"""Load HDF5 weights files of Keras 3 and Keras 2 into a model, all or nothing."""
 
 import math
 import re
@@ -23,11 +23,9 @@ WANTED = (
 
 
 def load_by_layer(backbone: "keras.Model", path: Path) -> None:
-    """Set a model's weights, after every layer's shapes have been compared.
+    """Load .weights.h5 (Keras 3) or .h5 (Keras 2) after comparing every layer's shapes.
 
-    Args:
-        backbone: A built model of plain layers, such as MobileNetV2(include_top=False).
-        path: .weights.h5 (Keras 3) or .h5 (Keras 2).
+    `backbone` is a built model of plain layers, such as MobileNetV2(include_top=False).
 
     Raises:
         WeightsError: If the file does not fit; it names the first layer that differs.
@@ -61,7 +59,7 @@ def load_by_layer(backbone: "keras.Model", path: Path) -> None:
 
 
 def load_by_keras(backbone: "keras.Model", path: Path) -> None:
-    """Set the weights of a KerasHub network, whose layers hold layers, as Keras reads them.
+    """Load weights of a KerasHub network, whose layers hold layers, with Keras's own reader.
 
     Raises:
         WeightsError: If the file does not fit.
@@ -95,7 +93,7 @@ def _alpha_of(saved: "dict[str, list[h5py.Dataset]]") -> float | None:
 
 @contextmanager
 def _opened(path: Path) -> "Iterator[h5py.File]":
-    """Open an HDF5 file read-only; damage found then or later is one WeightsError."""
+    """Open an HDF5 file read-only; damage found then or later raises one WeightsError."""
     import h5py
 
     try:
@@ -133,7 +131,7 @@ def _saved_layers(path: Path, file: "h5py.File") -> "dict[str, list[h5py.Dataset
 def _keras3_layers(file: "h5py.File") -> "dict[str, list[h5py.Dataset]]":
     """`layers/NAME/vars/0`, `1`, ... (keras/src/saving/saving_lib.py, H5IOStore).
 
-    A layer inside a model inside the model, `layers/OUTER/layers/INNER/vars/0`, is called OUTER/INNER.
+    A layer nested in an inner model, `layers/OUTER/layers/INNER/vars/0`, is called OUTER/INNER.
     """
     saved = {}
     waiting = [("", file["layers"])]
@@ -162,7 +160,7 @@ def _keras2_layers(file: "h5py.File") -> "dict[str, list[h5py.Dataset]]":
 
 
 def _texts(group: "h5py.Group", key: str) -> list[str]:
-    """A list of names kept in an attribute, or, where it is long, in pieces: key0, key1, ..."""
+    """List of names in an attribute or, where long, in pieces: key0, key1, ..."""
     pieces = [key] if key in group.attrs else []
     while f"{key}{len(pieces)}" in group.attrs:
         pieces.append(f"{key}{len(pieces)}")
@@ -182,8 +180,8 @@ def _plain_members(group: "h5py.Group") -> list[str]:
 def _names_in_keras3(layers: list[Any], outer: str = "") -> dict[str, list[str]]:
     """Layer name -> the names in a Keras 3 file of the layer and all inside it, in the order of its weights.
 
-    A layer is called there by its class in snake case, numbered from the second one on.
-    Source: _load_container_state in keras/src/saving/saving_lib.py and to_snake_case in keras/src/utils/naming.py.
+    Named there by class in snake case, numbered from the second on. Source: _load_container_state in
+    keras/src/saving/saving_lib.py and to_snake_case in keras/src/utils/naming.py.
     """
     seen: Counter[str] = Counter()
     names = {}

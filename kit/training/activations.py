@@ -1,4 +1,4 @@
-"""Activations of a run's images at the cut points its phases start from."""
+"""Activations of a run's images at the cut points where phases start."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from kit.training.session import Session
 
 @dataclass(frozen=True)
 class Activations:
-    """What phases train on and models are scored on, by depth of the cut point.
+    """Activations by depth of the cut point, for training and scoring.
 
-    Attributes:
-        plain: Of every image as it is, (n, ...).
-        training: Of the training images, one view after the other, (views * training images, ...).
-        stores: Names of the stores that `training` was read from, by view.
-        computed: Name of a cut -> images, counted once a view, that no store had.
+    `plain` holds every image unaugmented, (n, ...); `training` the training images, (views * images, ...), one view
+    after
+    the other. `stores` names the stores behind `training`, by view; `computed` counts the images that no store had,
+    once a
+    view, by name of the cut.
     """
 
     plain: dict[int, CachedArray]
@@ -31,12 +31,11 @@ class Activations:
 
 
 def extract(session: Session, *, to_train: bool = True, depths: Iterable[int] = ()) -> Activations:
-    """Read everything that phases and scores need from the cache, computing what is missing.
+    """Read activations from the cache, and compute the missing ones; the classifier must be untrained.
 
     Args:
-        session: Its classifier is not trained yet.
-        to_train: False leaves out what only training reads: augmented views, and every phase but the last.
-        depths: Other cut points to store on the way, for later runs, where the disk budget allows it.
+        to_train: False leaves out augmented views, and every phase but the last: scoring needs neither.
+        depths: Further cut points to store for later runs, where the disk budget allows.
     """
     dataset, classifier = session.dataset, session.classifier
     extractor = Extractor(classifier, session.base, session.config)
@@ -56,7 +55,7 @@ def extract(session: Session, *, to_train: bool = True, depths: Iterable[int] = 
 
 
 def training_batches(session: Session, activations: Activations, phase: Phase) -> Batches:
-    """What a phase trains on."""
+    """Training batches of a phase."""
     config = session.config
     labels = session.dataset.labels[session.dataset.indices("train")]
     balance = None if config.training.class_weights == "none" else config.training.class_weights
@@ -71,7 +70,7 @@ def training_batches(session: Session, activations: Activations, phase: Phase) -
 
 
 def validation_batches(session: Session, activations: Activations, phase: Phase) -> Batches:
-    """What a phase is validated on."""
+    """Validation batches of a phase."""
     chosen = session.dataset.indices("validation")
     x = activations.plain[session.start(phase).depth].take(chosen)
     return Batches(x, session.dataset.labels[chosen], session.config.training.batch_size)

@@ -1,7 +1,7 @@
-"""Checkpoints: everything a phase carries from one epoch to the next, in one file.
+"""Checkpoints: the state of a phase after an epoch, in one file.
 
-`checkpoints/state.npz` is replaced whole at the end of every epoch; `checkpoints/phase-N.npz` holds the weights that
-phase N ended with. Arrays are stored as they are: a resumed run continues to the bit.
+`checkpoints/state.npz` is replaced whole after every epoch; `checkpoints/phase-N.npz` holds the final weights of phase
+N. Arrays are stored exactly: a resumed run continues to the bit.
 """
 
 import json
@@ -22,14 +22,12 @@ Arrays = tuple[np.ndarray, ...]
 
 @dataclass(frozen=True)
 class Progress:
-    """Position of a phase after an epoch.
+    """Position of a run after an epoch; `phase` counts from 0.
 
     Attributes:
-        phase: Number of the phase, from 0.
-        epochs_total: Finished epochs of the run, earlier phases included.
-        epochs_done: Finished epochs of this phase.
-        best_epoch: The epoch within the phase, from 1, with the best score so far; 0 where none beat the start.
-        best_score: Its score, greater is better, compared element by element.
+        epochs_total: Finished epochs of the run; `epochs_done` counts those of this phase.
+        best_epoch: Within the phase, from 1; 0 where none beat the start.
+        best_score: Greater is better, compared element by element.
     """
 
     phase: int
@@ -43,11 +41,8 @@ class Progress:
 class Checkpoint:
     """State of a phase after an epoch.
 
-    Attributes:
-        progress: Its position.
-        weights: Of the trained model, in Keras's order, states of random generators included.
-        optimizer: Of the optimiser, in Keras's order.
-        best: Weights of the best epoch, ordered as `weights`.
+    All arrays are in Keras's order; `weights`, and `best` (those of the best epoch), include states of random
+    generators.
     """
 
     progress: Progress
@@ -62,7 +57,7 @@ class Checkpoint:
 
     @classmethod
     def load(cls, folder: Path) -> "Checkpoint | None":
-        """State in a folder; None where no epoch was finished."""
+        """State in a folder; None before the first epoch has finished."""
         if not (folder / "state.npz").exists():
             return None
         groups, note = load_arrays(folder / "state.npz", ("weights", "optimizer", "best"))
@@ -72,24 +67,20 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class PhaseEnd:
-    """Result of a finished phase.
+    """Result of a finished phase; `epochs_total` counts all epochs of the run so far.
 
-    Attributes:
-        variables: Of the trained model, in Keras's order, states of random generators included: dropout goes on in
-            the next phase where it ended in this one.
-        epochs_total: Finished epochs of the run up to its end.
+    `variables` are in Keras's order, with states of random generators: the next phase continues this one's dropout.
     """
 
     variables: Arrays
     epochs_total: int
 
     def save(self, folder: Path, phase: int) -> None:
-        """Save under the number of the phase."""
         save_arrays(folder / f"phase-{phase}.npz", {"variables": self.variables}, {"epochs_total": self.epochs_total})
 
     @classmethod
     def load(cls, folder: Path, phase: int) -> "PhaseEnd | None":
-        """Result of a phase in a folder; None where it has not ended."""
+        """Result of a phase; None where it has not ended."""
         path = folder / f"phase-{phase}.npz"
         if not path.exists():
             return None
@@ -98,18 +89,18 @@ class PhaseEnd:
 
 
 def values_of(variables: Sequence[keras.Variable]) -> Arrays:
-    """Values of variables, copied."""
+    """Copied values of variables."""
     return tuple(np.array(keras.ops.convert_to_numpy(variable)) for variable in variables)
 
 
 def assign(variables: Sequence[keras.Variable], values: Sequence[np.ndarray]) -> None:
-    """Give variables values, in order."""
+    """Assign values to variables, in order."""
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
 
 
 def save_arrays(path: Path, groups: dict[str, Arrays], note: dict[str, Any]) -> None:
-    """Write groups of arrays and a JSON note as one file, whole or not at all."""
+    """Write groups of arrays and a JSON note to one file, whole or not at all."""
     arrays = {f"{name}-{i:05d}": array for name, group in groups.items() for i, array in enumerate(group)}
     with atomic_path(path) as temporary:
         np.savez(temporary, allow_pickle=False, note=np.array(json.dumps(note)), **arrays)

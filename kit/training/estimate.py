@@ -1,8 +1,7 @@
-"""Cost of a run, estimated before it is run.
+"""Cost of a run, estimated beforehand.
 
-Disk is counted from what the stores lack. Time is measured: some images are decoded, and each network of the run is
-compiled and called a few times; what is measured is then multiplied out. Compiling counts, because on small data it is
-most of a run.
+Disk is what the stores lack. Time is measured on a few images and calls of each network, and multiplied out;
+compilation counts, because on small data it is most of a run.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -31,13 +30,9 @@ DECODED = 32  # images decoded to see how long one takes
 
 @dataclass(frozen=True)
 class StageCost:
-    """Cost of one stage of a run.
+    """Wall time and disk of one stage, estimated.
 
-    Attributes:
-        name: What is done.
-        work: How much of it, in words.
-        seconds: Estimated wall time, compiling included.
-        bytes: Disk that it will write and keep.
+    `work` says how much is done, in words; `seconds` include compilation; `bytes` are written and kept.
     """
 
     name: str
@@ -48,21 +43,20 @@ class StageCost:
 
 @dataclass(frozen=True)
 class _CallCost:
-    """Seconds of compiling a function, and of each call after it."""
+    """Seconds to compile a function, and of each later call."""
 
     compiling: float
     call: float
 
     def of(self, calls: float) -> float:
-        """Seconds of so many calls; none at all compiles nothing."""
+        """Seconds of `calls` calls; 0 calls compile nothing."""
         return self.compiling + calls * self.call if calls else 0.0
 
 
 def estimate(session: Session) -> list[StageCost]:
-    """Stages of a run that has not begun; what the cache holds already is left out.
+    """Cost of each stage of a run, less what is cached; the session must be untrained.
 
-    Args:
-        session: Not trained yet: which layers are trainable changes, the weights do not.
+    Changes which layers are trainable, but no weights.
     """
 
     def measured() -> Iterator[StageCost]:
@@ -80,7 +74,7 @@ def estimate(session: Session) -> list[StageCost]:
 
 
 def _extraction(session: Session) -> Iterator[StageCost]:
-    """Decoding and both parts of the trunk, as far as there is work; it follows `Extractor.extract`."""
+    """Decoding and both parts of the trunk, where there is work; mirrors `Extractor.extract`."""
     extractor, dataset, base = (
         Extractor(session.classifier, session.base, session.config),
         session.dataset,
@@ -125,7 +119,7 @@ def _decoding(session: Session, lacking: Sequence[tuple[tuple[int, ...], list[st
 
 
 def _decoding_seconds(session: Session, keys: Sequence[str], views: tuple[int, ...]) -> float:
-    """Seconds an image."""
+    """Seconds per image."""
     if not keys:
         return 0.0
     file_of = dict(zip(session.dataset.keys, session.dataset.files, strict=True))
@@ -174,12 +168,12 @@ def _scoring(session: Session) -> StageCost:
 
 
 def _lacking(stores: Sequence[Store], keys: Sequence[str]) -> list[str]:
-    """Keys that any of these stores lacks."""
+    """Keys missing from any of the stores."""
     return list(dict.fromkeys(key for store in stores for key in store.missing(keys)))
 
 
 def _size(stores: Sequence[Store], keys: Sequence[str]) -> int:
-    """Bytes of what these stores lack."""
+    """Bytes that the stores lack."""
     return sum(len(store.missing(keys)) * store.row_bytes for store in stores)
 
 
@@ -189,13 +183,13 @@ def _batch(session: Session, tail: keras.Model) -> np.ndarray:
 
 
 def _noise(shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    """Any values will do, but zeros can be faster than what a run computes with."""
+    """Random values: zeros can compute faster than real activations."""
     random = np.random.default_rng(0)
     return random.integers(0, 256, shape, np.uint8) if dtype == "uint8" else random.random(shape).astype(dtype)
 
 
 def _timed(call: Callable[[], object]) -> _CallCost:
-    """Compile by a first call, then time some more."""
+    """Time the first, compiling call, then REPEATS more."""
     seconds = []
     for _ in range(1 + REPEATS):
         start = perf_counter()

@@ -1,7 +1,7 @@
-"""The frozen trunk's activations, computed once and stored.
+"""Activations of the frozen trunk, computed once and stored.
 
-All activations of a run come from one cut point, its deepest: that one is computed from pixels, and every cut above it
-from what was stored there. So what a run reads never depends on what other runs left in the cache.
+Only the deepest cut point of a run is computed from pixels, and every cut above it from what is stored there: the
+activations never depend on what other runs left in the cache.
 """
 
 from collections import Counter
@@ -28,13 +28,11 @@ BATCH = 32  # images read, computed and written together
 
 @dataclass(frozen=True)
 class Extractor:
-    """Computes activations at cut points and stores them.
+    """Computes and stores activations; the classifier's trunk must not change meanwhile.
 
     Attributes:
-        classifier: The network; its trunk does not change while this is used.
-        base: The cut point computed from pixels; all others lie above it. The deepest cut is the pixels themselves.
-        config: Its data, views, seed, threads count and type of stored activations.
-        computed: Name of a cut -> images, counted once a view, that no store had.
+        base: The cut point computed from pixels, below all others. The deepest cut is the pixels themselves.
+        computed: Name of a cut -> images that no store had, counted once a view.
     """
 
     classifier: Classifier
@@ -46,19 +44,13 @@ class Extractor:
 
     @property
     def pixels(self) -> Cut:
-        """The cut point below everything."""
+        """The deepest cut point."""
         return self.classifier.backbone.cut(-1)
 
     def extract(self, dataset: Dataset, views: Sequence[int], cuts: Sequence[Cut]) -> dict[int, CachedArray]:
-        """Activations of images, computing what no store has.
+        """Activations by depth of the cut, (views * n, ...), one view after the other.
 
-        Args:
-            dataset: n images.
-            views: Numbers of the views; 0 is the image as it is.
-            cuts: Cut points.
-
-        Returns:
-            By depth of the cut: (views * n, ...), one view after the other.
+        Computes what no store has. View 0 is the plain image.
         """
         above = tuple(cut for cut in cuts if cut != self.base)
         found: dict[int, list[CachedArray]] = {cut.depth: [] for cut in (self.base, *cuts)}
@@ -70,7 +62,7 @@ class Extractor:
         return {cut.depth: CachedArray.concatenate(found[cut.depth]) for cut in cuts}
 
     def _extract_base(self, dataset: Dataset, views: Sequence[int]) -> list[CachedArray]:
-        """Each image is decoded once for all views."""
+        """Decode each image once for all views."""
         if self.base == self.pixels:
             return cached_pixels(dataset.files, dataset.keys, views, self.config)
         with writing([self.store(self.base, view) for view in views], dataset.keys) as writer:
@@ -108,7 +100,7 @@ class Extractor:
         return ((keys[start : start + BATCH], [stored[start : start + BATCH]]) for start in starts)
 
     def forward(self, batch: np.ndarray, start: Cut, ends: tuple[Cut, ...]) -> list[np.ndarray]:
-        """Activations at `ends`, in the stored type, of a batch of pixels or activations at `start`."""
+        """Activations at `ends`, in the stored dtype, of a batch of pixels or activations at `start`."""
         if (start, ends) not in self._compiled:
             self._compiled[start, ends] = (
                 compile_from_pixels(self.classifier, ends)
@@ -122,7 +114,6 @@ class Extractor:
         ]
 
     def store(self, cut: Cut, view: int) -> Store:
-        """Store of one cut point and view."""
         if cut == self.pixels:
             return pixel_store(view, self.config)
         if cut not in self._fingerprints:

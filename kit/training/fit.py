@@ -1,4 +1,4 @@
-"""Train the phases of a schedule in order, each from where it was interrupted."""
+"""Train the phases of a schedule in order, resuming where interrupted."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -21,19 +21,14 @@ def fit(
     stage: Callable[[str], AbstractContextManager[None]],
     shared_head: SharedHead | None = None,
 ) -> History:
-    """Train a session's classifier.
+    """Train a session's classifier in place; returns the history of all phases.
 
     Args:
-        session: What to train.
-        activations: What `extract` returned.
-        checkpoints: Folder of the run's checkpoints; None for a run that is not to be resumed.
+        checkpoints: The run's checkpoint folder; None for a run that cannot be resumed.
         history: Epochs recorded so far.
         on_epoch: Called with the history after every epoch.
-        stage: Times a named stage.
-        shared_head: Where the first phase takes its head from if it is there, and keeps it otherwise.
-
-    Returns:
-        The history of all phases.
+        stage: Context manager that times a named stage.
+        shared_head: Gives the first phase its head if trained already; otherwise keeps the one trained here.
     """
     epochs = 0
     for phase in session.phases:

@@ -1,4 +1,4 @@
-"""Inference in passes of one size: numpy in, numpy out."""
+"""Inference in passes of one batch size, numpy in and out."""
 
 import math
 from collections.abc import Callable
@@ -16,19 +16,14 @@ Runner = Callable[[np.ndarray], list[np.ndarray]]  # samples (n, ...), n at leas
 
 
 def compile_forward(model: keras.Model) -> Forward:
-    """Inference of a model with one or several outputs, compiled by this process's backend for every batch size."""
+    """Inference of a model with one or several outputs, compiled anew for every batch size."""
     return backends.current().compile_forward(model)
 
 
 def in_passes(forward: Forward, rows: int, at_once: int = 1) -> Runner:
-    """Runs any number of rows, one or more, through `forward` by so many a pass; what lacks at the end is padded.
+    """Run one or more samples through `forward` in padded passes of `rows`.
 
-    One shape, so that it is compiled once.
-
-    Args:
-        forward: For batches of `rows`.
-        rows: Of one pass.
-        at_once: Passes that run side by side, each in a thread.
+    One shape compiles once. `at_once` passes run side by side, each in a thread.
     """
     pool = ThreadPoolExecutor(at_once, thread_name_prefix="forward") if at_once > 1 else None
     compiled = False
@@ -42,7 +37,7 @@ def in_passes(forward: Forward, rows: int, at_once: int = 1) -> Runner:
     def run(x: np.ndarray) -> list[np.ndarray]:
         nonlocal compiled
         blocks = [x[start : start + rows] for start in range(0, len(x), rows)]
-        alone = 1 if pool and not compiled else 0  # or several threads would compile the same
+        alone = 1 if pool and not compiled else 0  # or several threads would compile the same program
         parts = [one(block) for block in blocks[:alone]]
         parts += (pool.map if pool else map)(one, blocks[alone:])
         compiled = True
@@ -52,14 +47,9 @@ def in_passes(forward: Forward, rows: int, at_once: int = 1) -> Runner:
 
 
 def compile_from_pixels(classifier: Classifier, ends: tuple[Cut, ...] | None = None) -> Runner:
-    """Inference that begins at the pixels, for any number of images, in the passes that suit best.
+    """Inference from pixels, uint8 (n, S, S, 3), 0-255, in the fastest passes.
 
-    Args:
-        classifier: The network.
-        ends: Where it ends, one output each; None ends at the probabilities.
-
-    Returns:
-        A function of uint8 (n, S, S, 3), 0-255.
+    `ends` are the cut points to output; None outputs the probabilities.
     """
     backend = backends.current()
     passes = backend.passes(classifier.kernels)
@@ -78,13 +68,7 @@ def compile_from_pixels(classifier: Classifier, ends: tuple[Cut, ...] | None = N
 
 
 def _first_small(classifier: Classifier, positions: int, above: int) -> Cut | None:
-    """The deepest cut whose activations have so few positions, height times width, the pixels aside.
-
-    Args:
-        classifier: The network.
-        positions: At most.
-        above: The depth below which it must lie.
-    """
+    """Deepest cut with at most `positions` (height times width), of a depth over `above`, pixels aside."""
     for cut in classifier.backbone.cuts[-2:above:-1]:
         if math.prod(classifier.shape(cut)[:-1]) <= positions:
             return cut

@@ -13,21 +13,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """Figures of one epoch.
+    """Metrics of one epoch.
 
     Attributes:
-        epoch: Counts on across phases, from 1.
-        phase: Name of the phase, as in `phases.N.name`.
-        seconds: Wall time of the epoch, validation included; 0 or more.
+        epoch: From 1, counting on across phases.
+        seconds: Wall time, validation included.
         learning_rate: At the end of the epoch; 0 or more (a cosine falls to 0).
         loss: Mean cross-entropy while training, without label smoothing or class weights.
-        accuracy: Share of training images classified correctly while training, 0 to 1.
-        val_loss: Mean loss on validation after the epoch; None where there is no validation split.
-        val_accuracy: Accuracy on validation after the epoch, 0 to 1; None where there is no validation split.
+        accuracy: Training accuracy while training, 0 to 1.
+        val_loss: Validation loss after the epoch; None, like `val_accuracy` (0 to 1), without a validation split.
 
     Raises:
         UserError: If a loss is not finite: training diverged.
-        ValueError: If a number is out of its range, or only one of val_loss and val_accuracy is given.
+        ValueError: If a number is out of range, or only one of val_loss and val_accuracy is given.
     """
 
     epoch: int
@@ -65,10 +63,7 @@ COLUMNS = tuple(field.name for field in fields(EpochRecord))
 
 @dataclass(frozen=True)
 class History:
-    """Consecutive epochs.
-
-    Attributes:
-        records: One an epoch. A whole run starts at epoch 1; one phase of it (`phase`) may start later.
+    """Consecutive epochs, from 1 for a whole run; one phase of it (`phase`) may start later.
 
     Raises:
         ValueError: If an epoch is missing, repeated or out of order.
@@ -88,7 +83,6 @@ class History:
         return iter(self.records)
 
     def append(self, record: EpochRecord) -> "History":
-        """History with one more epoch."""
         return History((*self.records, record))
 
     def phases(self) -> tuple[str, ...]:
@@ -100,13 +94,9 @@ class History:
         return History(tuple(record for record in self.records if record.phase == name))
 
     def best(self, monitor: str = "val_accuracy") -> EpochRecord:
-        """Epoch whose weights are kept.
+        """Epoch whose weights are kept; the last one without a validation split.
 
-        Args:
-            monitor: `val_accuracy` (highest; ties: lower val_loss) or `val_loss` (lowest). Further ties: the earliest.
-
-        Returns:
-            The best epoch; the last one where there is no validation split to choose by.
+        `val_accuracy` is maximised (ties: lower val_loss), `val_loss` minimised; further ties: the earliest.
 
         Raises:
             ValueError: If the history is empty or the monitor unknown.

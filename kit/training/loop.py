@@ -1,4 +1,4 @@
-"""One phase: epochs, a checkpoint after each, early stopping, the best epoch's weights kept."""
+"""Epochs of one phase: checkpoints, early stopping, best weights kept."""
 
 import math
 from collections.abc import Callable
@@ -23,20 +23,18 @@ from kit.training.steps import Steps, build_optimizer, build_steps
 # Activations of a phase that trains the head alone are held on the device up to this size: its steps take less time
 # than Python needs to feed them.
 HELD_BYTES = 64 * 2**20
-# Otherwise a call makes as many steps as the backend likes, of activations of at most so many bytes.
+# Otherwise a call makes as many steps as the backend allows, on at most this many bytes of activations.
 AT_ONCE_BYTES = 32 * 2**20
 SMALLEST = float(np.finfo(np.float32).eps)  # probabilities below it count as it, as in kit.evaluation.log_loss
 
 
 class PhaseLoop:
-    """Trains a model for one phase of a schedule.
+    """Trains a model in place for one phase of a schedule.
 
     Args:
-        phase: What to do.
-        model: From activations to probabilities; what is trainable is settled. Trained in place.
-        training: What is trained on.
-        validation: What chooses the epoch that is kept; where it is empty, the last one is.
-        settings: What all phases share.
+        model: From activations to probabilities, trainable layers already set.
+        validation: Chooses the epoch that is kept; the last one where empty.
+        settings: Shared by all phases.
     """
 
     def __init__(
@@ -57,16 +55,13 @@ class PhaseLoop:
     ) -> History:
         """Train, and leave the model with the weights of its best epoch.
 
-        Where there is a validation split, a later phase that never beats the weights it started with ends with those.
+        With a validation split, a later phase that never beats its initial weights ends with those.
 
         Args:
             history: Epochs recorded so far, those of this phase included where it is resumed.
-            epochs_before: How many of them belong to earlier phases.
+            epochs_before: Number of epochs of earlier phases.
             on_epoch: Called with the history after every epoch, before the checkpoint is written.
-            checkpoints: Folder of the run's checkpoints; a state of this phase found there is resumed.
-
-        Returns:
-            The history with this phase's epochs.
+            checkpoints: The run's checkpoint folder; a state of this phase found there is resumed.
         """
         state = None if checkpoints is None else Checkpoint.load(checkpoints)
         if state is not None and state.progress.phase == self.phase.index:
@@ -88,7 +83,7 @@ class PhaseLoop:
     def _begin(self, epochs_before: int) -> None:
         self.progress = Progress(self.phase.index, epochs_before, epochs_done=0, best_epoch=0, best_score=(-math.inf,))
         if self.phase.index and len(self.validation.labels):
-            # a candidate too: fine-tuning that helps nowhere must not harm the model
+            # the start is a candidate too: fine-tuning that never helps must not harm the model
             self.best = values_of(self.model.variables)
             self.progress = replace(self.progress, best_score=self._score(*self._validate(), 0))
 
@@ -100,12 +95,12 @@ class PhaseLoop:
 
     @property
     def _finished(self) -> bool:
-        """True after the last epoch, or when patience is at its end."""
+        """Whether the last epoch is done or patience has run out."""
         patience, done = self.phase.settings.patience, self.progress.epochs_done
         return done >= self.phase.settings.epochs or 0 < patience <= done - self.progress.best_epoch
 
     def _epoch(self, number: int) -> EpochRecord:
-        """Train and validate one epoch, the `number`-th of the run from 1."""
+        """Train and validate one epoch, `number` counted from 1 in the run."""
         start = perf_counter()
         loss, accuracy, rate = self._train()
         self.steps.synchronise()
@@ -123,7 +118,7 @@ class PhaseLoop:
         return EpochRecord(number, self.phase.name, seconds, rate, loss, accuracy, val_loss, val_accuracy)
 
     def _train(self) -> tuple[float, float, float]:
-        """One pass; returns plain mean cross-entropy, accuracy, and the last learning rate."""
+        """Train one epoch; returns plain mean cross-entropy, accuracy and the last learning rate."""
         steps, done, images = len(self.training), self.progress.epochs_done, len(self.training.labels)
         planned = [self.phase.learning_rate(done * steps + step, steps) for step in range(steps)]
         rates = np.array(planned, np.float32)
@@ -135,11 +130,11 @@ class PhaseLoop:
 
     @cached_property
     def _held(self) -> Any:
-        """All activations that are trained on, on the device."""
+        """All training activations, on the device."""
         return self.steps.hold(self.training.x[:])
 
     def _in_parts(self, order: Order, rates: np.ndarray) -> np.ndarray:
-        """An epoch some steps at a time; returns (plain cross-entropy, correct), each (steps,)."""
+        """Train one epoch, some steps at a time; returns (plain cross-entropy, correct), each (steps,)."""
         x, batch_size = self.training.x, self.training.batch_size
         size = steps_at_once(x.row_bytes, batch_size, len(rates))
         numbers = np.arange(size * batch_size, dtype=np.int32).reshape(size, batch_size)
@@ -158,7 +153,7 @@ class PhaseLoop:
         return np.concatenate(done, axis=1)
 
     def _validate(self) -> tuple[float | None, float | None]:
-        """Loss and accuracy on the validation split; None where there is none."""
+        """Validation loss and accuracy; None without a validation split."""
         labels = self.validation.labels
         if not len(labels):
             return None, None
@@ -167,7 +162,7 @@ class PhaseLoop:
         return float(-np.log(chosen).mean()), float((probabilities.argmax(axis=1) == labels).mean())
 
     def _score(self, val_loss: float | None, val_accuracy: float | None, epoch: int) -> tuple[float, ...]:
-        """Greater is better; without validation every epoch is better than the one before."""
+        """Greater is better; without validation every epoch beats the one before."""
         if val_loss is None or val_accuracy is None:
             return (float(epoch),)
         return (val_accuracy, -val_loss) if self.settings.monitor == "val_accuracy" else (-val_loss,)
@@ -177,5 +172,5 @@ class PhaseLoop:
 
 
 def steps_at_once(row_bytes: int, batch_size: int, steps: int) -> int:
-    """How many steps one call makes, of an epoch of `steps` and samples of `row_bytes` each."""
+    """Steps per call, for an epoch of `steps` with samples of `row_bytes` each."""
     return max(1, min(backends.current().steps_per_call(), steps, AT_ONCE_BYTES // (row_bytes * batch_size)))

@@ -1,4 +1,4 @@
-"""The network of a run: built with pretrained weights, and described for the manifest."""
+"""Network of a run: built with pretrained weights, described for the manifest."""
 
 from typing import Any
 
@@ -17,11 +17,7 @@ from kit.training.session import Session
 
 
 def build_classifier(config: RunConfig, classes: int, weights: Weights) -> Classifier:
-    """A network with pretrained trunk and fresh head.
-
-    Raises:
-        WeightsError: If the weights do not fit.
-    """
+    """Pretrained trunk and fresh head; raises WeightsError if the weights do not fit."""
     keras.utils.set_random_seed(config.seed)  # seeds of layers that drop at random, whatever was drawn before
     backbone = build_backbone(config.model.backbone, config.data.image_size, config.model.alpha)
     load_into(backbone.model, weights, hub=is_hub(config.model.backbone))
@@ -38,7 +34,7 @@ def network_size(classifier: Classifier) -> dict[str, int]:
 
 
 def describe_network(session: Session) -> dict[str, Any]:
-    """What was trained, for the manifest."""
+    """Description of the trained network for the manifest."""
     classifier, backbone = session.classifier, session.classifier.backbone
     full, phases = classifier.full(), []
     for phase in session.phases:

@@ -1,4 +1,4 @@
-"""Probabilities of stored activations, batch by batch."""
+"""Probabilities from stored activations, batch by batch."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -27,16 +27,10 @@ def predict(forward: Callable[[np.ndarray], np.ndarray], x: CachedArray, batch_s
 def predict_phases(
     session: Session, activations: Activations, checkpoints: Path, splits: tuple[str, ...]
 ) -> list[np.ndarray]:
-    """Probabilities by the model of each phase; the classifier is left with the weights of the last.
+    """Probabilities by the model of each finished phase, float32 (n, classes) each.
 
-    Args:
-        session: All its phases have ended.
-        activations: What `extract` returned.
-        checkpoints: Folder of the run's checkpoints.
-        splits: Splits to predict; the images of others are not read.
-
-    Returns:
-        For each phase: float32 (n, classes), NaN for images of other splits.
+    NaN for images outside `splits`, which are not read. The classifier is left with the last phase's weights, from the
+    folder `checkpoints`.
     """
     wanted = np.flatnonzero(np.isin(session.dataset.splits, splits))
     results = []
@@ -51,9 +45,9 @@ def predict_phases(
 
 
 def predict_trained(session: Session, activations: Activations) -> np.ndarray:
-    """Probabilities of every image, float32 (n, classes), by a classifier that is trained already.
+    """Probabilities of every image by a trained classifier, float32 (n, classes).
 
-    Computed as `predict_phases` computes them for the last phase, to the bit.
+    Equal to those of `predict_phases` for the last phase, to the bit.
     """
     phase = session.phases[-1]
     everything = np.arange(len(session.dataset.keys))

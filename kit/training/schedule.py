@@ -1,4 +1,4 @@
-"""The schedule as pure data: what each phase trains, how fast, and from which cut point."""
+"""Training schedule as pure data: depth, learning rate and cut point of each phase."""
 
 import math
 from collections.abc import Sequence
@@ -9,14 +9,10 @@ from kit.config import PhaseConfig
 
 @dataclass(frozen=True)
 class Phase:
-    """A phase, resolved against a backbone.
+    """A phase, resolved against a backbone; `index` counts from 0.
 
-    Attributes:
-        index: Position in the schedule, from 0.
-        settings: Of the configuration.
-        depth: Blocks trained, 0 to the number the backbone has.
-        start_depth: Depth of the cut point it starts from: the deepest depth trained so far, below which nothing has
-            changed.
+    `depth` is the number of blocks trained. `start_depth` is the cut point it starts from: the deepest depth trained so
+    far, below which no weight has changed.
     """
 
     index: int
@@ -46,11 +42,9 @@ class Phase:
 
 
 def plan(settings: Sequence[PhaseConfig], depths: Sequence[int]) -> tuple[Phase, ...]:
-    """Resolve a schedule; phases after the first that unfreeze nothing are left out.
+    """Resolve a schedule against unfreeze depths, one per phase, -1 already resolved.
 
-    Args:
-        settings: One for each phase.
-        depths: Its unfreeze depth, with -1 resolved.
+    Phases after the first that unfreeze nothing are left out.
     """
     kept = [(one, depth) for i, (one, depth) in enumerate(zip(settings, depths, strict=True)) if depth or not i]
     starts = [max(depth for _, depth in kept[: index + 1]) for index in range(len(kept))]

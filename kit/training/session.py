@@ -1,4 +1,4 @@
-"""What a run trains: a network, images, and the schedule that settles where each phase starts."""
+"""Network, images and schedule of a run; where each phase starts."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,13 +17,7 @@ from kit.training.schedule import Phase, plan
 
 @dataclass(frozen=True)
 class Session:
-    """A classifier about to be trained on a data set.
-
-    Attributes:
-        config: The run's configuration.
-        classifier: The network; trained in place.
-        dataset: The images.
-    """
+    """Configuration, classifier and dataset of a run; the classifier is trained in place."""
 
     config: RunConfig
     classifier: Classifier
@@ -37,7 +31,7 @@ class Session:
 
     @cached_property
     def base(self) -> Cut:
-        """Deepest cut point asked for, or the pixels where its activations exceed `training.store_limit_gib`."""
+        """Deepest cut of the phases and `training.base_depth`; the pixels if it exceeds `training.store_limit_gib`."""
         settings, pixels = self.config.training, self.classifier.backbone.cut(-1)
         least = self.classifier.backbone.cut(settings.base_depth).depth
         cut = self.classifier.backbone.cut(max(least, *(phase.start_depth for phase in self.phases)))
@@ -51,11 +45,11 @@ class Session:
         return pixels
 
     def fits(self, cuts: Iterable[Cut]) -> bool:
-        """Whether the activations at some cut points keep to `training.store_limit_gib`."""
+        """Whether the activations at these cut points keep to `training.store_limit_gib`."""
         return self._stored_bytes(cuts) <= self.config.training.store_limit_gib * 2**30
 
     def start(self, phase: Phase) -> Cut:
-        """Cut point that feeds a phase: its own, or the pixels where that is the deepest and did not fit."""
+        """Cut point that a phase starts from: its own, or the pixels if that is the deepest and did not fit."""
         deepest = max(phase.start_depth for phase in self.phases)
         pixels, least = (self.classifier.backbone.cut(depth) for depth in (-1, self.config.training.base_depth))
         if phase.start_depth == deepest and self.base == pixels != least:
@@ -63,7 +57,7 @@ class Session:
         return self.classifier.backbone.cut(phase.start_depth)
 
     def tail(self, phase: Phase) -> keras.Model:
-        """What a phase trains, from the activations that feed it; sets what is trainable."""
+        """Model that a phase trains, from its start activations; sets which layers are trainable."""
         self.classifier.unfreeze(self.classifier.backbone.cut(phase.depth))
         return self.classifier.tail(self.start(phase))
 

@@ -1,8 +1,7 @@
 """Optimiser and training steps of a phase.
 
-Keras's own `fit` is not used, for three reasons: its state cannot be stopped and resumed to the bit, it compiles again
-for the last partial batch, and the training loss it reports is the smoothed and weighted one. Optimisers, losses and
-layers are Keras's.
+Optimisers, losses and layers are Keras's, but not `fit`: it cannot be resumed to the bit, compiles again for the last
+partial batch, and reports the smoothed and weighted loss.
 """
 
 from collections.abc import Callable
@@ -12,11 +11,11 @@ import keras
 from kit import backends
 from kit.backends.protocol import Steps
 
-UNDECAYED = ("bias",)  # weight decay pulls weights towards zero; biases have no reason to be there
+UNDECAYED = ("bias",)  # weight decay pulls weights towards zero, where biases need not be
 
 
 def build_optimizer(name: str, weight_decay: float) -> keras.optimizers.Optimizer:
-    """An optimiser of Keras; its learning rate is set at every step."""
+    """Keras optimiser; its learning rate is set at every step."""
     decay = weight_decay or None
     builders: dict[str, Callable[[], keras.optimizers.Optimizer]] = {
         "adam": lambda: keras.optimizers.Adam(weight_decay=decay),
@@ -31,6 +30,6 @@ def build_optimizer(name: str, weight_decay: float) -> keras.optimizers.Optimize
 
 
 def build_steps(model: keras.Model, optimizer: keras.optimizers.Optimizer, label_smoothing: float) -> Steps:
-    """Training steps, compiled by this process's backend."""
+    """Training steps, compiled by the current backend."""
     optimizer.build(model.trainable_variables)
     return backends.current().build_steps(model, optimizer, label_smoothing)

@@ -1,4 +1,4 @@
-"""Trained heads in the cache: trials that share a head, its images and its phase train it once."""
+"""Cached heads: trials that share head, images and first phase train it once."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -16,34 +16,30 @@ from kit.training.checkpoints import Arrays, assign, load_arrays, save_arrays, v
 from kit.training.history import EpochRecord, History
 from kit.training.session import Session
 
-VERSION = 1  # part of every key: to be raised when what a file holds, or how a head is trained, changes
+VERSION = 1  # part of every key: raise it when a file's content, or how a head is trained, changes
 
 
 @dataclass(frozen=True)
 class TrainedHead:
     """A head at the end of the first phase.
 
-    Attributes:
-        variables: In Keras's order, states of random generators included.
-        history: The epochs that led there.
+    `variables` are in Keras's order, with states of random generators; `history` holds the epochs.
     """
 
     variables: Arrays
     history: History
 
     def give(self, head: keras.Model) -> History:
-        """Make another head, of the same shape, this one; returns the history."""
+        """Assign the variables to another head of the same shape; returns the history."""
         assign(head.variables, self.variables)
         return self.history
 
 
 @dataclass(frozen=True)
 class SharedHead:
-    """The place of a trained head in the cache.
+    """Cache entry of a trained head; `trained` is None until one is kept.
 
-    Attributes:
-        key: Fingerprint of everything that decides the head: what is found is what training would have given.
-        trained: The head; None where nobody trained it yet.
+    `key` fingerprints everything that decides the head: a cached one equals what training would give.
     """
 
     key: str
@@ -58,7 +54,7 @@ class SharedHead:
         return cls(key, _load(_path(key)))
 
     def keep(self, head: keras.Model, history: History) -> None:
-        """Keep a head that is trained now; a cache that cannot be written is no reason to stop."""
+        """Cache a trained head; ignores a cache that cannot be written."""
         with suppress(StorageError):
             note = {"history": [astuple(record) for record in history]}
             save_arrays(_path(self.key), {"variables": values_of(head.variables)}, note)
@@ -84,7 +80,7 @@ def _key(session: Session, activations: Activations) -> str:
 
 
 def _load(path: Path) -> TrainedHead | None:
-    """What was kept in a file; None where nothing was, or it is damaged."""
+    """Read a cached head; None where missing or damaged, and a damaged file is deleted."""
     if not path.exists():
         return None
     try:
