@@ -1,4 +1,4 @@
-"""How good are the models of a recipe? Several split seeds, on one backend or on both."""
+"""Accuracy of a recipe's models over several split seeds, on one backend or on both."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -53,7 +53,7 @@ def accuracy(
 
 
 def means(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Means over runs that differ in their split; the interval is that of the test mean, None for one run."""
+    """Means over runs on different splits; the interval is that of the test mean, None for one run."""
     test = [run["accuracy"]["test"] for run in runs]
     return {
         "test": fmean(test),

@@ -1,7 +1,7 @@
-"""What every benchmark shares: the recipe, child processes, alternate timing, a table on the screen, a record in JSON.
+"""Recipe, child processes, alternate timing, tables and JSON records of all benchmarks.
 
-Each run that is measured has a process of its own, because a process has one backend, keeps what it has compiled, and
-never gives back all its memory.
+Each measured run has its own process, because a process has one backend, keeps what it compiled, and never frees all
+its memory.
 """
 
 import os
@@ -38,21 +38,14 @@ Results = Annotated[Path, typer.Option(help="Folder for the JSON record.")]
 RESULTS = HERE / "results"
 
 
-start = run_script  # what every script here ends with
+start = run_script  # start of every script here
 
 
 def load_recipe(recipe: str, sets: Sequence[str] | None, flags: Mapping[str, object]) -> RunConfig:
-    """The configuration that a recipe and the command line give.
+    """Configuration of a recipe (TOML file or `default`) and of the command line.
 
-    TRANSFERKIT_* settings of the environment are left aside, so that the command alone says what was measured.
-
-    Args:
-        recipe: A TOML file, or `default`.
-        sets: Texts of `--set`.
-        flags: Dotted key -> value.
-
-    Raises:
-        ConfigError: If they do not make a configuration.
+    Ignores TRANSFERKIT_* of the environment, so that the command alone says what was measured. `sets` are texts of
+    `--set`, `flags` map dotted keys to values. Raises ConfigError if they make no configuration.
     """
     file = None if recipe == "default" else Path(recipe)
     return settings.load_config(flags=flags, sets=sets or (), file=file)
@@ -61,13 +54,9 @@ def load_recipe(recipe: str, sets: Sequence[str] | None, flags: Mapping[str, obj
 def train_in_child(
     config: RunConfig, out: Path | None = None, environ: Mapping[str, str] | None = None, watch: "Watch | None" = None
 ) -> dict[str, Any]:
-    """Trains once in a process of its own; `one_run.py` lists the facts that come back.
+    """Train once in a process of its own; `one_run.py` lists the returned facts.
 
-    Args:
-        config: The run's configuration.
-        out: The run folder to be; None keeps none.
-        environ: Added to the environment.
-        watch: As for `child`.
+    The run folder goes to `out`, or is not kept. `environ` and `watch` are as for `child`.
     """
     with tempfile.TemporaryDirectory(prefix="transferkit-benchmark-") as folder:
         recipe = Path(folder) / "recipe.toml"
@@ -85,14 +74,13 @@ def child(
     watch: Watch | None = None,
     quiet: bool = False,
 ) -> dict[str, Any]:
-    """Runs a script of this folder in a process of its own, and returns the facts that it wrote.
+    """Run a script of this folder in its own process, and return the facts it wrote.
 
     Args:
-        script: Its file name; it takes `--facts FILE` and writes a JSON object there.
-        arguments: Its other arguments.
+        script: File name; it writes a JSON object to the file of its option `--facts`.
         environ: Added to the environment.
-        watch: Called while the child runs, and returns once it has ended.
-        quiet: Show what it says on standard error only if it fails.
+        watch: Called while the child runs, with its process; returns once it has ended.
+        quiet: Show standard error only if the child fails.
 
     Raises:
         UserError: If it fails; its own message stands on standard error.
@@ -120,19 +108,14 @@ def child(
 
 
 def environment(added: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment of a process that is measured."""
+    """Environment of a measured process."""
     return {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **(added or {})}
 
 
 def alternate(things: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[Any]]:
-    """Calls each thing once a round, and turns the order round by round, so that a machine that slows down hits all.
+    """Call each thing once a round, in alternating order, so that a slowdown of the machine affects all.
 
-    Args:
-        things: Name -> what to call.
-        rounds: 1 or more.
-
-    Returns:
-        Name -> what each call returned, by round.
+    Returns the results of each name by round; `rounds` is 1 or more.
     """
     results: dict[str, list[Any]] = {name: [] for name in things}
     for number in range(rounds):
@@ -151,11 +134,7 @@ Rounds = Annotated[int, typer.Option(min=1, help="How often to time all, in turn
 
 
 def jit_compile(jit: str) -> str | bool:
-    """What `model.compile` takes for the option `--jit`.
-
-    Raises:
-        ConfigError: If it is none of auto, on and off.
-    """
+    """`jit_compile` of `model.compile` for the option `--jit`; ConfigError if not auto, on or off."""
     values: dict[str, str | bool] = {"auto": "auto", "on": True, "off": False}
     if jit not in values:
         raise ConfigError(f"--jit must be one of {', '.join(values)}, not {jit!r}.")
@@ -163,11 +142,7 @@ def jit_compile(jit: str) -> str | bool:
 
 
 def throughput_arguments(weights: str, image_size: int, alpha: float, batch_size: int, seconds: float) -> list[str]:
-    """The command line of `throughput.py` that all measurements of one benchmark share.
-
-    Raises:
-        WeightsError: If there are no such weights.
-    """
+    """Arguments of `throughput.py` that a benchmark's measurements share; WeightsError for no such weights."""
     found = resolve(weights, alpha, image_size)
     file = str(found.path.absolute()) if found.path else "none"
     arguments = ["--weights", file, "--image-size", str(image_size), "--alpha", str(alpha)]
@@ -175,16 +150,10 @@ def throughput_arguments(weights: str, image_size: int, alpha: float, batch_size
 
 
 def throughput(name: str, arguments: Sequence[str], jit: str, layers: bool) -> dict[str, Callable[[], dict[str, Any]]]:
-    """What measures one network on every installed backend, for `alternate`.
+    """Measurements of one network on every installed backend, for `alternate`.
 
-    Args:
-        name: `{}` stands for the backend and who computes.
-        arguments: Of `throughput.py`.
-        jit: As for `jit_compile`.
-        layers: Also Keras's layers in the kit's calls.
-
-    Raises:
-        ConfigError: If `jit` is none of auto, on and off.
+    `{}` in `name` stands for backend and implementation; `arguments` are those of `throughput.py`; `layers` adds
+    Keras's layers in transferkit's calls. Raises ConfigError if `jit` is not auto, on or off.
     """
     jit_compile(jit)  # before anything is timed
 
@@ -202,14 +171,9 @@ def throughput(name: str, arguments: Sequence[str], jit: str, layers: bool) -> d
 
 
 def compare_rates(name: str, things: Mapping[str, Callable[[], Any]], rounds: int, results: Path, **told: Any) -> None:
-    """Measures rates in turns, prints them and records them.
+    """Measure rates in turns, print and record them, and `told` with them.
 
-    Args:
-        name: Of the benchmark.
-        things: As for `alternate`; each returns what `rate_facts` does, and its environment.
-        rounds: 1 or more.
-        results: The folder of records.
-        told: What else the record says.
+    `things` and `rounds` are as for `alternate`; each thing returns `rate_facts` and its environment.
     """
     sides = alternate(things, rounds)
     facts = {**told, **rates(sides)}
@@ -218,7 +182,7 @@ def compare_rates(name: str, things: Mapping[str, Callable[[], Any]], rounds: in
 
 
 def measure(run: Callable[[], object], seconds: float) -> list[float]:
-    """Seconds of each of several calls, the first of which compiles; at least four."""
+    """Seconds of each of several calls, at least four, the first of which compiles."""
     timings = [timed(run) for _ in range(2)]
     until = perf_counter() + seconds
     while perf_counter() < until or len(timings) < 4:
@@ -229,18 +193,18 @@ def measure(run: Callable[[], object], seconds: float) -> list[float]:
 def rate_facts(
     timings: Sequence[float], batch_size: int, multiply_adds: int, matrix_rate: float, passes: int
 ) -> dict[str, Any]:
-    """What one measurement comes to.
+    """Rates of one measurement.
 
     Args:
         timings: Of `measure`.
         batch_size: Images a call.
-        multiply_adds: Of an image, forward, of the part that is run.
+        multiply_adds: Of an image, forward, of the measured part.
         matrix_rate: Floating-point operations a second of the runtime's own matrix product.
-        passes: How often a call does that work: 1 forward, 3 in training.
+        passes: Of that work in a call: 1 forward, 3 in training.
 
     Returns:
         images_per_second (median over calls), first_seconds (the first call: compiling), batches, multiply_adds,
-        matrix_rate, and floor_images_per_second: what that rate alone would allow.
+        matrix_rate, and floor_images_per_second: images a second at that matrix rate.
     """
     first, *others = timings
     return {
@@ -254,11 +218,10 @@ def rate_facts(
 
 
 def rates(sides: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
-    """What rounds of `throughput.py` come to, by what was measured.
+    """Medians over the rounds of `throughput.py`, by name.
 
-    The floor is what the matrix products alone would take: two floating-point operations for each multiply-add, three
-    times over in training (forward, and the gradients of inputs and of kernels), at the best rate that the same
-    process reached in a matrix product.
+    The floor is the time of the matrix products alone: two floating-point operations for each multiply-add, three times
+    over in training (forward, gradients of inputs and of kernels), at the process's best rate in a matrix product.
     """
     return {
         "measured": {
@@ -274,7 +237,7 @@ def rates(sides: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
 
 
 def show_rates(facts: Mapping[str, Any]) -> None:
-    """Prints what `rates` found, and each as a multiple of the first."""
+    """Print rates, and each as a multiple of the first."""
     measured = facts["measured"]
     first = next(iter(measured.values()))["images_per_second"]
     show(
@@ -294,7 +257,7 @@ def show_rates(facts: Mapping[str, Any]) -> None:
 
 
 def timed(call: Callable[[], object]) -> float:
-    """Seconds that a call takes."""
+    """Seconds of a call."""
     start = perf_counter()
     call()
     return perf_counter() - start
@@ -317,7 +280,7 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
 
 
 def show(rows: Sequence[Sequence[object]], header: Sequence[str]) -> None:
-    """Prints a table: the first column to the left, the others to the right, None as a dash."""
+    """Print a table: first column left-aligned, the others right-aligned, None as a dash."""
     cells = [list(header), *[["-" if cell is None else str(cell) for cell in row] for row in rows]]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     for number, row in enumerate(cells):
@@ -328,13 +291,9 @@ def show(rows: Sequence[Sequence[object]], header: Sequence[str]) -> None:
 
 
 def record(results: Path, name: str, environment: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
-    """Writes `results/NAME.json`: when, with which command, on what machine, and the facts.
+    """Write `results/NAME.json`: time, command, machine and `facts`, which are ready for JSON.
 
-    Args:
-        results: The folder.
-        name: What was measured.
-        environment: What `kit.backends.describe` said in the process that was measured.
-        facts: Ready for JSON.
+    `environment` is `kit.backends.describe` of the measured process.
     """
     path = Path(results) / f"{name}.json"
     content = {
@@ -348,7 +307,7 @@ def record(results: Path, name: str, environment: Mapping[str, Any], facts: Mapp
 
 
 def _memory() -> int | None:
-    """Bytes of memory that the machine has; None where the system does not tell."""
+    """Memory of the machine in bytes; None where the system does not tell."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):

@@ -1,4 +1,4 @@
-"""How fast are images decoded, stored and read again, by the kit and by image_dataset_from_directory?"""
+"""Decoding, storing and reading of images: transferkit and image_dataset_from_directory."""
 
 import tempfile
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How large and how fast is a run's model in each format, and does it answer alike?"""
+"""Size, speed and parity of a run's model in each export format."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -55,11 +55,7 @@ def exports(
 
 
 def markdown(records: Sequence[Mapping[str, Any]]) -> str:
-    """The table of docs/export.md: one row an export.
-
-    Args:
-        records: export.json of each, and `backend`, the run's.
-    """
+    """Table of docs/export.md, one row for each export.json and its run's `backend`."""
     rows = [
         (
             one["backend"],

@@ -1,4 +1,4 @@
-"""How many images a second are trained from a cut point on, by the kit and by stock Keras?"""
+"""Images trained a second from a cut point on: transferkit and stock Keras."""
 
 from typing import Annotated, Any
 

@@ -1,4 +1,4 @@
-"""Does a run need more memory for more images?"""
+"""Memory of a run by number of images."""
 
 import subprocess
 import tempfile
@@ -17,7 +17,7 @@ from kit.config import RunConfig
 from kit.errors import UserError
 
 CLASSES = 4
-EVERY = 0.01  # seconds between two looks
+EVERY = 0.01  # seconds between two samples
 MIB = 2**20
 
 
@@ -58,7 +58,7 @@ def memory(
 
 
 def growth(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What the second run needs more than the first, in bytes, and what its pixels alone would take in memory."""
+    """Memory of the second run above the first's, in bytes, and the size of its additional pixels."""
     small, large = runs
     more = large["photos"] - small["photos"]
     return {
@@ -70,7 +70,7 @@ def growth(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def make_images(folder: Path, count: int, size: int) -> Path:
-    """Writes `count` JPEGs of soft random patches, size x size, into four class folders, and returns `folder`."""
+    """Write `count` JPEGs of soft random patches, size x size, into four class folders; returns `folder`."""
     from PIL import Image
 
     for label in range(CLASSES):

@@ -1,8 +1,8 @@
-"""Trains once with the kit and writes what a benchmark wants to know of it. The other scripts start it as a child."""
+"""Train once with transferkit and write the facts of the run; a child of other scripts."""
 
 from time import perf_counter
 
-STARTED = perf_counter()  # before kit is imported: what it costs to import belongs to the run
+STARTED = perf_counter()  # before kit is imported: importing is a part of the run
 
 from pathlib import Path  # noqa: E402
 from typing import Annotated  # noqa: E402
@@ -32,7 +32,7 @@ def one_run(
     ended = perf_counter()
     manifest, metrics = run.manifest, run.metrics
     stages = {name: stage["seconds"] for name, stage in manifest["stages"].items()}
-    # what no stage holds: the backend's import, weights, building the network, tables
+    # outside all stages: the backend's import, weights, building the network, tables
     stages = {"start and rest": ended - STARTED - sum(stages.values()), **stages}
     write_json(
         facts,

@@ -1,4 +1,4 @@
-"""Measures ONNX Runtime on the network of the other measurements. `trunk.py` starts it as a child."""
+"""ONNX Runtime on the network of the other measurements; a child of `trunk.py`."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -48,7 +48,7 @@ def onnx_forward(
 
 
 def _network(model: Any) -> bytes:
-    """A Keras MobileNetV2 as ONNX: (n, 3, S, S) to (n, features, 1, 1)."""
+    """Keras MobileNetV2 as ONNX: (n, 3, S, S) to (n, features, 1, 1)."""
     import keras
     from onnx import TensorProto, helper, numpy_helper
 

@@ -1,4 +1,4 @@
-"""How long does drawing a page take, and how much memory?"""
+"""Time and memory of drawing a page."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Reads a folder of class folders twice, as the kit does or as Keras does. `data.py` starts it as a child."""
+"""Read a folder of class folders twice, by transferkit or by Keras; a child of `data.py`."""
 
 import os
 import tempfile
@@ -37,7 +37,7 @@ def read_images(
 
 
 def _kit(folder: Path, size: int) -> list[tuple[int, float]]:
-    """Decodes into an empty store, then reads the store; hashing the files is a part of the first pass."""
+    """Decode into an empty cache, then read it; the first pass includes hashing the files."""
     from kit.data.pixels import cached_pixels
 
     files = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -58,7 +58,7 @@ def _kit(folder: Path, size: int) -> list[tuple[int, float]]:
 
 
 def _keras(folder: Path, size: int) -> list[tuple[int, float]]:
-    """image_dataset_from_directory with prefetch, as Keras's guides have it."""
+    """image_dataset_from_directory with prefetch, as in Keras's guides."""
     import keras
     import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""How much faster is a whole run with the kit than the straightforward way of running the same recipe in Keras?"""
+"""Time of a whole run: transferkit against the straightforward way in Keras."""
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -62,7 +62,7 @@ def run(
 
 @contextmanager
 def plain_side(config: RunConfig, epochs_timed: int, jit: str) -> Iterator[Callable[[], dict[str, Any]]]:
-    """The straightforward side: images laid out as it wants them, and a function that times it once."""
+    """Lay out images for the straightforward side; yields a function that times it once."""
     found = resolve(config.model.weights, config.model.alpha, config.data.image_size)
     with tempfile.TemporaryDirectory(prefix="transferkit-benchmark-") as name:
         folder = Path(name)
@@ -77,10 +77,9 @@ def plain_side(config: RunConfig, epochs_timed: int, jit: str) -> Iterator[Calla
 
 
 def summary(sides: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
-    """What the rounds come to: median seconds of each stage and of all, and the ratio of the latter.
+    """Median seconds of each stage and of all, and the ratio of the latter.
 
-    Args:
-        sides: `kit` and `straightforward` -> facts by round.
+    `sides` maps `kit` and `straightforward` to facts by round.
     """
     stages = {
         side: {name: median(one["stages"][name] for one in rounds) for name in rounds[0]["stages"]}
@@ -99,12 +98,9 @@ def summary(sides: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
 
 
 def link_splits(dataset: Dataset, folder: Path) -> None:
-    """Lays a data set's splits out as folders of class folders: `folder/SPLIT/CLASS/NUMBER.jpg`, links to the images.
+    """Link a data set's images as `folder/SPLIT/CLASS/NUMBER.jpg`; classes are numbers, to keep their order.
 
-    Classes are numbers, so that their order is the data set's.
-
-    Raises:
-        DataError: If a split is empty, or an image has a format that image_dataset_from_directory passes over.
+    Raises DataError if a split is empty, or image_dataset_from_directory passes over an image's format.
     """
     for split in SPLITS:
         chosen = dataset.indices(split)
@@ -121,7 +117,7 @@ def link_splits(dataset: Dataset, folder: Path) -> None:
 
 
 def _kit(config: RunConfig) -> dict[str, Any]:
-    """One run with nothing in the cache."""
+    """Run once with an empty cache."""
     with tempfile.TemporaryDirectory(prefix="transferkit-benchmark-cache-") as cache:
         return common.train_in_child(config, environ={"TRANSFERKIT_CACHE": cache})
 

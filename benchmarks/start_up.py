@@ -1,4 +1,4 @@
-"""How long until the command line answers?"""
+"""Start-up time of the command line."""
 
 import subprocess
 import sys

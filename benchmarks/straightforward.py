@@ -1,14 +1,13 @@
-"""The straightforward way to run the two-phase recipe in Keras: what run.py compares the kit with.
+"""Two-phase recipe in plain Keras, which run.py compares with transferkit.
 
-It is written as Keras's own guide to transfer learning has it (https://keras.io/guides/transfer_learning/):
-image_dataset_from_directory, the whole network in every epoch, model.fit twice. Nothing of the kit computes here; its
-settings are read, and its numbering of blocks says which layers to unfreeze. image_dataset_from_directory reads
-through tf.data, so TensorFlow must be installed under JAX too.
+It follows Keras's guide to transfer learning (https://keras.io/guides/transfer_learning/): image_dataset_from_directory
+(which needs TensorFlow under JAX too), the whole network in every epoch, model.fit twice. transferkit computes nothing
+here: it reads the settings, and its block numbers say which layers to unfreeze.
 """
 
 from time import perf_counter
 
-STARTED = perf_counter()  # before keras is imported: what it costs to import belongs to the run
+STARTED = perf_counter()  # before keras is imported: importing is a part of the run
 
 from pathlib import Path  # noqa: E402
 from statistics import fmean  # noqa: E402
@@ -75,7 +74,7 @@ def straightforward(
 
 
 def require_plain(config: RunConfig) -> None:
-    """Raises ConfigError if the recipe asks for what the plain way lacks."""
+    """Raise ConfigError if the recipe has settings that the plain way lacks."""
     training, views = config.training, config.views
     wanted = {
         "views.count": (views.count, 1),
@@ -114,7 +113,7 @@ def _dataset(folder: Path, config: RunConfig) -> Any:
 
 
 def _build(config: RunConfig, classes: int, weights: Path | None) -> tuple[Any, Any]:
-    """The whole model, float32 pixels 0-255 (batch, S, S, 3) to probabilities (batch, classes), and its base."""
+    """Model from float32 pixels 0-255 (batch, S, S, 3) to probabilities (batch, classes), and its base."""
     import keras
 
     shape = (config.data.image_size, config.data.image_size, 3)
@@ -133,7 +132,7 @@ def _build(config: RunConfig, classes: int, weights: Path | None) -> tuple[Any, 
 
 
 def _unfreeze(base: Any, depth: int) -> None:
-    """Makes the top `depth` blocks trainable, batch normalisation excepted."""
+    """Unfreeze the top `depth` blocks, batch normalisation excepted."""
     import keras
 
     from kit.model.backbones import find_cuts
@@ -155,7 +154,7 @@ def _compile(model: Any, learning_rate: float, jit_compile: str | bool) -> None:
 
 
 def _fit(model: Any, train: Any, validation: Any, phase: PhaseConfig, epochs_timed: int) -> dict[str, Any]:
-    """One phase: all its epochs, or as many as are to be timed after a first step that compiles."""
+    """One phase: all its epochs, or those to be timed after a first step that compiles."""
     import keras
 
     epoch_seconds: list[float] = []
@@ -181,7 +180,7 @@ def _fit(model: Any, train: Any, validation: Any, phase: PhaseConfig, epochs_tim
 
 
 def _sample(dataset: Any) -> Any:
-    """The first batch, and a part of it as large as the last one: the shapes that an epoch would compile."""
+    """First batch, and a part as large as the last batch: the shapes that an epoch compiles."""
     import tensorflow as tf
 
     images, labels = next(iter(dataset))

@@ -1,4 +1,4 @@
-"""How long does a study of twenty trials take, against ONE straightforward run of the same recipe?"""
+"""Time of a study of twenty trials, against one straightforward run of the same recipe."""
 
 import json
 import os
@@ -88,13 +88,9 @@ def study(
 
 
 def run_study(config: RunConfig, folder: Path, out: Path, options: Sequence[str]) -> dict[str, Any]:
-    """One study by the command line, in a cache that the studies of one folder share.
+    """Run one study by the command line, with `options` of `transferkit study run`.
 
-    Args:
-        config: That all trials start from.
-        folder: Of the cache.
-        out: Of the study.
-        options: Of `transferkit study run`.
+    `out` is the study's folder; `folder` holds the cache, shared by studies.
     """
     recipe = folder / "recipe.toml"
     write_text(recipe, settings.to_toml(config))
@@ -110,7 +106,7 @@ def run_study(config: RunConfig, folder: Path, out: Path, options: Sequence[str]
 
 
 def summary(record: StudyRecord, said: Mapping[str, Any], best: Run) -> dict[str, Any]:
-    """What a study came to: counts, how much was shared, and how good its best is against the configuration given."""
+    """Counts of a study, its shared work, and its best against the given configuration."""
     own = next(trial for trial in record.trials if trial.own and trial.state == "complete")
     ended = [trial for trial in record.trials if trial.finished and not trial.own]
     return {

@@ -1,4 +1,4 @@
-"""Measures the images a second of one network on one backend. The other scripts start it as a child."""
+"""Images a second of one network on one backend; a child of other scripts."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,14 +14,14 @@ from kit.config import DataConfig, ModelConfig, RunConfig
 from kit.files import write_json
 
 CLASSES = 5
-CALL_SECONDS = 1.0  # of training, about
-KERAS_BATCHES = 64  # of one call of Keras, at most
+CALL_SECONDS = 1.0  # of training, approximately
+KERAS_BATCHES = 64  # in one call of Keras, at most
 RATE = 1e-6  # learning rate
 MATRICES = ((1568, 960, 160), (6272, 96, 576), (1024, 1024, 1024))  # rows, inner, columns: two of the network's own
 
 
 class Work(NamedTuple):
-    """What is measured: a call, its batches, the multiply-adds of an image, and the seconds of the first batch."""
+    """Call to measure, its batches, multiply-adds of an image, seconds of the first batch."""
 
     call: Callable[[], object]
     batches: int
@@ -76,7 +76,7 @@ def _forward(classifier: Any, batch_size: int) -> Work:
 
 
 def _training(classifier: Any, depth: int, batch_size: int) -> Work:
-    """Some steps in one call, as a phase makes them."""
+    """Several training steps in one call, as in a phase."""
     import keras
 
     from kit.data.batches import Order
@@ -98,12 +98,12 @@ def _training(classifier: Any, depth: int, batch_size: int) -> Work:
         part = order.part(0, batches).part(0, at_once)
         return float(np.sum(keras.ops.convert_to_numpy(steps.train(held, part, rates)[0])))
 
-    # in Keras's layers on JAX a call of all these steps takes half a minute
+    # with Keras's layers on JAX a call of all these steps takes half a minute
     return _work(run, at_once, CALL_SECONDS, _multiply_adds(classifier, depth))
 
 
 def _by_keras(classifier: Any, what: str, depth: int, batch_size: int, jit_compile: str | bool) -> Work:
-    """Keras's own layers, by Keras's own `predict` or `fit`."""
+    """Stock layers in Keras's own `predict` or `fit`."""
     import keras
 
     if what == "forward":
@@ -124,19 +124,12 @@ def _by_keras(classifier: Any, what: str, depth: int, batch_size: int, jit_compi
         else:
             model.fit(x, y, batch_size=batch_size, verbose=0)
 
-    # longer than the kit's, for a call of Keras has more to prepare
+    # longer than transferkit's: a call of Keras has more overhead
     return _work(run, KERAS_BATCHES, 2 * CALL_SECONDS, _multiply_adds(classifier, depth))
 
 
 def _work(run: Callable[[int], object], most: int, seconds: float, multiply_adds: int) -> Work:
-    """A call of as many batches as take about so many seconds.
-
-    Args:
-        run: Runs so many batches.
-        most: Batches.
-        seconds: Of the call.
-        multiply_adds: Of an image, forward.
-    """
+    """Call of as many batches as take about `seconds`, at most `most`; `run` takes a number of batches."""
     first = common.timed(lambda: run(1))  # compiles
     one = min(common.timed(lambda: run(1)) for _ in range(2))
     made = max(1, min(most, round(seconds / one)))
@@ -144,14 +137,14 @@ def _work(run: Callable[[int], object], most: int, seconds: float, multiply_adds
 
 
 def _tail(classifier: Any, depth: int) -> Any:
-    """What is trained."""
+    """Trained part of the network."""
     cut = classifier.backbone.cut(depth)
     classifier.unfreeze(cut)
     return classifier.tail(cut)
 
 
 def _rows(classifier: Any, depth: int, count: int) -> np.ndarray:
-    """What is read at a depth: activations as they are stored, or pixels."""
+    """Input at a depth: float16 activations, or uint8 pixels."""
     cut, random = classifier.backbone.cut(depth), np.random.default_rng(0)
     shape = (count, *classifier.shape(cut))
     if cut == classifier.backbone.cut(-1):
@@ -164,7 +157,7 @@ def _labels(count: int) -> np.ndarray:
 
 
 def _multiply_adds(classifier: Any, depth: int) -> int:
-    """Of an image, forward, from a depth on."""
+    """Multiply-adds of an image, forward, from a depth on."""
     from kit.backends.kernels import STOCK
     from kit.model.cost import multiply_adds
 

@@ -1,4 +1,4 @@
-"""How many images a second pass through the network, forward: the kit, stock Keras, and ONNX Runtime?"""
+"""Images a second through the network, forward: transferkit, stock Keras and ONNX Runtime."""
 
 from typing import Annotated
 

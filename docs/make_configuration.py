@@ -1,4 +1,4 @@
-"""Writes docs/configuration.md from the dataclasses of kit.config: `python docs/make_configuration.py`."""
+"""Write docs/configuration.md from the dataclasses of kit.config: `python docs/make_configuration.py`."""
 
 import textwrap
 from itertools import groupby
@@ -20,7 +20,7 @@ file, `[[phases]]` replaces the default list of two. Each setting is shown with 
 
 
 def render() -> str:
-    """The page."""
+    """Page in Markdown."""
     parts = [HEAD]
     for section, settings in groupby(keys(), key=lambda one: one.key.rpartition(".")[0]):
         parts += [f"\n## {section or 'The run'}\n\n", *map(_item, settings)]

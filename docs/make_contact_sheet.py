@@ -1,4 +1,4 @@
-"""Draws docs/demo-data.jpg: `python docs/make_contact_sheet.py`. A row for each real species, two for made-up ones."""
+"""Draw docs/demo-data.jpg: `python docs/make_contact_sheet.py`. A row for each real species, two for made-up ones."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ SIDE, COLUMNS = 104, 10
 
 
 def draw() -> Image.Image:
-    """The sheet: RGB."""
+    """Contact sheet in RGB."""
     rows = [[(number, index) for index in range(COLUMNS)] for number in range(5)]
     rows += [[(5 + number // 2, number % 2) for number in range(first, first + COLUMNS)] for first in (0, COLUMNS)]
     sheet = Image.new("RGB", (COLUMNS * SIDE, len(rows) * SIDE))

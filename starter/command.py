@@ -1,4 +1,4 @@
-"""The arguments that the recipe's commands share."""
+"""Arguments shared by the recipe's commands."""
 
 from typing import Annotated
 

@@ -1,6 +1,6 @@
 """Make the starter weights: `python -m starter.distil IMAGES --teacher FILE` (docs/starter-weights.md: time, result).
 
-After a kill, the same command goes on: with the teacher's shard or the student's epoch that was last finished.
+The same command resumes a killed run, from the teacher's last finished shard or the student's last finished epoch.
 """
 
 from collections.abc import Callable
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from starter.student import Recipe
 
 ALPHA = 0.35
-SLIM_ON = 384  # images that the student's first weights are fitted on
-WATCH_EVERY = 5  # epochs between two looks at the validation images
+SLIM_ON = 384  # images that the student's initial weights are fitted on
+WATCH_EVERY = 5  # epochs between two scores on the validation images
 RESULT = Path(__file__).resolve().parents[1] / "kit" / "model" / "starter.weights.h5"
 
 
@@ -66,7 +66,7 @@ def _distilled(dataset: "Dataset", places: np.ndarray, teacher: str, recipe: "Re
     network = targets.load_teacher(teacher, images.TEACHER_SIZE)
     projections = targets.fit_projections(network, dataset, places)
     drawn, shown = images.draw(folder / "drawn")
-    # real images first: `some`, below, are of them
+    # real images first: `some`, below, indexes them
     lessons = targets.Targets.join(
         [
             targets.ensure(folder / "targets", network, projections, dataset, places),

@@ -1,4 +1,4 @@
-"""Images of the recipe, real and drawn, and strong views of them at the sizes of teacher and student."""
+"""Real and drawn images of the recipe, and strong views of them at both sizes."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,21 +18,19 @@ from kit.synthetic.catalogue import REAL
 TEACHER_SIZE = 160
 STUDENT_SIZE = 128
 SEED = 0
-# `test` is held out from everything but the last figure; `validation` is what settings are chosen on.
+# `test` is held out from all but the final score; settings are chosen on `validation`.
 SPLIT = SplitConfig(seed=SEED, train=0.7, validation=0.1, test=0.2)
 VIEWS = ViewsConfig(count=4, flip=True, crop=0.2, rotation=20.0, brightness=0.4, contrast=0.4, colour=0.5)
-# Of these the made-up species are shown: the five that the demo draws stay unseen, as its images are.
+# Only the made-up species are used: the demo's five species stay unseen, as its images do.
 DRAWN = DemoData(per_class=8, classes=len(REAL) + 40, seed=1)
-AHEAD = 64  # images rendered while others are used
+AHEAD = 64  # images to prefetch
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """One image at both sizes.
+    """Views of one image, uint8 (views, size, size, 3), 0-255.
 
-    Attributes:
-        large: uint8 (views, TEACHER_SIZE, TEACHER_SIZE, 3), 0-255.
-        small: The same views, uint8 (views, STUDENT_SIZE, STUDENT_SIZE, 3).
+    `large` is of the teacher's size, `small` the same views at the student's.
     """
 
     large: np.ndarray
@@ -45,7 +43,7 @@ def read(path: str, threads: int = 0) -> Dataset:
 
 
 def draw(folder: Path) -> tuple[Dataset, np.ndarray]:
-    """Draw images; returns them and the indices of those that are used, of made-up species."""
+    """Draw images; returns them and the indices of those used, of made-up species."""
     write_data_set(folder, DRAWN)
     dataset = read(str(folder))
     real = [species.name for species in REAL]

@@ -24,7 +24,7 @@ from starter.command import Images, Teacher
 if TYPE_CHECKING:
     from kit.model.backbones import Backbone
 
-# Of the classifier: scikit-learn's C, on standardised features; the same for every network.
+# scikit-learn's C, on standardised features; the same for every network.
 PENALTY = 0.003
 STEPS = 2000
 BATCH = 32
@@ -32,12 +32,7 @@ BATCH = 32
 
 @dataclass(frozen=True)
 class Probed:
-    """The score of one linear classifier.
-
-    Attributes:
-        correct: Images told rightly.
-        n: Images asked.
-    """
+    """Score of one linear classifier: `correct` of `n` held-out images."""
 
     correct: int
     n: int
@@ -64,13 +59,13 @@ def features(backbone: "Backbone", pixels: np.ndarray) -> np.ndarray:
 
 
 def plain_pixels(dataset: Dataset, places: np.ndarray, image_size: int) -> np.ndarray:
-    """The plain view of the images at `places`, uint8 (n, image_size, image_size, 3)."""
+    """Plain view of the images at `places`, uint8 (n, image_size, image_size, 3)."""
     config = DataConfig(image_size=image_size)
     return np.stack([decode(dataset.files[place], config) for place in places])
 
 
 def probe(seen: np.ndarray, labels: np.ndarray, asked: np.ndarray, truth: np.ndarray) -> Probed:
-    """Fit logistic regression on the features `seen` and scores it on those `asked`."""
+    """Fit logistic regression on the features `seen`, and score it on `asked`."""
     classifier = make_pipeline(StandardScaler(), LogisticRegression(C=PENALTY, max_iter=STEPS))
     classifier.fit(seen, labels)
     return Probed(int((classifier.predict(asked) == truth).sum()), len(truth))
@@ -79,11 +74,7 @@ def probe(seen: np.ndarray, labels: np.ndarray, asked: np.ndarray, truth: np.nda
 def held_out(dataset: Dataset, weights: str, alpha: float, image_size: int) -> Probed:
     """Probe a frozen MobileNetV2: fitted on four fifths, scored on the fifth held out.
 
-    Args:
-        dataset: As `images.read` splits it.
-        weights: What `--weights` takes.
-        alpha: Width multiplier that the weights belong to.
-        image_size: Side of what the network sees, in pixels.
+    `dataset` is split by `images.read`; `weights` as for `--weights`, of width `alpha`; `image_size` in pixels.
     """
     from kit.model.backbones import mobilenet_v2
     from kit.model.weights import load_into, resolve

@@ -1,11 +1,10 @@
 """Initial weights of the student, by least squares from a wider network of the same architecture.
 
-Between its blocks a MobileNetV2 carries a linear map: what a block adds to it passes no activation. So the student can
-carry the teacher's map in fewer coordinates, the first principal components of each stage, as SliceGPT does for
-transformers [Ashkboos et al. 2024, arXiv:2401.15024]. Inside a block, between the activations, channels can only be
-chosen: those that a pivoted QR factorisation of the teacher's activations takes first. Then, block by block from the
-pixels up, each 1x1 convolution is the least-squares map from what the student has there to what the teacher has, which
-also makes up for errors of the blocks before [ThiNet, Luo et al. 2017, arXiv:1707.06342].
+The residual stream of a MobileNetV2 passes no activation, so the student carries it in the first principal components
+of each stage, as SliceGPT does for transformers [Ashkboos et al. 2024, arXiv:2401.15024]. Inside a block channels can
+only be selected: the first of a pivoted QR factorisation of the teacher's activations. Block by block from the pixels
+up, each 1x1 convolution is the least-squares map from the student's activations to the teacher's, which also corrects
+errors of earlier blocks [ThiNet, Luo et al. 2017, arXiv:1707.06342].
 """
 
 import keras
@@ -16,19 +15,16 @@ from kit.model.backbones import find_cuts
 from kit.model.catalog import block_names
 
 BLOCKS = 17  # of MobileNetV2: expanded_conv, then block_1 to block_16
-PLACES = 16  # places of each image's maps that are looked at
+PLACES = 16  # sampled places of each image's maps
 BATCH = 32
-RIDGE = 1e-3  # of the mean variance of what is fitted on
+RIDGE = 1e-3  # of the mean variance of the inputs of a fit
 
 
 def slim(teacher: keras.Model, student: keras.Model, images: np.ndarray, seed: int = 0) -> None:
     """Set weights of `student` that imitate `teacher`, whose last map has as many channels.
 
-    Args:
-        teacher: MobileNetV2 without top.
-        student: The same with a smaller alpha and the same input.
-        images: Preprocessed, float32 (n, size, size, 3); some hundreds.
-        seed: Draws the places of each map that the fits look at.
+    Both are MobileNetV2 without top for the same input, the student with a smaller alpha. `images`: some hundreds,
+    preprocessed, float32 (n, size, size, 3). `seed` draws the sampled places of each map.
     """
     _Slimming(teacher, student, images, seed).run()
 
@@ -39,7 +35,7 @@ class _Slimming:
         self.draws = np.random.default_rng(seed).random((len(images), PLACES))
         cuts = find_cuts(teacher, block_names("mobilenet_v2"))
         self.outputs = [cuts[BLOCKS - block].layer for block in range(BLOCKS)]
-        self.rows = self._teacher_rows()  # layer -> what the teacher has at the places looked at
+        self.rows = self._teacher_rows()  # layer -> teacher's activations at the sampled places
 
     def run(self) -> None:
         axes = [self._axes(block) for block in range(BLOCKS)]
@@ -61,14 +57,14 @@ class _Slimming:
         return {name: np.concatenate(rows) for name, rows in sampled.items()}
 
     def _axes(self, block: int) -> np.ndarray:
-        """The coordinates of the stage of a block, (teacher's channels, student's), the most telling first."""
+        """Principal components of a block's stage, (teacher's channels, student's), largest variance first."""
         channels = self.rows[self.outputs[block]].shape[1]
         stage = np.concatenate([self.rows[name] for name in self.outputs if self.rows[name].shape[1] == channels])
         kept = self.student.get_layer(self.outputs[block]).output.shape[-1]
         return np.linalg.eigh(np.cov(stage, rowvar=False))[1][:, ::-1][:, :kept]
 
     def _stem(self, axes: np.ndarray) -> np.ndarray:
-        """Returns, as `_block`, what the student carries after it, float32 (n, rows, columns, channels)."""
+        """Fit the layers of the first block; returns its output, as `_block`: float32 (n, rows, columns, channels)."""
         chosen = self._chosen("expanded_conv", axes)
         seen = self._copy("Conv1", "bn_Conv1", chosen, self.images, "")
         active = self._copy("expanded_conv_depthwise", "expanded_conv_depthwise_BN", chosen, seen, "Conv1_relu")
@@ -88,7 +84,7 @@ class _Slimming:
         return carried + projected if adds else projected
 
     def _chosen(self, block: str, axes: np.ndarray) -> np.ndarray:
-        """The teacher's channels that the student keeps, weighted by what they contribute to the coordinates kept."""
+        """Indices of the teacher's channels to keep, chosen by contribution to the kept components."""
         rows = self.rows[f"{block}_depthwise_relu"]
         (kernel,) = self.teacher.get_layer(f"{block}_project").get_weights()
         normalisation = self.teacher.get_layer(f"{block}_project_BN")
@@ -101,7 +97,7 @@ class _Slimming:
     def _copy(
         self, convolution: str, normalisation: str, chosen: np.ndarray, inputs: np.ndarray, source: str
     ) -> np.ndarray:
-        """Keep some channels of a convolution, with the student's own statistics; returns what it activates."""
+        """Keep some channels of a convolution, with the student's own statistics; returns the activations."""
         (kernel,) = self.teacher.get_layer(convolution).get_weights()
         kernel = kernel[:, :, chosen] if convolution.endswith("depthwise") else kernel[..., chosen]
         self.student.get_layer(convolution).set_weights([kernel])
@@ -113,7 +109,7 @@ class _Slimming:
         return self._passed(convolved, convolution, activation)
 
     def _fit(self, convolution: str, normalisation: str, inputs: np.ndarray, wanted: np.ndarray) -> None:
-        """A 1x1 convolution and its normalisation as the least-squares map from the inputs to what is wanted."""
+        """Fit a 1x1 convolution and its normalisation by least squares from `inputs` to `wanted`."""
         rows = _at(inputs, self.draws)
         centred = (rows - rows.mean(axis=0)).astype(np.float64)
         gram = centred.T @ centred
@@ -133,7 +129,7 @@ class _Slimming:
 
 
 def _at(maps: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """The drawn places of each map: (n, rows, columns, c) and numbers in [0, 1), (n, places), to (n * places, c)."""
+    """Values at drawn places: maps (n, rows, columns, c), draws in [0, 1) (n, places), to (n * places, c)."""
     flat = maps.reshape(len(maps), -1, maps.shape[-1])
     places = (draws * flat.shape[1]).astype(int)
     return np.take_along_axis(flat, places[..., None], axis=1).reshape(-1, flat.shape[-1])

@@ -12,23 +12,18 @@ from kit.files import atomic_path
 from kit.model.backbones import Backbone
 from starter.targets import Projection, Targets
 
-MOMENTUM = 0.99  # of the moving statistics: Keras's 0.999 would lag behind so few steps
+MOMENTUM = 0.99  # of the moving statistics: Keras's 0.999 lags behind in so few steps
 
 
 @dataclass(frozen=True)
 class Recipe:
     """Hyperparameters of the student: AdamW, linear warm-up, cosine decay to 0.
 
-    Attributes:
-        epochs: Passes over the images, each image in one view; views take turns.
-        batch_size: Views a step.
-        learning_rate: Peak.
-        warmup: Share of all steps until then.
-        weight_decay: Decoupled.
-        map_weight: Of the mean squared error of the last map, in the teacher's components.
-        pooled_weight: Of that of the pooled features.
-        label_weight: Of the cross-entropy of a linear classifier on the pooled features.
-        seed: Draws the order of images and views, and the classifier's first weights.
+    In an epoch each image passes in one view; views take turns. `batch_size` counts views. `learning_rate` is the peak,
+    `warmup` the share of all steps before it, `weight_decay` decoupled. `map_weight` and `pooled_weight` are of the
+    mean squared error of the last map, in the teacher's components, and of the pooled features; `label_weight` of the
+    cross-entropy of a linear classifier on the pooled features. `seed` draws the order of images and views, and the
+    classifier's initial weights.
     """
 
     epochs: int = 10
@@ -45,7 +40,7 @@ class Recipe:
 def build(
     backbone: Backbone, projections: tuple[Projection, Projection], classes: int, recipe: Recipe, steps: int
 ) -> keras.Model:
-    """Pixels to the teacher's components of map and pooled features, and to logits; compiled for `steps` an epoch."""
+    """Compiled model from pixels to projected map, projected pooled features and logits; `steps` are of an epoch."""
     for layer in backbone.model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = MOMENTUM
@@ -70,7 +65,7 @@ def build(
             "label": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         },
         loss_weights={"map": recipe.map_weight, "pooled": recipe.pooled_weight, "label": recipe.label_weight},
-        jit_compile=keras.backend.backend() == "jax",  # XLA's convolutions on TensorFlow: 15 times slower on a CPU
+        jit_compile=keras.backend.backend() == "jax",  # on TensorFlow XLA's convolutions are 15 times slower on a CPU
     )
     return model
 
@@ -87,11 +82,11 @@ def _fixed(projection: Projection, name: str) -> keras.layers.Layer:
 
 
 def epoch_of(targets: Targets, labels: np.ndarray, recipe: Recipe, epoch: int) -> tuple[np.ndarray, dict]:
-    """Every image in one view, shuffled; over as many epochs as there are views, every view once."""
+    """Every image in one view, shuffled; every view once over as many epochs as there are views."""
     n, views = targets.pixels.shape[:2]
     first = np.random.default_rng(recipe.seed).integers(views, size=n)
     order = np.random.default_rng([recipe.seed, epoch]).permutation(n)
-    order = order[: n - n % recipe.batch_size] if n > recipe.batch_size else order  # whole batches alone
+    order = order[: n - n % recipe.batch_size] if n > recipe.batch_size else order  # whole batches only
     view = (first[order] + epoch) % views
     wanted = {"map": targets.map[order, view], "pooled": targets.pooled[order, view], "label": labels[order]}
     return targets.pixels[order, view], {k: v if k == "label" else v.astype(np.float32) for k, v in wanted.items()}
@@ -102,8 +97,7 @@ def train(
 ) -> None:
     """Train from the last checkpoint in `folder`, if there is one, to the last epoch.
 
-    Args:
-        watch: Called after every epoch with the number of those finished; what it returns is shown.
+    `watch` gets the number of finished epochs after each; its text is shown.
     """
     for epoch in range(_restore(model, folder), recipe.epochs):
         pixels, wanted = epoch_of(targets, labels, recipe, epoch)
@@ -121,7 +115,7 @@ def _save(model: keras.Model, folder: Path, epoch: int) -> None:
 
 
 def _restore(model: keras.Model, folder: Path) -> int:
-    """Load the newest checkpoint, the optimizer's state included, and returns how many epochs it has seen."""
+    """Load the newest checkpoint with the optimizer's state; returns its number of epochs."""
     found = {int(re.findall(r"\d+", path.name)[0]): path for path in folder.glob("epoch-*.weights.h5")}
     if not found:
         return 0

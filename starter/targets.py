@@ -1,4 +1,4 @@
-"""Features of the teacher for every view, in shards on disk that a resumed run finds."""
+"""Features of the teacher for every view, in shards on disk that a resumed run reuses."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from kit.model.backbones import Backbone, mobilenet_v2
 from kit.model.weights import load_into, resolve
 from starter import images
 
-STRIDE = 32  # pixels that one place of the last map stands for
+STRIDE = 32  # pixels for each place of the last map
 SHARD = 32  # images
-BATCH = 32  # views that pass through the teacher at once
+BATCH = 32  # views in a forward pass of the teacher
 FIT_ON = 768  # images that the projections are fitted on
 MAP_COMPONENTS, POOLED_COMPONENTS = 256, 128
 
@@ -26,13 +26,9 @@ MAP_COMPONENTS, POOLED_COMPONENTS = 256, 128
 class Projection:
     """Principal components of the teacher's features, half whitened: z = (f - mean) @ matrix.
 
-    A component of variance v is divided by v^(1/4), and all by one number, so that their mean variance is 1. Features
-    as they are would leave all but the first few components to chance; wholly whitened, noise would weigh as much as
-    what tells images apart.
-
-    Attributes:
-        mean: float32 (channels,).
-        matrix: float32 (channels, components).
+    A component of variance v is divided by v^(1/4), and all by one number, so that their mean variance is 1. Without
+    whitening only the first few components would be learned; with full whitening noise would weigh as much as signal.
+    float32: `mean` (channels,), `matrix` (channels, components).
     """
 
     mean: np.ndarray
@@ -44,12 +40,10 @@ class Projection:
 
 @dataclass(frozen=True)
 class Targets:
-    """All views of n images.
+    """All views of n images, and the teacher's projected features of them.
 
-    Attributes:
-        pixels: uint8 (n, views, size, size, 3), 0-255.
-        map: float16 (n, views, size / STRIDE, size / STRIDE, MAP_COMPONENTS): the teacher's last map, projected.
-        pooled: float16 (n, views, POOLED_COMPONENTS): its pooled features, projected.
+    `pixels` is uint8 (n, views, size, size, 3), 0-255; `map` float16 (n, views, size / STRIDE, size / STRIDE,
+    MAP_COMPONENTS), of the last map; `pooled` float16 (n, views, POOLED_COMPONENTS).
     """
 
     pixels: np.ndarray
@@ -71,14 +65,14 @@ def load_plain(weights: str, image_size: int) -> Backbone:
 
 
 def load_teacher(weights: str, image_size: int) -> keras.Model:
-    """The same from uint8 pixels to float32 (batch, rows, columns, 1280), by transferkit's fast kernels."""
+    """Teacher from uint8 pixels to float32 (batch, rows, columns, 1280), on transferkit's fast kernels."""
     backbone = load_plain(weights, image_size)
     inputs = keras.Input((image_size, image_size, 3), dtype="uint8")
     return keras.Model(inputs, accelerate(backbone.model, OWN)(backbone.preprocessing(inputs)))
 
 
 def fit_projection(features: np.ndarray, components: int) -> Projection:
-    """Principal components of float (n, channels)."""
+    """Projection of float features (n, channels)."""
     mean = features.mean(axis=0)
     variances, axes = np.linalg.eigh(np.cov(features - mean, rowvar=False))
     variances, axes = variances[::-1][:components], axes[:, ::-1][:, :components]
@@ -96,7 +90,7 @@ def regrid(maps: np.ndarray, side: int) -> np.ndarray:
 
 
 def fit_projections(teacher: keras.Model, dataset: Dataset, places: Sequence[int]) -> tuple[Projection, Projection]:
-    """Fit the projections of map and pooled features on one strong view of each of FIT_ON images."""
+    """Fit the projections of map and pooled features on a strong view of each of FIT_ON images."""
     chosen = np.random.default_rng(images.SEED).permutation(places)[:FIT_ON]
     views = np.concatenate([rendered.large for rendered in images.render(dataset, chosen, [1])])
     maps = regrid(_predicted(teacher, views), images.STUDENT_SIZE // STRIDE)
@@ -110,7 +104,7 @@ def fit_projections(teacher: keras.Model, dataset: Dataset, places: Sequence[int
 def ensure(
     folder: Path, teacher: keras.Model, projections: tuple[Projection, Projection], dataset: Dataset, places: np.ndarray
 ) -> Targets:
-    """Compute the targets of the images at `places`, but for shards that are in `folder` already."""
+    """Compute the targets of the images at `places`, except for shards already in `folder`."""
     views = range(images.VIEWS.count)
     shards = [places[start : start + SHARD] for start in range(0, len(places), SHARD)]
     with progress.track("teacher", len(places)) as advance:
