@@ -70,10 +70,7 @@ def resume(run: Name | Run, *, on_epoch: Listener | None = None) -> Run:
 
 
 def load_run(path: Name) -> Run:
-    """Open the run in a folder, finished or not. Its model is loaded at the first prediction.
-
-    Raises StorageError if it is not a run folder, or a newer transferkit wrote it.
-    """
+    """Open the run in a folder, finished or not; StorageError if there is none, or a newer transferkit wrote it."""
     return Run.open(Path(path))
 
 

@@ -102,10 +102,7 @@ def start_backend(config: RunConfig) -> RunConfig:
 
 
 def load(config: RunConfig, clock: StageClock) -> tuple[Dataset, Weights]:
-    """List, audit and split the images, and find the pretrained weights.
-
-    Raises UserError if the images cannot be trained on as they are, or the weights cannot be had.
-    """
+    """Find, audit and split the images, and find the weights; UserError if either is impossible."""
     found = load_samples(config.data.path)  # first: report a wrong path before fetching weights
     weights = resolve(config.model.weights, config.model.alpha, config.data.image_size, config.model.backbone)
     with clock.stage("audit"):
@@ -142,7 +139,6 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
 
 
 def _origin(config: RunConfig, dataset: Dataset, weights: Weights) -> dict[str, Any]:
-    """Entries of the manifest that are known before training."""
     return {
         "data": {"name": dataset.name, "fingerprint": dataset.fingerprint, "photos": dataset.counts()},
         "classes": list(dataset.classes),
@@ -169,7 +165,6 @@ def _require_same(
 
 
 def _finish(run: Run, dataset: Dataset, session: "Session", clock: StageClock, on_epoch: Listener | None) -> None:
-    """Extract, fit, score, save and explain, then draw the page."""
     from kit.training.activations import extract
     from kit.training.fit import fit
     from kit.training.network import describe_network

@@ -103,10 +103,7 @@ class Predictor:
 
 
 def load_classifier(run: "Run") -> "Classifier":
-    """Load the network of a finished run from its `model.keras`.
-
-    Raises StorageError if the file is damaged, was not written by transferkit, or belongs to another run.
-    """
+    """Load the network from `model.keras`; StorageError if it is damaged, foreign, or belongs to another run."""
     from kit.backends.kernels import choose
     from kit.model.catalog import block_names, is_hub
     from kit.model.classifier import Classifier

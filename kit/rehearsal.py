@@ -22,10 +22,7 @@ class Rehearsal:
 
 
 def rehearse(config: RunConfig) -> Rehearsal:
-    """Estimate the cost of a run; writes no run folder and trains nothing that is kept.
-
-    Raises UserError for whatever would keep the run from starting.
-    """
+    """Estimate the cost of a run, keeping nothing; UserError for whatever would keep the run from starting."""
     config = start_backend(config)
     from kit.training.estimate import StageCost, estimate
 

@@ -48,7 +48,7 @@ class Run:
 
     @classmethod
     def create(cls, path: Path, config: RunConfig) -> "Run":
-        """Start a record: `config.toml`, and a manifest with status `running`.
+        """Write `config.toml` and a manifest with status `running`.
 
         Raises StorageError if the folder holds anything already, or cannot be written.
         """
@@ -56,7 +56,7 @@ class Run:
         make_folder(run.path, "Give --out another.")
         with run.lock():
             run.require_vacant()
-            # the manifest comes last: after a kill between the two, `create` takes the folder over
+            # the manifest makes it a run folder; after a kill between the two writes, `create` takes it over
             created = datetime.now(UTC).isoformat(timespec="seconds")
             manifest = {"schema_version": SCHEMA_VERSION, "kind": "run", "status": "running", "created": created}
             write_json(run.path / "manifest.json", manifest)
@@ -65,10 +65,7 @@ class Run:
 
     @classmethod
     def open(cls, path: Path) -> "Run":
-        """Open the record of a run, finished or not.
-
-        Raises StorageError if it is not a run folder, or a newer transferkit wrote it.
-        """
+        """Open a run, finished or not; StorageError if it is not a run folder, or a newer transferkit wrote it."""
         run, hint = cls(Path(path)), "Give the folder that `transferkit train` printed at its end."
         if not (run.path / "manifest.json").is_file():
             if is_address(path):
@@ -127,10 +124,7 @@ class Run:
             holder.release()
 
     def remove_leftovers(self) -> None:
-        """Remove half-written files of a killed process; the caller holds the lock.
-
-        Pages stay: they are drawn without the lock, so one may be being written right now.
-        """
+        """Remove half-written files of a killed process; the caller holds the lock. Pages stay: drawn without it."""
         for path in self.path.rglob(".tmp-*"):
             if path.is_file() and path.suffix != ".html":
                 path.unlink(missing_ok=True)
@@ -225,10 +219,7 @@ class Run:
     @cached_property
     @backends.restored()
     def predictor(self) -> "Predictor":
-        """Model in memory, loaded at the first use.
-
-        Raises StorageError if the run is not finished, BackendError if no backend is installed.
-        """
+        """Model, loaded at the first use; StorageError if the run is not finished, BackendError without a backend."""
         from kit.predict import Predictor
 
         self.require_finished()  # before a backend starts, which takes seconds
@@ -266,10 +257,7 @@ class Run:
 
 
 def default_run_path(name: str, root: Path = Path("runs")) -> Path:
-    """`runs/<name>-<YYYYmmdd-HHMMSS>` in local time, with -2, -3, ... behind it where that exists.
-
-    Characters of `name` that file systems dislike become hyphens.
-    """
+    """`runs/<name>-<YYYYmmdd-HHMMSS>` in local time, made safe for file systems, with -2, -3, ... if it exists."""
     safe = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in name).strip(".-")[:80] or "run"
     base = f"{safe}-{datetime.now():%Y%m%d-%H%M%S}"
     path, number = root / base, 1

@@ -25,10 +25,7 @@ from kit.run_tables import predictions_table
 
 
 def record_scores(run: Run, dataset: Dataset, by_phase: Sequence[np.ndarray], names: Sequence[str]) -> None:
-    """Write predictions.csv and metrics.json: of the final model, and of each phase.
-
-    `by_phase`: probabilities after each of the phases `names`, float (n, classes).
-    """
+    """Write predictions.csv and metrics.json; `by_phase`: probabilities after each phase, float (n, classes)."""
     first, final = by_phase[0], by_phase[-1]
     validation, test = dataset.indices("validation"), dataset.indices("test")
     temperature = fit_temperature(final[validation], dataset.labels[validation])

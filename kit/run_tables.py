@@ -20,10 +20,7 @@ def samples_table(dataset: Dataset) -> "pandas.DataFrame":
 
 
 def predictions_table(dataset: Dataset, final: np.ndarray, first: np.ndarray) -> "pandas.DataFrame":
-    """Predictions of the final model beside the class that phase 1 predicted.
-
-    `final` and `first` are probabilities after the last and the first phase, float (n, classes).
-    """
+    """Predictions after the last and the first phase, from probabilities of float (n, classes)."""
     names = np.array(dataset.classes, dtype=object)
     values = (
         list(dataset.paths),

@@ -122,7 +122,6 @@ def _parse_toml(text: str, source: str) -> dict[str, Any]:
 
 
 def _from_tree(tree: Mapping[str, Any], source: str) -> Iterator[_Given]:
-    """Settings of a parsed TOML document."""
     for name, value in tree.items():
         if name not in SECTIONS:
             yield _Given(name, value, source)

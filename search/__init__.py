@@ -1,13 +1,14 @@
-"""Many runs: a study that searches for the best settings. Importing `search` imports neither Optuna nor a backend.
+"""Hyperparameter search: a study of many runs. Importing `search` imports neither Optuna nor a backend.
 
-space, study_spec       what is searched, and everything that can be wrong with it, said before anything is computed
+space, study_spec       what is searched; every check of it before anything is computed
 storage, study          the database, and one study in it
 trial_queue, objective  which trial is begun and which repeated; what a trial computes
 worker, workers         one process that runs trials; the parent that starts, replaces and ends them
-refit, pareto_latency   the model that is kept; what a Pareto study measures besides
-records                 StudyRecord and its TrialRecords, read from a folder alone; knows no keras
+refit, kept_model       the best trial trained again; its record
+pareto_latency          latency of the Pareto front
+records, importance     StudyRecord and its TrialRecords, read from a folder alone, without keras
 api                     `run_study`, the Python API (docs/python-api.md)
-show, display, commands what a person reads; `transferkit study`
+show, display, commands text, progress and the command `transferkit study`
 demo                    `transferkit demo`; nothing else imports it
 """
 

@@ -1,4 +1,4 @@
-"""`run_study`: a whole study, from what is asked to the model that is kept."""
+"""`run_study`: a whole study, from its settings to the model that is kept."""
 
 from contextlib import closing
 from pathlib import Path
@@ -36,7 +36,7 @@ def run_study(
 ) -> StudyRecord:
     """Search for better settings, train the best again, and score it once on test.
 
-    The same call goes on where an earlier one ended, whichever way that was.
+    The same call continues an earlier one, finished or interrupted.
 
         study = search.run_study(kit.configure("images", weights="none"), trials=20)
         study.best.run.predict("image.jpg")
@@ -44,9 +44,9 @@ def run_study(
     Args:
         data: The images, or the configuration that all trials start from (`kit.configure`).
         trials: Finished trials wanted, those of earlier calls included.
-        name: Of the study; default that of the images.
-        out: The study's folder; default `studies/<name>`.
-        space: A TOML file that says what to search (docs/studies.md); default head size, unfreeze depth, learning rate.
+        name: Default: the name of the images.
+        out: Folder; default `studies/<name>`.
+        space: TOML file of the search space (docs/studies.md); default head size, unfreeze depth, learning rate.
         objectives: `accuracy`, `log-loss`, `accuracy,parameters` or `accuracy,multiply-adds`.
         sampler: `tpe`, `random` or `gp`.
         pruner: `median` or `none`.
@@ -57,11 +57,8 @@ def run_study(
         pick: What is kept: `accuracy`, `within:X` (the cheapest of those at most X worse), or a trial's number.
         refit: Train the best again on `train`, or on `train+validation`.
 
-    Returns:
-        The study as recorded; `best` is the model that is kept.
-
     Raises:
-        UserError: If anything asked is wrong, or trials keep failing alike; the message says what to do.
+        UserError: If an argument is wrong, or trials keep failing with the same error; the message says what to do.
     """
     if refit not in REFITS:
         raise ConfigError(f"--refit must be one of {', '.join(REFITS)}, not {refit!r}.")

@@ -1,4 +1,4 @@
-"""`transferkit study`: many runs in search of the best settings. Nothing heavy is imported before a command runs."""
+"""`transferkit study`: search for the best settings. Nothing heavy is imported before a command runs."""
 
 import json
 import os
@@ -126,7 +126,7 @@ def stop(name: _Name, storage: _Storage = None) -> None:
 
 
 def _fresh(name: str, storage: str | None) -> "StudyRecord":
-    """The record, with what the storage knows where it can be asked; else as it was last seen."""
+    """Record with what the storage knows if it can be reached; else as last written."""
     from kit import progress
     from kit.errors import UserError
     from search.records import StudyRecord
@@ -152,11 +152,7 @@ def _address(storage: str | None) -> Any:
 
 
 def folder_of(name: str) -> Path:
-    """The folder of a study: under studies/, or the folder itself.
-
-    Raises:
-        StorageError: If there is none.
-    """
+    """Folder of a study by name (under studies/) or path; StorageError if there is none."""
     import difflib
 
     from kit.errors import StorageError
@@ -171,11 +167,7 @@ def folder_of(name: str) -> Path:
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of `90`, `90s`, `30m`, `2h`, `1d`, or several of them: `1h30m`.
-
-    Raises:
-        ConfigError: If it is none of these.
-    """
+    """Seconds of `90`, `90s`, `30m`, `2h`, `1d`, or several of them: `1h30m`; else ConfigError."""
     from kit.errors import ConfigError
 
     if re.fullmatch(r"\d+(\.\d+)?", text):
@@ -188,7 +180,6 @@ def parse_duration(text: str) -> float:
 
 
 def summary(record: "StudyRecord", best: "Refit | None") -> dict[str, Any]:
-    """A study as one JSON object."""
     from dataclasses import asdict
 
     kept = None if record.best_trial is None else trial_json(record.trial(record.best_trial))
@@ -205,6 +196,5 @@ def summary(record: "StudyRecord", best: "Refit | None") -> dict[str, Any]:
 
 
 def trial_json(trial: Any) -> dict[str, Any]:
-    """A trial as JSON, without its epochs."""
     names = ("number", "state", "values", "seconds", "started", "error", "retry_of", "own", "shared_head")
     return {name: getattr(trial, name) for name in names} | {"params": dict(trial.params), "epochs": len(trial.history)}

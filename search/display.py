@@ -1,4 +1,4 @@
-"""Progress of a study as a person sees it: a live line on a terminal, a line for each trial that ends elsewhere."""
+"""Progress of a study: a live line on a terminal; elsewhere a line for each trial that ends."""
 
 import sys
 import time
@@ -12,11 +12,7 @@ from search.records import StudyRecord, TrialRecord
 
 @contextmanager
 def display(record: StudyRecord, target: int) -> Iterator[Callable[[StudyRecord], None]]:
-    """Show how far a study is: a live line on a terminal, a line for each trial that ends elsewhere.
-
-    Yields:
-        A function that is given the record whenever it may have changed.
-    """
+    """Show the progress of a study; yields a function to call with each new record."""
     told = {trial.number for trial in record.trials if trial.state in ("complete", "pruned", "failed")}
     begun, before = time.monotonic(), record.counts.finished
 
@@ -46,7 +42,6 @@ def display(record: StudyRecord, target: int) -> Iterator[Callable[[StudyRecord]
 
 
 def status_line(record: StudyRecord, target: int, seconds_left: float | None) -> str:
-    """How far a study is, in one line."""
     counts = record.counts
     parts = [f"{counts.finished}/{target} trials", f"{counts.running} running", f"{counts.pruned} pruned"]
     parts += [f"{counts.failed} failed"] if counts.failed else []
@@ -59,7 +54,6 @@ def status_line(record: StudyRecord, target: int, seconds_left: float | None) ->
 
 
 def trial_line(record: StudyRecord, trial: TrialRecord) -> str:
-    """How a trial ended, in one line."""
     seconds = "" if trial.seconds is None else f" in {duration(trial.seconds)}"
     params = ", ".join(f"{key} {short(value)}" for key, value in sorted(trial.params.items()))
     outcome = {
@@ -71,13 +65,12 @@ def trial_line(record: StudyRecord, trial: TrialRecord) -> str:
 
 
 def named_values(record: StudyRecord, trial: TrialRecord) -> str:
-    """A trial's values with their names."""
     pairs = zip(record.objectives, trial.values, strict=False)
     return ", ".join(f"{name.replace('_', ' ')} {short(value)}" for name, value in pairs)
 
 
 def short(value: object) -> str:
-    """A value for a table: four digits of a fraction, whole numbers with thousands apart."""
+    """Value for a table: four digits of a fraction, thousands separators in whole numbers."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     if isinstance(value, int) or value.is_integer():

@@ -1,4 +1,4 @@
-"""How much each searched setting mattered, by Optuna's own evaluator, from a study's record alone."""
+"""Importance of each searched setting, by Optuna's own evaluator, from a study's record alone."""
 
 import warnings
 from typing import TYPE_CHECKING
@@ -8,20 +8,19 @@ from search.records import DIRECTIONS, StudyRecord, TrialRecord, Value
 if TYPE_CHECKING:
     import optuna
 
-FEWEST = 4  # complete trials below which nothing is said
-BEST_SHARE = 0.25  # of 20 trials five, the fewest on which the method's authors would rely
+FEWEST = 4  # complete trials needed for an estimate
+BEST_SHARE = 0.25  # five of 20 trials, the fewest that the method's authors rely on
 
 
 def importance(study: StudyRecord) -> tuple[tuple[str, float], ...]:
     """Share of each setting in what sets the best quarter of the trials apart, by the first objective.
 
-    PED-ANOVA (S. Watanabe, A. Bansal, F. Hutter, IJCAI 2023): a setting matters where its values among the best trials
-    are distributed otherwise than among all. Settings that only some trials have (the learning rate of a phase that
-    may train nothing) are weighed within those. It draws nothing at random; on few trials it is a hint.
+    PED-ANOVA (S. Watanabe, A. Bansal, F. Hutter, IJCAI 2023): a setting matters if its distribution among the best
+    trials differs from that among all. Conditional settings (the learning rate of a phase that may train nothing) are
+    evaluated within the trials that have them. Deterministic; only a hint on few trials.
 
-    Returns:
-        (setting, share), the greatest first, adding up to 1; empty with fewer than FEWEST complete trials, or where
-        these are all alike.
+    Returns (setting, share), the greatest first, adding up to 1; empty with fewer than FEWEST complete trials, or if
+    these are all alike.
     """
     complete = [trial for trial in study.trials if trial.state == "complete" and trial.values]
     settings = [name for name in study.space if len({trial.params.get(name) for trial in complete}) > 1]
@@ -31,21 +30,18 @@ def importance(study: StudyRecord) -> tuple[tuple[str, float], ...]:
 
     evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=BEST_SHARE)
     with warnings.catch_warnings():
-        # "Some regimes ... have less than 2 trials": one trial without the setting counts for nothing, as it should
+        # "Some regimes ... have less than 2 trials": a single trial without the setting is rightly ignored
         warnings.filterwarnings("ignore", message="Some regimes for parameter", category=UserWarning)
         shares = optuna.importance.get_param_importances(in_memory(study), evaluator=evaluator, params=settings)
     return tuple(sorted(((name, float(share)) for name, share in shares.items()), key=lambda item: -item[1]))
 
 
 def in_memory(study: StudyRecord) -> "optuna.Study":
-    """The trials as an Optuna study in memory, by the first objective, under the numbers they have.
-
-    Only complete trials have values; those of any other state count as failed.
-    """
+    """In-memory Optuna study of the first objective, in order of number; incomplete trials count as failed."""
     import optuna
 
     verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would say that a study was created
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # no message that a study was created
     copy = optuna.create_study(direction=optuna.study.StudyDirection[DIRECTIONS[study.objectives[0]].upper()])
     optuna.logging.set_verbosity(verbosity)
     copy.add_trials([_frozen(study, trial) for trial in sorted(study.trials, key=lambda trial: trial.number)])

@@ -1,4 +1,4 @@
-"""The model that a study keeps, read from the records of the study and of its run."""
+"""The model that a study keeps, from the records of the study and of its run."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,11 +15,10 @@ class Refit:
 
     Attributes:
         trial: Number of its trial.
-        run: Its record, and its model at work.
         validation: Accuracy on validation, for which the trial was chosen.
         test: Accuracy on the test split; None where there is none.
         interval: 95% interval of `test`.
-        reproduced: Whether training again gave the trial's history to the bit; None where it was to train on more.
+        reproduced: Whether training again gave the trial's history to the bit; None after `train+validation`.
     """
 
     trial: int
@@ -60,7 +59,6 @@ class Refit:
         return None if self.test is None else self.validation - self.test
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
         return {
             "trial": self.trial,
             "run": str(self.run.path),

@@ -1,4 +1,4 @@
-"""One trial: a configuration from the space, trained by the kit, scored on validation, reported epoch by epoch."""
+"""One trial: a configuration from the space, trained and scored on validation, reported epoch by epoch."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -13,30 +13,20 @@ from search.study import space_of
 
 
 class TrainingObjective:
-    """Objective of `Study.optimize`: train a configuration, return its validation scores.
-
-    Args:
-        record: The study.
-        threads: CPU threads of this worker; 0 means all.
-    """
+    """Objective of `Study.optimize`: train a configuration, return its validation scores. 0 `threads` means all."""
 
     def __init__(self, record: StudyRecord, threads: int):
         self._record, self._space, self._threads = record, space_of(record), threads
         self._trainer = Trainer()
 
     def __call__(self, trial: optuna.Trial) -> tuple[float, ...]:
-        """One value for each objective of the study.
-
-        Raises:
-            optuna.TrialPruned: If the pruner has seen enough.
-            UserError: As `kit.trial.Trainer.train`.
-        """
+        """One value for each objective; raises optuna.TrialPruned, or UserError as `kit.trial.Trainer.train`."""
         config = replace(self._space.suggest(trial), threads=self._threads)
 
         def report(history: History) -> None:
             record = history.records[-1]
             trial.set_user_attr("history", history_rows(history))
-            if len(self._record.objectives) == 1:  # Optuna reports one value, so a Pareto study has none to prune by
+            if len(self._record.objectives) == 1:  # Optuna cannot prune with several objectives
                 trial.report(score(record, self._record.objectives[0]), step_of(history, config))
                 if trial.should_prune():
                     raise optuna.TrialPruned
@@ -57,23 +47,22 @@ class TrainingObjective:
 
 
 def values(trained: Trained, objectives: Iterable[str]) -> Iterable[float]:
-    """Score of a trial in each objective."""
     size = {"parameters": trained.parameters, "multiply_adds": trained.multiply_adds}
     for name in objectives:
         yield float(size[name]) if name in size else score(trained.kept, name)
 
 
 def score(record: EpochRecord, objective: str) -> float:
-    """Accuracy or log loss of an epoch, on validation."""
+    """Validation accuracy or log loss of an epoch."""
     value = record.val_accuracy if objective == "accuracy" else record.val_loss
     assert value is not None, "kit.trial refuses images without a validation split"
     return value
 
 
 def step_of(history: History, config: RunConfig) -> int:
-    """Step of the last epoch, counted on across phases as if none had ended early.
+    """Step of the last epoch, counted across phases as if none had ended early.
 
-    So the second epoch of fine-tuning is compared with the second of fine-tuning, however long the head took.
+    So epochs of fine-tuning are compared with each other, however many epochs the head took.
     """
     last = history.records[-1].phase
     names = [phase.name or f"phase {number + 1}" for number, phase in enumerate(config.phases)]

@@ -1,4 +1,4 @@
-"""Latency of the trials on the Pareto front, measured when nothing else runs any more."""
+"""Latency of the trials on the Pareto front, measured after all else has ended."""
 
 from kit import progress
 from kit.trial import Trainer
@@ -7,7 +7,7 @@ from search.study import OpenStudy, config_of
 
 
 def measure_latency(study: OpenStudy) -> StudyRecord:
-    """Measure what has not been measured yet, in this process, one after the other."""
+    """Measure the missing latencies in this process, one after the other."""
     record, trainer = study.record, Trainer()
     found = {number: ms for number, ms in record.latency.items() if number in {one.number for one in record.front()}}
     for trial in record.front():

@@ -1,11 +1,11 @@
-"""StudyRecord: what a study did, read from its folder alone, without keras, Optuna or the storage.
+"""Record of a study, read from its folder without keras, Optuna or the storage.
 
-    study.toml    what was asked for; written once, when the study begins
+    study.toml    the study's settings; written once, when the study begins
     trials.json   every trial with its epochs, the best, latencies: a copy of what the storage knows, kept up to date
     trials.csv    the same trials for a spreadsheet, one row each, without epochs
     best/         the run folder of the model that is kept (kit.run)
 
-`optuna.db`, where the study has no storage of its own choosing, belongs to Optuna: `search.study` reads it.
+`optuna.db`, the default storage, belongs to Optuna: `search.study` reads it.
 """
 
 import tomllib
@@ -25,7 +25,7 @@ SCHEMA_VERSION = 1
 STATES = ("waiting", "running", "complete", "pruned", "failed")
 FINISHED = ("complete", "pruned")
 
-# What can be searched for, and which way is better.
+# Objectives, and which direction is better.
 DIRECTIONS = {
     "accuracy": "maximize",
     "log_loss": "minimize",
@@ -41,22 +41,22 @@ class TrialRecord:
     """Record of one trial.
 
     Attributes:
-        number: Its place in the study, from 0, dense.
-        state: One of STATES. Complete and pruned trials are finished; failed ones are extra.
-        params: Setting -> value, of the searched settings; a setting that did not matter (the learning rate of a phase
-            that trains nothing) is absent.
-        values: One for each objective of the study, in order; empty unless complete. Accuracy and log loss are those of
-            the kept epoch on validation.
+        number: Index in the study, from 0, dense.
+        state: One of STATES. Complete and pruned trials are finished; failed ones do not count.
+        params: Setting -> value, of the searched settings; inactive ones (the learning rate of a phase that trains
+            nothing) are absent.
+        values: One for each objective, in order; empty unless complete. Accuracy and log loss are those of the kept
+            epoch on validation.
         history: Every epoch so far, phase by phase.
-        started: When it began, ISO 8601 in the machine's local time; None while it waits.
+        started: ISO 8601 in the machine's local time; None while it waits.
         seconds: From begin to end; None unless it has ended.
         error: Why it failed; None unless it did.
         retry_of: Number of the first trial that this one repeats because its worker died; None for all others.
         own: True for the user's own configuration, unchanged.
         shared_head: True where the head came from an earlier trial with the same head, seed, images and first phase.
-        computed: Name of a cut point -> images that went through the frozen layers below it, since no store had them;
-            empty where every activation came from the cache.
-        worker: Which worker ran it: host, process id and a random token.
+        computed: Cut point -> images that went through the frozen layers below it; empty where every activation came
+            from the cache.
+        worker: Host, process id and a random token of the worker.
     """
 
     number: int
@@ -81,11 +81,11 @@ class TrialRecord:
 
     @property
     def finished(self) -> bool:
-        """Whether it counts towards the trials that were asked for."""
+        """Whether it counts towards the trials wanted."""
         return self.state in FINISHED
 
     def kept(self, monitor: str) -> EpochRecord | None:
-        """The epoch whose weights count; None before the first."""
+        """The epoch whose weights are kept; None before the first."""
         return self.history.best(monitor) if len(self.history) else None
 
 
@@ -106,7 +106,6 @@ class Counts:
 
     @classmethod
     def of(cls, trials: Iterable[TrialRecord]) -> "Counts":
-        """Count trials."""
         states = [trial.state for trial in trials]
         return cls(**{state: states.count(state) for state in STATES})
 
@@ -116,10 +115,9 @@ class StudyRecord:
     """Record of one study.
 
     Attributes:
-        path: Its folder.
-        name: Its name, in the storage too.
+        name: In the storage too.
         created: When this folder was made, ISO 8601.
-        objectives: What was searched for, keys of DIRECTIONS; two make a Pareto study.
+        objectives: Keys of DIRECTIONS; two make a Pareto study.
         sampler: `tpe`, `random` or `gp`.
         pruner: `median` or `none`.
         seed: Of the sampler.
@@ -154,7 +152,6 @@ class StudyRecord:
 
     @property
     def counts(self) -> Counts:
-        """Trials by state."""
         return Counts.of(self.trials)
 
     @property
@@ -171,21 +168,17 @@ class StudyRecord:
 
     @property
     def page(self) -> Path | None:
-        """Its report, where there is one."""
+        """Path of its report, if it exists."""
         page = self.path / "report.html"
         return page if page.exists() else None
 
     @property
     def monitor(self) -> str:
-        """What picks a trial's epoch: `val_accuracy` or `val_loss`."""
+        """Metric that picks a trial's epoch: `val_accuracy` or `val_loss`."""
         return str(self.config["training"]["monitor"])
 
     def trial(self, number: int) -> TrialRecord:
-        """One trial by its number.
-
-        Raises:
-            KeyError: If there is none.
-        """
+        """Trial by number; KeyError if there is none."""
         for trial in self.trials:
             if trial.number == number:
                 return trial
@@ -196,20 +189,17 @@ class StudyRecord:
         return sorted((trial for trial in self.trials if trial.state == "complete"), key=self._rank)
 
     def front(self) -> list[TrialRecord]:
-        """Complete trials that none beats in every objective (the Pareto front), the best of the first objective first.
-
-        Of trials with equal values, the earliest stands for all.
-        """
+        """Pareto front of the complete trials, best of the first objective first; of equal ones, the earliest."""
         kept: list[TrialRecord] = []
         for trial in self.ranked():
             gains = self._gains(trial)
-            # whoever could beat it, or equals it, is no worse in the first objective and so came before
+            # a trial that beats or equals it is no worse in the first objective, so it came earlier
             if not any(all(a >= b for a, b in zip(self._gains(one), gains, strict=True)) for one in kept):
                 kept.append(trial)
         return kept
 
     def _gains(self, trial: TrialRecord) -> tuple[float, ...]:
-        """Values turned so that more is better."""
+        """Values with signs such that more is better."""
         signs = [1 if DIRECTIONS[name] == "maximize" else -1 for name in self.objectives]
         return tuple(sign * value for sign, value in zip(signs, trial.values, strict=True))
 
@@ -223,11 +213,7 @@ class StudyRecord:
 
     @classmethod
     def load(cls, path: Path) -> "StudyRecord":
-        """The record in a study's folder.
-
-        Raises:
-            StorageError: If it is not one, is damaged, or a newer kit wrote it.
-        """
+        """Read a study's folder; StorageError if it is none, is damaged, or a newer transferkit wrote it."""
         path = Path(path)
         asked = _read_toml(path / "study.toml")
         found = read_json(path / "trials.json") if (path / "trials.json").exists() else {"trials": []}
@@ -245,7 +231,6 @@ class StudyRecord:
             raise StorageError(f"The record of the study in {path} is damaged: {error!r}.") from None
 
     def write_spec(self) -> None:
-        """Write study.toml."""
         import tomli_w
 
         names = ("name", "created", "objectives", "sampler", "pruner", "seed", "storage", "data", "space", "config")
@@ -253,7 +238,6 @@ class StudyRecord:
         write_text(self.path / "study.toml", tomli_w.dumps(content))
 
     def write_trials(self) -> None:
-        """Write trials.json and trials.csv."""
         content = {
             "schema_version": SCHEMA_VERSION,
             "kind": "trials",
@@ -286,7 +270,6 @@ class StudyRecord:
 
 
 def is_study(path: Path) -> bool:
-    """Whether a folder is a study's."""
     return (Path(path) / "study.toml").is_file()
 
 
@@ -315,7 +298,7 @@ def _entry(trial: TrialRecord) -> dict[str, Any]:
 
 
 def _told(value: Any) -> bool:
-    """Whether a value says anything; 0 does: a trial may be a retry of trial 0."""
+    """Whether a value is known; 0 is: a trial may be a retry of trial 0."""
     return value is not None and value is not False and value != [] and value != {}
 
 
@@ -325,7 +308,7 @@ def _trial(entry: Mapping[str, Any]) -> TrialRecord:
 
 
 def history_rows(history: History) -> list[list[Any]]:
-    """A history as JSON: one list an epoch, in the order of EpochRecord's fields."""
+    """History as JSON: one list an epoch, in the order of EpochRecord's fields."""
     return [list(astuple(record)) for record in history]
 
 

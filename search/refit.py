@@ -1,6 +1,6 @@
-"""The best configuration trained once more, scored once on the test split, saved as a run folder.
+"""Refit: the best configuration trained again, scored once on the test split, saved as a run folder.
 
-Only here does a study read the test split.
+Nothing else in a study reads the test split.
 """
 
 import platform
@@ -22,7 +22,7 @@ REFITS = ("train", "train+validation")
 
 
 def require_pick(how: str) -> None:
-    """Raise ConfigError if `how` can be no choice, whatever the trials come to."""
+    """Raise ConfigError if `how` is invalid for any trials."""
     if not re.fullmatch(r"accuracy|\d+|within:\d*\.?\d+", how):
         raise ConfigError(f"--pick must be accuracy, within:X or a trial's number, not {how!r}.")
 
@@ -30,13 +30,8 @@ def require_pick(how: str) -> None:
 def pick_trial(record: StudyRecord, how: str) -> int | None:
     """Number of the trial to keep; None where none is complete.
 
-    Args:
-        record: The study.
-        how: `accuracy` (the best in the first objective), `within:X` (the cheapest of those at most X worse in it
-            than the best), or a trial's number.
-
-    Raises:
-        ConfigError: If `how` is none of these, or the trial is not complete.
+    `how` is `accuracy` (the best in the first objective), `within:X` (the cheapest of those at most X worse in it than
+    the best), or a trial's number. Raises ConfigError for anything else, or if the trial is not complete.
     """
     require_pick(how)
     ranked = record.ranked()
@@ -59,17 +54,10 @@ def pick_trial(record: StudyRecord, how: str) -> int | None:
 def refit_trial(study: OpenStudy, number: int, refit: str = "train") -> Refit | None:
     """Train a trial's configuration again, score it on test, and save it as `best/`, unless it is there already.
 
-    Args:
-        study: The study, its search ended.
-        number: The trial.
-        refit: `train`, or `train+validation` to train on both for as many epochs as the trial was best with.
+    `refit` is `train`, or `train+validation` to train on both for as many epochs as the trial was best with. Returns
+    None where another machine has the model, or is training it; if that machine dies, the next caller takes over.
 
-    Returns:
-        The model that is kept; None where another machine has it, or is training it. One that dies at it is taken over
-        by the next that comes here.
-
-    Raises:
-        UserError: As `kit.pipeline.train`.
+    Raises UserError as `kit.pipeline.train`.
     """
     from kit.pipeline import resume, train
 
@@ -96,12 +84,9 @@ def refit_trial(study: OpenStudy, number: int, refit: str = "train") -> Refit | 
 
 
 def _ours(study: OpenStudy, note: dict[str, Any], free: bool) -> bool:
-    """Claim the training of the best for this machine, unless another one has done it or is at it.
+    """Claim the refit described by `note` for this machine, unless another one has it or is training it.
 
-    Args:
-        study: The study.
-        note: What is to be trained.
-        free: Whether nobody else is at it; only then the caller holds the lock.
+    `free`: whether no other machine is training it; only then the caller holds the lock.
     """
     taken = study.optuna.user_attrs.get("best")
     if not free:
@@ -126,7 +111,7 @@ def _present(path: Path, note: dict[str, Any]) -> Run | None:
 
 
 def _move_aside(path: Path) -> None:
-    """Keeps what was the best before: its test score has been seen, and is not to vanish."""
+    """Keep the previous best: its test score has been seen and must not vanish."""
     if (path / "manifest.json").exists():
         before = Run.open(path).manifest.get("study", {}).get("trial", "unknown")
         number, aside = 1, path.with_name(f"best-before-{before}")
@@ -146,10 +131,9 @@ def _configuration(record: StudyRecord, study: OpenStudy, trial: TrialRecord, re
 
 
 def on_train_and_validation(config: RunConfig, trial: TrialRecord, monitor: str) -> RunConfig:
-    """The configuration that trains on both splits, as long as the trial was best with; test stays what it was.
+    """Configuration that trains on both splits for the trial's best number of epochs; test is unchanged.
 
-    Raises:
-        ConfigError: If the images come with splits of their own, which no setting can join.
+    Raises ConfigError if the images come with splits of their own, which no setting can join.
     """
     from kit.data.dataset import load_dataset
 

@@ -1,4 +1,4 @@
-"""A study as text for a person: tables and sentences, from its record alone."""
+"""A study as text: tables and sentences, from its record alone."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -36,7 +36,7 @@ def table(record: StudyRecord) -> list[str]:
 
 
 def best_lines(record: StudyRecord, best: "Refit | None") -> list[str]:
-    """What is kept, how good it is, and how much validation flatters it."""
+    """The kept model, its scores, and their optimism."""
     if record.best_trial is None:
         return ["No trial is complete yet."]
     trial = record.trial(record.best_trial)
@@ -56,7 +56,7 @@ def best_lines(record: StudyRecord, best: "Refit | None") -> list[str]:
 
 
 def toml_lines(record: StudyRecord) -> list[str]:
-    """The best configuration, for `transferkit train --config`."""
+    """Best configuration, for `transferkit train --config`."""
     from search.study import config_of
 
     if record.best_trial is None:

@@ -1,6 +1,6 @@
-"""The space of a study: which settings are searched, in which ranges, and how a trial becomes a RunConfig.
+"""Search space of a study: settings, their ranges, and the RunConfig of a trial.
 
-The only suggest_* calls of the kit are here. A space file is TOML whose keys are settings:
+All suggest_* calls are here. A space file is TOML whose keys are settings:
 
     [model.head_units]               # a range; whole numbers where the setting is one
     low = 64
@@ -33,7 +33,7 @@ from search.records import Value
 if TYPE_CHECKING:
     import optuna
 
-# What decides which images are measured, by what, or with which machine: to vary it would compare unlike things.
+# Settings that change the images, the metric or the machine: trials that differ in them cannot be compared.
 NOT_SEARCHABLE = re.compile(r"seed|backend|threads|split\..*|training\.(monitor|store_.*|base_depth)|phases\.\d+\.name")
 _DATA_SEARCHABLE = ("data.image_size", "data.resize")
 _PHASE = re.compile(r"phases\.(\d+)\.(\w+)")
@@ -43,11 +43,7 @@ _PHASE = re.compile(r"phases\.(\d+)\.(\w+)")
 class Range:
     """Numbers from `low` to `high`, both included; whole numbers where both are.
 
-    Attributes:
-        low: The least.
-        high: The greatest.
-        log: Draw evenly on a logarithmic scale.
-        step: Draw only low, low + step, ...; None for any.
+    `log` draws evenly on a logarithmic scale; `step` draws only low, low + step, ...
     """
 
     low: int | float
@@ -64,7 +60,6 @@ class Range:
             raise ConfigError(f"step must be more than 0, not {self.step}.")
 
     def holds(self, value: Value) -> bool:
-        """Whether a value can be drawn."""
         if isinstance(value, bool | str) or not self.low <= value <= self.high:
             return False
         steps = 0.0 if self.step is None else (value - self.low) / self.step
@@ -75,7 +70,6 @@ class Range:
         return range(int(self.low), int(self.high) + 1, int(self.step or 1))
 
     def draw(self, trial: "optuna.Trial", key: str) -> Value:
-        """Draw a value with the study's sampler."""
         if isinstance(self.low, int) and isinstance(self.high, int):
             return trial.suggest_int(key, self.low, self.high, log=self.log, step=int(self.step or 1))
         return trial.suggest_float(key, self.low, self.high, log=self.log, step=self.step)
@@ -88,11 +82,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of several values, in no order.
-
-    Attributes:
-        choices: Two or more, all different.
-    """
+    """One of several values (two or more, all different), in no order."""
 
     choices: tuple[Value, ...]
 
@@ -101,22 +91,18 @@ class Choice:
             raise ConfigError(f"a list of choices needs two or more different values, not {list(self.choices)}.")
 
     def holds(self, value: Value) -> bool:
-        """Whether a value can be drawn."""
         return value in self.choices
 
     def all_whole(self) -> Iterable[Value]:
-        """Every value that can be drawn."""
         return self.choices
 
     def draw(self, trial: "optuna.Trial", key: str) -> Value:
-        """Draw a value with the study's sampler."""
         drawn = trial.suggest_categorical(key, list(self.choices))
         assert drawn is not None  # Optuna's type allows None; a setting has none
         return drawn
 
     @property
     def ends(self) -> tuple[Value, ...]:
-        """Values that must be legal for all to be."""
         return self.choices
 
 
@@ -126,7 +112,6 @@ class Space:
 
     Attributes:
         own: The user's own configuration: the study's first trial.
-        parameters: Setting -> what may be drawn.
         fixed: Setting -> the one value that all trials but the first have.
     """
 
@@ -135,10 +120,10 @@ class Space:
     fixed: Mapping[str, Value]
 
     def suggest(self, trial: "optuna.Trial") -> RunConfig:
-        """The configuration of a trial, whose parameters are drawn by the study's sampler.
+        """Configuration of a trial, its parameters drawn by the study's sampler.
 
-        A setting of a later phase is drawn only where that phase trains something: at unfreeze depth 0 it has no
-        meaning, and drawing it would teach the sampler noise.
+        A setting of a later phase is drawn only where that phase trains something: at unfreeze depth 0 it has no effect
+        and would only add noise for the sampler.
         """
         if trial.user_attrs.get("own"):
             for key, value in self.own_params().items():
@@ -152,11 +137,11 @@ class Space:
         return self.configuration(chosen)
 
     def configuration(self, params: Mapping[str, Value]) -> RunConfig:
-        """The configuration with these values of the searched settings."""
+        """Configuration with these values of the searched settings."""
         return override(self.own, {**self.fixed, **params}, "the space")
 
     def own_params(self) -> dict[str, Value]:
-        """What the user's own configuration has for the searched settings, where the space holds it."""
+        """Searched settings of the user's own configuration, where the space holds it."""
         own: dict[str, Value] = {}
         for key in self._in_order():
             value = _value(self.own, key)
@@ -165,7 +150,7 @@ class Space:
         return own
 
     def depths(self) -> tuple[int, ...]:
-        """Every unfreeze depth that a trial may have, 0 included, ascending; all of the network (-1) comes last."""
+        """Every unfreeze depth that a trial may have, 0 included, ascending; the whole network (-1) comes last."""
         found = {0, *(phase.unfreeze_depth for phase in self.own.phases)}
         for key, parameter in self.parameters.items():
             if key.endswith(".unfreeze_depth"):
@@ -193,7 +178,7 @@ class Space:
         return described | {key: {"fixed": self.fixed[key]} for key in sorted(self.fixed)}
 
     def _in_order(self) -> list[str]:
-        """Depths before what depends on them; else by name, so that the order of a file decides nothing."""
+        """Depths before the settings that depend on them; else by name, so that the file's order does not matter."""
         return sorted(self.parameters, key=lambda key: (not key.endswith(".unfreeze_depth"), key))
 
     def _matters(self, key: str, chosen: Mapping[str, Value], otherwise: RunConfig | None = None) -> bool:
@@ -209,7 +194,7 @@ class Space:
 
 
 def default_space(own: RunConfig) -> dict[str, Range | Choice]:
-    """Head units, and depth and learning rate of the last phase, about what fine-tuning stands or falls with."""
+    """Head units, and depth and learning rate of the last phase, the most important settings of fine-tuning."""
     last = len(own.phases) - 1
     return {
         "model.head_units": Range(32, 1024, log=True),
@@ -219,11 +204,10 @@ def default_space(own: RunConfig) -> dict[str, Range | Choice]:
 
 
 def load_space(own: RunConfig, file: Path | None = None) -> Space:
-    """The space of a study: the default one, and what a file adds to it, narrows or fixes.
+    """Space of a study: the default one, extended, narrowed or fixed by a file.
 
-    Raises:
-        ConfigError: If the file is unreadable, or a setting unknown, not one to be searched, or of a wrong type or
-            range; it names the file and the setting.
+    Raises ConfigError if the file is unreadable, or a setting is unknown, not searchable, or of a wrong type or range;
+    the message names the file and the setting.
     """
     parameters: dict[str, Range | Choice] = default_space(own)
     fixed: dict[str, Value] = {}
@@ -249,12 +233,12 @@ def load_space(own: RunConfig, file: Path | None = None) -> Space:
 
 
 def _require_depths(space: Space) -> None:
-    """Raise ConfigError if a trial might unfreeze more than its network has: told now, not by trials that fail."""
+    """Raise ConfigError if a trial might unfreeze more than its network has, before any trial fails."""
     searched = space.parameters.get("model.backbone")
     names = searched.ends if searched else (space.fixed.get("model.backbone", space.own.model.backbone),)
     recipes = [find(str(name)) for name in names if not is_hub(str(name))]
     if not recipes:
-        return  # only the preset itself tells
+        return  # only the preset itself knows
     least = min(recipes, key=lambda recipe: recipe.deepest)
     if beyond := [depth for depth in space.depths() if depth > least.deepest]:
         raise ConfigError(
@@ -264,7 +248,7 @@ def _require_depths(space: Space) -> None:
 
 
 def _parameter(own: RunConfig, key: str, content: Any, source: str) -> "Range | Choice | Value":
-    """What the file says of one setting, each value that it names tried in a configuration."""
+    """Entry of a space file, each of its values tried in a configuration."""
     if isinstance(content, dict):
         if unknown := sorted(set(content) - {"low", "high", "log", "step"}):
             raise ConfigError(f"a range has low, high, log and step, not {', '.join(unknown)}.")
@@ -278,7 +262,7 @@ def _parameter(own: RunConfig, key: str, content: Any, source: str) -> "Range | 
                 raise ConfigError(f"{name} must be a number, not {value!r}.")
         kind = type(_typed(own, key, content["low"], source))
         for name, value in numbers.items():
-            if kind is int and not float(value).is_integer():  # neither is infinity
+            if kind is int and not float(value).is_integer():  # false for infinity
                 raise ConfigError(f"{name} must be a whole number, as the setting is, not {value}.")
         found: Range | Choice = Range(
             **{name: kind(value) for name, value in numbers.items()}, log=content.get("log", False)
@@ -293,7 +277,7 @@ def _parameter(own: RunConfig, key: str, content: Any, source: str) -> "Range | 
 
 
 def _typed(own: RunConfig, key: str, value: Any, source: str) -> Any:
-    """The value as a configuration takes it, or the configuration's own complaint."""
+    """The value as a configuration takes it, or the configuration's own error."""
     return value_of(override(own, {key: value}, source), key)
 
 
@@ -322,7 +306,6 @@ def _require_searchable(own: RunConfig, key: str, source: str) -> None:
 
 
 def _read(file: Path) -> Iterator[tuple[str, Any]]:
-    """Dotted key -> content, in the order of the file."""
     try:
         tree = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:

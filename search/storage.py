@@ -1,4 +1,4 @@
-"""Where a study is kept: SQLite in its folder, or one PostgreSQL for several machines; its locks."""
+"""Storage of a study: SQLite in its folder, or PostgreSQL for several machines; its locks."""
 
 import os
 import random
@@ -25,7 +25,7 @@ from kit.fingerprint import fingerprint
 from search.trial_queue import experimental, retry
 
 HEARTBEAT_SECONDS = 15
-GRACE_SECONDS = 60  # four beats: a machine that swaps or a server that restarts must not look like a death
+GRACE_SECONDS = 60  # four beats: a swapping machine or a restarting server must not count as dead
 PATIENCE_SECONDS = 300.0
 SQLITE_TIMEOUT = 60.0
 
@@ -46,14 +46,13 @@ class Address:
     def parse(cls, text: str) -> "Address":
         """Read `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/DATABASE`.
 
-        Raises:
-            ConfigError: If it is neither, or the driver is not installed.
+        Raises ConfigError if it is neither, or the driver is not installed.
         """
         hint = "Wanted: sqlite:///FILE, or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE."
         try:
             url = make_url(text)
-        except (ArgumentError, ValueError):  # the latter for a port that is no number
-            raise ConfigError("The storage is not a URL.", hint) from None  # not quoted: it may hold a password
+        except (ArgumentError, ValueError):  # ValueError: the port is no number
+            raise ConfigError("The storage is not a URL.", hint) from None  # never quote it: it may hold a password
         kind, _, driver = url.drivername.partition("+")
         if kind not in ("sqlite", "postgresql", "postgres") or driver not in ("", "psycopg"):
             raise ConfigError(f"The storage is of the kind {url.drivername!r}.", hint)
@@ -66,7 +65,7 @@ class Address:
                 "The storage is not a URL: its password has characters with a meaning of their own.",
                 "Write them with their codes: %40 for @, %2F for /, %3A for :, %25 for %.",
             )
-        if secret := sorted(filter(_SECRET.search, url.query)):  # not let through: it would be written down
+        if secret := sorted(filter(_SECRET.search, url.query)):  # refused: queries are recorded
             raise ConfigError(
                 f"The storage cannot have {', '.join(map(repr, secret))} after the question mark.",
                 "Give the password as USER:PASSWORD@HOST, or in the environment as PGPASSWORD or PGPASSFILE.",
@@ -82,7 +81,6 @@ class Address:
 
     @classmethod
     def of_folder(cls, folder: Path) -> "Address":
-        """SQLite file in a study's folder."""
         return cls(URL.create("sqlite", database=str(folder / "optuna.db")))
 
     def __str__(self) -> str:
@@ -102,7 +100,7 @@ class Address:
 
 
 def network_drive(path: Path, mounts: Path = Path("/proc/mounts")) -> str | None:
-    """Kind of network file system that holds a path; None for a local one, or where the system does not tell."""
+    """Kind of network file system that holds a path; None for a local or unknown one."""
     place, best, kind = os.path.realpath(path), "", ""
     with suppress(OSError):
         for line in mounts.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -140,23 +138,22 @@ class Connect:
 def open_storage(
     address: Address, *, heartbeat: int = HEARTBEAT_SECONDS, grace: int = GRACE_SECONDS, patience: float = 0.0
 ) -> RDBStorage:
-    """Open a storage, making its tables where there are none.
+    """Open a storage, creating missing tables.
 
     Args:
-        address: Where.
         heartbeat: Seconds between two heartbeats of a running trial.
         grace: Seconds without one after which a trial is stale.
-        patience: Seconds to wait for a server that is away when opening.
+        patience: Seconds to wait for a server that does not answer.
 
     Raises:
-        StorageError: If it cannot be reached, lets nobody in, is locked or read-only, or is of another version.
+        StorageError: If it is unreachable, denies access, is locked or read-only, or is of another version.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     connect = Connect(address.url, patience)
     if address.file is None:
         options: dict[str, Any] = {"creator": connect, "pool_pre_ping": True}
     else:
-        # no pool: a connection that is kept open is one that somebody must remember to close
+        # no pool, so that no connection stays open
         options = {"connect_args": {"timeout": SQLITE_TIMEOUT}, "poolclass": NullPool}
         _require_writable(address.file)
     with storage_errors(address), exclusive(address, "schema", patience), experimental():
@@ -180,9 +177,9 @@ def patiently(call: Callable[[], _T]) -> _T:
 
 
 def is_lost(error: BaseException | None) -> bool:
-    """Whether a server went away in the midst of a call."""
+    """Whether the connection to a server was lost during a call."""
     while error is not None and not isinstance(error, DBAPIError):
-        error = error.__cause__ or error.__context__  # an assertion of Study.optimize hides what a tell raised
+        error = error.__cause__ or error.__context__  # an assertion of Study.optimize hides the error of `tell`
     # class 57 is operator intervention (shutdown, crash), 08 a connection exception
     state = str(getattr(error.orig, "sqlstate", None)) if error is not None else ""
     return state[:2] in ("57", "08") or (error is not None and error.connection_invalidated)
@@ -192,14 +189,8 @@ def is_lost(error: BaseException | None) -> bool:
 def exclusive(address: Address, name: str, patience: float = PATIENCE_SECONDS, wait: bool = True) -> Iterator[bool]:
     """Hold a lock against all processes that share the storage; the system frees it when its holder dies.
 
-    Args:
-        address: The storage.
-        name: What is locked; on SQLite part of a file's name.
-        patience: Seconds to wait for a server that is away.
-        wait: Whether to wait for the lock.
-
-    Yields:
-        Whether it is held.
+    `name` becomes part of a file's name on SQLite; `patience` is how many seconds to wait for a server that does not
+    answer. Yields whether the lock is held, always True if `wait`.
     """
     if address.file is not None:
         lock = filelock.FileLock(f"{address.file}.{name}.lock", blocking=wait)
@@ -218,13 +209,13 @@ def exclusive(address: Address, name: str, patience: float = PATIENCE_SECONDS, w
     engine = sqlalchemy.create_engine(address.url, creator=connect, poolclass=NullPool, isolation_level="AUTOCOMMIT")
     connection = engine.connect()
     try:
-        # A machine that is gone without a word is noticed after a minute, not after the two hours of most systems.
+        # Notice a vanished machine after a minute instead of the usual two hours.
         for setting, seconds in (("idle", 30), ("interval", 10), ("count", 3)):
             connection.execute(sqlalchemy.text(f"SET tcp_keepalives_{setting} = {seconds}"))
         function = "pg_advisory_lock" if wait else "pg_try_advisory_lock"
         yield connection.scalar(sqlalchemy.text(f"SELECT {function}(:key)"), {"key": key}) is not False
     finally:
-        with suppress(DBAPIError):  # the server has restarted meanwhile, and has forgotten the lock by itself
+        with suppress(DBAPIError):  # a restarted server has released the lock already
             connection.invalidate()
             connection.close()
 
@@ -248,11 +239,7 @@ def _require_writable(file: Path) -> None:
 
 @contextmanager
 def storage_errors(address: Address) -> Iterator[None]:
-    """Turn what a database says into one message, without the password.
-
-    Raises:
-        StorageError: For whatever the database refuses or cannot do.
-    """
+    """Turn every database error into a StorageError with one message, without the password."""
     try:
         yield
     except (SQLAlchemyError, StorageInternalError, RuntimeError) as error:
@@ -261,7 +248,7 @@ def storage_errors(address: Address) -> Iterator[None]:
         raise StorageError(*_in_words(address, error)) from error
 
 
-# What a database's message holds -> what to tell, and what to do.
+# Part of a database's message -> error text, hint.
 _WORDS = {
     "password authentication|no password": ("does not accept the user name and password", "Correct them in --storage."),
     "database .*does not exist": ("is a database that does not exist", "Make it first: `createdb NAME`."),

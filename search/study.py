@@ -1,7 +1,7 @@
-"""One study in its storage: made or found again, its samplers and pruner, and the record that is drawn from it.
+"""One study in its storage: created or loaded, its samplers and pruner, and its record.
 
-What a study was asked is written into the storage when it is made: it refuses to go on with another space, objective,
-configuration or data, on whichever machine.
+The study's settings are written into the storage on creation: it refuses to continue with another space, objective,
+configuration or data, on any machine.
 """
 
 import tomllib
@@ -29,8 +29,8 @@ from search.trial_queue import LOST, retried_trial_number
 
 SAMPLERS = ("tpe", "random", "gp")
 PRUNERS = ("median", "none")
-ATTRIBUTE = "transferkit"  # of the study in the storage: what it was asked
-STARTUP_TRIALS = 5  # complete ones, before the median means anything
+ATTRIBUTE = "transferkit"  # attribute of the study in the storage: its settings
+STARTUP_TRIALS = 5  # complete ones, before the median is used
 _STATES = {
     TrialState.WAITING: "waiting",
     TrialState.RUNNING: "running",
@@ -42,14 +42,7 @@ _STATES = {
 
 @dataclass
 class OpenStudy:
-    """A study whose storage is open.
-
-    Attributes:
-        record: What it was asked; its trials are those of the last `refresh`.
-        optuna: The same in Optuna.
-        storage: Where it is kept.
-        address: Of the storage.
-    """
+    """A study whose storage is open; the trials of `record` are those of the last `refresh`."""
 
     record: StudyRecord
     optuna: optuna.Study
@@ -57,7 +50,7 @@ class OpenStudy:
     address: Address
 
     def refresh(self) -> StudyRecord:
-        """Read all trials, and write them into the study's folder where anything has changed."""
+        """Read all trials, and write them into the study's folder if anything has changed."""
         with storage_errors(self.address):
             found = patiently(lambda: self.optuna.get_trials(deepcopy=False))
             attributes = patiently(lambda: self.optuna.user_attrs)
@@ -72,12 +65,11 @@ class OpenStudy:
         return self.record
 
     def close(self) -> None:
-        """Give the connections back."""
         self.storage.remove_session()
         self.storage.engine.dispose()
 
     def note(self, name: str, value: Any) -> None:
-        """Write an attribute of the study into the storage."""
+        """Set an attribute of the study in the storage."""
         with storage_errors(self.address):
             patiently(lambda: self.optuna.set_user_attr(name, value))
 
@@ -85,13 +77,10 @@ class OpenStudy:
 def open_study(asked: StudyRecord, address: Address, own_params: Mapping[str, Any]) -> OpenStudy:
     """Create a study, or load the one of that name.
 
-    Args:
-        asked: What is asked of it, without trials.
-        address: Of the storage.
-        own_params: What the user's own configuration has for the searched settings: the first trial.
+    `asked` is its record without trials; `own_params`, of the user's own configuration, are the first trial.
 
     Raises:
-        ConfigError: If the study in the storage was asked something else, or the folder is another study's.
+        ConfigError: If the study in the storage has other settings, or the folder is another study's.
         StorageError: As `open_storage`.
     """
     asked.path.mkdir(parents=True, exist_ok=True)
@@ -126,11 +115,7 @@ def _open_study(asked: StudyRecord, address: Address, storage: RDBStorage, own_p
 
 
 def find_study(path: Path, address: Address | None = None) -> OpenStudy:
-    """Open a study that has a folder here.
-
-    Raises:
-        StorageError: If there is none, or its storage cannot be opened.
-    """
+    """Open a study that has a folder here; StorageError if there is none, or its storage cannot be opened."""
     record = StudyRecord.load(path)
     if address is None:
         if not record.storage.startswith("sqlite"):
@@ -152,7 +137,7 @@ def find_study(path: Path, address: Address | None = None) -> OpenStudy:
 
 
 def fixed_settings(asked: StudyRecord) -> dict[str, Any]:
-    """Settings that all trials of a study share, without what belongs to one machine."""
+    """Settings that all trials of a study share, except those of one machine."""
     config = {name: dict(part) if isinstance(part, Mapping) else part for name, part in asked.config.items()}
     del config["threads"], config["data"]["path"], config["model"]["weights"]
     return {
@@ -169,7 +154,6 @@ def fixed_settings(asked: StudyRecord) -> dict[str, Any]:
 
 
 def _require_same_place(asked: StudyRecord) -> None:
-    """Raise ConfigError if the folder is another study's."""
     if not is_study(asked.path):
         return
     before = StudyRecord.load(asked.path)
@@ -178,7 +162,7 @@ def _require_same_place(asked: StudyRecord) -> None:
             f"{asked.path} holds the study {before.name}, not {asked.name}.",
             f"Give another --out, or --name {before.name} to go on with it.",
         )
-    # The server may have another name meanwhile, and the folder have been moved; but a file is no server.
+    # A server may be renamed and a folder moved, but a file never becomes a server.
     if before.storage.startswith("sqlite") != asked.storage.startswith("sqlite"):
         raise ConfigError(
             f"The study {asked.name} in {asked.path} is kept in {before.storage}, not in {asked.storage}.",
@@ -203,7 +187,7 @@ def _require_same(asked: StudyRecord, before: Any) -> None:
 
 
 def first_difference(name: str, before: Any, now: Any) -> tuple[str, Any, Any]:
-    """Key and both values of the first difference between two trees; keys of a tree called `config` go without it."""
+    """Key and both values of the first difference between two trees; keys below `config` lose that prefix."""
     if isinstance(before, list) and isinstance(now, list | tuple) and len(before) == len(now):
         before, now = dict(enumerate(before)), dict(enumerate(now))
     if isinstance(before, Mapping) and isinstance(now, Mapping):
@@ -214,14 +198,13 @@ def first_difference(name: str, before: Any, now: Any) -> tuple[str, Any, Any]:
     return name, before, now
 
 
-# === What decides trials ===
+# === Samplers and pruner ===
 
 
 def sampler_of(record: StudyRecord, number: int) -> BaseSampler:
-    """Sampler of one trial.
+    """Sampler of one trial, seeded by the study's seed and the trial's number.
 
-    Each has a seed of its own, from the study's and the trial's number: a sampler that lived on would begin its stream
-    anew in every process, and draw the same again.
+    A sampler for the whole study would restart its stream, and draw the same again, in every process.
     """
     seed = int(fingerprint([record.seed, number])[:8], 16)
     if record.sampler == "random":
@@ -234,8 +217,8 @@ def sampler_of(record: StudyRecord, number: int) -> BaseSampler:
 def build_pruner(record: StudyRecord) -> BasePruner:
     """Pruner; none for a Pareto study, which Optuna cannot prune.
 
-    The median looks at the last phase alone, from its second epoch on: what a head is worth before fine-tuning says
-    little of what it is worth after.
+    The median compares epochs of the last phase only, from its second on: the score of a head before fine-tuning says
+    little about the score after.
     """
     if record.pruner == "none" or len(record.objectives) > 1:
         return NopPruner()
@@ -244,7 +227,7 @@ def build_pruner(record: StudyRecord) -> BasePruner:
 
 
 def require_sampler(name: str) -> None:
-    """Raise ConfigError if a sampler is unknown, or lacks what it needs."""
+    """Raise ConfigError if a sampler is unknown, or its package is missing."""
     from importlib.util import find_spec
 
     if name not in SAMPLERS:
@@ -257,19 +240,16 @@ def require_sampler(name: str) -> None:
 
 
 def own_config(record: StudyRecord) -> RunConfig:
-    """The user's own configuration."""
     import tomli_w
 
     return from_toml(tomli_w.dumps(dict(record.config)), str(record.path / "study.toml"))
 
 
 def space_of(record: StudyRecord) -> Space:
-    """The space of a study."""
     return Space.of_record(own_config(record), record.space)
 
 
 def config_of(record: StudyRecord, number: int) -> RunConfig:
-    """The configuration of one trial."""
     trial, space = record.trial(number), space_of(record)
     return space.own if trial.own else space.configuration(trial.params)
 
@@ -280,12 +260,10 @@ def config_tree(config: RunConfig) -> dict[str, Any]:
 
 
 def now() -> str:
-    """The time, for a record."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def read_trial(trial: FrozenTrial) -> TrialRecord:
-    """TrialRecord of an Optuna trial."""
     ended = trial.datetime_complete is not None and trial.datetime_start is not None
     seconds = (trial.datetime_complete - trial.datetime_start).total_seconds() if ended else None  # type: ignore[operator]
     attributes, state = trial.user_attrs, _STATES[trial.state]

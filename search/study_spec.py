@@ -1,4 +1,4 @@
-"""What is asked of a study, checked before anything is computed."""
+"""Settings of a study, checked before anything is computed."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +20,7 @@ PARETO = (("accuracy", "parameters"), ("accuracy", "multiply_adds"))
 
 @dataclass(frozen=True)
 class StudySpec:
-    """What to search, on what, and how; the options of `study run`, as they were given."""
+    """Options of `study run`, as they were given."""
 
     config: RunConfig
     space: Path | None = None
@@ -34,11 +34,7 @@ class StudySpec:
 
 
 def prepare(spec: StudySpec) -> OpenStudy:
-    """Check everything that can be wrong, and open the study.
-
-    Raises:
-        UserError: If anything is; the message says what to do.
-    """
+    """Check all settings and open the study; UserError if any is wrong."""
     objectives = parse_objectives(spec.objectives)
     require_sampler(spec.sampler)
     if spec.pruner not in PRUNERS:
@@ -80,7 +76,7 @@ def prepare(spec: StudySpec) -> OpenStudy:
 
 
 def plan_space(config: RunConfig, objectives: tuple[str, ...], file: Path | None) -> Space:
-    """The space, on a configuration that all trials can share one pass of the trunk with."""
+    """Space on a configuration with one cut point, so that all trials share one pass of the trunk."""
     config = with_absolute_paths(replace(config, backend=explain_choice(config.backend).name))
     monitor = "val_loss" if objectives[0] == "log_loss" else "val_accuracy"
     deepest = load_space(config, file).depths()[-1]
@@ -88,11 +84,7 @@ def plan_space(config: RunConfig, objectives: tuple[str, ...], file: Path | None
 
 
 def parse_objectives(text: str) -> tuple[str, ...]:
-    """`accuracy,multiply-adds` -> ("accuracy", "multiply_adds").
-
-    Raises:
-        ConfigError: If a name is unknown, or the names do not go together.
-    """
+    """`accuracy,multiply-adds` -> ("accuracy", "multiply_adds"); ConfigError for unknown or incompatible names."""
     names = tuple(part.strip().replace("-", "_") for part in text.split(","))
     known = ", ".join(name.replace("_", "-") for name in DIRECTIONS)
     for name in names:

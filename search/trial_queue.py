@@ -1,7 +1,7 @@
-"""Which trial is begun, and what becomes of those whose worker died: by Optuna's public interface alone.
+"""Trials to begin, and retries of those whose worker died, by Optuna's public interface alone.
 
 Callers hold the lock `trials-NAME` (`search.storage.exclusive`) from `sweep` until a new trial has its worker's name.
-So the count is exact, and a running trial without a name is one whose worker died on the way.
+So the count is exact, and a running trial without a name is one whose worker died in between.
 """
 
 import platform
@@ -18,9 +18,9 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState
 
-MAX_RETRIES = 2  # of one trial; whoever kills three workers would kill a fourth
+MAX_RETRIES = 2  # of one trial; one that has killed three workers would kill a fourth
 SAME_ERRORS = 3
-# Errors of trials that are repeated. Nobody is left to write down the first: it is the word for a missing one.
+# Errors of trials that are repeated. A dead worker writes none, so LOST stands for a missing error.
 LOST, INTERRUPTED, DISCONNECTED = "Its worker died.", "It was interrupted.", "It lost the connection to its storage."
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -29,7 +29,7 @@ def retry(study: optuna.Study, trial: FrozenTrial) -> None:
     """Enqueue a failed trial again: at most MAX_RETRIES times, unless it was interrupted or disconnected."""
     limit = None if trial.user_attrs.get("error") in (INTERRUPTED, DISCONNECTED) else MAX_RETRIES
     own = trial.user_attrs.get("own")
-    if own or trial.params:  # else nothing of it is known
+    if own or trial.params:  # else there are no parameters to repeat
         trial.user_attrs = {"own": True} if own else {}
         with experimental():
             RetryHeartbeatStaleTrialCallback(limit)(study, trial)
@@ -43,14 +43,14 @@ def retried_trial_number(trial: FrozenTrial) -> int | None:
 
 @contextmanager
 def experimental() -> Iterator[None]:
-    """Heartbeats and their retries, which Optuna has marked experimental since 2.8."""
+    """Silence the warning about heartbeats and retries, experimental in Optuna since 2.8."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         yield
 
 
 def is_dead(workers: Path, name: str) -> bool:
-    """Whether a worker has ended on this machine; of those on other machines only heartbeats tell."""
+    """Whether a worker of this machine has ended; workers of other machines are judged by heartbeats alone."""
     file = workers / f"{name}.lock"
     if not name.startswith(f"{platform.node()}-") or not file.exists():
         return False
@@ -63,13 +63,12 @@ def is_dead(workers: Path, name: str) -> bool:
 
 @dataclass(frozen=True)
 class TrialQueue:
-    """What is left to do in a study.
+    """Remaining trials of a study.
 
     Attributes:
-        study: Of Optuna.
         workers: Folder of the locks that living workers of this machine hold.
         target: Finished trials wanted, complete or pruned.
-        first: Trials before this number belong to earlier runs; their errors do not count against this one.
+        first: Errors of trials before this number, those of earlier runs, do not count.
     """
 
     study: optuna.Study
@@ -78,11 +77,7 @@ class TrialQueue:
     first: int = 0
 
     def sweep(self, own: str | None = None) -> None:
-        """Fail and repeat the trials of dead workers.
-
-        Args:
-            own: Name of the calling worker, which runs none now.
-        """
+        """Fail and repeat the trials of dead workers; the calling worker, `own`, counts as running none."""
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             name = trial.user_attrs.get("worker")
             if name in (None, own) or is_dead(self.workers, str(name)):
@@ -100,7 +95,7 @@ class TrialQueue:
         return next((trial.number for trial in trials if trial.state == TrialState.WAITING), len(trials))
 
     def is_done(self) -> bool:
-        """Whether no trial is to begin any more, whatever becomes of those that run."""
+        """Whether no trial will begin any more, whatever the running ones end with."""
         trials = self.study.get_trials(deepcopy=False)
         finished = sum(trial.state in _FINISHED for trial in trials)
         return finished >= self.target or bool(self.study.user_attrs.get("stop")) or self.repeated_error() is not None

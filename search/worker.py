@@ -1,7 +1,7 @@
-"""One worker process: `python -P -m search.worker` runs trials until none is missing.
+"""Worker process: `python -P -m search.worker` runs trials until none is left.
 
-It reads its job as one line of JSON from standard input, and lives no longer than that pipe: a line more says that the
-user interrupts, and the pipe's end that the parent is dead.
+It reads its job as one line of JSON from standard input: another line means an interrupt, the end of the pipe a dead
+parent.
 """
 
 import importlib
@@ -32,8 +32,8 @@ from search.study import OpenStudy, build_pruner, sampler_of
 from search.trial_queue import DISCONNECTED, INTERRUPTED, TrialQueue, retry
 
 RENEW = 75  # exit status: replace me
-GROWTH_BYTES = 1 << 30  # over what a worker needed for its first trials
-SETTLED_AFTER = 3  # trials after which a worker has seen what it needs
+GROWTH_BYTES = 1 << 30  # allowed beyond a worker's memory after its first trials
+SETTLED_AFTER = 3  # trials after which a worker's memory should no longer grow
 PAUSE_SECONDS = 0.25
 
 
@@ -46,18 +46,16 @@ class Objective(Protocol):
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker is told.
+    """Job of a worker.
 
     Attributes:
         folder: Of the study.
         storage: URL with its password: passed by pipe, never on a command line.
         objective: `module:factory`; the factory is called with the study's record and the worker's number of threads.
-        target: Finished trials wanted.
-        first: As in `search.trial_queue.TrialQueue`.
-        deadline: Seconds since the epoch after which no trial is begun; None for none.
-        threads: For the worker; 0 means all.
-        heartbeat: Seconds between heartbeats.
-        grace: Seconds without one that mean death.
+        target, first: As in `search.trial_queue.TrialQueue`.
+        deadline: Seconds since the epoch after which no trial is begun.
+        threads: 0 means all.
+        heartbeat, grace: Seconds, as in `search.storage.open_storage`.
     """
 
     folder: str
@@ -72,14 +70,7 @@ class Job:
 
 
 class Worker:
-    """Runs trials of a study, one after the other.
-
-    Args:
-        study: Open.
-        queue: What is left to do.
-        objective: Of its trials.
-        deadline: As in `Job`.
-    """
+    """Runs trials of an open study, one after the other, until `deadline` as in `Job`."""
 
     def __init__(self, study: OpenStudy, queue: TrialQueue, objective: Objective, deadline: float | None = None):
         self.name = f"{platform.node()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
@@ -88,14 +79,14 @@ class Worker:
         self._outcome: dict[str, Any] = {}
 
     def run(self) -> int:
-        """Run trials until there is nothing left to do; returns the exit status."""
+        """Run trials until none is left; returns the exit status."""
         self.queue.workers.mkdir(parents=True, exist_ok=True)
         file = self.queue.workers / f"{self.name}.lock"
         done, settled = 0, 0
         with filelock.FileLock(file):
             while not patiently(self.is_done):
                 if not patiently(self.run_next):
-                    time.sleep(PAUSE_SECONDS)  # enough trials run; one of them may yet fail
+                    time.sleep(PAUSE_SECONDS)  # enough trials are running, but one may fail
                     continue
                 done += 1
                 now = peak_memory() or 0
@@ -146,12 +137,12 @@ class Worker:
         return values
 
     def _is_taken(self) -> bool:
-        """Whether others have taken this worker for dead, after a long sleep: then their result counts."""
+        """Whether other workers declared this one dead (after a long sleep); their result counts then."""
         trials = patiently(lambda: self.study.optuna.get_trials(deepcopy=False))
         return self.trial is not None and trials[self.trial.number].state.is_finished()
 
     def _settle(self) -> None:
-        """Make sure that the outcome is written, whatever the server did, and repeat a trial that it ended."""
+        """Write the outcome if the server has not got it yet, and retry a trial that a lost connection ended."""
         assert self.trial is not None
         ended = self.study.optuna.tell(self.trial.number, **self._outcome, skip_if_finished=True)
         if ended.user_attrs.get("error") == DISCONNECTED:
@@ -159,7 +150,7 @@ class Worker:
 
 
 def describe(error: Exception) -> str:
-    """Message of an error, with its kind where it is not one that the user can put right."""
+    """Message of an error, with its type unless it is a UserError."""
     return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
 
 
@@ -193,9 +184,9 @@ def main() -> int:
 
 
 def _obey(begun: Sequence[Worker]) -> None:
-    """End at once when the parent says so or dies; what ran is repeated by whoever sweeps next."""
+    """End at once when the parent says so or dies; the next `sweep` repeats the running trial."""
     if sys.stdin.readline():
-        with suppress(Exception):  # there is none, or it has finished
+        with suppress(Exception):  # no trial, or it has finished
             cast(optuna.Trial, begun[0].trial).set_user_attr("error", INTERRUPTED)
     os._exit(1)
 

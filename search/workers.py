@@ -23,7 +23,7 @@ from search.worker import RENEW, Job
 
 OBJECTIVE = "search.objective:TrainingObjective"
 LOOK_SECONDS = 0.5
-STOP_SECONDS = 10.0  # for which a worker is waited for that was told to stop
+STOP_SECONDS = 10.0  # grace of a worker that was told to stop
 
 
 def run_trials(
@@ -37,20 +37,15 @@ def run_trials(
     heartbeat: int = HEARTBEAT_SECONDS,
     grace: int = GRACE_SECONDS,
 ) -> StudyRecord:
-    """Run trials until so many are finished, the time is over, or somebody stops the study.
+    """Run trials until `target` are finished, time is over, or the study is stopped.
 
     Args:
-        study: Open.
         target: Finished trials wanted, those of earlier runs included.
         workers: Processes to start here.
         timeout: Seconds after which no trial is begun.
         threads: CPU threads for all workers together; 0 means all there are.
         objective: As in `search.worker.Job`.
-        heartbeat: As in `search.storage.open_storage`.
-        grace: As in `search.storage.open_storage`.
-
-    Returns:
-        The record at the end.
+        heartbeat, grace: As in `search.storage.open_storage`.
 
     Raises:
         UserError: If trials keep failing with the same error, or the storage or a worker cannot go on.
@@ -95,12 +90,9 @@ def run_trials(
 
 @contextmanager
 def interrupts_noted() -> Iterator[Callable[[], None]]:
-    """Note Ctrl-C in the body, and raise KeyboardInterrupt where the body asks for it; a second one raises at once.
+    """Delay Ctrl-C in the body until it calls the yielded function; a second one raises KeyboardInterrupt at once.
 
-    Raised wherever it happens to land it may be lost: what a finaliser raises Python prints, and goes on.
-
-    Yields:
-        A function to call where being interrupted is fine.
+    Raised at an arbitrary place it could be lost: Python prints and ignores exceptions of finalisers.
     """
     noted = False
 
@@ -114,7 +106,7 @@ def interrupts_noted() -> Iterator[Callable[[], None]]:
         if noted:
             raise KeyboardInterrupt
 
-    # elsewhere Python has no signals, and `nohup` wants them ignored
+    # signals reach the main thread only, and `nohup` wants them ignored
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         yield heed
         return
@@ -126,12 +118,7 @@ def interrupts_noted() -> Iterator[Callable[[], None]]:
 
 
 class Workers:
-    """Worker processes; leaving the context ends them.
-
-    Args:
-        job: What each of them does.
-        count: How many.
-    """
+    """`count` worker processes that do a job; leaving the context ends them."""
 
     def __init__(self, job: Job, count: int):
         self.job, self.count = job, count
@@ -158,10 +145,9 @@ class Workers:
             log.unlink()
 
     def tend(self) -> bool:
-        """Replace workers that were killed or have grown; returns whether any is still at work.
+        """Replace workers that were killed or have grown; returns whether any is still running.
 
-        Raises:
-            UserError: If a worker cannot go on: with its own message, or the end of what it said.
+        Raises UserError if a worker cannot go on: with its own message, or the end of its output.
         """
         for process in [process for process in self._processes if process.poll() is not None]:
             log = self._processes.pop(process)
@@ -188,7 +174,7 @@ class Workers:
                 stdout=said,
                 stderr=said,
                 bufsize=0,
-                start_new_session=True,  # Ctrl-C is for the parent, which tells
+                start_new_session=True,  # Ctrl-C reaches the parent alone, which tells its workers
             )
         self._processes[process] = log
         _say(process, json.dumps(asdict(self.job)))
@@ -196,10 +182,10 @@ class Workers:
 
 def _say(process: "subprocess.Popen[bytes]", line: str) -> None:
     assert process.stdin is not None
-    with suppress(OSError):  # it has ended already
+    with suppress(OSError):  # already ended
         process.stdin.write(f"{line}\n".encode())
 
 
 def threads_for(workers: int, wanted: int, available: int) -> int:
-    """Threads of each of several workers: an equal share of what was asked for, or of all there are; at least 1."""
+    """Threads of each worker: an equal share of `wanted` (0: of `available`), at least 1; one worker gets `wanted`."""
     return wanted if workers == 1 else max(1, (wanted or available) // workers)

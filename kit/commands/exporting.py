@@ -43,7 +43,6 @@ def export(
 
 
 def _lines(done: "Export") -> list[str]:
-    """Scores of the original and the export side by side, and the export's folder."""
     from kit.progress import mebibytes
 
     record, gate = done.record, done.record["gate"]

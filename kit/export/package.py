@@ -118,7 +118,6 @@ def _fill(run: Run, chosen: Format, folder: Path, work: Path, tolerance: float) 
 
 
 def _write_papers(run: Run, chosen: Format, folder: Path, steps: list[dict[str, Any]], record: dict[str, Any]) -> None:
-    """Write labels, preprocessing facts and the model card."""
     classes = run.manifest["classes"]
     write_json(folder / "labels.json", classes)
     write_text(folder / "labels.txt", "".join(f"{' '.join(name.split())}\n" for name in classes))

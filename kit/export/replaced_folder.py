@@ -15,10 +15,7 @@ RECORD = "export.json"
 
 @contextmanager
 def replaced_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `path` and move it there if the body succeeds.
-
-    Raises StorageError if something is there that no earlier export wrote.
-    """
+    """Yield an empty folder beside `path`, moved there if the body succeeds; StorageError if a non-export is there."""
     target = Path(path).resolve()
     _require_replaceable(target)
     with storage_errors(target):

@@ -86,7 +86,6 @@ def _last_words(done: subprocess.CompletedProcess) -> str:
 
 
 def main(task: str, what: str, run_path: str, folder: str, work_path: str) -> None:
-    """Do one task and write the answer."""
     from kit import backends
 
     backends.own_process()

@@ -1,11 +1,11 @@
-"""`transferkit demo`: the whole kit in a few minutes, on photos that it draws itself.
+"""`transferkit demo`: all of transferkit in a few minutes, on images that it draws itself.
 
-Each step leaves a record of its own under one folder, and is skipped where that record is whole: after Ctrl-C or a kill
-the same command goes on, and a second run takes seconds.
+Each step leaves its record under one folder, and is skipped where that is complete: after Ctrl-C or a kill the same
+command continues, and a second run takes seconds.
 
-    photos/        kit.synthetic      run/      two phases, scored on photos it never saw
+    photos/        kit.synthetic      run/      two phases, scored on unseen images
     inspection/    what is in the data     study/    a few trials; the best, trained again, in best/
-    manifest.json  what this demo was asked: another question needs another folder
+    manifest.json  settings of this demo: others need another folder
 """
 
 import json
@@ -49,19 +49,12 @@ def demo(
 
 
 def run_demo(folder: Path, config: "RunConfig", per_class: int, trials: int) -> "DemoSummary":
-    """Draw, inspect, train, search and report; what is there already is kept.
+    """Draw, inspect, train, search and report; existing steps are kept.
 
-    Args:
-        folder: Where everything goes.
-        config: Of the run, and of the study's first trial; its data are the photos that are drawn.
-        per_class: Photos to draw of each of five flowers.
-        trials: Finished trials wanted.
+    `config` is that of the run and of the study's first trial, on `per_class` drawn images of each of five flowers;
+    `trials` are the finished ones wanted.
 
-    Returns:
-        What happened.
-
-    Raises:
-        UserError: If the folder holds anything else, or a step cannot be done; the message says what to do.
+    Raises UserError if the folder holds anything else, or a step cannot be done; the message says what to do.
     """
     from kit import progress
     from kit.stage_clock import StageClock
@@ -70,7 +63,7 @@ def run_demo(folder: Path, config: "RunConfig", per_class: int, trials: int) -> 
     from search.demo.summary import DemoSummary
     from search.study_spec import plan_space
 
-    # What the study's trials share, the run shares with them: its activations come from the same cut point.
+    # The run uses the cut point of the study's trials, so that they share its activations.
     space = Path(__file__).with_name("demo_space.toml")
     config = plan_space(replace(config, data=replace(config.data, path="")), ("accuracy",), space).own
     _take(folder, config, per_class)
@@ -98,7 +91,7 @@ def run_demo(folder: Path, config: "RunConfig", per_class: int, trials: int) -> 
 
 
 def _take(folder: Path, config: "RunConfig", per_class: int) -> None:
-    """Write the demo's manifest, or require that the one there asks the same."""
+    """Write the demo's manifest, or require that the existing one has the same settings."""
     from kit.errors import ConfigError, StorageError
     from kit.files import make_folder, read_json, storage_errors, write_json
     from search.study import config_tree, first_difference
@@ -114,7 +107,7 @@ def _take(folder: Path, config: "RunConfig", per_class: int) -> None:
                     "Give --keep another folder for this one.",
                 )
             return
-        # a kill may have left a file that was on its way to be the manifest
+        # a kill may have left a temporary file of the manifest
         if folder.exists() and (
             not folder.is_dir() or any(not one.name.startswith(".tmp-") for one in folder.iterdir())
         ):

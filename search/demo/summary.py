@@ -1,4 +1,4 @@
-"""What a demo did: facts from its records, five lines in plain words, and where to look next."""
+"""Summary of a demo: facts from its records, five plain sentences, and the pages."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -15,14 +15,7 @@ from search.records import StudyRecord
 
 @dataclass(frozen=True)
 class Measured:
-    """Accuracy with its 95% interval.
-
-    Attributes:
-        accuracy: Share of photos that were told right, 0 to 1.
-        low: Of its 95% interval.
-        high: Of its 95% interval.
-        photos: How many were scored.
-    """
+    """Accuracy of `photos` scored images, 0 to 1, with its 95% interval."""
 
     accuracy: float
     low: float
@@ -44,23 +37,17 @@ class DemoSummary:
     """Facts of a demo, from its records.
 
     Attributes:
-        folder: Where everything is.
-        classes: What the photos show.
-        splits: Photos in train, validation and test.
-        findings: Of the inspection.
+        splits: Images in train, validation and test.
         frozen: Test accuracy after the first phase, the network frozen.
         fine_tuned: Test accuracy of the run.
-        mended: Test photos that only the fine-tuned network told right.
-        spoiled: Test photos that only the frozen one told right.
+        mended: Test images that only the fine-tuned network predicted right.
+        spoiled: Test images that only the frozen one predicted right.
         p_value: Of the exact McNemar test between the two.
-        trials: Of the study, finished.
+        trials: Finished.
         own_validation: Validation accuracy of the settings that the study started from.
-        best_validation: Validation accuracy of the best trial.
-        best_settings: Of the best trial, those that were searched.
+        best_validation, best_settings: Of the best trial; settings that were searched.
         best: Test accuracy of the best, trained again; None where another machine has it.
         trial_seconds: Median time of a trial.
-        backend: That trained.
-        threads: That it used.
         seconds: Of each step, this time.
     """
 
@@ -85,7 +72,6 @@ class DemoSummary:
 
     @classmethod
     def of(cls, folder: Path, run: Run, study: StudyRecord, seconds: Mapping[str, float]) -> "DemoSummary":
-        """From the records of its steps."""
         metrics, manifest, best = run.metrics, run.manifest, study.best
         inspected = read_json(folder / "inspection" / "manifest.json")["summary"]
         assert study.best_trial is not None, "a study ends with a complete trial, or with an error"
@@ -115,18 +101,18 @@ class DemoSummary:
 
     @property
     def pages(self) -> dict[str, Path]:
-        """Name -> page, in the order in which one reads them; those that could be drawn."""
+        """Name -> page, in reading order; those that could be drawn."""
         places = {"data": "inspection", "run": "run", "study": "study", "best": "study/best"}
         pages = {name: self.folder / place / "report.html" for name, place in places.items()}
         return {name: page for name, page in pages.items() if page.exists()}
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: the facts, the five lines and the pages."""
+        """As JSON: facts, sentences and pages."""
         pages = {name: str(page) for name, page in self.pages.items()}
         return asdict(self) | {"folder": str(self.folder), "told": self.sentences(), "pages": pages}
 
     def sentences(self) -> list[str]:
-        """The facts in five sentences."""
+        """Facts in five sentences."""
         found = "the audit found nothing odd" if not self.findings else f"the audit has {self.findings:,} findings"
         parts = ", ".join(f"{count:,} for {name}" for name, count in self.splits.items())
         return [
