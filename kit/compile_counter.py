@@ -1,7 +1,4 @@
-"""How many programs this process had its backend compile: each takes seconds, so none should be compiled twice.
-
-Knows no keras: `kit.stage_clock.StageClock` notes the count of each stage in a run's manifest.
-"""
+"""Count of the programs that the backend compiles, seconds each, so none should be compiled twice; imports no keras."""
 
 import functools
 from collections.abc import Callable
@@ -11,12 +8,12 @@ _count = 0
 
 
 def compiled_so_far() -> int:
-    """Programs traced for compilation in this process; JAX may have found some of them compiled in its cache."""
+    """Programs traced for compilation in this process; JAX may have had some of them cached."""
     return _count
 
 
 def counted(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function, to be given to `jax.jit` or `tf.function`: both call it once for every program they make."""
+    """Same function, counting its calls: `jax.jit` and `tf.function` call it once per program they make."""
 
     @functools.wraps(function)
     def traced(*arguments):

@@ -1,9 +1,8 @@
 """Tables as CSV files (RFC 4180, UTF-8, text in double quotes) that read back exactly.
 
-- A float64 is the shortest text that reads back to the same bits, a float32 has 9 significant digits (IEEE 754-2019,
-  5.12.2), NaN is an empty cell.
+- A float64 is the shortest text of the same bits, a float32 has 9 significant digits (IEEE 754-2019, 5.12.2).
 - Text that a spreadsheet could run (https://owasp.org/www-community/attacks/CSV_Injection), or that is empty, gets an
-  apostrophe in front; None is an empty cell.
+  apostrophe in front; NaN and None are empty cells.
 - Bytes of a path that are not UTF-8 pass through (PEP 383).
 """
 
@@ -43,11 +42,10 @@ def make_table(columns: Mapping[str, Sequence[Any]]) -> "pandas.DataFrame":
 
 
 def write_table(path: Path, frame: "pandas.DataFrame", columns: Sequence[str]) -> None:
-    """Write a table, whole or not at all; confidence and p_<class> as float32.
+    """Write a table atomically; confidence and p_<class> as float32.
 
-    Raises:
-        ValueError: If the frame's columns are not `columns`, in order, or one of TEXT_COLUMNS is not of text, another
-            not of numbers.
+    Raises ValueError if the frame's columns are not `columns`, in order, one of TEXT_COLUMNS is not of text, or another
+    not of numbers.
     """
     if list(frame.columns) != list(columns):
         raise ValueError(f"{path.name} must have the columns {list(columns)}, not {list(frame.columns)}")
@@ -58,13 +56,8 @@ def write_table(path: Path, frame: "pandas.DataFrame", columns: Sequence[str]) -
 def read_table(path: Path, columns: Sequence[str], *, only: bool = False) -> "pandas.DataFrame":
     """Read a table: text as str or None; confidence and p_<class> as float32, other numbers as int64 or float64.
 
-    Args:
-        path: The file.
-        columns: Those it must have.
-        only: Leave all other columns out, never holding them in memory.
-
-    Raises:
-        StorageError: If the file is missing or damaged, or lacks one of `columns`.
+    `only` never holds other columns in memory. Raises StorageError if the file is missing or damaged, or lacks one of
+    `columns`.
     """
     try:
         with storage_errors(path), open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
@@ -91,7 +84,7 @@ def read_table(path: Path, columns: Sequence[str], *, only: bool = False) -> "pa
 
 
 def escape_cell(text: str) -> str:
-    """Text with an apostrophe in front where a spreadsheet could run it, or it is empty."""
+    """Text with an apostrophe in front if it is empty or a spreadsheet could run it."""
     return f"'{text}" if not text or text.startswith(_UNSAFE) else text
 
 
@@ -117,7 +110,6 @@ def _text_cell(value: Any) -> str:
 
 
 def _cells(name: str, column: "pandas.Series") -> list[str]:
-    """Header and cells of one column."""
     return [_quoted(name), *map(_formatter(name, column.dtype), column.tolist())]
 
 

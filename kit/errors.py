@@ -1,16 +1,14 @@
-"""Errors that a user can put right.
+"""Errors that a user can put right: what is wrong, where, and what to do next.
 
-Each says what is wrong, where, and what to do next. The command line prints the message alone and exits with status 2;
-any other exception is a defect of transferkit and keeps its traceback.
+The command line prints the message alone and exits with status 2; any other exception is a defect of transferkit and
+keeps its traceback.
 """
 
 
 class UserError(Exception):
     """Base of all errors that a user can put right.
 
-    Args:
-        what: One sentence: the thing, the rule it broke and the value received.
-        hint: One sentence: what to do next. Optional where `what` already says so.
+    `what` is one sentence: the thing, the rule it broke, the value received; `hint`, where needed, what to do next.
     """
 
     def __init__(self, what: str, hint: str = ""):

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: atomic writes, JSON, errors of the disk."""
+"""Atomic writes, JSON records, and errors of the disk."""
 
 import errno
 import json
@@ -18,15 +18,9 @@ from kit.errors import StorageError
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`, and rename it into place if the body succeeds.
 
-    The temporary file is synced before the rename, and the folder after it, so that a crash leaves the old file, the
-    new file, or none: never half of one. The temporary name keeps the suffix (`.tmp-….model.keras`), because Keras
-    chooses the format by it.
-
-    Args:
-        path: The file to be. Its folder is created.
-
-    Raises:
-        StorageError: If the disk is full or the folder cannot be written.
+    The file is synced before the rename and its folder, created if missing, after it: a crash leaves the old file, the
+    new one, or none. The temporary name keeps the suffix (`.tmp-….model.keras`), by which Keras chooses the format.
+    Raises StorageError if the disk is full or the folder cannot be written.
     """
     path = Path(path)
     temporary = path.with_name(f".tmp-{uuid.uuid4().hex[:12]}.{path.name}")
@@ -64,11 +58,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON record.
-
-    Raises:
-        StorageError: If the file is missing or is not JSON.
-    """
+    """Read a JSON record; raises StorageError if the file is missing or is not JSON."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -79,7 +69,7 @@ def read_json(path: Path) -> Any:
 
 @contextmanager
 def storage_errors(path: Path, needed: int | None = None) -> Iterator[None]:
-    """Turn 'disk full' and 'not permitted' into a StorageError that names the path and the bytes needed."""
+    """Turn 'disk full' and 'not permitted' into a StorageError with the path and the bytes needed."""
     try:
         yield
     except OSError as error:
@@ -97,11 +87,7 @@ def storage_errors(path: Path, needed: int | None = None) -> Iterator[None]:
 
 
 def make_folder(path: Path, hint: str = "Name another folder.") -> None:
-    """Make a folder and its parents, where they are not there yet.
-
-    Raises:
-        StorageError: If it cannot be: a file is in the way, or the place takes no folders (such as /proc).
-    """
+    """Make a folder and its parents; raises StorageError if a file is in the way or the place takes none (/proc)."""
     try:
         with storage_errors(path):
             Path(path).mkdir(parents=True, exist_ok=True)

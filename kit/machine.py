@@ -1,4 +1,4 @@
-"""What this machine and this process have: processors, packages, environment."""
+"""Processor, installed packages and environment variables of this process."""
 
 import os
 import platform
@@ -16,17 +16,17 @@ def available_threads() -> int:
 
 
 def processor() -> str:
-    """The processor's name: /proc/cpuinfo on Linux (platform.processor() is often empty there)."""
+    """Processor name: /proc/cpuinfo on Linux (platform.processor() is often empty there)."""
     return _cpuinfo("model name") or platform.processor() or platform.machine()
 
 
 def processor_features() -> str:
-    """The processor's instruction sets; empty where the system does not tell."""
+    """Instruction sets of the processor; empty where the system does not tell."""
     return _cpuinfo("flags") or _cpuinfo("Features")
 
 
 def package_version(*packages: str) -> str | None:
-    """The installed version of the first of these packages that is installed, if any."""
+    """Version of the first of these packages that is installed, or None."""
     for package in packages:
         try:
             return version(package)
@@ -37,7 +37,7 @@ def package_version(*packages: str) -> str | None:
 
 @contextmanager
 def environment(**variables: str) -> Iterator[None]:
-    """Set environment variables for a while."""
+    """Set environment variables within a context."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
@@ -51,7 +51,7 @@ def environment(**variables: str) -> Iterator[None]:
 
 
 def _cpuinfo(key: str) -> str:
-    """The first value of a key in /proc/cpuinfo; empty where there is none."""
+    """First value of a key in /proc/cpuinfo; empty if there is none."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

@@ -15,5 +15,5 @@ def cache_folder() -> Path:
 
 
 def heads_folder() -> Path:
-    """Trained heads that the trials of a study share."""
+    """Folder of trained heads that the trials of a study share."""
     return cache_folder() / "heads"

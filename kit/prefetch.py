@@ -1,4 +1,4 @@
-"""The next item made while this one is used."""
+"""Prefetch in a background thread."""
 
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,11 +9,7 @@ Item = TypeVar("Item")
 
 
 def prefetch(items: Generator[Item, None, None]) -> Iterator[Item]:
-    """Runs a generator in a thread, one item ahead of whoever consumes it.
-
-    Args:
-        items: Closed when the consumer stops early; what it raises is raised to the consumer.
-    """
+    """Prefetch one item in a thread; its errors reach the consumer, and stopping early closes `items`."""
     end: Any = object()
     with closing(items), ThreadPoolExecutor(1, thread_name_prefix="ahead") as thread:  # closed after the thread's end
         coming = thread.submit(next, items, end)

@@ -1,4 +1,4 @@
-"""Messages and progress bars for a person at a terminal, and numbers in words."""
+"""Messages and progress bars on a terminal, and formatted numbers."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -9,7 +9,7 @@ _live = False  # two bars would overwrite each other: the outer one is shown
 
 
 def set_quiet(quiet: bool) -> None:
-    """Switches bars and messages off (`--quiet`, `--json`) or back on."""
+    """Switch bars and messages off (`--quiet`, `--json`) or back on."""
     global _quiet
     _quiet = quiet
 
@@ -20,23 +20,14 @@ def shown() -> bool:
 
 
 def say(message: str) -> None:
-    """Prints one line to standard error unless quiet."""
+    """Print one line to standard error unless quiet."""
     if not _quiet:
         print(message, file=sys.stderr, flush=True)
 
 
 @contextmanager
 def track(label: str, total: int, unit: str = "images") -> Iterator[Callable[[int], None]]:
-    """Progress bar with rate and time left.
-
-    Args:
-        label: What is done ("decoding").
-        total: Number of units.
-        unit: What is counted, plural.
-
-    Yields:
-        `advance(n)`, to be called after every n units.
-    """
+    """Progress bar with rate and time left; yields `advance(n)`, to be called after every n units."""
     global _live
     if not shown() or _live or total == 0:
         yield lambda n: None
@@ -55,7 +46,7 @@ def track(label: str, total: int, unit: str = "images") -> Iterator[Callable[[in
     bar = Progress(*columns, console=Console(stderr=True), transient=True)
     _live = True
     try:
-        # inside try: Ctrl-C while it starts would else leave the cursor hidden and standard error redirected
+        # inside try: otherwise Ctrl-C meanwhile leaves the cursor hidden and standard error redirected
         bar.start()
         task = bar.add_task(label, total=total, unit=unit, rate="")
 
@@ -98,7 +89,7 @@ def duration(seconds: float) -> str:
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table whose first column is to the left, the others to the right."""
+    """Lines of a table, the first column aligned left, the others right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(

@@ -12,19 +12,17 @@ from kit.compile_counter import compiled_so_far
 
 
 class StageClock:
-    """Measurements of named stages, for the manifest.
+    """Measurements of named stages, for the manifest; a stage entered again adds its seconds and programs.
 
-    Attributes:
-        stages: Name -> {"seconds": wall time, "peak_memory_bytes": greatest resident size of the process up to the
-            stage's end, None where the system does not tell, "programs": how many the backend was given to compile}.
-            A stage that is entered again adds its seconds and programs.
+    `stages`: name -> {"seconds": wall time, "peak_memory_bytes": peak resident size of the process up to the stage's
+    end, None where unknown, "programs": number given to the backend to compile}.
     """
 
     def __init__(self):
         self.stages: dict[str, dict[str, Any]] = {}
 
     def add(self, stages: Mapping[str, Mapping[str, Any]]) -> None:
-        """Add measurements, such as those of the process that a resumed run began in."""
+        """Add measurements, such as those of the process in which a resumed run began."""
         for name, measured in stages.items():
             before = self.stages.get(name, {})
             sums = {key: before.get(key, 0) + measured.get(key, 0) for key in ("seconds", "programs")}
@@ -42,9 +40,9 @@ class StageClock:
 
 
 def peak_memory() -> int | None:
-    """Greatest resident size of this process so far, in bytes; None where the system does not tell (Windows)."""
+    """Peak resident size of this process so far, in bytes; None where unknown (Windows)."""
     try:
-        # Linux. getrusage would do, but a new process inherits its figure from the one that started it.
+        # Linux: getrusage would give a new process the figure of its parent.
         found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8", errors="replace"))
     except OSError:
         found = None

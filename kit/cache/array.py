@@ -1,4 +1,4 @@
-"""An array whose rows lie in chunk files, read through memory maps."""
+"""Array whose rows lie in chunk files, read through memory maps."""
 
 import math
 from collections.abc import Sequence
@@ -10,16 +10,9 @@ from kit.errors import StorageError
 
 
 class CachedArray:
-    """A read-only array on disk; rows are copied into memory only as they are asked for.
+    """Read-only array on disk; rows are read into memory only when gathered. Thread-safe.
 
-    Holds a chunk number and a row number for each row (8 bytes). Safe to read from several threads.
-
-    Args:
-        chunks: The chunk files.
-        chunk_of: Chunk number of each row, int (n,).
-        row_of: Row number within the chunk, int (n,).
-        shape: Shape of one row.
-        dtype: Type of the elements.
+    Row i is row `row_of[i]` of chunk `chunk_of[i]`, both int (n,): 8 bytes of memory a row. `shape` is that of one row.
     """
 
     def __init__(
@@ -69,18 +62,10 @@ class CachedArray:
         return CachedArray(self._chunks, self._chunk_of[indices], self._row_of[indices], self.shape[1:], self.dtype)
 
     def gather(self, indices: np.ndarray | Sequence[int], out: np.ndarray | None = None) -> np.ndarray:
-        """Copy rows into memory; neighbours in a chunk in one piece.
+        """Copy rows into memory, runs within a chunk at once, and return `out`.
 
-        Args:
-            indices: Row numbers, int (n,); negative ones count from the end.
-            out: Where to, (n, ...), C-contiguous, of this dtype; allocated if None.
-
-        Returns:
-            `out`.
-
-        Raises:
-            IndexError: If an index is out of range.
-            StorageError: If a chunk was removed from the cache meanwhile.
+        `indices`: int (n,), negative from the end. `out`: (n, ...), C-contiguous, of this dtype; None allocates it.
+        Raises IndexError if one is out of range, StorageError if a chunk was removed from the cache meanwhile.
         """
         indices = np.asarray(indices, dtype=np.intp)
         shape = (len(indices), *self.shape[1:])
@@ -101,7 +86,7 @@ class CachedArray:
         return out
 
     def __getitem__(self, index: int | slice | np.ndarray | Sequence[int]) -> np.ndarray:
-        """One row by its number, several by a slice or an int array; always a copy."""
+        """One row by number, several by a slice or int array; always a copy."""
         if isinstance(index, slice):
             return self.gather(np.arange(*index.indices(len(self))))
         if isinstance(index, int | np.integer):
@@ -109,7 +94,7 @@ class CachedArray:
         return self.gather(index)
 
     def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
-        # numpy would else read every row through __getitem__, one by one
+        # otherwise NumPy would read rows one by one through __getitem__
         raise TypeError("a CachedArray is read with gather() or a slice; array[:] reads all of it into memory")
 
     def _mapped(self, chunk: int) -> np.ndarray:

@@ -25,9 +25,8 @@ class StoreInfo:
     """A store on disk.
 
     Attributes:
-        path: Its folder.
         kind: `pixels`, `features` or `heads`.
-        about: The recipe in words; empty where it cannot be read.
+        about: Summary of the recipe; empty if unreadable.
         rows: Rows in chunks that are not obviously damaged.
         bytes: Bytes of all its files.
         last_used: Seconds since the epoch.
@@ -54,7 +53,7 @@ def list_stores() -> list[StoreInfo]:
 
 
 def other_folders() -> dict[Path, int]:
-    """Bytes of the other folders of the cache: downloads, archives, audit facts."""
+    """Bytes of the cache's other folders: downloads, archives, audit facts."""
     stores = (stores_folder(), heads_folder())
     return {path: _bytes_of(path) for path in _entries(cache_folder()) if path.is_dir() and path not in stores}
 
@@ -66,14 +65,13 @@ def choose_stores(
     kind: str | None = None,
     most: int | None = None,
 ) -> list[StoreInfo]:
-    """Stores to remove, the least recently used first.
+    """Stores to remove, the least recently used first; all without `older_than` and `most`.
 
     Args:
-        stores: All stores.
         now: Seconds since the epoch.
-        older_than: Remove what was not used for so many seconds. Without it and without `most`: all.
-        kind: Consider stores of this kind alone.
-        most: Remove further ones until the rest takes at most so many bytes.
+        older_than: Remove those unused for more seconds than this.
+        kind: Consider stores of this kind only.
+        most: Remove more until the rest takes at most this many bytes.
     """
     oldest_first = sorted((info for info in stores if kind in (None, info.kind)), key=lambda info: info.last_used)
     if older_than is None and most is None:
@@ -87,7 +85,7 @@ def choose_stores(
 
 def remove_store(info: StoreInfo) -> bool:
     """Remove a store; returns False if another process is building it."""
-    # The lock file stays: whoever waits for it would else hold a lock that nobody else can see.
+    # The lock file stays: otherwise a waiting process would lock a deleted file, which no other process sees.
     lock = FileLock(lock_path(info.path))
     with storage_errors(info.path):
         try:
@@ -103,7 +101,6 @@ def remove_store(info: StoreInfo) -> bool:
 
 
 def chunk_files(store: Path) -> list[Path]:
-    """The chunk files of a store."""
     return sorted(store.glob(f"*{SUFFIX}"))
 
 
@@ -117,7 +114,7 @@ def damaged_files(store: Path) -> Iterator[tuple[Path, bool]]:
 
 
 def drop(path: Path) -> None:
-    """Remove a damaged file of a store, so that the next run computes what it held; waits for its lock."""
+    """Remove a damaged file of a store, so that the next run computes its arrays; waits for the lock."""
     with storage_errors(path), FileLock(lock_path(path.parent)):
         path.unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""A store of arrays: which keys are there, which are missing, and reading them."""
+"""Store of arrays: finds keys, reports missing ones, reads arrays."""
 
 import math
 import os
@@ -24,20 +24,12 @@ RECIPE = "recipe.json"
 
 
 def stores_folder() -> Path:
-    """Folder of all stores."""
     return cache_folder() / "stores"
 
 
 @dataclass(frozen=True)
 class _Found:
-    """Places of keys.
-
-    Attributes:
-        chunks: The chunk files.
-        chunk_of: Chunk number of each key, -1 where missing.
-        row_of: Row number within the chunk, -1 where missing.
-        damaged: Chunk files to be dropped.
-    """
+    """Chunk and row number of each key, -1 where missing; `damaged` chunk files are to be dropped."""
 
     chunks: list[Chunk]
     chunk_of: np.ndarray
@@ -53,8 +45,6 @@ class Store:
     Args:
         kind: `pixels` or `features`.
         recipe: Everything that decides an array apart from its key, JSON-serialisable.
-        shape: Shape of one array.
-        dtype: Type of its elements.
         chunk_bytes: Bytes of arrays after which a chunk file ends: the most that a kill costs.
     """
 
@@ -88,11 +78,7 @@ class Store:
         return _missing(keys, self._find(keys))
 
     def read(self, keys: Sequence[str]) -> CachedArray:
-        """The arrays of some keys, in their order; a key may repeat.
-
-        Raises:
-            KeyError: If one is missing.
-        """
+        """Arrays of keys in their order; keys may repeat. Raises KeyError if one is missing."""
         found = self._find(keys)
         if absent := _missing(keys, found):
             raise KeyError(f"{self.name} lacks {len(absent)} of {len(set(keys))} keys, {absent[0]} first")
@@ -100,10 +86,10 @@ class Store:
         return CachedArray(found.chunks, found.chunk_of, found.row_of, self.shape, self.dtype)
 
     def prepare(self, keys: Sequence[str]) -> list[str]:
-        """Make the folder sound for writing, under its lock; returns the keys that are missing."""
+        """Repair the folder for writing, under its lock; returns the missing keys."""
         with storage_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            # Of a process that was killed: nobody else writes while the lock is held.
+            # Left by a killed process: no other writes while the lock is held.
             for leftover in self.folder.glob(".tmp-*"):
                 leftover.unlink(missing_ok=True)
         if not _holds(self.folder / RECIPE, self.description):
@@ -116,7 +102,7 @@ class Store:
         return _missing(keys, found)
 
     def _find(self, keys: Sequence[str]) -> _Found:
-        """Look keys up in the chunks whose checksum is right; chunks that hold none of them are not read."""
+        """Look keys up in chunks whose checksum is right; chunks that hold none of them are not read."""
         wanted = encode_keys(keys)
         indexed, damaged = self._index() if len(keys) else ([], [])
         while True:
@@ -151,11 +137,7 @@ class Store:
 
 
 def encode_keys(keys: Sequence[str]) -> np.ndarray:
-    """Keys as stored, bytes (n,).
-
-    Raises:
-        ValueError: If a key is empty, longer than 64 characters, or not ASCII.
-    """
+    """Keys as stored, bytes (n,); raises ValueError if one is empty, over 64 characters, or not ASCII."""
     for key in keys:
         if not 0 < len(key) <= KEY_BYTES or not key.isascii() or "\0" in key:
             raise ValueError(f"a key must be 1 to {KEY_BYTES} ASCII characters, not {key!r}")

@@ -1,4 +1,4 @@
-"""Add to stores what they lack, one process at a time."""
+"""Write missing arrays to stores, one process at a time."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -17,23 +17,19 @@ from kit.files import require_space, storage_errors
 
 @contextmanager
 def writing(stores: Sequence[Store], keys: Sequence[str]) -> Iterator["Writer"]:
-    """Open stores to add what they lack of some keys; other processes that lack it wait meanwhile.
+    """Open stores to write missing arrays; other processes that miss some wait meanwhile.
 
         with writing(stores, keys) as writer:
             for batch in batched(writer.missing, 32):
                 writer.write(batch, compute(batch))
         writer.arrays
 
-    An error in the block passes through; chunks that were finished before it stay. Where nothing is missing, no lock is
-    taken: reading neither waits nor needs permission to write.
-
-    Args:
-        stores: Different stores.
-        keys: Up to 64 ASCII characters each; may repeat.
+    An error in the block passes through; finished chunks stay. If nothing is missing, no lock is taken: reading neither
+    waits nor needs permission to write. `keys` have 1 to 64 ASCII characters and may repeat.
 
     Raises:
         StorageError: If the disk is full or the cache cannot be written.
-        ValueError: If the block ends normally without having written every missing key.
+        ValueError: If a store is given twice, or the block ends normally without having written every missing key.
     """
     if len({store.name for store in stores}) != len(stores):
         raise ValueError("the same store is given twice")
@@ -43,7 +39,7 @@ def writing(stores: Sequence[Store], keys: Sequence[str]) -> Iterator["Writer"]:
         writer.arrays = arrays
         return
     with ExitStack() as locks:
-        for store in sorted(stores, key=lambda store: store.name):  # one order, or two processes could deadlock
+        for store in sorted(stores, key=lambda store: store.name):  # one order, so that processes cannot deadlock
             locks.enter_context(_locked(store))
         with ExitStack() as files:
             writer = Writer(stores, keys, files)
@@ -60,11 +56,10 @@ def _read_all(stores: Sequence[Store], keys: Sequence[str]) -> list[CachedArray]
 
 
 class Writer:
-    """Appends arrays to stores; each store keeps those that it lacks.
+    """Appends arrays to stores; each store keeps those it misses.
 
-    Attributes:
-        missing: Keys that any store lacks, each once, in the order given to `writing`.
-        arrays: All keys given to `writing`, of each store; set when the `with` block ends.
+    `missing` are the keys that any store misses, each once, in the order given to `writing`. `arrays` holds all given
+    keys of each store, once the `with` block has ended.
     """
 
     arrays: list[CachedArray]
@@ -89,15 +84,11 @@ class Writer:
         self._pending: Future | None = None
 
     def write(self, keys: Sequence[str], arrays: Sequence[np.ndarray]) -> None:
-        """Append a batch, in a background thread, once the batch before it is written.
+        """Append a batch in a background thread, once the batch before it is written.
 
-        Args:
-            keys: Missing ones, n of them.
-            arrays: For each store, (n, *shape) of its dtype; not to be changed afterwards.
-
-        Raises:
-            ValueError: For keys that are not missing or were written, another shape or another dtype.
-            StorageError: If the batch before could not be written.
+        `keys` are n missing ones; `arrays` has for each store (n, *shape) of its dtype, not to be changed afterwards.
+        Raises ValueError for keys that are not missing or were written and for another shape or dtype, StorageError if
+        the batch before could not be written.
         """
         if not self._left.issuperset(keys) or len(set(keys)) != len(keys):
             raise ValueError("a key was written that is not missing, or twice")
@@ -110,7 +101,7 @@ class Writer:
         self._pending = self._thread.submit(self._append, list(keys), arrays)
 
     def finish(self) -> None:
-        """Wait for the last batch."""
+        """Wait for the last batch; raises ValueError if missing keys were not written."""
         self._wait()
         if self._left:
             raise ValueError(f"{len(self._left)} of {len(self.missing)} missing keys were not written")
@@ -142,5 +133,5 @@ def _locked(store: Store) -> Iterator[None]:
 
 
 def lock_path(folder: Path) -> Path:
-    """Lock file of a store: beside its folder, because pruning removes the folder while it holds the lock."""
+    """Lock file of a store: beside its folder, which pruning removes while it holds the lock."""
     return folder.with_name(f"{folder.name}.lock")

@@ -33,9 +33,9 @@ def fetch(url: str, target: Path, *, size: int | None = None, sha256: str | None
     """Download a file to `target`, unless one that passes the checks is there; return `target`.
 
     The bytes so far are kept in `.NAME.part` beside the target; the next call resumes if the server still has the same
-    version, and starts again if not. Two processes that fetch the same target take turns. Up to five redirects are
-    followed, never from https to http. `size` (bytes) and `sha256` (64 hex digits) are checked where given; `label` is
-    shown to the user ("TF flowers"), else the file's name.
+    version, and starts again if not. Two processes that fetch the same target take turns. `url` is http or https;
+    up to five redirects are followed, never from https to http. `size` (bytes) and `sha256` (64 hex digits) are checked
+    where given; `label` is shown to the user ("TF flowers"), else the file's name.
 
     Raises:
         DownloadError: If the download fails, or the file fails a check and is removed.

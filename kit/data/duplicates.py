@@ -53,7 +53,7 @@ def same_bytes(facts: Sequence[ImageFacts]) -> Clusters:
 
 
 def look_alikes(facts: Sequence[ImageFacts], bits: int) -> Clusters:
-    """Join equal files, and images with hashes within `bits` bits and mean colours within 32 levels; transitive."""
+    """Join readable images: equal files, or hashes within `bits` bits and colours within 32 levels; transitive."""
     clusters = same_bytes(facts)
     usable = [index for index, fact in enumerate(facts) if fact.phash and clusters.root[index] == index]
     if not usable:

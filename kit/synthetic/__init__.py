@@ -1,17 +1,17 @@
-"""Images of flowers that nobody took: drawn, deterministic, free to ship.
+"""Drawn images of flowers: deterministic, free to ship.
 
-Who owns what, in the order of the arrows:
-    species        what describes a species: pure data
+Each module imports only modules above it:
+    species        parameters of a species: pure data
     catalogue      daisy, dandelion, roses, sunflowers, tulips, and made-up species
-    facets         polygons, and what is flat: stems, leaves, blades
-    heads          petals, discs and seed heads, built in space and seen from any angle
-    light          lens, light and sensor; `Conditions` says how hard the images are
+    facets         polygons, and flat parts: stems, leaves, blades
+    blossoms       petals, discs and seed heads in space, seen from any angle
+    light          lens, light and sensor; `Conditions` sets how hard the images are
     surroundings   what is behind, before and beside a flower
     scene          one image
     folder         a whole data set, resumable
 
-Each image is drawn from a random stream of its own, seeded by (seed, species, index): it does not depend on how many
-others are drawn, or in which order. The same versions of Pillow and NumPy give the same bytes.
+Each image has a random stream of its own, seeded by (seed, species, index), whatever others are drawn. The same
+versions of Pillow and NumPy give the same bytes.
 """
 
 from kit.synthetic.catalogue import species_names

@@ -1,7 +1,7 @@
 """Flower heads as solids: petals, discs and seed heads.
 
 A head is built in space, its axis along +z and its radius about 1, turned, and projected along z; its facets are
-painted from the farthest to the nearest. So one description of a species serves every angle it is seen from.
+painted from back to front.
 """
 
 from dataclasses import dataclass
@@ -23,12 +23,12 @@ _HAIRS = {1: 2, 2: 4, 3: 6}  # of each seed
 
 @dataclass(frozen=True)
 class Pose:
-    """How a head stands.
+    """Orientation of a head, how open it is, and its light.
 
     Attributes:
         openness: 0 closed to 1 wide open.
         tilt: Radians between its axis and the line of sight; the far end of the axis turns upwards.
-        light: Where the light comes from: a unit vector (x, y upwards, z to the viewer).
+        light: Direction to the light: a unit vector (x, y upwards, z to the viewer).
     """
 
     openness: float
@@ -45,15 +45,7 @@ class Solid:
 
 
 def draw_head(bloom: Bloom, palette: Palette, pose: Pose, detail: int, random: np.random.Generator) -> Facets:
-    """A head of radius about 1 around (0, 0).
-
-    Args:
-        bloom: Its stage.
-        palette: Colours of its petals.
-        pose: How it stands.
-        detail: 1 coarse to 3 fine.
-        random: Source of what differs from petal to petal.
-    """
+    """Draw a head of radius about 1 around (0, 0); `detail` is 1 (coarse) to 3 (fine)."""
     spin = random.uniform(0, 2 * np.pi)
     parts = [petals(_CALYX, _GREEN, 0, pose.openness, detail, random)] if bloom.calyx else []
     for place, ring in enumerate(bloom.rings):
@@ -69,7 +61,7 @@ def draw_head(bloom: Bloom, palette: Palette, pose: Pose, detail: int, random: n
 
 
 def project(solid: Solid, pose: Pose) -> Facets:
-    """Turns a solid about the x axis, shades it, and sorts its facets by depth."""
+    """Turn a solid about the x axis, shade it, and sort its facets by depth."""
     x, y, z = np.moveaxis(solid.corners, -1, 0)
     cos, sin = np.cos(pose.tilt), np.sin(pose.tilt)
     turned = np.stack([x, y * cos + z * sin, z * cos - y * sin], -1)
@@ -92,7 +84,7 @@ def petals(
     random: np.random.Generator,
     spin: float = 0.0,
 ) -> Solid:
-    """One ring, the `place`-th from the outside: inner ones are staggered, and lie in the shade of outer ones."""
+    """Ring number `place` from the outside: inner rings are staggered, and shaded by outer ones."""
     count = int(random.integers(ring.petals[0], ring.petals[1] + 1))
     azimuth = spin + (np.arange(count) + 0.5 * place + random.normal(0, 0.1, count)) * 2 * np.pi / count
     length = ring.length * random.uniform(0.86, 1.1, count)
@@ -119,7 +111,7 @@ def petals(
 def _midribs(
     ring: Ring, openness: float, along: np.ndarray, length: np.ndarray, droop: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Distance from the axis, and height, of the points of each petal's middle: float (petals, along, 1) each."""
+    """Distance from the axis, and height, of each petal's midrib: float (petals, along, 1) each."""
     base, tip = (closed + (opened - closed) * openness for closed, opened in zip(ring.closed, ring.opened, strict=True))
     pitch = np.radians(base + (tip - base) * along + droop[:, None])
     step = np.diff(along, prepend=0) * length[:, None]

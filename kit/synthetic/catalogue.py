@@ -117,7 +117,7 @@ REAL = (_daisy(), _dandelion(), _roses(), _sunflowers(), _tulips())
 
 
 def find_species(number: int) -> Species:
-    """Species 0 to 4 are real (REAL); from 5 on they are made up, and the same number is always the same plant."""
+    """Species 0 to 4 are real (REAL); from 5 on they are made up, always the same for a number."""
     return REAL[number] if number < len(REAL) else _made_up(number)
 
 
@@ -127,7 +127,7 @@ def species_names(count: int) -> tuple[str, ...]:
 
 
 def species_name(number: int) -> str:
-    """The name of one species: of its class, and of its folder."""
+    """Name of a species: of its class, and of its folder."""
     return REAL[number].name if number < len(REAL) else f"species-{number:04d}"
 
 
@@ -186,10 +186,10 @@ def _inner(ring: Ring, place: int) -> Ring:
 
 
 def _spread(number: int) -> np.ndarray:
-    """Point `number` of a sequence that fills the unit cube evenly, so that no two species come out alike.
+    """Point `number` of a sequence that fills the unit cube evenly, so that species differ: float64 (_TRAITS,).
 
     Additive recurrence with the powers of 1/g, g the root of g^(d+1) = g + 1 (Roberts 2018, The unreasonable
-    effectiveness of quasirandom sequences): float64 (_TRAITS,), 0 to 1.
+    effectiveness of quasirandom sequences).
     """
     root = 2.0
     for _ in range(60):

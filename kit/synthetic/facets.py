@@ -1,4 +1,4 @@
-"""Coloured polygons, from which everything in focus is painted: heads, stems, leaves, blades."""
+"""Coloured polygons, from which all things in focus are painted: heads, stems, leaves, blades."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -11,11 +11,9 @@ from kit.synthetic.species import Leaf
 
 @dataclass(frozen=True)
 class Facets:
-    """Polygons of equally many corners in the picture's plane, y downwards.
+    """Polygons of equally many corners in the image plane, y downwards.
 
-    Attributes:
-        corners: float (n, corners of each, 2).
-        colours: float (n, 4): RGB 0-255, and opacity 0-255.
+    `corners` are float (n, corners of each, 2); `colours` float (n, 4): RGB and opacity, 0-255.
     """
 
     corners: np.ndarray
@@ -31,7 +29,7 @@ class Facets:
         return Facets(corners, self.colours)
 
     def paint(self, draw: ImageDraw.ImageDraw) -> None:
-        """Paint them in order; `draw` must blend: mode RGBA on an RGB image."""
+        """Paint the polygons in order; `draw` must blend: mode RGBA on an RGB image."""
         colours = self.colours.clip(0, 255).astype(np.uint32)
         inks = colours[:, 0] | colours[:, 1] << 8 | colours[:, 2] << 16 | colours[:, 3] << 24
         for corners, ink in zip(self.corners.reshape(len(inks), -1).tolist(), inks.tolist(), strict=True):
@@ -41,11 +39,8 @@ class Facets:
 def strip(points: np.ndarray, half: np.ndarray | float, colour: np.ndarray, contrast: float = 0.16) -> Facets:
     """A stem, twig or blade: a band along points, one of its halves lighter than the other.
 
-    Args:
-        points: float (n, 2), in pixels, y downwards.
-        half: Half of the width at each point, in pixels.
-        colour: RGB, 0-255.
-        contrast: How much lighter and darker than `colour` the halves are, as a share.
+    `points` are float (n, 2), y downwards, and `half` is half the width at each, in pixels. `colour` is RGB, 0-255;
+    `contrast` is the share by which the halves are lighter and darker.
     """
     along = np.empty_like(points)
     along[1:-1] = points[2:] - points[:-2]
@@ -64,7 +59,7 @@ def curve(start: np.ndarray, knee: np.ndarray, end: np.ndarray, pieces: int) -> 
 
 
 def leaf(form: Leaf, length: float, bend: float, tone: float) -> Facets:
-    """A leaf from (0, 0) to the right: `length` in pixels, curved by `bend` radians, `tone` times the usual colour."""
+    """A leaf from (0, 0) to the right: `length` in pixels, curved by `bend` radians, `tone` times its colour."""
     pieces = max(8, 4 * form.teeth)
     along = steps(pieces)
     angle = bend * (along - 0.2)
@@ -82,7 +77,7 @@ def steps(pieces: int) -> np.ndarray:
 
 
 def arch(along: np.ndarray, widest: float) -> np.ndarray:
-    """An outline: 0 at both ends (0 and 1) and 1 at `widest`."""
+    """Outline: 0 at both ends (0 and 1) and 1 at `widest`."""
     return np.sin(np.pi * along ** (np.log(0.5) / np.log(widest))).clip(0)
 
 

@@ -16,16 +16,16 @@ from kit.synthetic.catalogue import REAL, species_name, species_names
 from kit.synthetic.light import USUAL
 from kit.synthetic.scene import draw_image
 
-DRAWING_VERSION = 1  # raise it whenever the same seed would give another picture
+DRAWING_VERSION = 1  # raise it whenever the same seed would give another image
 RECORD = "demo-data.json"
-LOCK = ".demo-data.lock"  # its holder alone draws; others wait, and find the images there
+LOCK = ".demo-data.lock"  # its holder alone draws; other processes wait
 SMALLEST, LARGEST = 16, 1024
 MOST_CLASSES, MOST_PER_CLASS = 10_000, 1_000_000
 
 
 @dataclass(frozen=True)
 class DemoData:
-    """Settings of a drawn data set; the record in its folder.
+    """Settings of a drawn data set, recorded in its folder; ConfigError if one is out of range.
 
     Attributes:
         per_class: Images of each class, from 1.
@@ -33,9 +33,6 @@ class DemoData:
         size: Side of the square images in pixels, 16 to 1024.
         seed: Another seed gives other images of the same species; 0 to 2^32 - 1.
         drawing: Version of the drawing.
-
-    Raises:
-        ConfigError: If one of them is out of its range.
     """
 
     per_class: int = 120
@@ -52,7 +49,6 @@ class DemoData:
 
     @property
     def images(self) -> int:
-        """Number of images."""
         return self.per_class * self.classes
 
     def extends(self, other: "DemoData") -> bool:
@@ -68,19 +64,11 @@ class DemoData:
 
 
 def draw_flower(species: str | int, index: int, seed: int = 0, size: int = 160) -> Image.Image:
-    """Draw one image.
+    """Draw image `index` (from 0) of a species: RGB, size x size, 16 to 1024 pixels.
 
-    Args:
-        species: Its name (`daisy`, `dandelion`, `roses`, `sunflowers`, `tulips`, `species-0005`, ...) or number.
-        index: Which image of the species, from 0.
-        seed: Another seed gives other images of the same species.
-        size: Side in pixels, 16 to 1024.
-
-    Returns:
-        A Pillow image, RGB, size x size.
-
-    Raises:
-        ConfigError: If there is no such species, or a number is out of its range.
+    `species` is a number or a name (`daisy`, `dandelion`, `roses`, `sunflowers`, `tulips`, `species-0005`, ...).
+    Another `seed` gives other images of the same species. Raises ConfigError if there is no such species, or a number
+    is out of its range.
     """
     number = _number(species) if isinstance(species, str) else species
     _check("species", number, 0, MOST_CLASSES - 1)
@@ -91,16 +79,11 @@ def draw_flower(species: str | int, index: int, seed: int = 0, size: int = 160) 
 
 
 def write_data_set(folder: Path, data: DemoData) -> int:
-    """Draw `folder/CLASS/00000.jpg` and so on, and record the settings.
+    """Draw `folder/CLASS/00000.jpg` and so on, record the settings; return the number of images drawn.
 
-    A folder that holds the same data set, or a smaller one of the same seed, size and drawing, is completed: after a
-    kill the same call goes on. All files are on the disk once the record says `finished`.
-
-    Returns:
-        How many images were drawn; those that were there already are kept.
-
-    Raises:
-        StorageError: If the folder holds anything else, or cannot be written.
+    A folder that holds the same data set, or a smaller one of the same seed, size and drawing, is completed, also after
+    a kill; existing images stay. All files are on the disk once the record says `finished`. Raises StorageError if the
+    folder holds anything else or cannot be written.
     """
     from filelock import FileLock
 
@@ -109,7 +92,7 @@ def write_data_set(folder: Path, data: DemoData) -> int:
         _refuse_other_content(folder, data)
         make_folder(folder)
         with FileLock(folder / LOCK):
-            _refuse_other_content(folder, data)  # again: another process may have drawn while this one waited
+            _refuse_other_content(folder, data)  # again: another process may have drawn meanwhile
             _write_record(folder, data, "running")
             drawn = _draw_missing(folder, data)
             if drawn and hasattr(os, "sync"):  # one call instead of two fsyncs for each of thousands of files
@@ -130,7 +113,7 @@ def _draw_missing(folder: Path, data: DemoData) -> int:
 
 
 def image_bytes(number: int, index: int, data: DemoData) -> bytes:
-    """Draw one image as the bytes of a JPEG."""
+    """Draw one image as JPEG bytes."""
     quality = np.random.default_rng([data.seed, number, index, 1]).integers(*USUAL.quality)
     content = io.BytesIO()
     draw_image(number, index, data.seed, data.size).save(content, "JPEG", quality=int(quality))
@@ -138,9 +121,8 @@ def image_bytes(number: int, index: int, data: DemoData) -> bytes:
 
 
 def _missing(folder: Path, count: int, advance: Callable[[int], None]) -> Iterator[tuple[int, Path]]:
-    """Yield the missing images of one class, in order."""
     folder.mkdir(parents=True, exist_ok=True)
-    for left in folder.glob(".tmp-*"):  # of a process that was killed
+    for left in folder.glob(".tmp-*"):  # left by a killed process
         left.unlink(missing_ok=True)
     for index in range(count):
         file = folder / f"{index:05d}.jpg"
@@ -151,7 +133,7 @@ def _missing(folder: Path, count: int, advance: Callable[[int], None]) -> Iterat
 
 
 def _is_whole(file: Path) -> bool:
-    """Whether a JPEG is complete; after a loss of power a name may be kept without its bytes."""
+    """Whether a JPEG is complete; after a loss of power a file may exist without its bytes."""
     try:
         with open(file, "rb") as opened:
             opened.seek(-2, os.SEEK_END)
@@ -193,7 +175,7 @@ def _refuse_other_content(folder: Path, data: DemoData) -> None:
 
 
 def _number(name: str) -> int:
-    """The number of a species by its name."""
+    """Number of a species by its name."""
     for number, real in enumerate(REAL):
         if real.name == name:
             return number

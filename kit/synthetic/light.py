@@ -1,4 +1,4 @@
-"""From a scene to an image: lens, light, sensor. Works on finished pixels and knows nothing of flowers."""
+"""Lens, light and sensor: from a painted scene to an image, knowing nothing of flowers."""
 
 from dataclasses import dataclass
 
@@ -8,21 +8,19 @@ from PIL import Image, ImageFilter
 
 @dataclass(frozen=True)
 class Conditions:
-    """How hard the images are: the one place to tune it. Shares are of images, pairs are ranges.
+    """Difficulty of the images, tuned here alone. Shares are of images, pairs are ranges.
 
     Attributes:
-        radius: Of a head that is the subject, share of the picture's side.
+        radius: Of a head that is the subject, share of the image's side.
         crowd: Share of images with several heads.
         field: Share of images of a whole field of small heads.
         clutter: Most blades, leaves and twigs in focus around and before the heads.
         bystanders: Most out-of-focus blossoms, of any colour.
         defocus: Gaussian blur, in 160ths of the side.
         motion: Share of images blurred by motion.
-        exposure: Factor on the light.
+        exposure: Factor on the light, as `saturation` is on the colours.
         cast: Strongest colour cast: red against blue, as a factor's excess over 1.
-        saturation: Factor.
         noise: Standard deviation of the sensor's noise, in grey levels.
-        quality: Of the JPEG.
     """
 
     radius: tuple[float, float] = (0.2, 0.55)
@@ -43,7 +41,7 @@ USUAL = Conditions()
 
 
 def develop(scene: Image.Image, size: int, conditions: Conditions, random: np.random.Generator) -> Image.Image:
-    """Makes an image of `size` pixels from a scene painted larger."""
+    """Render an image of `size` pixels from a scene painted larger."""
     unit = size / 160
     image = scene.reduce(scene.width // size)
     sigma = random.uniform(*conditions.defocus) * unit
@@ -57,7 +55,7 @@ def develop(scene: Image.Image, size: int, conditions: Conditions, random: np.ra
 
 
 def _smear(image: Image.Image, distance: float, direction: float) -> Image.Image:
-    """The mean of copies shifted along a line of `distance` pixels."""
+    """Mean of copies shifted along a line of `distance` pixels."""
     steps = np.linspace(-0.5, 0.5, 6) * distance
     moved = [
         image.transform(

@@ -1,4 +1,4 @@
-"""One image: where flowers stand, how each is painted, and the picture of it all."""
+"""One image: where flowers stand, and how each is painted."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ _OVERSAMPLED = 2  # facets have hard rims: the scene is painted larger and reduc
 
 @dataclass(frozen=True)
 class Stand:
-    """Where a head is and how large: pixels, y downwards."""
+    """Position and radius of a head, in pixels, y downwards."""
 
     x: float
     y: float
@@ -44,7 +44,7 @@ def draw_image(number: int, index: int, seed: int, size: int, conditions: Condit
 
 
 def stands(side: int, conditions: Conditions, random: np.random.Generator) -> list[Stand]:
-    """Where heads are, the farthest first: one, several, or a field of them."""
+    """Positions of heads, the farthest first: one, several, or a field of them."""
     kind = random.random()
     if kind < conditions.field:
         return _field(side, int(random.integers(9, 22)), random)
@@ -73,7 +73,7 @@ def _group(side: int, radius: float, count: int, random: np.random.Generator) ->
 
 
 class Bed:
-    """Plants of one species in one image: they share the light, and mostly their colours and their stage."""
+    """Plants of one species in one image, sharing the light and mostly colours and stage."""
 
     def __init__(self, species: Species, side: int, random: np.random.Generator):
         self._species = species
@@ -90,7 +90,7 @@ class Bed:
         self._palette = pick(self._bloom.palettes, random)
 
     def plant(self, draw: ImageDraw.ImageDraw, stand: Stand, random: np.random.Generator) -> None:
-        """Paints a head, its stem, which reaches the ground or leaves the picture, and leaves."""
+        """Paint a head, its leaves, and its stem, which reaches the ground or leaves the image."""
         if self._mixed:
             self._choose(random)
         species, at = self._species, np.array([stand.x, stand.y])
@@ -124,7 +124,7 @@ class Bed:
 
 
 def stray(palette: Palette, random: np.random.Generator) -> Palette:
-    """The colours of one plant, which differ a little from its palette's."""
+    """Colours of one plant, which differ a little from its palette's."""
     tone, shift = random.normal(1, palette.stray), 255 * random.normal(0, palette.stray, 3)
     base, tip = ((np.array(colour) * tone + shift).clip(0, 255).tolist() for colour in (palette.base, palette.tip))
     return Palette(tuple(base), tuple(tip))

@@ -1,7 +1,7 @@
 """Parameters of a species.
 
-Lengths are shares of the head's radius, angles are degrees, colours are 8-bit RGB. A pair is a range, and each plant
-(or petal) draws its own value from it.
+Lengths are shares of the head's radius, angles degrees, colours 8-bit RGB. A pair is a range from which each plant or
+petal draws its own value.
 """
 
 from collections.abc import Sequence
@@ -29,9 +29,9 @@ class Ring:
     """Petals that stand in one circle.
 
     Attributes:
-        petals: How many, least and most.
+        petals: Least and most petals.
         closed: Pitch at a petal's base and at its tip while the flower is closed; 0 lies flat, 90 stands upright.
-        opened: The same once it is wide open.
+        opened: The same when wide open.
         length: From base to tip, along the petal.
         width: Half of the greatest width: a share of the length, or radians around the axis where `wrapped`.
         widest: Where along the petal it is widest, 0 to 1.
@@ -53,7 +53,7 @@ class Ring:
 
 @dataclass(frozen=True)
 class Palette:
-    """Colours of a petal from base to tip, how far a plant strays from them, and how often the palette is seen."""
+    """Petal colours from base to tip, how far plants stray from them, and the palette's weight."""
 
     base: Colour
     tip: Colour
@@ -81,16 +81,14 @@ class Globe:
 
 @dataclass(frozen=True)
 class Leaf:
-    """A leaf's outline and where leaves grow.
+    """Outline of a leaf, and number of leaves on a stem (`count`, least and most).
 
     Attributes:
-        length: Share of the head's radius.
         width: Half of the greatest width, a share of the length.
         widest: Where along the leaf it is widest, 0 to 1.
         teeth: Teeth on each side; 0 is a smooth rim.
-        bite: How deep they cut, share of the half width.
+        bite: Depth of the teeth, share of the half width.
         colour: Of the lit side.
-        count: How many on a stem, least and most.
     """
 
     length: Range
@@ -116,12 +114,9 @@ class Bloom:
 
 @dataclass(frozen=True)
 class Species:
-    """Parameters of one species.
+    """Parameters of one species; `blooms` are the stages of its heads.
 
     Attributes:
-        name: Of the class.
-        blooms: Stages of its heads.
-        leaf: Its leaves.
         stem: Half of the stem's thickness, share of the head's radius.
         tilt: Angle between the head's axis and the line of sight: 0 looks into the flower, 90 sees it from the side.
         openness: Parameters of the beta distribution of how far heads are open, 0 to 1.

@@ -1,4 +1,4 @@
-"""Surroundings of a flower: a backdrop out of focus, clutter in focus, now and then an insect."""
+"""Surroundings of a flower: a backdrop out of focus, clutter in focus, sometimes an insect."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _STRAWS = ((176, 158, 106), (128, 104, 70), (158, 140, 100))
 
 @dataclass(frozen=True)
 class Place:
-    """A kind of backdrop: how often, its colours above and below, how uneven, and what may stand there."""
+    """Kind of backdrop: weight, colours above and below, roughness, and what may stand there."""
 
     weight: float
     top: Colour
@@ -42,7 +42,7 @@ _PLACES = (
 
 @dataclass(frozen=True)
 class Blur:
-    """How far the backdrop is out of focus: a Gaussian's radius, in pixels of 80 across."""
+    """Defocus of the backdrop: a Gaussian's radius, in pixels of 80 across."""
 
     weight: float
     radius: float
@@ -52,7 +52,7 @@ _BLURS = (Blur(0.25, 0.9), Blur(0.3, 1.6), Blur(0.3, 2.8), Blur(0.15, 4.0))
 
 
 def backdrop(side: int, conditions: Conditions, random: np.random.Generator) -> Image.Image:
-    """What lies behind, out of focus: RGB, side x side."""
+    """Background out of focus: RGB, side x side."""
     place = pick(_PLACES, random)
     picture = _ground(place, random)
     draw = ImageDraw.Draw(picture, "RGBA")
@@ -73,7 +73,7 @@ def backdrop(side: int, conditions: Conditions, random: np.random.Generator) -> 
 
 
 def _ground(place: Place, random: np.random.Generator) -> Image.Image:
-    """Its colours from top to bottom, in patches: RGB, _SIDE x _SIDE."""
+    """Colours from top to bottom, in patches: RGB, _SIDE x _SIDE."""
     height = np.linspace(0, 1, _SIDE)[:, None, None] ** random.uniform(0.6, 1.6)
     colour = np.array(place.top) * (1 - height) + np.array(place.bottom) * height
     patches = 0.5 * soft_noise(random, 4, _SIDE) + 0.35 * soft_noise(random, 11, _SIDE)
@@ -84,7 +84,7 @@ def _ground(place: Place, random: np.random.Generator) -> Image.Image:
 
 
 def clutter(draw: ImageDraw.ImageDraw, side: int, count: int, highest: float, random: np.random.Generator) -> None:
-    """Blades, leaves and twigs that start anywhere below `highest` (share of the side, from the top)."""
+    """Paint blades, leaves and twigs that start below `highest` (share of the side, from the top)."""
     for _ in range(count):
         start = np.array([random.uniform(-0.1, 1.1), random.uniform(highest, 1.15)]) * side
         kind, tone = random.random(), random.uniform(0.65, 1.25)
@@ -114,7 +114,6 @@ def _blade(
 
 
 def _boards(draw: ImageDraw.ImageDraw, random: np.random.Generator) -> None:
-    """Straight bands, upright or level."""
     count, upright = int(random.integers(2, 9)), random.random() < 0.6
     tint = random.uniform(0.55, 1.0, 3)
     for edge in np.arange(count) * _SIDE / count:
@@ -131,7 +130,7 @@ def _spots(
     opacity: int,
     random: np.random.Generator,
 ) -> None:
-    """Pebbles, points of light, blossoms far away."""
+    """Paint pebbles, points of light, distant blossoms."""
     for _ in range(count):
         x, y = random.uniform(0, _SIDE, 2)
         half = random.uniform(*radius) * _SIDE
@@ -141,7 +140,7 @@ def _spots(
 
 
 def visitor(draw: ImageDraw.ImageDraw, side: int, random: np.random.Generator) -> None:
-    """A bee or a ladybird."""
+    """Paint a bee or a ladybird."""
     x, y = random.uniform(0.2, 0.8, 2) * side
     half = random.uniform(0.02, 0.045) * side
 
