@@ -32,7 +32,7 @@ Data = Annotated[
     str, typer.Argument(metavar="DATA", help="The images: a folder of class folders, or what train takes.")
 ]
 WeightsOption = Annotated[str, typer.Option("--weights", help="`imagenet`, a weights file, or `none`.")]
-Recipe = Annotated[str, typer.Option(help="A TOML file of settings, or `default` for the kit's defaults.")]
+Recipe = Annotated[str, typer.Option(help="A TOML file of settings, or `default` for transferkit's defaults.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="A setting of the run, key=value; may be repeated.")]
 Results = Annotated[Path, typer.Option(help="Folder for the JSON record.")]
 RESULTS = HERE / "results"
@@ -124,7 +124,7 @@ def alternate(things: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str,
     return results
 
 
-Layers = Annotated[bool, typer.Option("--layers", help="Time Keras's layers in the kit's calls as well.")]
+Layers = Annotated[bool, typer.Option("--layers", help="Time Keras's layers in transferkit's calls as well.")]
 ImageSize = Annotated[int, typer.Option(min=32, help="Side of the images, in pixels.")]
 Alpha = Annotated[float, typer.Option(help="Width of the network.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images in a batch.")]

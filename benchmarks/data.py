@@ -19,10 +19,10 @@ def data(
     sets: common.Sets = None,
     results: common.Results = common.RESULTS,
 ) -> None:
-    """How fast are images decoded, stored and read again, by the kit and by image_dataset_from_directory?
+    """How fast are images decoded, stored and read again, by transferkit and by image_dataset_from_directory?
 
-    One pass over all images for the kit decodes and stores them, and further passes read the store; every pass of the
-    other decodes again. Each in a process of its own, in turns; the kit's store is empty at first. TensorFlow must be
+    One pass over all images for transferkit decodes and stores them, and further passes read the store; every pass of the
+    other decodes again. Each in a process of its own, in turns; transferkit's store is empty at first. TensorFlow must be
     installed for image_dataset_from_directory, whatever the backend. The images have been read once before.
     """
     flags = {"data.path": images, "data.image_size": image_size, "model.weights": "none"}

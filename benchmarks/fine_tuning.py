@@ -20,7 +20,7 @@ def fine_tuning(
     layers: common.Layers = False,
     results: common.Results = common.RESULTS,
 ) -> None:
-    """How many images a second are trained from a cut point on, by the kit and by stock Keras?
+    """How many images a second are trained from a cut point on, by transferkit and by stock Keras?
 
     Steps of Adam on stored activations (at depth -1 on pixels), on every installed backend, each measurement in a
     process of its own, in turns. The kit makes them as a phase does; stock Keras by `fit`, with its own layers, on

@@ -19,7 +19,7 @@ def one_run(
     out: Annotated[Path, typer.Argument(help="The run folder to be.")],
     facts: Annotated[Path, typer.Option(help="Where to write what was measured, as JSON.")],
 ) -> None:
-    """How long one run of the kit takes, stage by stage, and how good its model is.
+    """How long one run of transferkit takes, stage by stage, and how good its model is.
 
     The facts: seconds (of everything, the imports included), stages (name -> seconds), accuracy (split -> share),
     accuracy_interval (of test), phase_accuracy (test accuracy after each phase), images (split -> count), environment.

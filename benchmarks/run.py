@@ -40,7 +40,7 @@ def run(
     sets: common.Sets = None,
     results: common.Results = common.RESULTS,
 ) -> None:
-    """How much faster is a whole run with the kit, images to scores, than the straightforward way in Keras?
+    """How much faster is a whole run with transferkit, images to scores, than the straightforward way in Keras?
 
     Same images in the same splits, same recipe, backend and machine, each side in a process of its own. The kit starts
     with an empty cache. The straightforward way is image_dataset_from_directory, the whole MobileNetV2 in every epoch

@@ -32,7 +32,7 @@ class Work(NamedTuple):
 def throughput(
     what: Annotated[str, typer.Argument(help="`forward`: pixels to pooled features; `train`: steps from a cut point.")],
     who: Annotated[
-        str, typer.Option(help="`kit`; `layers`: Keras's layers in the kit's calls; `keras`: its predict and fit.")
+        str, typer.Option(help="`kit`; `layers`: Keras's layers in transferkit's calls; `keras`: its predict and fit.")
     ] = "kit",
     depth: Annotated[int, typer.Option(help="train: unfreeze depth; -1 for all.")] = 5,
     weights: Annotated[str, typer.Option(help="A weights file, or `none`.")] = "none",

@@ -18,7 +18,7 @@ def trunk(
     onnx: Annotated[bool, typer.Option(help="Time ONNX Runtime as well; needs onnx and onnxruntime.")] = False,
     results: common.Results = common.RESULTS,
 ) -> None:
-    """How many images a second pass through the network, forward: the kit, stock Keras, and ONNX Runtime?
+    """How many images a second pass through the network, forward: transferkit, stock Keras, and ONNX Runtime?
 
     Pixels to pooled features, on every installed backend, each measurement in a process of its own, in turns. Stock
     Keras passes them by `predict`.
