@@ -21,8 +21,8 @@ def data(
 ) -> None:
     """How fast are images decoded, stored and read again, by transferkit and by image_dataset_from_directory?
 
-    One pass over all images for transferkit decodes and stores them, and further passes read the store; every pass of the
-    other decodes again. Each in a process of its own, in turns; transferkit's store is empty at first. TensorFlow must be
+    The first pass of transferkit decodes and stores the images, further passes read the store; every pass of the other
+    decodes again. Each in a process of its own, in turns; transferkit's store is empty at first. TensorFlow must be
     installed for image_dataset_from_directory, whatever the backend. The images have been read once before.
     """
     flags = {"data.path": images, "data.image_size": image_size, "model.weights": "none"}
