@@ -47,10 +47,7 @@ class Work:
 
 
 class Trainer:
-    """Trains one configuration after the other in this process.
-
-    `work` is that of the latest trial, also of one that ended early.
-    """
+    """Trains one configuration after another; `work` is the latest trial's, even if it ended early."""
 
     def __init__(self) -> None:
         self.work = Work(False, {})
@@ -62,13 +59,9 @@ class Trainer:
     ) -> Trained:
         """Train the phases of one configuration.
 
-        Args:
-            depths: Further cut points to store for later trials.
-            on_epoch: Called with the history after every epoch, those of a shared head included; an exception it raises
-                ends the trial.
-
-        Raises:
-            UserError: As `kit.pipeline.train`, and without a validation split to score on.
+        `depths` are further cut points to store for later trials. `on_epoch` gets the history after every epoch, those
+        of a shared head included; an exception it raises ends the trial. Raises UserError as `kit.pipeline.train`, and
+        without a validation split.
         """
         backends.start(config.backend, config.threads, config.seed)
         import keras
@@ -93,10 +86,7 @@ class Trainer:
         return Trained(history, history.best(config.training.monitor), **network_size(classifier), stages=clock.stages)
 
     def latency(self, config: RunConfig, repeats: int = 30) -> float:
-        """Median milliseconds of the network for one image, pixels to probabilities.
-
-        Uses random weights, and the plain layers of a saved model.
-        """
+        """Median milliseconds for one image, pixels to probabilities, by a saved model's layers with random weights."""
         backends.start(config.backend, config.threads, config.seed)
         import keras
         import numpy as np

@@ -45,15 +45,9 @@ def own_process() -> None:
 def start(requested: str = "auto", threads: int = 0, seed: int = 0) -> str:
     """Import Keras on a backend, deterministic, seeded, float32, channels last; returns its name.
 
-    May be called again, to seed again. Its settings stay, except within `restored`.
-
-    Args:
-        requested: `auto` or a backend's name.
-        threads: CPU threads, fixed by the first call; 0 means all.
-        seed: For Python, NumPy and the backend; 0 to 2**32 - 1.
-
-    Raises:
-        BackendError: As `choose_backend`, and if the installed backend cannot be imported.
+    May be called again, to seed again; settings stay, except within `restored`. `requested` is `auto` or a backend's
+    name; `threads` of the CPU (0: all) are fixed by the first call; `seed`, 0 to 2**32 - 1, is for Python, NumPy and
+    the backend. Raises BackendError as `choose_backend`, and if the installed backend cannot be imported.
     """
     name = _load(requested, threads)
     _configure(seed, _undo or ExitStack())

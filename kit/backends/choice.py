@@ -44,10 +44,7 @@ def explain_choice(requested: str = "auto") -> BackendChoice:
     """Which backend a run would use, and why.
 
     Order: `requested`, unless `auto`; KERAS_BACKEND; keras.json where it names an installed backend; the first
-    installed.
-
-    Raises:
-        BackendError: If the name is no supported or installed backend, or none is installed.
+    installed. Raises BackendError if the name is no supported or installed backend, or none is installed.
     """
     if requested != "auto":
         return BackendChoice(_checked(requested, "The backend asked for"), "asked for")
@@ -68,8 +65,7 @@ def explain_choice(requested: str = "auto") -> BackendChoice:
 def choose_backend(requested: str = "auto") -> str:
     """Backend of this process: the running one if Keras is imported, else `explain_choice`'s.
 
-    Raises:
-        BackendError: As `explain_choice`, and if Keras runs on another backend than the one requested.
+    Raises BackendError as `explain_choice`, and if Keras runs on another backend than the one requested.
     """
     running = running_backend()
     name = explain_choice(requested if requested != "auto" else running or "auto").name

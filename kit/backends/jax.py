@@ -148,8 +148,7 @@ def _keep_compiled_programs(undo: ExitStack) -> None:
     """Cache XLA's compiled programs on disk, so that the next process starts at once.
 
     Respects JAX_COMPILATION_CACHE_DIR, or an empty one for none. The folder is named after the processor: XLA compiles
-    for
-    its exact instructions, and several machines may share a home folder.
+    for its exact instructions, and several machines may share a home folder.
     """
     import jax
     from jax.experimental.compilation_cache.compilation_cache import reset_cache

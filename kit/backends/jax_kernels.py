@@ -90,11 +90,7 @@ class ShiftedDepthwise(Convolution):
 
 
 def shifted_depthwise(inputs, kernel, strides: tuple[int, int]):
-    """Depthwise convolution without padding; all float.
-
-    (batch, height, width, channels) by a kernel (kernel height, kernel width, channels) gives (batch, (height - kernel
-    height) // stride + 1, ..., channels).
-    """
+    """Unpadded depthwise convolution: float (b, h, w, c) by (kh, kw, c), giving (b, (h - kh) // stride + 1, ..., c)."""
     total = None
     for row, column, window in _windows(inputs, kernel.shape[:2], strides):
         product = window * kernel[row, column]
@@ -114,13 +110,11 @@ def _windows(inputs, kernel_size: tuple[int, int], strides: tuple[int, int]):
 
 
 def _input_gradient(gradient, kernel, strides: tuple[int, int], size: tuple[int, int]):
-    """Gradient of the inputs of `shifted_depthwise`: (batch, *size, channels), from one of the outputs' shape.
+    """Gradient of the inputs of `shifted_depthwise`, (batch, *size, channels), from that of its outputs.
 
     Input row s·i + a was multiplied by the kernel rows a, a + s, a + 2s, ... into the output rows i, i - 1, i - 2, ...:
-    so
-    the rows of each phase a are a shifted sum, without the zeros that a transposed convolution puts between outputs.
-    The
-    phases are then interleaved; columns likewise.
+    so the rows of each phase a are a shifted sum, without the zeros that a transposed convolution puts between outputs.
+    The phases are then interleaved; columns likewise.
     """
     counts = [-(-side // stride) for side, stride in zip(size, strides, strict=True)]
     before = [(side - 1) // stride for side, stride in zip(kernel.shape[:2], strides, strict=True)]
@@ -167,10 +161,8 @@ def depthwise(inputs, kernel, strides):
     """`shifted_depthwise` with gradients that XLA computes at the speed of memory.
 
     Without barriers XLA fuses the loops before and after a depthwise convolution into those of its gradients, and
-    repeats
-    them there for every kernel element. The kernel's gradient, a sum over (batch, height, width), is vectorised because
-    it
-    is accumulated image by image, and over height and width only at the end.
+    repeats them there for every kernel element. The kernel's gradient, a sum over (batch, height, width), is vectorised
+    because it is accumulated image by image, and over height and width only at the end.
     """
     return shifted_depthwise(inputs, kernel, strides)
 

@@ -31,8 +31,7 @@ def choose(requested: str) -> str:
 def accelerate(model: keras.Model, kernels: str) -> keras.Model:
     """The same functional model with its convolutions replaced; layers are shared, not copied.
 
-    Its batch normalisation must be frozen. `kernels`: `stock` returns the model itself, `own` replaces what the backend
-    computes faster.
+    Its batch normalisation must be frozen. `stock` returns the model itself; `own` replaces what the backend speeds up.
     """
     if kernels == STOCK:
         return model

@@ -8,14 +8,11 @@ from kit.data.batches import Order
 
 
 def loss_and_sums(probabilities, labels, weights, mask, smoothing: float):
-    """Sum of weighted, smoothed cross-entropy; (sum of losses, (sum of plain cross-entropy, sum of correct)).
+    """Sum of losses, and (sum of plain cross-entropy, sum of correct), of a batch.
 
-    Args:
-        probabilities: (batch, classes).
-        labels: Class numbers, int (batch,).
-        weights: Class weight of each sample, 0 for padding, float (batch,).
-        mask: 1 for an image, 0 for padding, float (batch,).
-        smoothing: Share of each label spread over all classes.
+    The loss is cross-entropy, weighted by class; `smoothing` is the share of each label spread over all classes.
+    Probabilities are (batch, classes), labels int (batch,); weights (0 for padding) and mask (1 for an image, 0 for
+    padding) float (batch,).
     """
     target = ops.one_hot(labels, probabilities.shape[-1], dtype=probabilities.dtype)
     plain = keras.losses.categorical_crossentropy(target, probabilities)

@@ -19,10 +19,8 @@ if TYPE_CHECKING:
 class Passes:
     """How images pass through a network from the pixels on.
 
-    Attributes:
-        images: Images per pass; passes run `side_by_side`, each on a thread, or one after the other.
-        together_at: Images of a pass go one by one until their activations have at most this many positions (height
-            times width); None: together from the pixels on.
+    `images` per pass; with `side_by_side` passes run in parallel, a thread each. Images of a pass go one by one until
+    their activations have at most `together_at` positions (height times width); None: together from the pixels on.
     """
 
     images: int = 32
@@ -49,13 +47,9 @@ class Steps(Protocol):
     def train(self, held: Any, order: Order, learning_rates: np.ndarray) -> Any:
         """Train on held samples, without returning to Python between steps.
 
-        Args:
-            held: What `hold` returned.
-            order: Samples of each step; steps at its end that are padding alone are skipped.
-            learning_rates: Of each step, float32 (steps,).
-
-        Returns:
-            (sum of plain cross-entropy, sum of correct) over unpadded samples: two arrays (steps,), on the device.
+        `order` gives the samples of each step; steps of padding alone at its end are skipped. `learning_rates` are
+        float32 (steps,). Returns (sum of plain cross-entropy, sum of correct) over unpadded samples: two arrays
+        (steps,), on the device.
         """
 
     def predict(self, x: np.ndarray) -> np.ndarray:
@@ -71,9 +65,8 @@ class Steps(Protocol):
 class Backend(Protocol):
     """Protocol of `kit/backends/<name>.py`; only `start` and PACKAGES are used before Keras is imported.
 
-    Attributes:
-        PACKAGES: Distribution names of the library; the first that is installed tells its version.
-        FOLDS_NORMALISATION: Whether frozen batch normalisation is folded into the replaced convolution before it.
+    PACKAGES are distribution names of the library: the first installed one tells its version. FOLDS_NORMALISATION:
+    whether frozen batch normalisation is folded into the replaced convolution before it.
     """
 
     PACKAGES: tuple[str, ...]

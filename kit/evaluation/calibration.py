@@ -28,10 +28,9 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """Temperature T within TEMPERATURES that minimises the log loss of softmax(ln p / T) (section 4.2).
 
     Fit it on images not trained on (validation). In 1 / T the loss is convex (a log-sum-exp of terms linear in it), so
-    its
-    derivative, mean of E_softmax[ln p] - ln p(label), rises and has at most one zero. T is over 1 for an overconfident
-    model, at the lower bound where every image is classified right, and 1 where nothing can be fitted: no images, or T
-    changes nothing.
+    its derivative, mean of E_softmax[ln p] - ln p(label), rises and has at most one zero. T is over 1 for an
+    overconfident model, at the lower bound where every image is classified right, and 1 where nothing can be fitted: no
+    images, or T changes nothing.
     """
     from scipy.optimize import brentq
 

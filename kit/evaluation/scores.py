@@ -55,10 +55,8 @@ def score(
 ) -> Scores:
     """Score one split; n may be 0, and the c class names must differ.
 
-    `temperature` is `fit_temperature`'s on validation; None leaves the scaled scores None.
-
-    Raises:
-        ValueError: If shapes, ranges or names do not fit together.
+    `temperature` is `fit_temperature`'s on validation; None leaves the scaled scores None. Raises ValueError if shapes,
+    ranges or names do not fit together.
     """
     from sklearn import metrics
 

@@ -28,9 +28,8 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[f
     """Wilson's interval: (p + z²/2n ± z sqrt(p (1 - p) / n + z²/4n²)) / (1 + z²/n), p = successes / n.
 
     E. B. Wilson, Probable inference, the law of succession, and statistical inference, JASA 22 (1927) 209-212. Unlike
-    the
-    normal approximation it stays within 0 and 1 and does not shrink to a point at p = 1. n = 0 gives (0, 1): nothing is
-    known. `confidence` is between 0 and 1, both excluded.
+    the normal approximation it stays within 0 and 1 and does not shrink to a point at p = 1. n = 0 gives (0, 1):
+    nothing is known. `confidence` is between 0 and 1, both excluded.
     """
     if not 0 <= successes <= n or not 0 < confidence < 1:
         raise ValueError(f"0 <= successes <= n and 0 < confidence < 1, not {successes}, {n}, {confidence}")
@@ -59,8 +58,7 @@ def mcnemar_p_value(only_a: int, only_b: int) -> float:
     """Exact two-sided p-value, 0 to 1: only_a of (only_a + only_b) against a fair coin; 1 where both are 0.
 
     Q. McNemar, Note on the sampling error of the difference between correlated proportions or percentages,
-    Psychometrika 12
-    (1947) 153-157. The counts are of images that only one of the classifiers got right.
+    Psychometrika 12 (1947) 153-157. The counts are of images that only one of the classifiers got right.
     """
     from scipy.stats import binomtest  # here: it takes half a second to import
 

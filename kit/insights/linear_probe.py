@@ -22,8 +22,7 @@ def reduce(features, fit_on: np.ndarray, classes: int, seed: int) -> np.ndarray:
     """Principal components of features (n, channels), an array or a CachedArray read by blocks.
 
     Fitted on the images `fit_on`, LARGEST_FIT random ones at most. Returns float32 (n, components): at most COMPONENTS,
-    and
-    at most one for IMAGES_PER_COMPONENT images.
+    and at most one for IMAGES_PER_COMPONENT images.
     """
     from sklearn.decomposition import PCA
 

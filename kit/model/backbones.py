@@ -22,8 +22,7 @@ class Cut:
     Attributes:
         name: The first block above the cut, as Keras names it: `Conv_1`, `block_16`, ...; `pooled` at depth 0.
         layer: The operation whose output the cut is; empty at the stem, where it is the pixels, and at depth 0, where
-            it
-            is the backbone's output after pooling.
+            it is the backbone's output after pooling.
     """
 
     depth: int
@@ -59,10 +58,7 @@ def build_backbone(name: str, image_size: int, alpha: float = 1.0) -> Backbone:
     """Build a backbone with random weights; `name` is of the catalog, or `hub:PRESET`.
 
     `image_size` is the side of the square input, at least 32 px; `alpha`, the width multiplier, 1 where the network has
-    none.
-
-    Raises:
-        ConfigError: If there is no such backbone or width.
+    none. Raises ConfigError if there is no such backbone or width.
     """
     model, pixels = (hub_network if is_hub(name) else _keras_network)(name, image_size, alpha)
     cuts = find_cuts(model, block_names(name))

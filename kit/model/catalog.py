@@ -47,11 +47,8 @@ CAFFE = Pixels(1.0, (-103.939, -116.779, -123.68), bgr=True)
 class Published:
     """A weights file that Keras publishes.
 
-    Attributes:
-        address: Of the folder, with a final slash.
-        file: Its name, there and on this machine.
-        digest: MD5 (32 hex digits) or SHA-256 (64); empty where Keras gives none.
-        size: In bytes; None if unknown.
+    `address` is the folder's, with a final slash; `file` the name, there and on this machine; `digest` an MD5 (32 hex
+    digits) or SHA-256 (64), empty where Keras gives none; `size` in bytes, None if unknown.
     """
 
     address: str
@@ -72,9 +69,8 @@ class Recipe:
         alphas: Width multipliers that the builder takes and that have weights.
         inner_preprocessing: Whether the builder has a preprocessing of its own, which is left out.
         licence: Of those weights, as Hugging Face abbreviates it. Sources: the documentation of keras-applications
-            1.0.8
-            for ResNet (MIT), ResNetV2 (BSD) and DenseNet (BSD 3-clause); facebookresearch/ConvNeXt (MIT), from which
-            Keras's were converted; Google's own are under Apache-2.0.
+            1.0.8 for ResNet (MIT), ResNetV2 (BSD) and DenseNet (BSD 3-clause); facebookresearch/ConvNeXt (MIT), from
+            which Keras's were converted; Google's own are under Apache-2.0.
     """
 
     name: str
@@ -210,8 +206,7 @@ MOBILENET_V2 = RECIPES["mobilenet_v2"]
 def find(name: str) -> Recipe:
     """Recipe of a backbone, whatever its capitals and underscores (`EfficientNetV2B0`).
 
-    Raises:
-        ConfigError: If there is none of that name; it names the nearest.
+    Raises ConfigError, naming the nearest, if there is none of that name.
     """
     by_name = {_bare(one): recipe for one, recipe in RECIPES.items()}
     if recipe := by_name.get(_bare(name)):

@@ -37,10 +37,7 @@ class Classifier:
         return cls(Backbone(backbone, preprocessing, find_cuts(backbone, blocks)), head, kernels)
 
     def full(self) -> keras.Model:
-        """The whole network in plain Keras layers.
-
-        From uint8 (batch, size, size, 3), 0-255, to probabilities float32 (batch, classes).
-        """
+        """Whole network of plain Keras layers: uint8 (batch, size, size, 3), 0-255, to float32 (batch, classes)."""
         pixels = self._pixels()
         features = self.backbone.model(self.backbone.preprocessing(pixels))
         pooled = keras.layers.GlobalAveragePooling2D(name="pooling")(features)

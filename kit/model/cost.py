@@ -11,8 +11,7 @@ def multiply_adds(model: keras.Model) -> int:
     """Multiply-adds of one image in convolutions and dense layers, nested ones included.
 
     Each kernel weight is used once per output position, so a layer costs kernel size · output height · output width:
-    300
-    million in all for MobileNetV2 1.0 at 224 px [Sandler et al. 2018, arXiv:1801.04381, table 4]. Normalisation,
+    300 million in all for MobileNetV2 1.0 at 224 px [Sandler et al. 2018, arXiv:1801.04381, table 4]. Normalisation,
     activations and additions are left out, as there.
     """
     total = 0

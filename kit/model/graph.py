@@ -14,8 +14,7 @@ def gateways(model: keras.Model) -> list[Any]:
     """Operations on every path from input to output, both included.
 
     The model must be functional, with one input and one output. Walking from the input up, a gateway is an operation
-    that
-    leaves no earlier output still to be read.
+    that leaves no earlier output still to be read.
     """
     ordered = model.operations  # Keras lists each after all that it reads
     last_read = {id(one): place for place, one in enumerate(ordered)}
@@ -41,13 +40,9 @@ def block_starts(model: keras.Model, pattern: str) -> list[tuple[str, str]]:
     """First operations of the blocks of a functional model with one input and one output.
 
     A block is named by the match of `pattern`, a regular expression, at the beginning of its layers' names. A layer
-    without
-    a match belongs to the block before it, or to the stem.
-
-    Returns:
-        From the input up: the block's name, and that of the last gateway below the block's first operation. A block
-            that
-        no gateway separates from the one before, or from the input, counts as one with it.
+    without a match belongs to the block before it, or to the stem. Returns, from the input up, the block's name and
+    that of the last gateway below its first operation. A block that no gateway separates from the one before, or from
+    the input, counts as one with it.
     """
     passed = {id(one) for one in gateways(model)}
     starts: list[tuple[str, str]] = []
@@ -75,10 +70,7 @@ def inner_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
 
 
 def structure(layer: Any) -> Any:
-    """Settings and connections of a layer or model as JSON values, without names or weights.
-
-    A functional model is described operation by operation.
-    """
+    """Settings and connections of a layer or model (by operation) as JSON values, without names or weights."""
     if isinstance(layer, keras.Sequential):
         return [structure(inner) for inner in layer.layers]
     if not isinstance(layer, keras.Model):

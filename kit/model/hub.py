@@ -24,8 +24,7 @@ CONFIG, CONVERTER, WEIGHTS = "config.json", "image_converter.json", "model.weigh
 def resolve_preset(name: str, alpha: float) -> Path:
     """Weights file of a preset (`hub:` and a folder or KerasHub address), downloaded if need be.
 
-    Raises:
-        UserError: If there is no such preset, it cannot be fetched, or alpha is not 1: a preset has one width.
+    Raises UserError if there is no such preset, it cannot be fetched, or alpha is not 1: a preset has one width.
     """
     if alpha != 1:
         raise ConfigError(f"model.alpha must be 1.0 for the backbone {name}, not {alpha}.")
@@ -35,8 +34,7 @@ def resolve_preset(name: str, alpha: float) -> Path:
 def hub_network(name: str, image_size: int, alpha: float) -> "tuple[keras.Model, Pixels]":
     """Network of a preset with random weights, and the pixels it expects.
 
-    Raises:
-        UserError: As `resolve_preset`, and if KerasHub is missing or the network gives no feature maps.
+    Raises UserError as `resolve_preset`, and if KerasHub is missing or the network gives no feature maps.
     """
     import keras
 

@@ -28,8 +28,7 @@ MOST_NAMES = 20_000  # of groups and arrays in the weights; ours have some thous
 def load_model(path: Path, *, hub: bool = False) -> "keras.Model":
     """Load a `.keras` file that transferkit wrote; `hub` also allows layers of KerasHub.
 
-    Raises:
-        StorageError: If it is damaged, or holds what transferkit never writes; it says what. Nothing in it was run.
+    Raises StorageError, saying why, if it is damaged or holds what transferkit never writes; nothing in it was run.
     """
     require_safe(path, hub=hub)
     import keras

@@ -27,10 +27,8 @@ STARTER_FILE = Path(__file__).with_name("starter.weights.h5")
 class Weights:
     """Initial weights of a backbone.
 
-    Attributes:
-        name: `imagenet`, `starter`, `none`, or a file's name.
-        path: The HDF5 file; None for random weights.
-        sha256: Of the file's bytes, 64 hex digits; empty for random weights.
+    `name` is `imagenet`, `starter`, `none`, or a file's; `path` the HDF5 file, None for random weights; `sha256` its 64
+    hex digits, empty for random weights.
     """
 
     name: str
@@ -47,8 +45,7 @@ def resolve(weights: str, alpha: float, image_size: int, backbone: str = MOBILEN
 
     Args:
         weights: `imagenet`, `starter` (transferkit's own: MobileNetV2, alpha 0.35, any image size), `none`, or a
-            weights
-            file: .weights.h5 (Keras 3) or .h5 (Keras 2, by layer).
+            weights file: .weights.h5 (Keras 3) or .h5 (Keras 2, by layer).
         image_size: Side in pixels. MobileNetV2 has files for 96, 128, 160, 192 and 224; other sizes take 224's, as in
             Keras.
         backbone: Its name; for a KerasHub preset `imagenet` means the preset's own weights.
@@ -100,7 +97,7 @@ def offline_ways(published: Published) -> str:
 
 def _find(weights: str, alpha: float, image_size: int, backbone: str) -> tuple[str, Path | None]:
     """Name and file of the weights."""
-    if weights == STARTER:  # first: these weights set alpha, so a wrong alpha is not yet the user's error
+    if weights == STARTER:  # first: alpha may come from these weights, and `require_alpha` would blame the user
         return STARTER, _starter(backbone, alpha)
     if is_hub(backbone):
         preset = resolve_preset(backbone, alpha)

@@ -25,10 +25,8 @@ WANTED = (
 def load_by_layer(backbone: "keras.Model", path: Path) -> None:
     """Load .weights.h5 (Keras 3) or .h5 (Keras 2) after comparing every layer's shapes.
 
-    `backbone` is a built model of plain layers, such as MobileNetV2(include_top=False).
-
-    Raises:
-        WeightsError: If the file does not fit; it names the first layer that differs.
+    `backbone` is a built model of plain layers, such as MobileNetV2(include_top=False). Raises WeightsError, naming the
+    first layer that differs, if the file does not fit.
     """
     layers = [layer for layer in backbone.layers if layer.weights]
     with _opened(path) as file:
@@ -59,11 +57,7 @@ def load_by_layer(backbone: "keras.Model", path: Path) -> None:
 
 
 def load_by_keras(backbone: "keras.Model", path: Path) -> None:
-    """Load weights of a KerasHub network, whose layers hold layers, with Keras's own reader.
-
-    Raises:
-        WeightsError: If the file does not fit.
-    """
+    """Load weights of a KerasHub network (nested layers) as Keras does; raises WeightsError if they do not fit."""
     try:
         require_plain_weights(path, path, path.stat().st_size)
         backbone.load_weights(path)

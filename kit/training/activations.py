@@ -18,10 +18,8 @@ class Activations:
     """Activations by depth of the cut point, for training and scoring.
 
     `plain` holds every image unaugmented, (n, ...); `training` the training images, (views * images, ...), one view
-    after
-    the other. `stores` names the stores behind `training`, by view; `computed` counts the images that no store had,
-    once a
-    view, by name of the cut.
+    after the other. `stores` names the stores behind `training`, by view; `computed` counts the images that no store
+    had, once a view, by name of the cut.
     """
 
     plain: dict[int, CachedArray]
@@ -33,9 +31,8 @@ class Activations:
 def extract(session: Session, *, to_train: bool = True, depths: Iterable[int] = ()) -> Activations:
     """Read activations from the cache, and compute the missing ones; the classifier must be untrained.
 
-    Args:
-        to_train: False leaves out augmented views, and every phase but the last: scoring needs neither.
-        depths: Further cut points to store for later runs, where the disk budget allows.
+    `to_train=False` leaves out augmented views and every phase but the last: scoring needs neither. `depths` are
+    further cut points to store for later runs, where the disk budget allows.
     """
     dataset, classifier = session.dataset, session.classifier
     extractor = Extractor(classifier, session.base, session.config)

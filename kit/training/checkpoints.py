@@ -24,10 +24,8 @@ Arrays = tuple[np.ndarray, ...]
 class Progress:
     """Position of a run after an epoch; `phase` counts from 0.
 
-    Attributes:
-        epochs_total: Finished epochs of the run; `epochs_done` counts those of this phase.
-        best_epoch: Within the phase, from 1; 0 where none beat the start.
-        best_score: Greater is better, compared element by element.
+    `epochs_total` counts finished epochs of the run, `epochs_done` those of this phase. `best_epoch` is within the
+    phase, from 1; 0 where none beat the start. `best_score` is compared element by element, greater is better.
     """
 
     phase: int
@@ -41,8 +39,7 @@ class Progress:
 class Checkpoint:
     """State of a phase after an epoch.
 
-    All arrays are in Keras's order; `weights`, and `best` (those of the best epoch), include states of random
-    generators.
+    All arrays are in Keras's order; `weights`, and `best` (of the best epoch), include states of random generators.
     """
 
     progress: Progress

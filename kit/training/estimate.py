@@ -54,10 +54,7 @@ class _CallCost:
 
 
 def estimate(session: Session) -> list[StageCost]:
-    """Cost of each stage of a run, less what is cached; the session must be untrained.
-
-    Changes which layers are trainable, but no weights.
-    """
+    """Cost of each stage of an untrained session, less what is cached; changes only which layers are trainable."""
 
     def measured() -> Iterator[StageCost]:
         yield from _extraction(session)

@@ -30,9 +30,8 @@ BATCH = 32  # images read, computed and written together
 class Extractor:
     """Computes and stores activations; the classifier's trunk must not change meanwhile.
 
-    Attributes:
-        base: The cut point computed from pixels, below all others. The deepest cut is the pixels themselves.
-        computed: Name of a cut -> images that no store had, counted once a view.
+    `base` is the cut point computed from pixels, below all others; the deepest cut is the pixels themselves. `computed`
+    is name of a cut -> images that no store had, counted once a view.
     """
 
     classifier: Classifier

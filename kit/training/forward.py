@@ -21,7 +21,7 @@ def compile_forward(model: keras.Model) -> Forward:
 
 
 def in_passes(forward: Forward, rows: int, at_once: int = 1) -> Runner:
-    """Run one or more samples through `forward` in padded passes of `rows`.
+    """Runner for one or more samples, through `forward` in padded passes of `rows`.
 
     One shape compiles once. `at_once` passes run side by side, each in a thread.
     """

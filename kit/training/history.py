@@ -65,8 +65,7 @@ COLUMNS = tuple(field.name for field in fields(EpochRecord))
 class History:
     """Consecutive epochs, from 1 for a whole run; one phase of it (`phase`) may start later.
 
-    Raises:
-        ValueError: If an epoch is missing, repeated or out of order.
+    Raises ValueError if an epoch is missing, repeated or out of order.
     """
 
     records: tuple[EpochRecord, ...] = ()
@@ -96,10 +95,8 @@ class History:
     def best(self, monitor: str = "val_accuracy") -> EpochRecord:
         """Epoch whose weights are kept; the last one without a validation split.
 
-        `val_accuracy` is maximised (ties: lower val_loss), `val_loss` minimised; further ties: the earliest.
-
-        Raises:
-            ValueError: If the history is empty or the monitor unknown.
+        `val_accuracy` is maximised (ties: lower val_loss), `val_loss` minimised; further ties: the earliest. Raises
+        ValueError if the history is empty or the monitor unknown.
         """
         if monitor not in ("val_accuracy", "val_loss"):
             raise ValueError(f"monitor must be val_accuracy or val_loss, not {monitor!r}")
@@ -121,8 +118,7 @@ class History:
     def from_frame(cls, frame: "pandas.DataFrame") -> "History":
         """Read what `to_frame` wrote; NaN in val_* becomes None.
 
-        Raises:
-            StorageError: If a column is missing or the rows are not a history: a record damaged by hand.
+        Raises StorageError if a column is missing or the rows are not a history: a record damaged by hand.
         """
         missing = [name for name in COLUMNS if name not in frame.columns]
         if missing:

@@ -31,10 +31,8 @@ SMALLEST = float(np.finfo(np.float32).eps)  # probabilities below it count as it
 class PhaseLoop:
     """Trains a model in place for one phase of a schedule.
 
-    Args:
-        model: From activations to probabilities, trainable layers already set.
-        validation: Chooses the epoch that is kept; the last one where empty.
-        settings: Shared by all phases.
+    `model` maps activations to probabilities, its trainable layers already set. `validation` chooses the epoch that is
+    kept; the last one where empty. All phases share `settings`.
     """
 
     def __init__(
@@ -55,13 +53,10 @@ class PhaseLoop:
     ) -> History:
         """Train, and leave the model with the weights of its best epoch.
 
-        With a validation split, a later phase that never beats its initial weights ends with those.
-
-        Args:
-            history: Epochs recorded so far, those of this phase included where it is resumed.
-            epochs_before: Number of epochs of earlier phases.
-            on_epoch: Called with the history after every epoch, before the checkpoint is written.
-            checkpoints: The run's checkpoint folder; a state of this phase found there is resumed.
+        With a validation split, a later phase that never beats its initial weights ends with those. `history` holds the
+        epochs so far, those of this phase included if resumed; `epochs_before` counts those of earlier phases.
+        `on_epoch` gets the history after every epoch, before the checkpoint is written. A state of this phase in
+        `checkpoints` is resumed.
         """
         state = None if checkpoints is None else Checkpoint.load(checkpoints)
         if state is not None and state.progress.phase == self.phase.index:

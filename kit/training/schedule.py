@@ -42,10 +42,7 @@ class Phase:
 
 
 def plan(settings: Sequence[PhaseConfig], depths: Sequence[int]) -> tuple[Phase, ...]:
-    """Resolve a schedule against unfreeze depths, one per phase, -1 already resolved.
-
-    Phases after the first that unfreeze nothing are left out.
-    """
+    """Resolve a schedule; `depths` hold no -1, and later phases that unfreeze nothing are left out."""
     kept = [(one, depth) for i, (one, depth) in enumerate(zip(settings, depths, strict=True)) if depth or not i]
     starts = [max(depth for _, depth in kept[: index + 1]) for index in range(len(kept))]
     return tuple(
