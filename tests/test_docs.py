@@ -56,6 +56,12 @@ def test_links_between_files_lead_somewhere(page):
     assert missing == []
 
 
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md"], ids=lambda page: str(page.relative_to(ROOT)))
+def test_lines_fit_into_a_window(page):
+    lines = page.read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if len(line) > 120] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_no_figure_is_left_to_be_filled_in(page):
     assert "TODO" not in page.read_text(encoding="utf-8")
