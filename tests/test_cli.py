@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 
 # The commands of another distribution: one for each way that a command can end.
 OTHER = """
+import signal
 import time
 import typer
 from kit.errors import DataError
@@ -44,6 +45,7 @@ def lazy():
 
 def wait():
     "Waits."
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background has it ignored
     print("waiting", flush=True)
     time.sleep(60)
 

@@ -34,9 +34,15 @@ class Short(Quick):
 
 
 class Slow(Quick):
-    """Long enough to be interrupted in."""
+    """Long enough to be interrupted in, and without end while there is a file `hold`."""
 
     seconds = 0.4
+
+    def __call__(self, trial):
+        values = super().__call__(trial)
+        while (self.record.path / "hold").exists():
+            time.sleep(0.05)
+        return values
 
 
 class Failing(Quick):

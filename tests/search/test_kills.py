@@ -57,8 +57,12 @@ def test_a_study_killed_and_interrupted_goes_on(tmp_path):
     begun = len(ran(tmp_path))
     with start_parent(tmp_path, 1000) as parent:
         wait_for(lambda: len(ran(tmp_path)) >= begun + 3)
+        (tmp_path / "hold").touch()
+        study = make(tmp_path)
+        wait_for(lambda: study.refresh().counts.running == 2)
         parent.send_signal(signal.SIGINT)
         assert "KeyboardInterrupt" in parent.communicate(timeout=60)[1]
+    (tmp_path / "hold").unlink()
     record = StudyRecord.load(tmp_path)
     assert record.counts.running == 0
     assert record.counts.finished > len(before)
