@@ -73,21 +73,21 @@ def restored() -> Iterator[None]:
         _undo = outer
 
 
-def import_keras(name: str) -> Any:
-    """Import Keras on a backend; removes the keras.json that a first import writes.
+@contextmanager
+def importing_keras(name: str) -> Iterator[None]:
+    """The first import of Keras, or of TensorFlow, which imports Keras: on a backend, without the keras.json it writes.
 
     That file says `backend: tensorflow` whatever runs, and would decide the backend of the next run.
     """
     written = keras_home() / "keras.json"
     had_folder, had_file = written.parent.exists(), written.exists()
     with environment(KERAS_BACKEND=name):
-        import keras
+        yield
     if not had_file:
         written.unlink(missing_ok=True)
     if not had_folder:
         with suppress(OSError):
             written.parent.rmdir()
-    return keras
 
 
 def find(name: str) -> "Backend":
@@ -140,9 +140,9 @@ def _load(requested: str, threads: int) -> str:
     if _own_process and threads:
         os.environ["OMP_NUM_THREADS"] = str(threads)  # of libraries that are imported later
     try:
-        with environment(**{_QUIET: os.environ.get(_QUIET, "3")}):
+        with importing_keras(name), environment(**{_QUIET: os.environ.get(_QUIET, "3")}):
             find(name).start(threads, quiet=_own_process)
-            import_keras(name)
+            import keras  # noqa: F401
     except Exception as error:  # a broken installation fails in any way it likes
         raise BackendError(
             f"Keras could not start on {name}: {type(error).__name__}: {error}",

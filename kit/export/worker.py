@@ -105,7 +105,8 @@ def _write(format_name: str, run: Run, folder: Path) -> dict[str, Any]:
     from kit.backends.choice import choose_backend
 
     # Not backends.start(): that may block TensorFlow, which KerasHub needs for preprocessing.
-    backends.import_keras(choose_backend())
+    with backends.importing_keras(choose_backend()):
+        import keras  # noqa: F401
     from kit.export.writers import write_model
     from kit.predict import load_classifier
 
