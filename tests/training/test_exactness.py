@@ -10,6 +10,7 @@ learning rate. Such a repetition is the control of the test of own kernels. In f
 what is left is the mathematics: there own kernels train the very same.
 """
 
+import functools
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -224,6 +225,22 @@ def compare(case: Case, recipe: Recipe, train: Callable[[Case, Recipe], object] 
 def show(what: str, found: dict[str, float]) -> None:
     name = max(found, key=lambda path: found[path])
     print(f"{what}: worst {found[name]:.1e} ({name}), median {np.median(list(found.values())):.1e}")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def same_compiler():
+    """Keras compiles with the options of `kit.backends`: on JAX they decide how XLA sums, and so the last bits."""
+    if keras.backend.backend() != "jax":
+        yield
+        return
+    import jax
+    from keras.src.backend.jax import trainer
+
+    from kit.backends.jax_programs import compiler_options
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "jit", functools.partial(jax.jit, compiler_options=compiler_options()))
+        yield
 
 
 # === Everywhere: a small random network, generated images ===
