@@ -23,6 +23,9 @@ class Session:
     classifier: Classifier
     dataset: Dataset
 
+    def __post_init__(self):
+        _ = self.phases  # a depth that the network lacks is refused before there is a run folder
+
     @cached_property
     def phases(self) -> tuple[Phase, ...]:
         """The schedule, resolved against the backbone."""
