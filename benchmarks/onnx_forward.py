@@ -29,7 +29,7 @@ def onnx_forward(
     import onnxruntime
 
     from kit.model.backbones import mobilenet_v2
-    from kit.model.cost import multiply_adds
+    from kit.model.graph import multiply_adds
     from kit.model.weights import load_into, resolve
 
     backbone = mobilenet_v2(image_size, alpha)

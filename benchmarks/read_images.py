@@ -10,8 +10,7 @@ import typer
 
 from kit import backends
 from kit.config import DataConfig, RunConfig, ViewsConfig
-from kit.files import write_json
-from kit.fingerprint import sha256_file
+from kit.files import sha256_file, write_json
 
 BATCH = 32
 

@@ -50,7 +50,7 @@ def throughput(
     backends.start()
     from kit.backends.kernels import OWN, STOCK
     from kit.model.weights import resolve
-    from kit.training.network import build_classifier
+    from kit.training.session import build_classifier
 
     model = ModelConfig(alpha=alpha, weights=weights, kernels=OWN if who == "kit" else STOCK)
     config = RunConfig(data=DataConfig(image_size=image_size), model=model)
@@ -159,7 +159,7 @@ def _labels(count: int) -> np.ndarray:
 def _multiply_adds(classifier: Any, depth: int) -> int:
     """Multiply-adds of an image, forward, from a depth on."""
     from kit.backends.kernels import STOCK
-    from kit.model.cost import multiply_adds
+    from kit.model.graph import multiply_adds
 
     return multiply_adds(replace(classifier, kernels=STOCK).tail(classifier.backbone.cut(depth)))
 

@@ -32,7 +32,7 @@ OUR_PACKAGES = ("kit", "search", "reports")
 BUILT_IN = {
     "demo": "search.demo.command:demo",
     "train": "kit.commands.training:train",
-    "evaluate": "kit.commands.evaluating:evaluate",
+    "evaluate": "kit.commands.predicting:evaluate",
     "predict": "kit.commands.predicting:predict",
     "export": "kit.commands.exporting:export",
     "inspect": "kit.commands.inspecting:inspect",

@@ -1,6 +1,7 @@
-"""Atomic writes, JSON records, and errors of the disk."""
+"""Atomic writes, JSON records, hashes, and errors of the disk."""
 
 import errno
+import hashlib
 import json
 import os
 import re
@@ -120,3 +121,15 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def fingerprint(content: Any) -> str:
+    """SHA-256 (64 hex digits) of any JSON-serialisable value, independent of key order."""
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 (64 hex digits) of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,8 +11,8 @@ from kit.errors import DataError, StorageError
 from kit.progress import printable
 
 if TYPE_CHECKING:
+    from kit.data.audit import Finding
     from kit.data.facts import ImageFacts
-    from kit.data.findings import Finding
     from kit.data.samples import Sample, Source
 
 SCHEMA_VERSION = 1

@@ -1,4 +1,4 @@
-"""Processor, installed packages and environment variables of this process."""
+"""This machine: processor, installed packages, environment variables, the cache folder."""
 
 import os
 import platform
@@ -48,6 +48,21 @@ def environment(**variables: str) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def cache_folder() -> Path:
+    """TRANSFERKIT_CACHE, or the user's cache folder: stores, downloads, unpacked archives."""
+    chosen = os.environ.get("TRANSFERKIT_CACHE")
+    if chosen:
+        return Path(chosen).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("transferkit", appauthor=False))
+
+
+def heads_folder() -> Path:
+    """Folder of trained heads that the trials of a study share."""
+    return cache_folder() / "heads"
 
 
 def _cpuinfo(key: str) -> str:

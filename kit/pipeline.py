@@ -10,7 +10,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,12 +27,13 @@ from kit.model.weights import NAMED, Weights, resolve
 from kit.report_hook import draw_page
 from kit.run import Run, default_run_path
 from kit.run_scores import record_scores
-from kit.run_tables import samples_table
 from kit.stage_clock import StageClock
 from kit.training.history import History
 
 if TYPE_CHECKING:
+    from kit.training.estimate import StageCost
     from kit.training.session import Session
+
 
 Listener = Callable[[History], None]
 
@@ -119,8 +120,7 @@ def load(config: RunConfig, clock: StageClock) -> tuple[Dataset, Weights]:
 
 def build(config: RunConfig, dataset: Dataset, weights: Weights) -> "Session":
     """Build the network (pretrained backbone, fresh head) and its schedule."""
-    from kit.training.network import build_classifier
-    from kit.training.session import Session
+    from kit.training.session import Session, build_classifier
 
     return Session(config, build_classifier(config, len(dataset.classes), weights), dataset)
 
@@ -165,13 +165,12 @@ def _require_same(
 
 
 def _finish(run: Run, dataset: Dataset, session: "Session", clock: StageClock, on_epoch: Listener | None) -> None:
-    from kit.training.activations import extract
-    from kit.training.fit import fit
-    from kit.training.network import describe_network
-    from kit.training.prediction import predict_phases
+    from kit.training.extraction import extract
+    from kit.training.fit import fit, predict_phases
+    from kit.training.session import describe_network
 
     with _failure_recorded(run, clock):
-        run.write_samples(samples_table(dataset))
+        run.write_samples(dataset.table())
         write_json(run.insights / "findings.json", [asdict(finding) for finding in dataset.findings])
         with clock.stage("features"):
             activations = extract(session)
@@ -215,3 +214,25 @@ def _failure_recorded(run: Run, clock: StageClock) -> Iterator[None]:
             status = "interrupted" if interrupted else "failed"
             run.update_manifest(status=status, stages=clock.stages, error=f"{type(error).__name__}: {error}")
         raise
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """Stages and cost of a run that has not begun: name of the data, images by split, seconds and bytes by stage."""
+
+    name: str
+    classes: tuple[str, ...]
+    images: dict[str, int]
+    stages: "tuple[StageCost, ...]"
+
+
+def rehearse(config: RunConfig) -> Rehearsal:
+    """Estimate the cost of a run, keeping nothing; UserError for whatever would keep the run from starting."""
+    config = start_backend(config)
+    from kit.training.estimate import StageCost, estimate
+
+    clock = StageClock()
+    dataset, weights = load(config, clock)
+    audited = StageCost("audit", f"{len(dataset.findings):,} findings", clock.stages["audit"]["seconds"], 0)
+    stages = estimate(build(config, dataset, weights))
+    return Rehearsal(dataset.name, dataset.classes, dataset.counts(), (audited, *stages))

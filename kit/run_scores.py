@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kit import backends
 from kit.backends.choice import installed_backends
 from kit.config import RunConfig
+from kit.csv_tables import PREDICTION_COLUMNS, make_table
 from kit.data.audit import audit, exclude
 from kit.data.dataset import Dataset, load_dataset
 from kit.data.images import ImageProblem
@@ -21,7 +22,9 @@ from kit.evaluation.significance import mcnemar
 from kit.files import write_json
 from kit.predict import Predictor, load_classifier
 from kit.run import Run
-from kit.run_tables import predictions_table
+
+if TYPE_CHECKING:
+    import pandas  # type: ignore[import-untyped]  # its stubs are a package of their own, not needed to run
 
 
 def record_scores(run: Run, dataset: Dataset, by_phase: Sequence[np.ndarray], names: Sequence[str]) -> None:
@@ -69,8 +72,8 @@ def evaluate(run: Run, data: str | None = None, *, backend_name: str = "auto") -
     backends.start(config.backend, config.threads, config.seed)
     if data is not None:
         return {"all": _score_others(run, replace(config, data=replace(config.data, path=data)))}
-    from kit.training.activations import extract
-    from kit.training.prediction import predict_trained
+    from kit.training.extraction import extract
+    from kit.training.fit import predict_trained
     from kit.training.session import Session
 
     dataset = load_dataset(config)
@@ -100,3 +103,18 @@ def _score_others(run: Run, config: RunConfig) -> dict[str, Any]:
         raise DataError(f"Images of {config.data.path} changed while they were scored.", "Run the command again.")
     labels = np.array([run.classes.index(sample.label) for sample in samples])
     return score(np.stack(probabilities), labels, run.classes, run.metrics["temperature"]).to_dict()
+
+
+def predictions_table(dataset: Dataset, final: np.ndarray, first: np.ndarray) -> "pandas.DataFrame":
+    """Predictions after the last and the first phase, from probabilities of float (n, classes)."""
+    names = np.array(dataset.classes, dtype=object)
+    values = (
+        list(dataset.paths),
+        dataset.splits.tolist(),
+        names[dataset.labels].tolist(),
+        names[final.argmax(axis=1)].tolist(),
+        names[first.argmax(axis=1)].tolist(),
+        final.max(axis=1),
+    )
+    columns = dict(zip(PREDICTION_COLUMNS, values, strict=True))
+    return make_table(columns | {f"p_{name}": final[:, i] for i, name in enumerate(dataset.classes)})

@@ -1,14 +1,15 @@
 """Seconds, peak memory and compiled programs of each stage of a run."""
 
+import functools
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from kit.compile_counter import compiled_so_far
+_programs = 0
 
 
 class StageClock:
@@ -54,3 +55,20 @@ def peak_memory() -> int | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if os.uname().sysname == "Darwin" else peak * 1024  # getrusage(2): kilobytes, and bytes on macOS
+
+
+def compiled_so_far() -> int:
+    """Programs traced for compilation in this process; JAX may have had some of them cached."""
+    return _programs
+
+
+def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Same function, counting its calls: `jax.jit` and `tf.function` call it once per program they make."""
+
+    @functools.wraps(function)
+    def traced(*arguments):
+        global _programs
+        _programs += 1
+        return function(*arguments)
+
+    return traced

@@ -14,7 +14,7 @@ from kit import backends
 from kit.config import RunConfig
 from kit.data.dataset import Dataset, load_dataset
 from kit.errors import DataError
-from kit.fingerprint import fingerprint
+from kit.files import fingerprint
 from kit.model.weights import Weights, resolve
 from kit.stage_clock import StageClock
 from kit.training.history import EpochRecord, History
@@ -66,10 +66,9 @@ class Trainer:
         backends.start(config.backend, config.threads, config.seed)
         import keras
 
-        from kit.training.activations import extract
+        from kit.training.extraction import extract
         from kit.training.fit import fit
-        from kit.training.network import build_classifier, network_size
-        from kit.training.session import Session
+        from kit.training.session import Session, build_classifier, network_size
         from kit.training.trained_heads import SharedHead
 
         keras.backend.clear_session()  # what the last trial left, before this one adds its own
@@ -92,7 +91,7 @@ class Trainer:
         import numpy as np
 
         from kit.training.forward import compile_forward
-        from kit.training.network import build_classifier
+        from kit.training.session import build_classifier
 
         keras.backend.clear_session()
         random = Weights("none", None, "")

@@ -9,7 +9,7 @@ from reports.elements import Note, Section, Table, Thumbnail, ThumbnailGrid, lim
 
 SHOWN, PER_FINDING = 8, 4
 LISTED = 20
-# Kinds of kit.data.findings in words; others are shown as they are.
+# Kinds of kit.data.audit in words; others are shown as they are.
 TITLES = {
     "conflict": "One photo, two labels",
     "near-conflict": "Nearly one photo, two labels",

@@ -21,7 +21,7 @@ from sqlalchemy.pool import NullPool
 
 from kit import progress
 from kit.errors import ConfigError, StorageError
-from kit.fingerprint import fingerprint
+from kit.files import fingerprint
 from search.trial_queue import experimental, retry
 
 HEARTBEAT_SECONDS = 15

@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kit.config import RunConfig
 from kit.errors import ConfigError, StorageError
-from kit.fingerprint import fingerprint
+from kit.files import fingerprint
 from kit.settings import from_toml, to_toml
 from search.records import DIRECTIONS, StudyRecord, TrialRecord, history_from_rows, is_study
 from search.space import Space

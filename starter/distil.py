@@ -13,9 +13,8 @@ import typer
 
 from kit import backends, progress
 from kit.cli import run_script
-from kit.files import atomic_path
-from kit.fingerprint import fingerprint, sha256_file
-from kit.paths import cache_folder
+from kit.files import atomic_path, fingerprint, sha256_file
+from kit.machine import cache_folder
 from starter.command import Images, Teacher
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ FILES = sorted(path for part in ("kit", "search", "reports") for path in (ROOT /
 
 # Lower numbers know nothing of higher ones; the first prefix that matches counts.
 LAYERS = [
-    ("kit.errors kit.files kit.fingerprint kit.paths kit.config kit.progress", 0),
+    ("kit.errors kit.files kit.files kit.machine kit.config kit.progress", 0),
     ("kit.machine kit.backends.choice", 0),
-    ("kit.prefetch kit.compile_counter kit.evaluation", 0),
+    ("kit.prefetch kit.stage_clock kit.evaluation", 0),
     ("kit.cache kit.settings kit.setting_table kit.csv_tables kit.stage_clock kit.training.history", 1),
     ("kit.data kit.backends", 2),
     ("kit.model", 3),

@@ -10,7 +10,7 @@ from image_files import make_images
 from kit.config import DataConfig, RunConfig, SplitConfig
 from kit.data.dataset import load_dataset
 from kit.errors import DataError
-from kit.fingerprint import sha256_file
+from kit.files import sha256_file
 
 
 @pytest.fixture

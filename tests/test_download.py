@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from doubles import swap
 from image_files import make_images
 from kit import progress
-from kit.data import download, flowers
+from kit.data import download, sources
 from kit.data.download import DownloadError, fetch
 from kit.errors import StorageError
 
@@ -197,10 +197,10 @@ def test_flowers_are_downloaded_checked_and_unpacked(web, tmp_path, monkeypatch)
     with tarfile.open(tmp_path / "flowers.tgz", "w:gz") as archive:
         archive.add(tmp_path / "flower_photos", "flower_photos")
     web.content = (tmp_path / "flowers.tgz").read_bytes()
-    monkeypatch.setattr(flowers, "URL", web.url("flowers.tgz"))
-    monkeypatch.setattr(flowers, "SIZE", len(web.content))
-    monkeypatch.setattr(flowers, "SHA256", hashlib.sha256(web.content).hexdigest())
-    folder = flowers.download()
+    monkeypatch.setattr(sources, "FLOWERS", web.url("flowers.tgz"))
+    monkeypatch.setattr(sources, "FLOWERS_SIZE", len(web.content))
+    monkeypatch.setattr(sources, "FLOWERS_SHA256", hashlib.sha256(web.content).hexdigest())
+    folder = sources.load_samples("flowers").root
     assert len(list(folder.rglob("*.jpg"))) == 4
-    assert flowers.download() == folder
+    assert sources.load_samples("flowers").root == folder
     assert len(web.requests) == 1

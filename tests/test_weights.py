@@ -13,7 +13,7 @@ from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
 
 from doubles import swap
 from kit.errors import WeightsError
-from kit.fingerprint import sha256_file
+from kit.files import sha256_file
 from kit.model import weights as module
 from kit.model.catalog import RECIPES, Published, find
 from kit.model.weights import Weights, imagenet_fault, imagenet_file, load_into, resolve

@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kit.backends.jax_programs import compile_program, compiler_options, device
+from kit.backends.jax_steps import compile_program, compiler_options, device
 from kit.backends.protocol import Forward, Passes, Steps
-from kit.fingerprint import fingerprint
-from kit.machine import available_threads, environment, processor, processor_features
-from kit.paths import cache_folder
+from kit.files import fingerprint
+from kit.machine import available_threads, cache_folder, environment, processor, processor_features
 
 if TYPE_CHECKING:
     import keras

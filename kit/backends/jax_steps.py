@@ -1,5 +1,8 @@
-"""Training steps on JAX: the state is a tuple of arrays, several steps are one program."""
+"""Programs compiled by JAX, with options for correct and repeatable results; training steps, several a program."""
 
+import os
+from collections.abc import Callable
+from importlib.metadata import version
 from typing import Any
 
 import jax
@@ -8,13 +11,41 @@ import keras
 import numpy as np
 from keras import ops
 
-from kit.backends.jax_programs import compile_program, device
 from kit.backends.kernels import keeps_keras_convolutions
 from kit.backends.loss import loss_and_sums, steps_with_images
+from kit.stage_clock import counted
 
+# jaxlib 0.10.2 sums more than 32,768 rows wrongly on a CPU (https://github.com/jax-ml/jax/issues/39103); 0.12.0 does
+# not. Of what XLA hands to YNNPACK by default, this leaves out reductions, and keeps matrix products and convolutions.
+SUMS_WRONGLY = ((0, 10, 2), (0, 12, 0))  # versions of jaxlib: from, and before
+YNN_FUSION = "xla_cpu_experimental_ynn_fusion_type"
+ALL_BUT_REDUCTIONS = "LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION,LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"
 # Parts of a batch that are trained side by side on a CPU. Fixed, not the number of threads: a run must give the same
 # numbers on any number of them.
 SIDE_BY_SIDE = 2
+
+
+def device() -> str:
+    return {"cuda": "gpu", "rocm": "gpu"}.get(jax.default_backend(), jax.default_backend())
+
+
+def compiler_options() -> dict[str, str | bool]:
+    """XLA options for this device and jaxlib version."""
+    first_wrong, first_right = SUMS_WRONGLY
+    if device() == "gpu":
+        return {"xla_gpu_deterministic_ops": True}
+    if first_wrong <= _jaxlib_version() < first_right and YNN_FUSION not in os.environ.get("XLA_FLAGS", ""):
+        return {YNN_FUSION: ALL_BUT_REDUCTIONS}
+    return {}
+
+
+def compile_program(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`jax.jit` with `compiler_options`, counted."""
+    return jax.jit(counted(function), compiler_options=compiler_options())
+
+
+def _jaxlib_version() -> tuple[int, ...]:
+    return tuple(int(part) for part in version("jaxlib").split(".")[:3])
 
 
 class JaxSteps:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kit.backends.protocol import Forward, Passes, Steps
-from kit.compile_counter import counted
 from kit.machine import available_threads
+from kit.stage_clock import counted
 
 if TYPE_CHECKING:
     import keras

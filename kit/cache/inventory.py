@@ -13,9 +13,8 @@ from kit.cache.chunks import SUFFIX, Chunk, DamagedChunk
 from kit.cache.stores import RECIPE, stores_folder
 from kit.cache.writer import lock_path
 from kit.errors import StorageError
-from kit.files import read_json, storage_errors
-from kit.fingerprint import fingerprint
-from kit.paths import cache_folder, heads_folder
+from kit.files import fingerprint, read_json, storage_errors
+from kit.machine import cache_folder, heads_folder
 
 _OF_NO_INTEREST = ("decoder", "codecs", "pillow", "background")
 

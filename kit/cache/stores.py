@@ -15,9 +15,8 @@ from kit import progress
 from kit.cache.array import CachedArray
 from kit.cache.chunks import CHUNK_BYTES, KEY_BYTES, SUFFIX, Chunk, DamagedChunk
 from kit.errors import StorageError
-from kit.files import read_json, storage_errors, write_json
-from kit.fingerprint import fingerprint
-from kit.paths import cache_folder
+from kit.files import fingerprint, read_json, storage_errors, write_json
+from kit.machine import cache_folder
 
 FORMAT = 1
 RECIPE = "recipe.json"

@@ -36,7 +36,7 @@ def cache() -> None:
 def list_command(as_json: AsJson = False) -> None:
     """Shows what the cache holds, the last used first."""
     from kit.cache.inventory import list_stores, other_folders
-    from kit.paths import cache_folder
+    from kit.machine import cache_folder
 
     stores, others = list_stores(), other_folders()
     total = sum(info.bytes for info in stores) + sum(others.values())

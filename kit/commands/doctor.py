@@ -128,7 +128,7 @@ def _versions() -> dict[str, str | None]:
 
 def _examine_cache() -> dict[str, Any]:
     from kit.files import free_bytes
-    from kit.paths import cache_folder
+    from kit.machine import cache_folder
 
     folder = cache_folder().absolute()
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())

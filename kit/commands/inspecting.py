@@ -12,7 +12,7 @@ from kit.options import AsJson, Quiet
 from kit.progress import aligned, printable
 
 if TYPE_CHECKING:
-    from kit.data.findings import Finding
+    from kit.data.audit import Finding
     from kit.inspection import Inspection
 
 _SHOWN = 5

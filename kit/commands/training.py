@@ -126,9 +126,9 @@ def _show_plan(config: "RunConfig", seeds: int, out: Path | None, as_json: bool)
     from dataclasses import asdict
 
     from kit.files import free_bytes
-    from kit.paths import cache_folder
+    from kit.machine import cache_folder
+    from kit.pipeline import rehearse
     from kit.progress import duration, printable
-    from kit.rehearsal import rehearse
     from kit.run import Run
 
     if out is not None and seeds == 1:

@@ -11,9 +11,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from kit.data.folders import visible
 from kit.errors import DataError
-from kit.files import free_bytes, require_space, storage_errors
-from kit.fingerprint import sha256_file
-from kit.paths import cache_folder
+from kit.files import free_bytes, require_space, sha256_file, storage_errors
+from kit.machine import cache_folder
 from kit.progress import say
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")

@@ -2,18 +2,21 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kit.config import RunConfig
-from kit.data.audit import audit, data_fingerprint, exclude
+from kit.csv_tables import SAMPLE_COLUMNS, make_table
+from kit.data.audit import Finding, audit, data_fingerprint, exclude
 from kit.data.facts import ImageFacts
-from kit.data.findings import Finding
 from kit.data.samples import SPLITS, Source
 from kit.data.sources import load_samples
 from kit.data.split import assign_splits
 from kit.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas  # type: ignore[import-untyped]  # its stubs are a package of their own, not needed to run
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,13 @@ class Dataset:
     def counts(self) -> dict[str, int]:
         """Number of images in each split."""
         return {split: len(self.indices(split)) for split in SPLITS}
+
+    def table(self) -> "pandas.DataFrame":
+        """Every image of the source, those left out included, sorted by path: samples.csv."""
+        kept = zip(self.paths, self.labels, self.splits, self.groups, strict=True)
+        rows = [(path, self.classes[label], str(split), group, None) for path, label, split, group in kept]
+        columns = zip(*sorted([*rows, *self.dropped], key=lambda row: row[0]), strict=True)
+        return make_table(dict(zip(SAMPLE_COLUMNS, columns, strict=True)))
 
 
 def load_dataset(config: RunConfig) -> Dataset:

@@ -12,8 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from kit.errors import DataError
-from kit.files import atomic_path, require_space, storage_errors, write_json
-from kit.fingerprint import sha256_file
+from kit.files import atomic_path, require_space, sha256_file, storage_errors, write_json
 from kit.progress import say, track
 
 CHUNK = 1 << 18

@@ -1,13 +1,12 @@
 """Export of a finished run's model to another format, kept only after a parity check in its own runtime.
 
-package          composes the steps below: `export_run`
+package          composes the steps below, replaces the folder atomically: `export_run`
 formats          the formats, their requirements, and how their models are used
 writers          a trained classifier -> the model's files
 runtimes         the model's files -> probabilities, in their own runtime
 worker           child processes that write and run models: one backend each
 parity           the run's own test images through both models, compared
 model_card       README.md with an example that runs
-replaced_folder  atomic replacement of an export's folder
 """
 
 from kit.export.package import export_run

@@ -11,7 +11,10 @@ processes of its own.
 """
 
 import os
+import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,18 +24,17 @@ import numpy as np
 
 from kit import progress
 from kit.backends.choice import BACKENDS, explain_choice, installed_backends
-from kit.errors import ExportError
+from kit.errors import ExportError, StorageError
 from kit.export.formats import Format, find_format, require_installed
 from kit.export.model_card import render_card
 from kit.export.parity import TOLERANCE, compare, parity_images
-from kit.export.replaced_folder import RECORD, replaced_folder
 from kit.export.runtimes import ORIGINAL
 from kit.export.worker import ask
-from kit.files import write_json, write_text
-from kit.fingerprint import sha256_file
+from kit.files import read_json, sha256_file, storage_errors, write_json, write_text
 from kit.machine import package_version
 from kit.run import Run
 
+RECORD = "export.json"
 SCHEMA_VERSION = 1
 _PACKAGES = (
     "transferkit",
@@ -155,3 +157,50 @@ def _files(folder: Path) -> dict[str, dict[str, Any]]:
         file.relative_to(folder).as_posix(): {"bytes": file.stat().st_size, "sha256": sha256_file(file)}
         for file in files
     }
+
+
+@contextmanager
+def replaced_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `path`, moved there if the body succeeds; StorageError if a non-export is there."""
+    target = Path(path).resolve()
+    _require_replaceable(target)
+    with storage_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(prefix=f".tmp-{target.name}-", dir=target.parent))
+        try:
+            new, old = made / "new", made / "old"
+            new.mkdir()
+            yield new
+            _require_replaceable(target)
+            if hasattr(os, "sync"):  # one call instead of one fsync for each file
+                os.sync()
+            if target.exists():
+                os.replace(target, old)
+            os.replace(new, target)
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+
+
+def _require_replaceable(target: Path) -> None:
+    """Raise StorageError unless there is nothing, an empty folder, or only an export."""
+    hint = "Give --out a new or empty folder."
+    try:
+        if not target.exists():
+            return
+        if not target.is_dir():
+            raise StorageError(f"{target} cannot be a folder: a file is in its place.", hint)
+        there = {file.relative_to(target).as_posix() for file in target.rglob("*") if not file.is_dir()}
+    except OSError as error:  # name too long, folder not accessible
+        raise StorageError(f"{target} cannot be looked at: {error.strerror}.", hint) from None
+    if there and not there <= _written_before(target):
+        raise StorageError(f"{target} is not empty and holds more than an export.", hint)
+
+
+def _written_before(target: Path) -> set[str]:
+    """Files that an earlier export lists as its own."""
+    if not (target / RECORD).is_file():
+        return set()
+    record = read_json(target / RECORD)
+    if not isinstance(record, dict) or record.get("kind") != "export":
+        return set()
+    return {RECORD, *record.get("files", {})}

@@ -6,7 +6,7 @@ activation-predicted.zip, activation-label.zip      activation maps of mistakes
 images.csv          path, width, height, bytes, mean_r, mean_g, mean_b
 doubted.csv         path, split, label, predicted, p_label, p_predicted: least plausible label first
 learning_curve.csv  photos (number of images), draw, accuracy
-findings.json       of the audit (kit.data.findings.Finding as a dict)
+findings.json       of the audit (kit.data.audit.Finding as a dict)
 """
 
 import io

@@ -10,14 +10,14 @@ from kit.csv_tables import make_table
 from kit.data.dataset import Dataset
 from kit.data.pixels import cached_pixels
 from kit.insights import thumbnails
-from kit.insights.activation import activation_maps, jpeg, spotlight
 from kit.insights.artifacts import CURVE_COLUMNS, Insights
 from kit.insights.linear_probe import label_issues, learning_curve, out_of_fold, reduce
+from kit.insights.thumbnails import activation_maps, jpeg, spotlight
 from kit.run import Run
 
 if TYPE_CHECKING:
     from kit.cache import CachedArray
-    from kit.training.activations import Activations
+    from kit.training.extraction import Activations
     from kit.training.session import Session
 
 MAPS = 16

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kit.errors import BackendError, ConfigError, StorageError, UserError
-from kit.model.allowed import CLASSES, named, require_classes
 from kit.model.catalog import HUB, Pixels
+from kit.model.loading import CLASSES, named, require_classes
 
 if TYPE_CHECKING:
     import keras

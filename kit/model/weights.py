@@ -9,8 +9,7 @@ from kit.backends.choice import keras_home
 from kit.config import STARTER, STARTER_SETTINGS
 from kit.data.download import DownloadError, fetch
 from kit.errors import WeightsError
-from kit.files import is_address, storage_errors
-from kit.fingerprint import sha256_file
+from kit.files import is_address, sha256_file, storage_errors
 from kit.model.catalog import MOBILENET_V2, Published, find, is_hub
 from kit.model.hub import resolve_preset
 from kit.model.weights_file import WANTED, load_by_keras, load_by_layer, require_alpha

@@ -1,13 +1,18 @@
-"""Train the phases of a schedule in order, resuming where interrupted."""
+"""Train the phases of a schedule in order, resuming where interrupted; predict by the model of each."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from kit.training.activations import Activations, training_batches, validation_batches
+import keras
+import numpy as np
+
 from kit.training.checkpoints import PhaseEnd, assign, values_of
+from kit.training.extraction import Activations, training_batches, validation_batches
+from kit.training.forward import compile_forward, predict
 from kit.training.history import History
 from kit.training.loop import PhaseLoop
+from kit.training.schedule import Phase
 from kit.training.session import Session
 from kit.training.trained_heads import SharedHead
 
@@ -55,3 +60,45 @@ def fit(
         if checkpoints is not None:
             PhaseEnd(values_of(tail.variables), epochs).save(checkpoints, phase.index)
     return history
+
+
+def predict_phases(
+    session: Session, activations: Activations, checkpoints: Path, splits: tuple[str, ...]
+) -> list[np.ndarray]:
+    """Probabilities by the model of each finished phase, float32 (n, classes) each.
+
+    NaN for images outside `splits`, which are not read. The classifier is left with the last phase's weights, from the
+    folder `checkpoints`.
+    """
+    wanted = np.flatnonzero(np.isin(session.dataset.splits, splits))
+    results = []
+    for phase in session.phases:
+        tail = session.tail(phase)
+        ended = PhaseEnd.load(checkpoints, phase.index)
+        if ended is None:
+            raise ValueError(f"phase {phase.index} has not ended")
+        assign(tail.variables, ended.variables)
+        results.append(_predict_tail(session, activations, phase, tail, wanted))
+    return results
+
+
+def predict_trained(session: Session, activations: Activations) -> np.ndarray:
+    """Probabilities of every image by a trained classifier, float32 (n, classes).
+
+    Equal to those of `predict_phases` for the last phase, to the bit.
+    """
+    phase = session.phases[-1]
+    everything = np.arange(len(session.dataset.keys))
+    return _predict_tail(session, activations, phase, session.tail(phase), everything)
+
+
+def _predict_tail(
+    session: Session, activations: Activations, phase: Phase, tail: keras.Model, wanted: np.ndarray
+) -> np.ndarray:
+    """Probabilities of the wanted images, NaN for the others."""
+    forward = compile_forward(tail)
+    x = activations.plain[session.start(phase).depth].take(wanted)
+    result = np.full((len(session.dataset.keys), tail.output.shape[-1]), np.nan, np.float32)
+    if len(wanted):
+        result[wanted] = predict(lambda batch: forward(batch)[0], x, session.config.training.batch_size)
+    return result

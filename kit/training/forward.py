@@ -9,6 +9,8 @@ import numpy as np
 
 from kit import backends
 from kit.backends.protocol import Forward
+from kit.cache import CachedArray
+from kit.data.batches import padded
 from kit.model.backbones import Cut
 from kit.model.classifier import Classifier
 
@@ -73,3 +75,12 @@ def _first_small(classifier: Classifier, positions: int, above: int) -> Cut | No
         if math.prod(classifier.shape(cut)[:-1]) <= positions:
             return cut
     return None
+
+
+def predict(forward: Callable[[np.ndarray], np.ndarray], x: CachedArray, batch_size: int) -> np.ndarray:
+    """Probabilities of all samples, float32 (n, classes), in batches of one padded shape."""
+    parts = []
+    for start in range(0, len(x), batch_size):
+        indices = np.arange(start, min(start + batch_size, len(x)))
+        parts.append(forward(padded(x, indices, batch_size))[: len(indices)])
+    return np.concatenate(parts) if parts else np.empty((0, 0), np.float32)

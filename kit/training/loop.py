@@ -15,8 +15,8 @@ from kit import backends, progress
 from kit.config import TrainingConfig
 from kit.data.batches import Batches, Order, part
 from kit.training.checkpoints import Arrays, Checkpoint, Progress, assign, values_of
+from kit.training.forward import predict
 from kit.training.history import EpochRecord, History
-from kit.training.prediction import predict
 from kit.training.schedule import Phase
 from kit.training.steps import Steps, build_optimizer, build_steps
 

@@ -9,10 +9,10 @@ import keras
 
 from kit import backends
 from kit.errors import StorageError
-from kit.fingerprint import fingerprint
-from kit.paths import heads_folder
-from kit.training.activations import Activations
+from kit.files import fingerprint
+from kit.machine import heads_folder
 from kit.training.checkpoints import Arrays, assign, load_arrays, save_arrays, values_of
+from kit.training.extraction import Activations
 from kit.training.history import EpochRecord, History
 from kit.training.session import Session
 

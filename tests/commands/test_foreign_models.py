@@ -15,12 +15,10 @@ import numpy as np
 import pytest
 
 from kit.errors import StorageError
-from kit.model.allowed import CLASSES, named, require_classes
 from kit.model.backbones import build_backbone
 from kit.model.catalog import RECIPES
-from kit.model.classifier import Classifier
-from kit.model.head import build_head
-from kit.model.loading import MEMBERS, load_model, require_safe
+from kit.model.classifier import Classifier, build_head
+from kit.model.loading import CLASSES, MEMBERS, load_model, named, require_classes, require_safe
 
 pytestmark = [pytest.mark.backend, pytest.mark.full]
 

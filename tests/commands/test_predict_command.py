@@ -53,7 +53,7 @@ def test_json_agrees_with_what_the_run_recorded(run, images, command):
 
 def test_the_pixels_are_those_of_training(run, images):
     files = sorted(images.rglob("*.jpg"))[::9]
-    from kit.fingerprint import sha256_file
+    from kit.files import sha256_file
 
     keys = [sha256_file(file) for file in files]
     config = run.config

@@ -98,7 +98,7 @@ def test_extreme_sizes(data, monkeypatch):
     Image.fromarray(noise[:20, :24]).save(data / "cat/small.png")
     Image.fromarray(noise[:40]).save(data / "cat/strip.png")
     Image.fromarray(noise[::-1]).save(data / "dog/huge.png")
-    monkeypatch.setattr("kit.data.findings.LARGEST_PIXELS", 500 * 500 - 1)
+    monkeypatch.setattr("kit.data.audit.LARGEST_PIXELS", 500 * 500 - 1)
     assert found(data) == {
         ("extreme-size", "warning", ("cat/small.png",)),
         ("extreme-size", "note", ("cat/strip.png",)),

@@ -3,7 +3,7 @@
 import pytest
 
 from kit.errors import StorageError
-from kit.export.replaced_folder import RECORD, replaced_folder
+from kit.export.package import RECORD, replaced_folder
 from kit.files import write_json
 
 

@@ -15,15 +15,14 @@ from kit.config import DataConfig, ModelConfig, PhaseConfig, RunConfig, Training
 from kit.errors import BackendError, ConfigError, StorageError, WeightsError
 from kit.model.backbones import build_backbone
 from kit.model.catalog import HUB_BLOCKS
-from kit.model.classifier import Classifier
-from kit.model.cost import multiply_adds
-from kit.model.head import build_head
+from kit.model.classifier import Classifier, build_head
+from kit.model.graph import multiply_adds
 from kit.model.loading import load_model
 from kit.model.weights import resolve
 from kit.pipeline import train
 from kit.predict import Predictor
 from kit.run_scores import evaluate
-from kit.training.network import build_classifier
+from kit.training.session import build_classifier
 
 pytestmark = [
     pytest.mark.backend,

@@ -8,8 +8,7 @@ from kit import backends
 from kit.errors import ConfigError
 from kit.model.backbones import Backbone, build_backbone, mobilenet_v2
 from kit.model.catalog import RECIPES, find
-from kit.model.cost import multiply_adds
-from kit.model.graph import gateways
+from kit.model.graph import gateways, multiply_adds
 
 pytestmark = pytest.mark.backend
 

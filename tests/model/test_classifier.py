@@ -6,8 +6,7 @@ import pytest
 
 from kit import backends
 from kit.model.backbones import Backbone, mobilenet_v2
-from kit.model.classifier import Classifier
-from kit.model.head import build_head
+from kit.model.classifier import Classifier, build_head
 
 pytestmark = pytest.mark.backend
 

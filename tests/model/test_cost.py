@@ -3,7 +3,7 @@
 import keras
 import pytest
 
-from kit.model.cost import multiply_adds
+from kit.model.graph import multiply_adds
 
 pytestmark = pytest.mark.backend
 

@@ -13,8 +13,7 @@ from doubles import swap
 from kit import backends
 from kit.backends.kernels import OWN, STOCK, accelerate, choose, keeps_keras_convolutions
 from kit.model.backbones import mobilenet_v2
-from kit.model.classifier import Classifier
-from kit.model.head import build_head
+from kit.model.classifier import Classifier, build_head
 
 pytestmark = pytest.mark.backend
 

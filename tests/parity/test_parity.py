@@ -55,7 +55,7 @@ from kit.config import DataConfig, ModelConfig, RunConfig
 backends.start()
 from kit.model.weights import resolve
 from kit.training.forward import compile_forward
-from kit.training.network import build_classifier
+from kit.training.session import build_classifier
 pixels, alpha = numpy.load(sys.argv[2]), float(sys.argv[4])
 size = pixels.shape[1]
 config = RunConfig(data=DataConfig(image_size=size), model=ModelConfig(alpha=alpha, weights=sys.argv[1]))

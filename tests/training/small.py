@@ -13,12 +13,11 @@ from kit.config import DataConfig, ModelConfig, PhaseConfig, RunConfig, Training
 from kit.data.dataset import load_dataset
 from kit.model.weights import resolve
 from kit.run import Run
-from kit.training.activations import Activations
 from kit.training.checkpoints import values_of
+from kit.training.extraction import Activations
 from kit.training.fit import fit as fit_session
 from kit.training.history import History
-from kit.training.network import build_classifier
-from kit.training.session import Session
+from kit.training.session import Session, build_classifier
 from networks import ALPHA, lively
 
 SIZE = 64

@@ -14,9 +14,9 @@ from kit import backends
 from kit.backends.kernels import OWN, STOCK, accelerate
 from kit.cache import CachedArray, Store, writing
 from kit.data.batches import Batches, padded
-from kit.model.head import build_head
+from kit.model.classifier import build_head
 from kit.training.checkpoints import assign, values_of
-from kit.training.prediction import predict
+from kit.training.forward import predict
 from kit.training.steps import build_optimizer, build_steps
 
 pytestmark = pytest.mark.backend

@@ -10,9 +10,9 @@ from small import small_config
 
 from image_files import make_images
 from kit import backends
-from kit.compile_counter import compiled_so_far
 from kit.config import PhaseConfig
 from kit.pipeline import train
+from kit.stage_clock import compiled_so_far
 from kit.training.forward import compile_forward, in_passes
 
 pytestmark = pytest.mark.backend

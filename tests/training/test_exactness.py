@@ -29,9 +29,8 @@ from kit.cache import CachedArray
 from kit.config import DataConfig, PhaseConfig
 from kit.data.images import decode
 from kit.model.catalog import RECIPES
-from kit.training.activations import Activations, extract, training_batches
 from kit.training.checkpoints import values_of
-from kit.training.extraction import Extractor
+from kit.training.extraction import Activations, Extractor, extract, training_batches
 from kit.training.session import Session
 from kit.training.steps import build_steps
 from networks import ALPHA
@@ -236,7 +235,7 @@ def same_compiler():
     import jax
     from keras.src.backend.jax import trainer
 
-    from kit.backends.jax_programs import compiler_options
+    from kit.backends.jax_steps import compiler_options
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trainer, "jit", functools.partial(jax.jit, compiler_options=compiler_options()))

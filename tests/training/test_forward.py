@@ -10,7 +10,7 @@ from kit.config import DataConfig, ModelConfig, RunConfig
 from kit.model.classifier import Classifier
 from kit.model.weights import resolve
 from kit.training.forward import compile_forward, compile_from_pixels
-from kit.training.network import build_classifier
+from kit.training.session import build_classifier
 from networks import ALPHA, lively
 
 pytestmark = pytest.mark.backend

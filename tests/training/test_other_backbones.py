@@ -12,13 +12,12 @@ from kit import backends
 from kit.config import RunConfig
 from kit.model.backbones import build_backbone
 from kit.model.catalog import block_names
-from kit.model.classifier import Classifier
-from kit.model.head import build_head
+from kit.model.classifier import Classifier, build_head
 from kit.model.loading import load_model
 from kit.model.weights import Weights
 from kit.pipeline import train
 from kit.run_scores import evaluate
-from kit.training.network import build_classifier
+from kit.training.session import build_classifier
 
 pytestmark = [pytest.mark.backend, pytest.mark.full]
 

@@ -16,10 +16,9 @@ from kit.cache import CachedArray, Store, writing
 from kit.config import PhaseConfig, TrainingConfig
 from kit.data.batches import Batches
 from kit.errors import UserError
-from kit.model.head import build_head
-from kit.training.activations import Activations, extract, training_batches
+from kit.model.classifier import build_head
 from kit.training.checkpoints import values_of
-from kit.training.extraction import Extractor
+from kit.training.extraction import Activations, Extractor, extract, training_batches
 from kit.training.history import History
 from kit.training.loop import PhaseLoop
 from kit.training.schedule import Phase
