@@ -80,8 +80,7 @@ def _training(classifier: Any, depth: int, batch_size: int) -> Work:
     import keras
 
     from kit.data.batches import Order
-    from kit.training.loop import steps_at_once
-    from kit.training.steps import build_optimizer, build_steps
+    from kit.training.loop import build_optimizer, build_steps, steps_at_once
 
     tail, rows = _tail(classifier, depth), _rows(classifier, depth, batch_size)
     steps = build_steps(tail, build_optimizer("adam", 0.0), 0.0)

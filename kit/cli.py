@@ -30,7 +30,7 @@ OUR_PACKAGES = ("kit", "search", "reports")
 
 # What pyproject.toml lists (a test compares them), for a checkout that is run without being installed.
 BUILT_IN = {
-    "demo": "search.demo.command:demo",
+    "demo": "search.demo:demo",
     "train": "kit.commands.training:train",
     "evaluate": "kit.commands.predicting:evaluate",
     "predict": "kit.commands.predicting:predict",

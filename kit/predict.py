@@ -16,7 +16,7 @@ from kit.config import DataConfig
 from kit.data.images import ImageProblem, decode
 from kit.data.samples import IMAGE_SUFFIXES
 from kit.errors import DataError, StorageError
-from kit.evaluation.calibration import apply_temperature
+from kit.evaluation import apply_temperature
 
 if TYPE_CHECKING:
     from kit.model.classifier import Classifier

@@ -5,7 +5,7 @@
     samples.csv      path, label, split, group, finding
     history.csv      one line an epoch (kit.training.history)
     predictions.csv  path, split, label, predicted, predicted_phase1, confidence, p_<class>...
-    metrics.json     scores per split and per phase (kit.evaluation.scores)
+    metrics.json     scores per split and per phase (kit.evaluation)
     insights/  checkpoints/  model.keras  report.html
 
 Importing this module imports no backend; the first prediction starts one.
@@ -208,7 +208,7 @@ class Run:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """Scores: split -> kit.evaluation.scores.Scores as a dict, and "phases": the same per phase."""
+        """Scores: split -> kit.evaluation.Scores as a dict, and "phases": the same per phase."""
         return read_json(self.path / "metrics.json")
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:

@@ -16,12 +16,11 @@ from kit.data.images import ImageProblem
 from kit.data.samples import SPLITS
 from kit.data.sources import load_samples
 from kit.errors import DataError
-from kit.evaluation.calibration import fit_temperature
-from kit.evaluation.scores import score
-from kit.evaluation.significance import mcnemar
+from kit.evaluation import fit_temperature, score
 from kit.files import write_json
 from kit.predict import Predictor, load_classifier
 from kit.run import Run
+from kit.significance import mcnemar
 
 if TYPE_CHECKING:
     import pandas  # type: ignore[import-untyped]  # its stubs are a package of their own, not needed to run

@@ -7,13 +7,13 @@ from pathlib import Path
 from kit.errors import ConfigError, StorageError
 from kit.files import read_json, write_text
 from kit.run import Run
-from reports.compare_page import compare_page
+from reports.compare import compare_page
 from reports.data_page import data_page
 from reports.elements import Page
 from reports.predictions import GRID
 from reports.rendering import render
 from reports.run_page import run_page
-from reports.study_page import study_page
+from reports.trials import study_page
 
 KINDS = ("run", "inspection", "study")
 Name = str | os.PathLike[str]

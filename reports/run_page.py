@@ -10,10 +10,9 @@ from reports.confusion import confusion_facts, confusion_section
 from reports.curves import curves_facts, curves_section
 from reports.dataset import dataset_facts, dataset_sections
 from reports.elements import Note, Page
-from reports.exports import exports_section, read_exports
 from reports.label_issues import label_issues, label_issues_section
 from reports.learning_curve import learning_curve_facts, learning_curve_section
-from reports.network import network_facts, network_section
+from reports.network import exports_section, network_facts, network_section, read_exports
 from reports.partial_run import PartialRun
 from reports.predictions import GRID, maps_section, predictions_facts, predictions_section, scored_split
 from reports.provenance import provenance_facts, provenance_section

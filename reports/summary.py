@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
 
-from kit.evaluation.significance import SIGNIFICANT
+from kit.significance import SIGNIFICANT
 from reports import text
 from reports.elements import Metric, SummaryBox
 

@@ -9,9 +9,8 @@ from kit.config import RunConfig
 from kit.errors import ConfigError
 from kit.report_hook import draw_page
 from kit.run import Name
-from search.pareto_latency import measure_latency
 from search.records import StudyRecord
-from search.refit import REFITS, pick_trial, refit_trial, require_pick
+from search.refit import REFITS, measure_latency, pick_trial, refit_trial, require_pick
 from search.study_spec import StudySpec, prepare
 from search.workers import run_trials
 

@@ -1,4 +1,4 @@
-"""Refit: the best configuration trained again, scored once on the test split, saved as a run folder.
+"""End of a study: latency of the Pareto front; the best trained again, scored once on the test split, in a run folder.
 
 Nothing else in a study reads the test split.
 """
@@ -13,6 +13,7 @@ from kit import progress
 from kit.config import RunConfig
 from kit.errors import ConfigError
 from kit.run import Run
+from kit.trial import Trainer
 from search.kept_model import Refit
 from search.records import StudyRecord, TrialRecord
 from search.storage import exclusive, storage_errors
@@ -153,3 +154,15 @@ def on_train_and_validation(config: RunConfig, trial: TrialRecord, monitor: str)
         if epochs:
             phases.append(replace(phase, epochs=epochs, patience=0, warmup_epochs=min(phase.warmup_epochs, epochs)))
     return replace(joined, phases=tuple(phases) or config.phases)
+
+
+def measure_latency(study: OpenStudy) -> StudyRecord:
+    """Measure the missing latencies in this process, one after the other."""
+    record, trainer = study.record, Trainer()
+    found = {number: ms for number, ms in record.latency.items() if number in {one.number for one in record.front()}}
+    for trial in record.front():
+        if trial.number not in found:
+            progress.say(f"Measuring how fast trial {trial.number} predicts.")
+            found[trial.number] = trainer.latency(config_of(record, trial.number))
+    study.note("latency", {str(number): ms for number, ms in found.items()})
+    return study.refresh()

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from kit.errors import StorageError, UserError
 from kit.machine import available_threads
-from search.display import display
 from search.records import StudyRecord
+from search.show import display
 from search.storage import GRACE_SECONDS, HEARTBEAT_SECONDS, exclusive, patiently, storage_errors
 from search.study import OpenStudy
 from search.trial_queue import TrialQueue

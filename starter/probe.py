@@ -17,7 +17,7 @@ from kit.cli import run_script
 from kit.config import STARTER, STARTER_SETTINGS, DataConfig
 from kit.data.dataset import Dataset
 from kit.data.images import decode
-from kit.evaluation.significance import wilson_interval
+from kit.significance import wilson_interval
 from starter import images
 from starter.command import Images, Teacher
 

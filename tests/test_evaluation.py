@@ -8,8 +8,16 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn import metrics as reference
 
-from kit.evaluation.calibration import TEMPERATURES, apply_temperature, calibration_error, fit_temperature
-from kit.evaluation.scores import SMALLEST_PROBABILITY, log_loss, score, top_k_accuracy
+from kit.evaluation import (
+    SMALLEST_PROBABILITY,
+    TEMPERATURES,
+    apply_temperature,
+    calibration_error,
+    fit_temperature,
+    log_loss,
+    score,
+    top_k_accuracy,
+)
 
 
 @st.composite

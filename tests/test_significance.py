@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from kit.evaluation.significance import mcnemar, mcnemar_p_value, wilson_interval
+from kit.significance import mcnemar, mcnemar_p_value, wilson_interval
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ import numpy as np
 
 from kit.data.sources import load_samples
 from kit.errors import DataError
-from kit.evaluation.significance import wilson_interval
 from kit.run import Run
+from kit.significance import wilson_interval
 
 TOLERANCE = 1e-4
 SPLITS = ("test", "validation", "train")  # the first that has images

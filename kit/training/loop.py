@@ -1,4 +1,8 @@
-"""Epochs of one phase: checkpoints, early stopping, best weights kept."""
+"""Epochs of one phase: checkpoints, early stopping, best weights kept.
+
+Optimisers, losses and layers are Keras's, but not `fit`: it cannot be resumed to the bit, compiles again for the last
+partial batch, and reports the smoothed and weighted loss.
+"""
 
 import math
 from collections.abc import Callable
@@ -12,20 +16,42 @@ import keras
 import numpy as np
 
 from kit import backends, progress
+from kit.backends.protocol import Steps
 from kit.config import TrainingConfig
 from kit.data.batches import Batches, Order, part
 from kit.training.checkpoints import Arrays, Checkpoint, Progress, assign, values_of
 from kit.training.forward import predict
 from kit.training.history import EpochRecord, History
 from kit.training.schedule import Phase
-from kit.training.steps import Steps, build_optimizer, build_steps
 
+UNDECAYED = ("bias",)  # weight decay pulls weights towards zero, where biases need not be
 # Activations of a phase that trains the head alone are held on the device up to this size: its steps take less time
 # than Python needs to feed them.
 HELD_BYTES = 64 * 2**20
 # Otherwise a call makes as many steps as the backend allows, on at most this many bytes of activations.
 AT_ONCE_BYTES = 32 * 2**20
 SMALLEST = float(np.finfo(np.float32).eps)  # probabilities below it count as it, as in kit.evaluation.log_loss
+
+
+def build_optimizer(name: str, weight_decay: float) -> keras.optimizers.Optimizer:
+    """Keras optimiser; its learning rate is set at every step."""
+    decay = weight_decay or None
+    builders: dict[str, Callable[[], keras.optimizers.Optimizer]] = {
+        "adam": lambda: keras.optimizers.Adam(weight_decay=decay),
+        "adamw": lambda: keras.optimizers.AdamW(weight_decay=weight_decay),
+        "sgd": lambda: keras.optimizers.SGD(momentum=0.9, nesterov=True, weight_decay=decay),
+        "rmsprop": lambda: keras.optimizers.RMSprop(weight_decay=decay),
+    }
+    optimizer = builders[name]()
+    if decay:
+        optimizer.exclude_from_weight_decay(var_names=list(UNDECAYED))
+    return optimizer
+
+
+def build_steps(model: keras.Model, optimizer: keras.optimizers.Optimizer, label_smoothing: float) -> Steps:
+    """Training steps, compiled by the current backend."""
+    optimizer.build(model.trainable_variables)
+    return backends.current().build_steps(model, optimizer, label_smoothing)
 
 
 class PhaseLoop:

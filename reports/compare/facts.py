@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from kit.evaluation.significance import SIGNIFICANT, mcnemar_p_value
+from kit.significance import SIGNIFICANT, mcnemar_p_value
 from kit.training.history import History
 from reports import text
 from reports.partial_run import PartialRun

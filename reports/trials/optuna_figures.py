@@ -1,4 +1,4 @@
-"""Slice and contour plots: Optuna's figures in our colours (why these alone: docs/decisions/0012-study-figures.md)."""
+"""Slice and contour plots, Optuna's in our colours (docs/decisions/0012-study-figures.md says why), and Pareto front."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 import plotly.graph_objects as go
 
 from reports import text
-from reports.charts import BLUE, GREY, SHADES, VERMILLION, log_axis, new_figure, whole_ticks
-from reports.trials.facts import TrialsFacts, cell
+from reports.charts import BLUE, GREEN, GREY, SHADES, VERMILLION, log_axis, new_figure, whole_ticks
+from reports.elements import Chart, Table
+from reports.trials.facts import OBJECTIVES, TrialsFacts, cell
 from search.importance import FEWEST
 from search.records import StudyRecord, TrialRecord
 
 if TYPE_CHECKING:
     import optuna
+
 
 SLICE_HEIGHT = 250
 DEPTH, RATE = "phases.1.unfreeze_depth", "phases.1.learning_rate"
@@ -97,3 +99,43 @@ def _room(space: Mapping[str, Any], values: Sequence[Any]) -> Mapping[str, Any]:
     log = space.get("log", False)
     ends = [space["low"], space["high"], *(value for value in values if not log or value > 0)]
     return {"low": min(ends), "high": max(ends), "log": log}
+
+
+def pareto_chart(facts: TrialsFacts) -> Chart:
+    """All complete trials, the Pareto front joined."""
+    study, front = facts.study, facts.study.front()
+    rows = tuple(
+        (
+            str(trial.number),
+            *(text.number(value, 4) for value in trial.values),
+            text.number(study.latency.get(trial.number)),
+        )
+        for trial in front
+    )
+    head = ("trial", *(OBJECTIVES[name] for name in study.objectives), "latency (ms a photo)")
+    count = text.count(len(front), "trial")
+    see = f"{count} on the front: none can be bettered in one objective without losing in the other."
+    return Chart("pareto-figure", "Trade-off", see, pareto_figure(facts, front), Table("The front", head, rows))
+
+
+def pareto_figure(facts: TrialsFacts, front: list[TrialRecord]) -> go.Figure:
+    """First two objectives against each other."""
+    second = OBJECTIVES[facts.study.objectives[1]]
+    figure = new_figure(xaxis={"title": second, "exponentformat": "SI"}, yaxis=facts.axis)
+    looks = {
+        "trials": (facts.study.ranked(), "markers", GREY, "circle"),
+        "front": (front, "lines+markers", GREEN, "diamond"),
+    }
+    for name, (trials, mode, colour, symbol) in looks.items():
+        ordered = sorted(trials, key=lambda trial: trial.values[1])
+        figure.add_scatter(
+            x=[trial.values[1] for trial in ordered],
+            y=[trial.values[0] for trial in ordered],
+            mode=mode,
+            name=name,
+            line={"color": colour, "shape": "hv"},
+            marker={"color": colour, "size": 9, "symbol": symbol},
+            customdata=[f"trial {trial.number}" for trial in ordered],
+            hovertemplate=f"%{{customdata}}: %{{y:{facts.digits}}}, %{{x:,.3s}}<extra></extra>",
+        )
+    return figure

@@ -9,8 +9,8 @@ from typing import Any
 from kit.files import read_json
 from kit.progress import duration
 from kit.run import Run
-from search.display import short
 from search.records import StudyRecord
+from search.show import short
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import pytest
 from kit.csv_tables import unescape_cell
 from kit.data.pixels import cached_pixels
 from kit.errors import DataError
-from kit.evaluation.calibration import apply_temperature
+from kit.evaluation import apply_temperature
 from kit.predict import Predictor, find_images
 
 

@@ -10,12 +10,12 @@ from PIL import Image
 
 from kit.config import RunConfig
 from kit.csv_tables import make_table
-from kit.evaluation.scores import score
-from kit.evaluation.significance import mcnemar
+from kit.evaluation import score
 from kit.files import write_json, write_text
 from kit.insights.artifacts import Insights
 from kit.run import Run
 from kit.settings import to_toml
+from kit.significance import mcnemar
 from kit.training.history import EpochRecord, History
 from search.records import StudyRecord, TrialRecord
 

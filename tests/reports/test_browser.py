@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from handmade import HOSTILE, make_inspection, make_run, make_study
 
-from reports.compare_page import compare_page
+from reports.compare import compare_page
 from reports.drawing import draw, write_page
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

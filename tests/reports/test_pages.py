@@ -20,7 +20,7 @@ from kit.files import read_json, write_json
 from kit.run import Run
 from kit.settings import from_toml, override
 from reports import text
-from reports.compare_page import compare_page
+from reports.compare import compare_page
 from reports.drawing import draw, kind_of, page_of, write_report
 from reports.rendering import render
 

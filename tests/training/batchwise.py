@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from kit.data.batches import Batches, Order, padded
-from kit.training.steps import Steps
+from kit.training.loop import Steps
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ def main(pixels_file: str, weights: str, alpha: str, depth: str, result: str) ->
     from kit.model.weights import resolve
     from kit.training.checkpoints import assign, values_of
     from kit.training.forward import compile_forward
+    from kit.training.loop import build_steps
     from kit.training.session import build_classifier
-    from kit.training.steps import build_steps
 
     pixels = np.load(pixels_file)
     assert len(pixels) == STEPS * BATCH

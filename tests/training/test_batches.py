@@ -17,7 +17,7 @@ from kit.data.batches import Batches, padded
 from kit.model.classifier import build_head
 from kit.training.checkpoints import assign, values_of
 from kit.training.forward import predict
-from kit.training.steps import build_optimizer, build_steps
+from kit.training.loop import build_optimizer, build_steps
 
 pytestmark = pytest.mark.backend
 

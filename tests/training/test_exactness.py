@@ -31,8 +31,8 @@ from kit.data.images import decode
 from kit.model.catalog import RECIPES
 from kit.training.checkpoints import values_of
 from kit.training.extraction import Activations, Extractor, extract, training_batches
+from kit.training.loop import build_steps
 from kit.training.session import Session
-from kit.training.steps import build_steps
 from networks import ALPHA
 
 pytestmark = [pytest.mark.backend, pytest.mark.full]
