@@ -15,8 +15,8 @@ from straightforward import require_plain
 from kit import settings
 from kit.backends.choice import explain_choice
 from kit.config import RunConfig
+from kit.data import SPLITS
 from kit.data.dataset import Dataset, load_dataset
-from kit.data.samples import SPLITS
 from kit.errors import DataError
 from kit.files import write_text
 from kit.model.weights import resolve

@@ -32,15 +32,15 @@ OUR_PACKAGES = ("kit", "search", "reports")
 BUILT_IN = {
     "demo": "search.demo:demo",
     "train": "kit.commands.training:train",
-    "evaluate": "kit.commands.predicting:evaluate",
-    "predict": "kit.commands.predicting:predict",
-    "export": "kit.commands.exporting:export",
+    "evaluate": "kit.commands.finished_run:evaluate",
+    "predict": "kit.commands.finished_run:predict",
+    "export": "kit.commands.finished_run:export",
     "inspect": "kit.commands.inspecting:inspect",
     "cache": "kit.commands.caching:app",
     "doctor": "kit.commands.doctor:doctor",
-    "demo-data": "kit.commands.drawing:demo_data",
+    "demo-data": "search.demo:demo_data",
     "study": "search.commands:app",
-    "report": "reports.commands:report",
+    "report": "reports.drawing:report",
 }
 
 _new_app = partial(typer.Typer, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)

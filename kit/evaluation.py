@@ -1,6 +1,6 @@
 """Scores of one split, and calibration: temperature scaling and calibration error.
 
-Calibration follows C. Guo et al., On calibration of modern neural networks, ICML 2017; sections and equations are of it.
+Calibration follows C. Guo et al., On calibration of modern neural networks, ICML 2017: its sections and equations.
 
 Everywhere n is the number of images and c of classes; probabilities are float (n, c), 0 to 1, rows adding up to 1;
 labels are int (n,), 0 to c - 1. The class predicted is the most probable one, the first of several.

@@ -11,9 +11,9 @@ from kit.errors import DataError, StorageError
 from kit.progress import printable
 
 if TYPE_CHECKING:
+    from kit.data import Sample, Source
     from kit.data.audit import Finding
     from kit.data.facts import ImageFacts
-    from kit.data.samples import Sample, Source
 
 SCHEMA_VERSION = 1
 COLUMNS = tuple(
@@ -165,8 +165,7 @@ def write_record(folder: Path, data: str, split_seed: int, inspection: Inspectio
 
 def write_thumbnails(folder: Path, inspection: Inspection) -> None:
     """Write thumbnails of images of each class, and of those that findings name."""
-    from kit.insights import thumbnails
-    from kit.insights.artifacts import Insights
+    from kit.insights import Insights, thumbnails
 
     read = [sample for sample, fact, _, _ in inspection.rows if not fact.problem]
     named = set(thumbnails.in_findings(inspection.findings))

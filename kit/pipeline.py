@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from kit import backends, progress
 from kit.config import RunConfig
+from kit.data import SPLITS
 from kit.data.dataset import Dataset, build_dataset
-from kit.data.samples import SPLITS
 from kit.data.sources import load_samples
 from kit.errors import ConfigError, DataError, StorageError
 from kit.files import atomic_path, write_json

@@ -13,8 +13,8 @@ import numpy as np
 
 from kit import progress
 from kit.config import DataConfig
+from kit.data import IMAGE_SUFFIXES
 from kit.data.images import ImageProblem, decode
-from kit.data.samples import IMAGE_SUFFIXES
 from kit.errors import DataError, StorageError
 from kit.evaluation import apply_temperature
 

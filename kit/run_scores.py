@@ -10,10 +10,10 @@ from kit import backends
 from kit.backends.choice import installed_backends
 from kit.config import RunConfig
 from kit.csv_tables import PREDICTION_COLUMNS, make_table
+from kit.data import SPLITS
 from kit.data.audit import audit, exclude
 from kit.data.dataset import Dataset, load_dataset
 from kit.data.images import ImageProblem
-from kit.data.samples import SPLITS
 from kit.data.sources import load_samples
 from kit.errors import DataError
 from kit.evaluation import fit_temperature, score

@@ -66,10 +66,10 @@ class Trainer:
         backends.start(config.backend, config.threads, config.seed)
         import keras
 
+        from kit.training.checkpoints import SharedHead
         from kit.training.extraction import extract
         from kit.training.fit import fit
         from kit.training.session import Session, build_classifier, network_size
-        from kit.training.trained_heads import SharedHead
 
         keras.backend.clear_session()  # what the last trial left, before this one adds its own
         clock = StageClock()

@@ -5,7 +5,7 @@ from pathlib import Path
 from kit.csv_tables import read_table
 from kit.errors import StorageError
 from kit.files import read_json
-from kit.insights.artifacts import Insights
+from kit.insights import Insights
 from reports import text
 from reports.dataset import DatasetFacts, dataset_facts, dataset_sections
 from reports.elements import Metric, Note, Page, SummaryBox

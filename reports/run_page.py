@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from kit.insights.artifacts import Insights
+from kit.insights import Insights
 from reports import text
 from reports.calibration import calibration_facts, calibration_section
 from reports.confusion import confusion_facts, confusion_section

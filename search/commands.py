@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kit.options import AsJson, ConfigFile, Quiet, Sets, by_key, setting_options
+from kit.commands import AsJson, ConfigFile, Quiet, Sets, by_key, setting_options
 
 if TYPE_CHECKING:
     from search.kept_model import Refit

@@ -15,7 +15,7 @@ NAMES = {*BACKENDS, "torch"}
 EXCEPTIONS = {
     "kit.export.formats": "what each format needs to be installed, and the example that its user runs",
     "kit.export.writers": "LiteRT's converter takes TensorFlow's constants",
-    "kit.export.runtimes": "a SavedModel's own runtime is TensorFlow",
+    "kit.export.parity": "a SavedModel's own runtime is TensorFlow",
 }
 
 

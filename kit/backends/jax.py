@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kit.backends.jax_steps import compile_program, compiler_options, device
-from kit.backends.protocol import Forward, Passes, Steps
+from kit.backends.protocol import Forward, Loss, Passes, Steps
 from kit.files import fingerprint
 from kit.machine import available_threads, cache_folder, environment, processor, processor_features
 
@@ -120,10 +120,10 @@ def compile_forward(model: "keras.Model", then: "keras.Model | None" = None, *, 
     return forward
 
 
-def build_steps(model: "keras.Model", optimizer: "keras.optimizers.Optimizer", label_smoothing: float) -> Steps:
+def build_steps(model: "keras.Model", optimizer: "keras.optimizers.Optimizer", loss: Loss) -> Steps:
     from kit.backends.jax_steps import JaxSteps
 
-    return JaxSteps(model, optimizer, label_smoothing)
+    return JaxSteps(model, optimizer, loss)
 
 
 def _values(variables) -> list:

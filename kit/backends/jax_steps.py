@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops
 
 from kit.backends.kernels import keeps_keras_convolutions
-from kit.backends.loss import loss_and_sums, steps_with_images
+from kit.backends.protocol import Loss
 from kit.stage_clock import counted
 
 # jaxlib 0.10.2 sums more than 32,768 rows wrongly on a CPU (https://github.com/jax-ml/jax/issues/39103); 0.12.0 does
@@ -51,7 +51,7 @@ def _jaxlib_version() -> tuple[int, ...]:
 class JaxSteps:
     """`kit.backends.protocol.Steps` on JAX."""
 
-    def __init__(self, model: keras.Model, optimizer: keras.optimizers.Optimizer, smoothing: float):
+    def __init__(self, model: keras.Model, optimizer: keras.optimizers.Optimizer, loss: Loss):
         self._model, self._optimizer = model, optimizer
         rate_index = next(i for i, variable in enumerate(optimizer.variables) if variable is optimizer.learning_rate)
         on_cpu = device() == "cpu"
@@ -63,8 +63,8 @@ class JaxSteps:
 
         def forward(trainable, other, images, x, labels, weights, mask):
             probabilities, other = model.stateless_call(trainable, other, x, training=True)
-            loss, sums = loss_and_sums(probabilities, labels, weights, mask, smoothing)
-            return loss / images, (other, sums)
+            total, sums = loss(probabilities, labels, weights, mask)
+            return total / images, (other, sums)
 
         def gradients_of(trainable, other, *batch):
             """Gradients of a batch, summed over independent parts of it."""
@@ -114,7 +114,7 @@ class JaxSteps:
     def train(self, held, order, learning_rates):
         taken = (order.rows, order.labels, order.weights, order.mask, learning_rates)
         self._trainable, self._other, self._state, sums = self._train(
-            self._trainable, self._other, self._state, held, steps_with_images(order), *taken
+            self._trainable, self._other, self._state, held, order.steps, *taken
         )
         return sums
 

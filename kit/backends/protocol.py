@@ -38,6 +38,11 @@ class Forward(Protocol):
         """
 
 
+# (probabilities (batch, classes), labels int (batch,), weights (batch,), mask (batch,)) to the sum of losses, and (sum of
+# plain cross-entropy, sum of correct); weights and mask are 0 for padding. Written in keras.ops.
+Loss = Callable[..., tuple[Any, tuple[Any, Any]]]
+
+
 class Steps(Protocol):
     """A model and its optimiser, some steps per call; batches have one shape, padded at the end."""
 
@@ -124,7 +129,5 @@ class Backend(Protocol):
         `one_by_one` passes images through `model` one after the other; a backend may ignore it.
         """
 
-    def build_steps(
-        self, model: "keras.Model", optimizer: "keras.optimizers.Optimizer", label_smoothing: float
-    ) -> Steps:
+    def build_steps(self, model: "keras.Model", optimizer: "keras.optimizers.Optimizer", loss: Loss) -> Steps:
         """Compile training steps; the optimiser is built already."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kit.backends.protocol import Forward, Passes, Steps
+from kit.backends.protocol import Forward, Loss, Passes, Steps
 from kit.machine import available_threads
 from kit.stage_clock import counted
 
@@ -104,24 +104,22 @@ def compile_forward(model: "keras.Model", then: "keras.Model | None" = None, *, 
     return forward
 
 
-def build_steps(model: "keras.Model", optimizer: "keras.optimizers.Optimizer", label_smoothing: float) -> Steps:
-    return TensorFlowSteps(model, optimizer, label_smoothing)
+def build_steps(model: "keras.Model", optimizer: "keras.optimizers.Optimizer", loss: Loss) -> Steps:
+    return TensorFlowSteps(model, optimizer, loss)
 
 
 class TensorFlowSteps:
     """`kit.backends.protocol.Steps` on TensorFlow, whose variables are the state."""
 
-    def __init__(self, model: "keras.Model", optimizer: "keras.optimizers.Optimizer", smoothing: float):
+    def __init__(self, model: "keras.Model", optimizer: "keras.optimizers.Optimizer", loss: Loss):
         import tensorflow as tf
-
-        from kit.backends.loss import loss_and_sums
 
         def one(*batch):
             x, labels, weights, mask = batch
             with tf.GradientTape() as tape:
-                loss, sums = loss_and_sums(model(x, training=True), labels, weights, mask, smoothing)
-                loss = loss / tf.reduce_sum(mask)
-            optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
+                total, sums = loss(model(x, training=True), labels, weights, mask)
+                mean = total / tf.reduce_sum(mask)
+            optimizer.apply(tape.gradient(mean, model.trainable_variables), model.trainable_variables)
             return sums
 
         def train(held, count, *order):
@@ -144,9 +142,7 @@ class TensorFlowSteps:
         return _constant(samples)
 
     def train(self, held, order, learning_rates):
-        from kit.backends.loss import steps_with_images
-
-        taken = (steps_with_images(order), order.rows, order.labels, order.weights, order.mask, learning_rates)
+        taken = (order.steps, order.rows, order.labels, order.weights, order.mask, learning_rates)
         return self._train(held, *map(_constant, taken))
 
     def predict(self, x):

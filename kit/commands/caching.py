@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from kit.commands import AsJson
 from kit.errors import ConfigError
-from kit.options import AsJson
 
 if TYPE_CHECKING:
     from kit.cache.inventory import StoreInfo

@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from kit.options import AsJson
+from kit.commands import AsJson
 
 PROBE_SECONDS = 120
 PACKAGES = ("keras", "numpy", "pillow", "pandas", "scikit-learn", "typer", "rich", "h5py", "pyarrow")

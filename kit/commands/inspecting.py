@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kit.commands import AsJson, Quiet
 from kit.errors import ConfigError
-from kit.options import AsJson, Quiet
 from kit.progress import aligned, printable
 
 if TYPE_CHECKING:

@@ -1,0 +1,54 @@
+"""Images: found, audited, split, decoded, augmented, batched. Here: labelled files, before they are read."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+SPLITS = ("train", "validation", "test")
+SPLIT_NAMES = {
+    "train": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+}
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".webp", ".avif", ".bmp", ".tif", ".tiff"}
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One labelled file, an image or not.
+
+    Attributes:
+        path: As recorded: relative to the root, with `/`; bytes that are not UTF-8 stay as surrogate escapes.
+        file: Absolute path.
+        split: `train`, `validation` or `test`; None where the source gives none.
+        group: Images of one group must share a split; None where the source gives none.
+    """
+
+    path: str
+    file: Path
+    label: str
+    split: str | None = None
+    group: str | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """Samples of one folder, table or archive, sorted by path.
+
+    Attributes:
+        name: Of the folder, table or archive; used for run folders.
+        kind: `folder`, `splits`, `table` or `archive`.
+        root: Folder to which recorded paths are relative.
+    """
+
+    name: str
+    kind: str
+    root: Path
+    samples: tuple[Sample, ...]
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """Labels in codepoint order; class k of the model is the k-th."""
+        return tuple(sorted({sample.label for sample in self.samples}))

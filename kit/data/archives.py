@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from kit.data.folders import visible
+from kit.data.layouts import visible
 from kit.errors import DataError
 from kit.files import free_bytes, require_space, sha256_file, storage_errors
 from kit.machine import cache_folder

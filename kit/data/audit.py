@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from kit.config import DataConfig
+from kit.data import SPLITS, Sample, Source
 from kit.data.duplicates import Clusters, look_alikes, same_bytes, split_groups
 from kit.data.facts import ImageFacts, read_facts
-from kit.data.samples import SPLITS, Sample, Source
 from kit.errors import DataError
 from kit.files import fingerprint
 from kit.machine import available_threads

@@ -20,6 +20,11 @@ class Order:
     weights: np.ndarray
     mask: np.ndarray
 
+    @property
+    def steps(self) -> np.int32:
+        """Number of steps that are not padding alone."""
+        return np.int32(self.mask.any(axis=1).sum())
+
     def part(self, start: int, steps: int) -> "Order":
         """`steps` steps from `start` on, padded beyond the end of the epoch."""
         return Order(*(part(values, start, steps) for values in (self.rows, self.labels, self.weights, self.mask)))

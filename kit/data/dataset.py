@@ -8,9 +8,9 @@ import numpy as np
 
 from kit.config import RunConfig
 from kit.csv_tables import SAMPLE_COLUMNS, make_table
+from kit.data import SPLITS, Source
 from kit.data.audit import Finding, audit, data_fingerprint, exclude
 from kit.data.facts import ImageFacts
-from kit.data.samples import SPLITS, Source
 from kit.data.sources import load_samples
 from kit.data.split import assign_splits
 from kit.errors import DataError

@@ -3,9 +3,8 @@
 import os
 from pathlib import Path
 
-from kit.data import archives, folders, tables
+from kit.data import Source, archives, layouts
 from kit.data.download import fetch
-from kit.data.samples import Source
 from kit.errors import DataError
 from kit.files import is_address
 from kit.machine import cache_folder
@@ -29,7 +28,7 @@ def load_samples(path: str) -> Source:
     if is_address(path) and not place.exists():
         raise DataError(f"Images must be on this machine, not at the address {path}.", "Download them first.")
     if path == "flowers" and not place.exists():
-        return _checked(folders.read_folder(_download_flowers(), "flowers"), path)
+        return _checked(layouts.read_folder(_download_flowers(), "flowers"), path)
     try:
         return _checked(_read(place), path)
     except OSError as error:
@@ -40,14 +39,14 @@ def load_samples(path: str) -> Source:
 
 def _read(place: Path) -> Source:
     if place.is_dir():
-        return folders.read_folder(place, place.name or "data")
+        return layouts.read_folder(place, place.name or "data")
     if not place.exists():
         raise DataError(f"There is no {place}.", "Check the path; the name `flowers` downloads an example.")
     if place.name.lower().endswith((".csv", ".parquet")):
-        return tables.read_table(place)
+        return layouts.read_table(place)
     if suffix := archives.suffix_of(place):
         inside = archives.step_in(archives.extract(place))
-        unpacked = folders.read_folder(inside, place.name[: -len(suffix)])
+        unpacked = layouts.read_folder(inside, place.name[: -len(suffix)])
         return Source(unpacked.name, "archive", inside, unpacked.samples)
     raise DataError(
         f"{place} is a file, and neither a table (.csv, .parquet) nor an archive ({', '.join(archives.SUFFIXES)}).",

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 
 from kit.config import SplitConfig
-from kit.data.samples import SPLITS
+from kit.data import SPLITS
 from kit.errors import DataError
 
 

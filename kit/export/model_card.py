@@ -12,7 +12,7 @@ from typing import Any
 
 import jinja2
 
-from kit.data.samples import SPLITS
+from kit.data import SPLITS
 from kit.export.formats import Format
 from kit.model.catalog import MOBILENET_V2, find, is_hub
 from kit.run import Run

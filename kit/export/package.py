@@ -27,8 +27,7 @@ from kit.backends.choice import BACKENDS, explain_choice, installed_backends
 from kit.errors import ExportError, StorageError
 from kit.export.formats import Format, find_format, require_installed
 from kit.export.model_card import render_card
-from kit.export.parity import TOLERANCE, compare, parity_images
-from kit.export.runtimes import ORIGINAL
+from kit.export.parity import ORIGINAL, TOLERANCE, compare, parity_images
 from kit.export.worker import ask
 from kit.files import read_json, sha256_file, storage_errors, write_json, write_text
 from kit.machine import package_version

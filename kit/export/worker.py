@@ -22,7 +22,7 @@ import numpy as np
 from kit.config import DataConfig
 from kit.data.images import ImageProblem, decode
 from kit.errors import DataError, ExportError, UserError
-from kit.export.runtimes import ORIGINAL, Forward, load_runtime
+from kit.export.parity import ORIGINAL, Forward, load_runtime
 from kit.files import read_json, write_json
 from kit.run import Run
 

@@ -1,8 +1,119 @@
 """Records of a run that need the model or the images, for its page.
 
-artifacts.py     files, written and read without keras: all that `reports` imports from here
-thumbnails.py    images a page may show, as small JPEGs
-activation.py    class activation maps of mistakes
-linear_probe.py  linear discriminant analysis of pooled features: label issues, learning curve
-collect.py       runs them at the end of a run
+    thumbnails.py    images a page may show, as small JPEGs; class activation maps of mistakes
+    linear_probe.py  linear discriminant analysis of pooled features: label issues, learning curve
+    collect.py       runs them at the end of a run
+
+Here the files, written and read without keras; a missing one reads as empty. `reports` imports nothing else of this:
+
+    insights.json       schema version, the paths of the sampled grid, and why something is missing
+    thumbnails.zip      small JPEGs of the images that a page may show
+    activation-predicted.zip, activation-label.zip      activation maps of mistakes
+    images.csv          path, width, height, bytes, mean_r, mean_g, mean_b
+    doubted.csv         path, split, label, predicted, p_label, p_predicted: least plausible label first
+    learning_curve.csv  photos (number of images), draw, accuracy
+    findings.json       of the audit (kit.data.audit.Finding as a dict)
 """
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kit.csv_tables import make_table, read_table, write_table
+from kit.errors import StorageError
+from kit.files import read_json, storage_errors, write_bytes, write_json
+
+if TYPE_CHECKING:
+    import pandas  # type: ignore[import-untyped]  # its stubs are a package of their own, not needed to run
+
+
+SCHEMA_VERSION = 1
+IMAGE_COLUMNS = ("path", "width", "height", "bytes", "mean_r", "mean_g", "mean_b")
+DOUBTED_COLUMNS = ("path", "split", "label", "predicted", "p_label", "p_predicted")
+CURVE_COLUMNS = ("photos", "draw", "accuracy")
+_INDEX = "index.json"
+
+
+@dataclass(frozen=True)
+class Insights:
+    """Folder `insights` of a run, or the folder of an inspection."""
+
+    folder: Path
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """`sample` (paths of the grid, in the order drawn) and `missing` (name -> why it is missing)."""
+        path = self.folder / "insights.json"
+        content = read_json(path) if path.exists() else {}
+        return {"sample": [], "missing": {}, **content}
+
+    def write_summary(self, sample: list[str], missing: Mapping[str, str]) -> None:
+        content = {"schema_version": SCHEMA_VERSION, "sample": sample, "missing": dict(missing)}
+        write_json(self.folder / "insights.json", content)
+
+    @property
+    def findings(self) -> list[dict[str, Any]]:
+        """Findings of the audit: kind, severity, paths, message."""
+        path = self.folder / "findings.json"
+        return read_json(path) if path.exists() else []
+
+    def album(self, name: str) -> dict[str, bytes]:
+        """JPEGs by image path; raises StorageError if the file is damaged.
+
+        `name`: `thumbnails`, `activation-predicted` or `activation-label`.
+        """
+        return read_album(self.folder / f"{name}.zip")
+
+    def write_album(self, name: str, images: Mapping[str, bytes]) -> None:
+        write_album(self.folder / f"{name}.zip", images)
+
+    @property
+    def images(self) -> "pandas.DataFrame":
+        """Size in pixels, bytes and mean colour (0-255) of the images used."""
+        return self._table("images.csv", IMAGE_COLUMNS)
+
+    @property
+    def doubted(self) -> "pandas.DataFrame":
+        """Images whose label an out-of-fold model finds unlikely; probabilities 0 to 1."""
+        return self._table("doubted.csv", DOUBTED_COLUMNS)
+
+    @property
+    def learning_curve(self) -> "pandas.DataFrame":
+        """Validation accuracy of a linear model by number of training images, several draws of each."""
+        return self._table("learning_curve.csv", CURVE_COLUMNS)
+
+    def write_table(self, name: str, frame: "pandas.DataFrame") -> None:
+        """Write `images`, `doubted` or `learning_curve`."""
+        columns = {"images": IMAGE_COLUMNS, "doubted": DOUBTED_COLUMNS, "learning_curve": CURVE_COLUMNS}[name]
+        write_table(self.folder / f"{name}.csv", frame, columns)
+
+    def _table(self, name: str, columns: tuple[str, ...]) -> "pandas.DataFrame":
+        path = self.folder / name
+        return read_table(path, columns) if path.exists() else make_table({column: [] for column in columns})
+
+
+def write_album(path: Path, images: Mapping[str, bytes]) -> None:
+    """Write JPEGs as one zip, whole or not at all; its bytes depend on the images alone."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:  # stored, not deflated: JPEGs do not shrink
+        # JSON keeps any path: bytes that are not UTF-8 (PEP 383), line ends, 255 characters
+        archive.writestr(zipfile.ZipInfo(_INDEX), json.dumps(list(images)))
+        for number, image in enumerate(images.values()):
+            archive.writestr(zipfile.ZipInfo(f"{number:06d}.jpg"), image)
+    write_bytes(path, content.getvalue())
+
+
+def read_album(path: Path) -> dict[str, bytes]:
+    """JPEGs by image path; empty where there is no file."""
+    if not path.exists():
+        return {}
+    try:
+        with storage_errors(path), zipfile.ZipFile(path) as archive:
+            paths = json.loads(archive.read(_INDEX))
+            return {image: archive.read(f"{number:06d}.jpg") for number, image in enumerate(paths)}
+    except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
+        raise StorageError(f"{path} is damaged: {error}.", "Delete it: the page is drawn without images.") from None

@@ -9,8 +9,7 @@ from PIL import Image
 from kit.csv_tables import make_table
 from kit.data.dataset import Dataset
 from kit.data.pixels import cached_pixels
-from kit.insights import thumbnails
-from kit.insights.artifacts import CURVE_COLUMNS, Insights
+from kit.insights import CURVE_COLUMNS, Insights, thumbnails
 from kit.insights.linear_probe import label_issues, learning_curve, out_of_fold, reduce
 from kit.insights.thumbnails import activation_maps, jpeg, spotlight
 from kit.run import Run

@@ -24,8 +24,7 @@ from kit.data.views import view_key
 from kit.model.backbones import Cut
 from kit.model.classifier import Classifier
 from kit.training.forward import compile_forward, compile_from_pixels, in_passes
-from kit.training.schedule import Phase
-from kit.training.session import Session
+from kit.training.session import Phase, Session
 
 BATCH = 32  # images read, computed and written together
 

@@ -7,14 +7,12 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from kit.training.checkpoints import PhaseEnd, assign, values_of
+from kit.training.checkpoints import PhaseEnd, SharedHead, assign, values_of
 from kit.training.extraction import Activations, training_batches, validation_batches
 from kit.training.forward import compile_forward, predict
 from kit.training.history import History
 from kit.training.loop import PhaseLoop
-from kit.training.schedule import Phase
-from kit.training.session import Session
-from kit.training.trained_heads import SharedHead
+from kit.training.session import Phase, Session
 
 
 def fit(

@@ -7,13 +7,14 @@ partial batch, and reports the smoothed and weighted loss.
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from kit import backends, progress
 from kit.backends.protocol import Steps
@@ -22,7 +23,7 @@ from kit.data.batches import Batches, Order, part
 from kit.training.checkpoints import Arrays, Checkpoint, Progress, assign, values_of
 from kit.training.forward import predict
 from kit.training.history import EpochRecord, History
-from kit.training.schedule import Phase
+from kit.training.session import Phase
 
 UNDECAYED = ("bias",)  # weight decay pulls weights towards zero, where biases need not be
 # Activations of a phase that trains the head alone are held on the device up to this size: its steps take less time
@@ -51,7 +52,21 @@ def build_optimizer(name: str, weight_decay: float) -> keras.optimizers.Optimize
 def build_steps(model: keras.Model, optimizer: keras.optimizers.Optimizer, label_smoothing: float) -> Steps:
     """Training steps, compiled by the current backend."""
     optimizer.build(model.trainable_variables)
-    return backends.current().build_steps(model, optimizer, label_smoothing)
+    return backends.current().build_steps(model, optimizer, partial(loss_and_sums, smoothing=label_smoothing))
+
+
+def loss_and_sums(probabilities, labels, weights, mask, smoothing: float):
+    """Sum of losses, and (sum of plain cross-entropy, sum of correct), of a batch: a `kit.backends.protocol.Loss`.
+
+    The loss is cross-entropy, weighted by class; `smoothing` is the share of each label spread over all classes.
+    """
+    target = ops.one_hot(labels, probabilities.shape[-1], dtype=probabilities.dtype)
+    plain = keras.losses.categorical_crossentropy(target, probabilities)
+    smoothed = (
+        keras.losses.categorical_crossentropy(target, probabilities, label_smoothing=smoothing) if smoothing else plain
+    )
+    correct = ops.cast(ops.equal(ops.argmax(probabilities, axis=-1), ops.cast(labels, "int32")), mask.dtype)
+    return ops.sum(smoothed * weights), (ops.sum(plain * mask), ops.sum(correct * mask))
 
 
 class PhaseLoop:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kit.errors import StorageError
-from kit.insights.artifacts import Insights
+from kit.insights import Insights
 from reports import text
 from reports.compare.facts import comparison_facts, run_facts
 from reports.compare.scores import differences_section, scores_section

@@ -1,4 +1,4 @@
-"""Slice and contour plots, Optuna's in our colours (docs/decisions/0012-study-figures.md says why), and Pareto front."""
+"""Slice and contour plots, Optuna's in our colours (why: docs/decisions/0012-study-figures.md), and Pareto front."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

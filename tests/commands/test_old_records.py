@@ -10,7 +10,7 @@ import pytest
 
 import kit
 import reports
-from kit.insights.artifacts import Insights
+from kit.insights import Insights
 from search.records import StudyRecord
 
 BACKEND = os.environ.get("KERAS_BACKEND", "")

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from in_process import _loud, command, refused  # noqa: F401  # fixtures
+from kit import synthetic
 from kit.config import DataConfig
 from kit.data.audit import audit
 from kit.data.sources import load_samples
 from kit.errors import ConfigError, StorageError
-from kit.synthetic import DemoData, draw_flower, folder, species_names, write_data_set
+from kit.synthetic import DemoData, draw_flower, species_names, write_data_set
 from kit.synthetic.blossoms import Pose, draw_head
 from kit.synthetic.catalogue import find_species
 
@@ -133,7 +134,7 @@ def test_images_do_not_depend_on_how_many_are_drawn_or_in_which_order(tmp_path):
     assert set(small) == {f"{name}/{index:05d}.jpg" for name in ("daisy", "dandelion") for index in range(3)}
     assert len(large) == 15
     assert small.items() <= large.items()
-    backwards = [folder.image_bytes(1, index, SMALL) for index in (2, 1, 0)]
+    backwards = [synthetic.image_bytes(1, index, SMALL) for index in (2, 1, 0)]
     assert backwards[::-1] == [small[f"dandelion/{index:05d}.jpg"] for index in range(3)]
     with Image.open(tmp_path / "small/daisy/00000.jpg") as image:
         assert (image.mode, image.size) == ("RGB", (32, 32))
@@ -145,7 +146,7 @@ def test_a_smaller_data_set_grows_and_keeps_what_is_there(tmp_path):
     assert write_data_set(tmp_path, SMALL) == 0
     assert write_data_set(tmp_path, DemoData(per_class=4, classes=3, size=32)) == 6
     assert before.items() <= {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.jpg")}.items()
-    record = json.loads((tmp_path / folder.RECORD).read_text())
+    record = json.loads((tmp_path / synthetic.RECORD).read_text())
     assert (record["kind"], record["status"], record["per_class"]) == ("demo-data", "finished", 4)
 
 
@@ -163,7 +164,8 @@ def test_what_is_damaged_or_missing_is_drawn_again(tmp_path):
 
 KILLED = """
 import os, pathlib, signal, sys
-from kit.synthetic import DemoData, folder, write_data_set
+from kit import synthetic
+from kit.synthetic import DemoData, write_data_set
 
 def replace(source, target):
     if target.name == "00002.jpg":
@@ -180,7 +182,7 @@ def test_a_killed_draw_run_again_ends_with_the_same_images(tmp_path, run_python)
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     assert run_python("-c", KILLED, killed).returncode == -signal.SIGKILL
     assert len(list(killed.glob("daisy/0000?.jpg"))) == 2
-    assert json.loads((killed / folder.RECORD).read_text())["status"] == "running"
+    assert json.loads((killed / synthetic.RECORD).read_text())["status"] == "running"
     wanted = DemoData(per_class=6, classes=2, size=32)
     assert write_data_set(killed, wanted) == 10
     write_data_set(whole, wanted)
@@ -255,8 +257,8 @@ def test_the_command_refuses_folders_of_other_things(refused, tmp_path):  # noqa
     assert f"{tmp_path / 'holiday'} is not empty and holds no demo data." in message
     assert "Name a new or an empty folder." in message
     assert "a file is in its place" in refused("demo-data", tmp_path / "holiday/beach.jpg")
-    (tmp_path / "holiday" / folder.RECORD).write_text('{"seed": "x"}')
+    (tmp_path / "holiday" / synthetic.RECORD).write_text('{"seed": "x"}')
     assert "is no record of demo data" in refused("demo-data", tmp_path / "holiday")
-    (tmp_path / "holiday" / folder.RECORD).write_text("{")
+    (tmp_path / "holiday" / synthetic.RECORD).write_text("{")
     assert "is not a readable JSON record" in refused("demo-data", tmp_path / "holiday")
     assert (tmp_path / "holiday/beach.jpg").read_bytes() == b"precious"

@@ -11,8 +11,7 @@ from doubles import swap
 from kit.csv_tables import make_table
 from kit.data.audit import Finding
 from kit.errors import StorageError
-from kit.insights import linear_probe, thumbnails
-from kit.insights.artifacts import Insights, read_album, write_album
+from kit.insights import Insights, linear_probe, read_album, thumbnails, write_album
 from kit.insights.thumbnails import activation_maps, spotlight
 
 AWKWARD = {"a/\udcff.jpg": b"1", "line\nend": b"", "=1+1": b"3", "n" * 255: b"4"}

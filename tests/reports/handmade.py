@@ -12,7 +12,7 @@ from kit.config import RunConfig
 from kit.csv_tables import make_table
 from kit.evaluation import score
 from kit.files import write_json, write_text
-from kit.insights.artifacts import Insights
+from kit.insights import Insights
 from kit.run import Run
 from kit.settings import to_toml
 from kit.significance import mcnemar

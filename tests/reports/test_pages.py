@@ -21,8 +21,7 @@ from kit.run import Run
 from kit.settings import from_toml, override
 from reports import text
 from reports.compare import compare_page
-from reports.drawing import draw, kind_of, page_of, write_report
-from reports.rendering import render
+from reports.drawing import draw, kind_of, page_of, render, write_report
 
 DATE = datetime(2026, 1, 2, tzinfo=UTC)
 

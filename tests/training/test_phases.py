@@ -21,8 +21,7 @@ from kit.training.checkpoints import values_of
 from kit.training.extraction import Activations, Extractor, extract, training_batches
 from kit.training.history import History
 from kit.training.loop import PhaseLoop
-from kit.training.schedule import Phase
-from kit.training.session import Session
+from kit.training.session import Phase, Session
 
 pytestmark = pytest.mark.backend
 
