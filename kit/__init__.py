@@ -1,19 +1,19 @@
 """One training run: a folder of images in, a scored model out.
 
 Packages and modules; each imports only those above it:
-    errors, files, fingerprint, paths, progress    user errors, atomic files, hashes, folders, progress lines
+    errors, files, machine, progress    user errors; atomic files and hashes; this machine; progress lines
     config, settings                configuration of a run; text, files and environment turned into it
     backends                        each Keras backend behind one protocol; chooses and starts one
-    evaluation                      scores, calibration, significance
+    significance, evaluation        intervals and tests; scores and calibration
     cache                           content-keyed arrays on disk
-    csv_tables, stage_clock         tables as CSV; seconds and memory of stages
+    csv_tables, stage_clock         tables as CSV; seconds, memory and compiled programs of stages
     data                            images: found, audited, split, decoded, augmented, batched
     model                           backbone, head, cut points, kernels, pretrained weights
     training                        activations of the frozen trunk once, then phases
     run, predict                    the folder a run leaves; predictions of its model
     insights                        data of report pages that takes the model or the images
-    pipeline                        `train`: the steps of a run, from top to bottom
-    run_scores, rehearsal, seeds    score again, dry run, several seeds
+    pipeline                        `train`: the steps of a run, from top to bottom; the dry run
+    run_scores, seeds               score again; several seeds
     trial                           `train` for a search: no folder, no test split
     export                          other formats, checked against the original
     api                             the Python API (docs/python-api.md): configure, train, resume, load_run, evaluate

@@ -1,16 +1,15 @@
 """Pages: records -> facts -> figures -> one offline HTML file. Nothing here imports keras.
 
 summary.py curves.py predictions.py confusion.py calibration.py label_issues.py learning_curve.py dataset.py sizes.py
-findings.py network.py provenance.py exports.py trials/ compare/
+findings.py network.py provenance.py
                         each: `*_facts()` (frozen, no plotly), then `*_figure()`, then the section of a page
 partial_run.py          a run's folder with some records missing
 text.py                 names and numbers as text; names of files and classes are untrusted input
 elements.py             elements of a page: sections, charts, tables, thumbnails
 charts.py               palette and layout that all figures share
-run_page.py data_page.py study_page.py compare_page.py     which sections, in which order
-rendering.py templates/ page -> HTML
-drawing.py              kind of page by folder; `write_report`, the Python API (docs/python-api.md)
-commands.py             `transferkit report`
+run_page.py data_page.py trials/ compare/     which sections, in which order; of a study, of several runs
+drawing.py templates/   kind of page by folder, page -> HTML; `write_report`, the Python API (docs/python-api.md),
+                        and `transferkit report`
 """
 
 from typing import TYPE_CHECKING, Any

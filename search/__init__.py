@@ -4,12 +4,11 @@ space, study_spec       what is searched; every check of it before anything is c
 storage, study          the database, and one study in it
 trial_queue, objective  which trial is begun and which repeated; what a trial computes
 worker, workers         one process that runs trials; the parent that starts, replaces and ends them
-refit, kept_model       the best trial trained again; its record
-pareto_latency          latency of the Pareto front
+refit, kept_model       the end of a study: latencies, the best trial trained again; its record
 records, importance     StudyRecord and its TrialRecords, read from a folder alone, without keras
 api                     `run_study`, the Python API (docs/python-api.md)
-show, display, commands text, progress and the command `transferkit study`
-demo                    `transferkit demo`; nothing else imports it
+show, commands          text, progress and the command `transferkit study`
+demo                    `transferkit demo` and `demo-data`; nothing else imports it
 """
 
 from typing import TYPE_CHECKING, Any

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+CHILDREN = str(Path(__file__).with_name("children"))  # what a Python that a test starts finds by PYTHONPATH
+sys.path.append(CHILDREN)
 # Keras reads all three when it is imported, and test files import it while pytest collects them: set them first.
 HOME = tempfile.mkdtemp(prefix="transferkit-tests-")
 os.environ["KERAS_HOME"] = HOME
@@ -48,6 +50,7 @@ def _own_environment(tmp_path_factory):
         for name in [name for name in os.environ if name.startswith("TRANSFERKIT_")]:
             patch.delenv(name)
         patch.setenv("TRANSFERKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (CHILDREN, os.environ.get("PYTHONPATH")))))
         yield
 
 
@@ -73,6 +76,16 @@ def lively_weights(needs_backend, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def toy_weights(needs_backend, tmp_path_factory) -> Path:
+    """The same of the toy backbone, which the catalog then knows: tests/children/toy.py."""
+    import toy
+
+    from networks import save_lively_weights
+
+    return save_lively_weights(tmp_path_factory.mktemp("weights") / "toy.weights.h5", backbone=toy.use(), alpha=1.0)
+
+
+@pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder that holds the real flowers/ and weights/."""
     if not REAL_DATA:
@@ -93,11 +106,11 @@ def run_python(tmp_path_factory):
     """
     import kit
 
-    where_kit_is = str(Path(kit.__file__).resolve().parents[1])
+    path = os.pathsep.join([str(Path(kit.__file__).resolve().parents[1]), os.environ["PYTHONPATH"]])
     home = tmp_path_factory.mktemp("cwd")
 
     def run(*args, env=None, cwd=None, timeout=300, **options) -> subprocess.CompletedProcess:
-        given = {**os.environ, "PYTHONPATH": where_kit_is, "COLUMNS": "120", "PYTHONIOENCODING": "utf-8", **(env or {})}
+        given = {**os.environ, "PYTHONPATH": path, "COLUMNS": "120", "PYTHONIOENCODING": "utf-8", **(env or {})}
         environment = {name: str(value) for name, value in given.items() if value is not None}
         options = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL, **options}
         command = [sys.executable, *map(str, args)]

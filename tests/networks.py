@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from kit import backends
-from kit.model.backbones import Backbone, mobilenet_v2
+from kit.model.backbones import Backbone, build_backbone
 
 ALPHA = 0.35
 
@@ -50,10 +50,10 @@ def lively(backbone: Backbone, seed: int = 0, *, compiled: bool = False) -> None
         layer.momentum = 0.999
 
 
-def save_lively_weights(path: Path, size: int = 32) -> Path:
-    """Writes the weights of a random MobileNetV2 0.35 that tells images apart; `path` ends in .weights.h5."""
+def save_lively_weights(path: Path, size: int = 32, backbone: str = "mobilenet_v2", alpha: float = ALPHA) -> Path:
+    """Writes the weights of a random network that tells images apart; `path` ends in .weights.h5."""
     backends.start(seed=3)
-    backbone = mobilenet_v2(size, ALPHA)
-    lively(backbone)
-    backbone.model.save_weights(path)
+    built = build_backbone(backbone, size, alpha)
+    lively(built)
+    built.model.save_weights(path)
     return path

@@ -10,7 +10,7 @@ from kit.setting_table import SHORTHANDS
 
 SMALL = {
     "image_size": 32,
-    "alpha": 0.35,
+    "backbone": "toy",
     "views": 1,
     "head_units": 8,
     "batch_size": 16,
@@ -21,11 +21,11 @@ SMALL = {
 
 
 @pytest.fixture(scope="module")
-def run(images, lively_weights, tmp_path_factory):
+def run(images, toy_weights, tmp_path_factory):
     """A run made as in a notebook; never write into it."""
     seen = []
     out = tmp_path_factory.mktemp("api") / "run"
-    run = kit.train(images, out, weights=lively_weights, on_epoch=seen.append, **SMALL)
+    run = kit.train(images, out, weights=toy_weights, on_epoch=seen.append, **SMALL)
     assert [len(history) for history in seen] == [1, 2, 3]
     return run
 
@@ -117,15 +117,14 @@ def test_an_unfinished_run_tells_its_record_but_predicts_nothing(tmp_path):
 
 
 @pytest.mark.full
-@pytest.mark.usefixtures("quick_jax")
-def test_a_study_and_its_page(images, lively_weights, tmp_path):
+def test_a_study_and_its_page(images, toy_weights, tmp_path):
     import search
 
     space = tmp_path / "space.toml"
     space.write_text(
         "[model]\nhead_units = { low = 8, high = 16 }\n[phases.1]\nunfreeze_depth = { low = 1, high = 2 }\n"
     )
-    config = kit.configure(images, weights=lively_weights, **SMALL)
+    config = kit.configure(images, weights=toy_weights, **SMALL)
     study = search.run_study(config, trials=2, out=tmp_path / "study", space=space)
     assert study.path == tmp_path / "study"
     assert study.record.counts.finished == 2

@@ -42,8 +42,6 @@ def recipe(tmp_path) -> Path:
 def quick(tmp_path_factory) -> dict[str, str]:
     """Environment in which JAX compiles fast rather than well, and once for all processes: only plumbing is tested."""
     return {
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }

@@ -20,9 +20,10 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"(?:^<!-- not run: (?P<why>.+?) -->\n+)?^```(?P<kind>sh|python)\n(?P<text>.*?)^```$", re.M | re.S)
 
-# A network and a schedule that train in a second.
+# A schedule that trains the toy network in a second.
 TINY = {
-    "MODEL__ALPHA": "0.35",
+    "MODEL__BACKBONE": "toy",
+    "MODEL__WEIGHTS": "none",
     "MODEL__HEAD_UNITS": "8",
     "DATA__IMAGE_SIZE": "32",
     "VIEWS__COUNT": "1",
@@ -30,12 +31,16 @@ TINY = {
     "PHASES__1__EPOCHS": "1",
     "PHASES__1__UNFREEZE_DEPTH": "1",
 }
+SPACE = "phases.1.unfreeze_depth = { low = 0, high = 2 }"  # the toy has few blocks
 # What stands for what it costs, or for what not every machine has.
 STAND_INS = {
-    "--trials 20": "--trials 2",
-    "--trials 40": "--trials 3",
+    "--trials 20": "--trials 2 --space space.toml",
+    "--trials 40": "--trials 3 --space space.toml",
     "--seeds 3": "--seeds 2",
+    "trials=2": 'trials=2, space="space.toml"',
     "--per-class 200": "--per-class 3",
+    "--weights starter": "--weights none",  # the starter weights are MobileNetV2's; `nox -s package` trains on them
+    'weights="starter"': 'weights="none"',
     "KERAS_BACKEND=tensorflow": f"KERAS_BACKEND={os.environ.get('KERAS_BACKEND', '')}",
     "--backend tensorflow": f"--backend {os.environ.get('KERAS_BACKEND', '')}",
 }
@@ -64,28 +69,26 @@ def commands_of(text: str) -> list[list[str]]:
 def with_stand_ins(text: str) -> str:
     """A block with the stand-ins in it."""
     for shown, run in STAND_INS.items():
-        text = re.sub(rf"{re.escape(shown)}(?!\S)", run, text)
+        text = re.sub(rf"{re.escape(shown)}(?![\w-])", run, text)
     return text
 
 
 @pytest.fixture
-def place(tmp_path, images, lively_weights, monkeypatch):
+def place(tmp_path, images, toy_weights, monkeypatch):
     """The folder in which a page's commands run, with all that the pages speak of."""
     (tmp_path / "path/to").mkdir(parents=True)
     shutil.copytree(images, tmp_path / "path/to/photos")
     make_images(tmp_path / "other/photos", ("blue", "green", "red"), 2, seed=1)
     make_images(tmp_path, ("holiday",), 2, seed=2)
+    (tmp_path / "space.toml").write_text(SPACE)
     shutil.copy(images / "red/0000.jpg", tmp_path / "photo.jpg")
-    shutil.copy(lively_weights, tmp_path / "FILE")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TRANSFERKIT_MODEL__WEIGHTS", str(lively_weights))
     for key, value in TINY.items():
         monkeypatch.setenv(f"TRANSFERKIT_{key}", value)
     return tmp_path
 
 
 @pytest.mark.full
-@pytest.mark.usefixtures("quick_jax")
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page)], ids=lambda page: page.name)
 def test_what_a_page_tells_people_to_type_works(page, place, command, monkeypatch):  # noqa: F811
     names: dict[str, object] = {"__name__": "__main__"}
@@ -116,4 +119,4 @@ def test_a_block_that_is_not_run_says_why():
     found = [Block(block["kind"], block["text"], block["why"] or "") for block in FENCE.finditer(page)]
     assert found == [Block("sh", "createdb\n", "needs two machines"), Block("sh", "transferkit doctor  # all\n", "")]
     assert commands_of("a 'b c' \\\n  d  # e\n\n# f\n") == [["a", "b c", "d"]]
-    assert with_stand_ins("--trials 200 --trials 20") == "--trials 200 --trials 2"
+    assert with_stand_ins("--trials 200 --trials 20") == f"--trials 200 {STAND_INS['--trials 20']}"

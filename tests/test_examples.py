@@ -32,8 +32,7 @@ def run_cell(source: str, names: dict) -> object:
 
 
 @pytest.mark.full
-@pytest.mark.usefixtures("quick_jax")
-def test_the_notebook_tells_its_story(tmp_path, monkeypatch, lively_weights, capsys):
+def test_the_notebook_tells_its_story(tmp_path, monkeypatch, toy_weights, capsys):
     """With fewer images, a smaller network and shorter phases; every cell but the first as it stands."""
     import kit
     from kit.synthetic import write_data_set
@@ -43,12 +42,13 @@ def test_the_notebook_tells_its_story(tmp_path, monkeypatch, lively_weights, cap
         *(monkeypatch, "kit.synthetic", "write_data_set"),
         lambda folder, data: write_data_set(folder, replace(data, per_class=24, size=64)),
     )
-    small = {"alpha": 0.35, "image_size": 32, "head_epochs": 2, "fine_tune_epochs": 1, "views": 1, "unfreeze_depth": 1}
+    small = {"backbone": "toy", "image_size": 32, "head_epochs": 2, "fine_tune_epochs": 1, "views": 1}
+    small["unfreeze_depth"] = 1
     configure = kit.configure
     swap(monkeypatch, "kit.api", "configure", lambda data, **settings: configure(data, **{**settings, **small}))
     first, *cells = code_cells()
     assert first == 'DATA, WEIGHTS = "flowers", "imagenet"  # or "demo", "starter"'
-    names = {"DATA": "demo", "WEIGHTS": str(lively_weights)}
+    names = {"DATA": "demo", "WEIGHTS": str(toy_weights)}
     shown = [run_cell(cell, names) for cell in cells]
     figures = [one for one in shown if hasattr(one, "to_plotly_json")]
     classes, images, accuracy, loss, grid = figures

@@ -41,8 +41,8 @@ def state():
     }}
 
 before = state()
-run = kit.train({images!r}, "run", weights="none", alpha=0.35, image_size=32, views=1, head_epochs=1,
-                fine_tune_epochs=1, threads=1)
+run = kit.train({images!r}, "run", weights="none", backbone="toy", image_size=32, views=1, head_epochs=1,
+                fine_tune_epochs=1, unfreeze_depth=1, threads=1)
 print(json.dumps([before, state()]))
 kit.load_run("run").predict(next(Path({images!r}).rglob("*.*g")))
 print(json.dumps([before, state()]))

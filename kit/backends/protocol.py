@@ -38,8 +38,8 @@ class Forward(Protocol):
         """
 
 
-# (probabilities (batch, classes), labels int (batch,), weights (batch,), mask (batch,)) to the sum of losses, and (sum of
-# plain cross-entropy, sum of correct); weights and mask are 0 for padding. Written in keras.ops.
+# probabilities (batch, classes), labels int (batch,), weights and mask (batch,), 0 for padding, to the sum of losses,
+# and (sum of plain cross-entropy, sum of correct). In keras.ops.
 Loss = Callable[..., tuple[Any, tuple[Any, Any]]]
 
 

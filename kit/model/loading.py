@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from kit.errors import StorageError
 from kit.files import is_address
+from kit.model import undrawn
 
 if TYPE_CHECKING:
     import h5py
@@ -78,7 +79,8 @@ def load_model(path: Path, *, hub: bool = False) -> "keras.Model":
     import keras
 
     try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
+        with undrawn():
+            return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # a damaged archive fails in many ways
         raise StorageError(
             f"{path} cannot be loaded: {type(error).__name__}: {_first_line(error)}.", "Train the run again."

@@ -8,16 +8,12 @@ Data on its way through a run:
 
 Modules in the order a run uses them; a CachedArray (kit.cache) is any array on disk:
 
-    network.py        build_classifier: pretrained backbone, fresh head
-    schedule.py       Phase: what is trained when, and how fast
-    session.py        Session: configuration, classifier and dataset; where each phase starts
-    extraction.py     Extractor: decode, forward, write, batch by batch
-    activations.py    extract: Activations at the cut points of all phases
-    fit.py            fit: the phases in order
-    loop.py           PhaseLoop: the epochs of one phase
-    checkpoints.py    state to resume a killed run from
-    trained_heads.py  heads that trials share
-    prediction.py     predict_phases: probabilities by the model of each phase
+    session.py        Phase and Session: the schedule, the network, the dataset; where each phase starts
+    forward.py        inference in passes of one batch size
+    extraction.py     extract: decode, forward, write, batch by batch; Activations at the cut points of all phases
+    fit.py            fit: the phases in order; predict_phases: probabilities by the model of each
+    loop.py           PhaseLoop: the epochs of one phase; loss and optimiser
+    checkpoints.py    state to resume a killed run from; heads that trials share
     history.py        EpochRecord and History, read without keras
     estimate.py       cost of a run
 """

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,6 +14,7 @@ from kit import progress
 from kit.backends.kernels import choose
 from kit.config import PhaseConfig, RunConfig
 from kit.data.dataset import Dataset
+from kit.model import undrawn
 from kit.model.backbones import Cut, build_backbone
 from kit.model.catalog import is_hub
 from kit.model.classifier import Classifier, build_head
@@ -121,7 +123,8 @@ class Session:
 def build_classifier(config: RunConfig, classes: int, weights: Weights) -> Classifier:
     """Pretrained trunk and fresh head; raises WeightsError if the weights do not fit."""
     keras.utils.set_random_seed(config.seed)  # seeds of layers that drop at random, whatever was drawn before
-    backbone = build_backbone(config.model.backbone, config.data.image_size, config.model.alpha)
+    with undrawn() if weights.path else nullcontext():
+        backbone = build_backbone(config.model.backbone, config.data.image_size, config.model.alpha)
     load_into(backbone.model, weights, hub=is_hub(config.model.backbone))
     width = backbone.model.output.shape[-1]
     head = build_head(width, classes, config.model.head_units, config.model.dropout, config.seed)

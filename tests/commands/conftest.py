@@ -6,29 +6,13 @@ import pytest
 
 from in_process import _loud, command, refused  # noqa: F401  # fixtures
 
-SMALL = ("--image-size", "48", "--alpha", "0.35", "--views", "2", "--head-units", "16", "--batch-size", "16")
+SMALL = ("--image-size", "48", "--backbone", "toy", "--views", "2", "--head-units", "16", "--batch-size", "16")
 
 
 @pytest.fixture(scope="session")
-def weights(needs_backend, tmp_path_factory) -> Path:
-    """A weights file of a random network through which differences between images survive.
-
-    With Keras's initial batch statistics (variance 1) the activations of a random MobileNetV2 fade on their way up:
-    every image looks the same to the head, and no figure would tell whether the right pixels were scored. Rounding
-    errors survive as well: what compares backends takes `lively_weights`, which a head learns from more slowly.
-    """
-    import keras
-
-    from kit.model.backbones import mobilenet_v2
-
-    keras.utils.set_random_seed(0)
-    model = mobilenet_v2(48, 0.35).model
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.moving_variance.assign(keras.ops.full(layer.moving_variance.shape, 0.03))
-    path = tmp_path_factory.mktemp("weights") / "small.weights.h5"
-    model.save_weights(path)
-    return path
+def weights(toy_weights) -> Path:
+    """Weights of a random network that tells images apart: else no figure would tell what was scored."""
+    return toy_weights
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +31,7 @@ def run(images, weights, tmp_path_factory):
         "data.path": str(images),
         "model.weights": str(weights),
         "data.image_size": 48,
-        "model.alpha": 0.35,
+        "model.backbone": "toy",
         "views.count": 2,
         "model.head_units": 16,
         "training.batch_size": 16,

@@ -118,7 +118,8 @@ def test_a_dry_run_says_what_a_run_then_takes(command, few, settings, tmp_path, 
     stored = stages["decoding"]["bytes"] + stages["trunk to pooled"]["bytes"]
     assert stored <= stored_bytes() <= stored * 1.2
     model = (tmp_path / "out/model.keras").stat().st_size
-    assert model / 1.5 <= stages["scores and model"]["bytes"] <= model
+    weights = stages["scores and model"]["bytes"]
+    assert weights <= model <= weights + 200_000  # the configuration comes on top
     shutil.rmtree(tmp_path / "out")
     told = command(*arguments, "--dry-run", "--seeds", "3")
     assert told.status == 0

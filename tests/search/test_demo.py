@@ -64,7 +64,8 @@ def kill_when(file: Path, arguments: tuple, cwd: Path, env: dict[str, str]) -> N
     import kit
 
     command = [sys.executable, "-m", "kit.cli", *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(Path(kit.__file__).resolve().parents[1]), **env}
+    path = os.pathsep.join([str(Path(kit.__file__).resolve().parents[1]), os.environ["PYTHONPATH"]])
+    environment = {**os.environ, "PYTHONPATH": path, **env}
     with subprocess.Popen(command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as one:
         deadline = time.monotonic() + 300
         while not file.exists() and one.poll() is None and time.monotonic() < deadline:

@@ -21,10 +21,8 @@ log = true
 [phases.1]
 unfreeze_depth = { low = 0, high = 2 }
 """
-SMALL = ("data.image_size=32", "model.alpha=0.35", "model.head_units=16", "views.count=1", "training.batch_size=16")
+SMALL = ("data.image_size=32", "model.backbone=toy", "model.head_units=16", "views.count=1", "training.batch_size=16")
 EPOCHS = ("phases.0.epochs=3", "phases.1.epochs=2", "phases.1.unfreeze_depth=2")
-# JAX compiles fast rather than well: only the plumbing is tested
-QUICK = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 
 
 @pytest.fixture(scope="session")
@@ -36,13 +34,13 @@ def place(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def study(run_cli, place, images, lively_weights):
+def study(run_cli, place, images, toy_weights):
     """Runs `study run`, in processes of their own; returns how it ended."""
     sets = [part for text in (*SMALL, *EPOCHS) for part in ("--set", text)]
 
-    def run(*arguments, data=images, weights=lively_weights):
+    def run(*arguments, data=images, weights=toy_weights):
         command = ("study", "run", data, "--weights", weights, "--space", "space.toml", *sets, *arguments)
-        return run_cli(*command, cwd=place, env=QUICK)
+        return run_cli(*command, cwd=place)
 
     return run
 

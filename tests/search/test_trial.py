@@ -15,7 +15,6 @@ from kit.pipeline import train
 from kit.settings import override
 from kit.training.extraction import Extractor
 from kit.trial import Trainer
-from networks import ALPHA
 
 pytestmark = [pytest.mark.backend, pytest.mark.full]
 
@@ -23,13 +22,13 @@ DEPTHS = (0, 1, 2)
 
 
 @pytest.fixture
-def config(images, lively_weights, tmp_path, monkeypatch) -> RunConfig:
+def config(images, toy_weights, tmp_path, monkeypatch) -> RunConfig:
     """Seconds of training, in a cache of its own."""
     monkeypatch.setenv("TRANSFERKIT_CACHE", str(tmp_path / "cache"))
     return RunConfig(
         data=DataConfig(path=str(images), image_size=32),
         views=ViewsConfig(count=2),
-        model=ModelConfig(alpha=ALPHA, weights=str(lively_weights), head_units=16, dropout=0.3),
+        model=ModelConfig(backbone="toy", weights=str(toy_weights), head_units=16, dropout=0.3),
         training=TrainingConfig(batch_size=16, base_depth=2),
         phases=(
             PhaseConfig(name="head", epochs=2, learning_rate=1e-2),
@@ -47,7 +46,7 @@ def test_a_trial_takes_the_course_of_a_run(config, tmp_path):
     assert (trained.parameters, trained.multiply_adds) == (network["parameters"], network["multiply_adds"])
 
 
-def test_the_search_needs_no_test_image(config, tmp_path, lively_weights):
+def test_the_search_needs_no_test_image(config, tmp_path):
     """Once the images are audited, those of the test split may vanish, and nothing changes."""
     images = make_images(tmp_path / "images", ("blue", "red"), 24)
     config = override(config, {"data.path": str(images)}, "the test")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import keras
 import numpy as np
-
 import toy
+
 from kit import backends
 from kit.config import DataConfig, ModelConfig, PhaseConfig, RunConfig, TrainingConfig, ViewsConfig
 from kit.data.dataset import load_dataset
@@ -47,6 +47,12 @@ def small_config(images: Path, *phases: PhaseConfig, **changes) -> RunConfig:
         for name, value in changes.items()
     }
     return replace(config, **fields)
+
+
+def small_toy(images: Path, *phases: PhaseConfig, **changes) -> RunConfig:
+    """The same of the toy backbone at 32 px, which compiles in a moment."""
+    model = {"backbone": toy.use(), "alpha": 1.0}
+    return small_config(images, *phases, **{"data": {"image_size": 32}, "model": model, **changes})
 
 
 def open_session(config: RunConfig) -> Session:
@@ -93,10 +99,10 @@ def run_config(images: Path, weights: Path, **changes) -> RunConfig:
     return replace(config, **changes)
 
 
-def toy_config(images: Path) -> RunConfig:
-    """The same of a network that compiles in a moment, with random weights."""
-    config = run_config(images, Path("none"))
-    return replace(config, model=replace(config.model, backbone=toy.use(), alpha=1.0, weights="none"))
+def toy_config(images: Path, weights: Path | str = "none") -> RunConfig:
+    """The same of a network that compiles in a moment, by default with random weights."""
+    config = run_config(images, Path(weights))
+    return replace(config, model=replace(config.model, backbone=toy.use(), alpha=1.0))
 
 
 @dataclass(frozen=True)

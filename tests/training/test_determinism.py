@@ -2,7 +2,6 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,13 +12,8 @@ from kit.run import Run
 
 pytestmark = [pytest.mark.backend, pytest.mark.full]
 
-TESTS = Path(__file__).parents[1]
-
 CODE = """
 import sys
-sys.path.append(sys.argv[3])
-import toy
-toy.use()
 from pathlib import Path
 from kit import settings
 from kit.pipeline import train
@@ -34,7 +28,7 @@ def two_processes(images, run_python, tmp_path_factory) -> list[Outcome]:
 
     def run(number: int) -> Outcome:
         environment = {"TRANSFERKIT_CACHE": folder / f"cache{number}"}
-        done = run_python("-c", CODE, folder / "config.toml", folder / f"run{number}", TESTS, env=environment)
+        done = run_python("-c", CODE, folder / "config.toml", folder / f"run{number}", env=environment)
         assert done.returncode == 0, done.stderr
         return Outcome.of(Run.open(folder / f"run{number}"))
 

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 from batchwise import batches_of
-from small import fit, open_session, small_config, weights_of
+from small import fit, open_session, small_toy, weights_of
 
 from kit import backends
 from kit.cache import CachedArray, Store, writing
@@ -159,7 +159,7 @@ def compared(images, tmp_path):
 
     def compare(*phases: PhaseConfig, **changes) -> float:
         split = {"train": 1.0, "validation": 0.0, "test": 0.0}
-        session = open_session(small_config(images, *phases, split=split, **changes))
+        session = open_session(small_toy(images, *phases, split=split, **changes))
         before = weights_of(session)
         activations = extract(session)
         fit(session, activations, tmp_path / f"checkpoints {session.config.seed}")
@@ -189,13 +189,13 @@ def train_by_hand(session: Session, activations: Activations) -> keras.Model:
     model, network = classifier.full(), classifier.backbone.model
     names = [layer.name for layer in network.layers]
     bottom = classifier.backbone.cut(-1)
-    pixels = Extractor(classifier, bottom, config).extract(session.dataset, range(config.views.count), [bottom])[19]
-    training = replace(training_batches(session, activations, session.phases[0]), x=pixels)
+    pixels = Extractor(classifier, bottom, config).extract(session.dataset, range(config.views.count), [bottom])
+    training = replace(training_batches(session, activations, session.phases[0]), x=pixels[bottom.depth])
     for phase in session.phases:
         first = classifier.backbone.cut(phase.depth).name
         start = (
             0
-            if phase.depth == 19
+            if phase.depth == bottom.depth
             else next((i for i, name in enumerate(names) if name == first or name.startswith(f"{first}_")), len(names))
         )
         for i, layer in enumerate(network.layers):
@@ -227,9 +227,8 @@ AS_ROUNDED = 1e-3
 
 @pytest.mark.full
 def test_three_phases_of_which_the_last_is_shallower(compared):
-    """72 images in batches of 8. The third phase trains block 16 and up, from the cut of the second, below block 14."""
-    # one of three heads and orders, as in test_exactness: 1.6e-2 was seen for one, on one processor, in version 0.1 too
-    assert any(compared(tuned(0), tuned(4), tuned(2), seed=seed) <= AS_ROUNDED for seed in range(3))
+    """72 images in batches of 8. The third phase trains block 3 and up, from the cut of the second, below block 2."""
+    assert compared(tuned(0), tuned(2), tuned(1)) <= AS_ROUNDED
 
 
 def test_the_head_alone(compared):
@@ -246,7 +245,7 @@ def test_a_last_batch_that_is_not_full_with_smoothing_weights_and_views(compared
 
 @pytest.mark.full
 def test_all_of_the_network(compared):
-    assert compared(tuned(19), data={"image_size": 32}, training={"batch_size": 24}) <= AS_ROUNDED
+    assert compared(tuned(-1), training={"batch_size": 24}) <= AS_ROUNDED
 
 
 # === Where the store would be too large ===
@@ -254,7 +253,7 @@ def test_all_of_the_network(compared):
 
 @pytest.mark.full
 def test_without_room_for_a_store_the_trunk_runs_again_and_trains_the_same(images, tmp_path, capsys):
-    config = small_config(images)
+    config = small_toy(images)
     results = []
     for limit in (50.0, 0.0):
         session = open_session(replace(config, training=replace(config.training, store_limit_gib=limit)))
@@ -262,7 +261,7 @@ def test_without_room_for_a_store_the_trunk_runs_again_and_trains_the_same(image
         starts = {phase.start_depth: session.start(phase).depth for phase in session.phases}
         history = fit(session, activations, tmp_path / f"limit {limit}")
         results.append((starts, history, weights_of(session)))
-    assert [starts for starts, _, _ in results] == [{0: 0, 2: 2}, {0: 0, 2: 19}]
+    assert [starts for starts, _, _ in results] == [{0: 0, 2: 2}, {0: 0, 2: 4}]
     assert "more than training.store_limit_gib = 0: the frozen layers below it run again" in capsys.readouterr().err
     for stored, again in zip(results[0][1], results[1][1], strict=True):
         assert stored.loss == pytest.approx(again.loss, rel=1e-5)
@@ -275,7 +274,7 @@ def test_without_room_for_a_store_the_trunk_runs_again_and_trains_the_same(image
 
 
 def test_balanced_weights_give_each_class_the_same_weight(images):
-    config = small_config(images, training={"class_weights": "balanced"})
+    config = small_toy(images, training={"class_weights": "balanced"})
     session = open_session(config)
     activations = extract(session)
     weights = training_batches(session, activations, session.phases[0]).weights

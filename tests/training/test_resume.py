@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small import Outcome, run_config, toy_config
+import toy
+from small import Outcome, toy_config
 
 from image_files import make_images
 from kit import settings
@@ -38,15 +39,13 @@ MOMENTS = {
     "in phase 2": "batches.Order.part = stop_in(batches.Order.part, 2)",
     "in the middle of a checkpoint": "np.savez = stop_in_the_middle(2)",
     "in the middle of a phase's end": "checkpoints.PhaseEnd.save = stop_in(checkpoints.PhaseEnd.save, 1)",
-    "while scoring": "prediction.predict_phases = stop_in(prediction.predict_phases, 1)",
+    "while scoring": "fit.predict_phases = stop_in(fit.predict_phases, 1)",
     "in the middle of the model": "keras.Model.save = stop_in_the_middle(1)",
 }
 
 VICTIM = """
 import sys, time
 from pathlib import Path
-import toy
-toy.use()
 from kit import backends, settings
 config = settings.load_config(file=Path(sys.argv[1]))
 backends.start(config.backend, config.threads, config.seed)
@@ -55,7 +54,7 @@ import numpy as np
 from kit import pipeline
 from kit.data import batches, pixels
 from kit.cache import chunks
-from kit.training import checkpoints, prediction
+from kit.training import checkpoints, fit
 
 def hang():
     print("now", flush=True)
@@ -92,19 +91,15 @@ class Victim:
     Args:
         folder: Holds config.toml; `run` and `cache` will be in it.
         moment: One of MOMENTS.
-        compiled: Folder in which victims share what JAX compiles.
     """
 
-    def __init__(self, folder: Path, moment: str, compiled: Path):
+    def __init__(self, folder: Path, moment: str):
         import kit
 
         environment = {
             **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(Path(kit.__file__).parents[1]), str(Path(__file__).parents[1])]),
+            "PYTHONPATH": os.pathsep.join([str(Path(kit.__file__).parents[1]), os.environ["PYTHONPATH"]]),
             "TRANSFERKIT_CACHE": str(folder / "cache"),
-            "JAX_COMPILATION_CACHE_DIR": str(compiled),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         }
         code = VICTIM.replace("{patch}", MOMENTS[moment])
         command = [sys.executable, "-c", code, str(folder / "config.toml"), str(folder / "run")]
@@ -131,14 +126,13 @@ class Victim:
 @pytest.fixture(scope="module")
 def ended(request, images, tmp_path_factory) -> Iterator[dict[str, Path]]:
     """By moment that a test asks for: the folder of a victim ended there; "interrupted" got SIGINT in phase 2."""
-    compiled = tmp_path_factory.mktemp("compiled")
     content = settings.to_toml(toy_config(images))
 
     def victim(name: str) -> Path:
         folder = tmp_path_factory.mktemp("victim")
         (folder / "config.toml").write_text(content)
         moment, number = ("in phase 2", signal.SIGINT) if name == "interrupted" else (name, signal.SIGKILL)
-        Victim(folder, moment, compiled).end(number)
+        Victim(folder, moment).end(number)
         return folder
 
     asked = " ".join(item.name for item in request.session.items)
@@ -188,16 +182,16 @@ class Stop(Exception):
 
 
 @pytest.fixture
-def stopped(lively_weights, tmp_path) -> Run:
+def stopped(toy_weights, tmp_path) -> Run:
     """A run on images and weights of its own, that failed after its first epoch."""
-    shutil.copy(lively_weights, tmp_path / "own.weights.h5")
+    shutil.copy(toy_weights, tmp_path / "own.weights.h5")
     make_images(tmp_path / "photos", ("blue", "green", "red"), 12, seed=5)
 
     def stop(history):
         raise Stop
 
     with pytest.raises(Stop):
-        train(run_config(tmp_path / "photos", tmp_path / "own.weights.h5"), tmp_path / "run", on_epoch=stop)
+        train(toy_config(tmp_path / "photos", tmp_path / "own.weights.h5"), tmp_path / "run", on_epoch=stop)
     run = Run.open(tmp_path / "run")
     assert run.manifest["status"] == "failed"
     return run
@@ -212,7 +206,7 @@ def test_other_images_are_refused(stopped, tmp_path):
 
 @pytest.mark.full
 def test_other_weights_are_refused(stopped, tmp_path):
-    save_lively_weights(tmp_path / "own.weights.h5", size=64)
+    save_lively_weights(tmp_path / "own.weights.h5", 64, toy.use(), 1.0)
     with pytest.raises(ConfigError, match=r"own\.weights\.h5 are no longer those of"):
         resume(stopped.path)
 

@@ -4,10 +4,12 @@ It is found through the catalog as every other one is, and has what kernels and 
 depthwise and pointwise convolutions, batch normalisation, a residual addition.
 """
 
-import keras
-from keras import layers
+from typing import TYPE_CHECKING
 
 from kit.model.catalog import CENTRED, RECIPES, Published, Recipe
+
+if TYPE_CHECKING:
+    import keras
 
 NAME = "toy"
 
@@ -21,8 +23,11 @@ def use() -> str:
     return NAME
 
 
-def build(input_shape: tuple[int, int, int], include_top: bool, weights: None) -> keras.Model:
+def build(input_shape: tuple[int, int, int], include_top: bool, weights: None) -> "keras.Model":
     """float32 (batch, 32, 32, 3) to (batch, 4, 4, 32), with random weights; takes any size."""
+    import keras
+    from keras import layers
+
     assert not include_top
     assert weights is None
     x = inputs = keras.Input(input_shape)
@@ -35,6 +40,8 @@ def build(input_shape: tuple[int, int, int], include_top: bool, weights: None) -
 
 
 def _block(x, name: str, filters: int, strides: int):
+    from keras import layers
+
     x = layers.DepthwiseConv2D(3, strides=strides, padding="same", use_bias=False, name=f"{name}_depthwise")(x)
     x = layers.ReLU(6.0, name=f"{name}_relu")(layers.BatchNormalization(name=f"{name}_depthwise_bn")(x))
     x = layers.Conv2D(filters, 1, use_bias=False, name=f"{name}_project")(x)
