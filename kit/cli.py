@@ -40,7 +40,7 @@ BUILT_IN = {
     "doctor": "kit.commands.doctor:doctor",
     "demo-data": "search.demo:demo_data",
     "study": "search.commands:app",
-    "report": "reports.drawing:report",
+    "report": "reports.commands:report",
 }
 
 _new_app = partial(typer.Typer, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)

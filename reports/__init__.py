@@ -8,8 +8,8 @@ text.py                 names and numbers as text; names of files and classes ar
 elements.py             elements of a page: sections, charts, tables, thumbnails
 charts.py               palette and layout that all figures share
 run_page.py data_page.py trials/ compare/     which sections, in which order; of a study, of several runs
-drawing.py templates/   kind of page by folder, page -> HTML; `write_report`, the Python API (docs/python-api.md),
-                        and `transferkit report`
+drawing.py templates/   kind of page by folder, page -> HTML; `write_report`, the Python API (docs/python-api.md)
+commands.py             `transferkit report`
 """
 
 from typing import TYPE_CHECKING, Any

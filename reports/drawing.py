@@ -9,10 +9,9 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import jinja2
-import typer
 from markupsafe import Markup
 
 from kit.errors import ConfigError, StorageError
@@ -186,24 +185,3 @@ def _now() -> datetime:
         raise ConfigError(
             f"SOURCE_DATE_EPOCH in the environment must be a whole number, not {fixed!r}.", hint
         ) from None
-
-
-def report(
-    folders: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="RUN|STUDY|INSPECTION...", help="Record folders; several runs are compared.", show_default=False
-        ),
-    ],
-    out: Annotated[
-        Path | None,
-        typer.Option(help="The page to be.", show_default="FOLDER/report.html, comparison.html for several"),
-    ] = None,
-    grid: Annotated[int, typer.Option(min=1, max=96, help="Photos in each grid of predictions.")] = 32,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
-) -> None:
-    """Draws one HTML page that needs no network, from what was recorded."""
-    from reports.drawing import write_report
-
-    page = write_report(folders, out, grid=grid)
-    print(json.dumps({"page": str(page)}) if as_json else f"Page: {page}")

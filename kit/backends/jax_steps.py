@@ -3,17 +3,15 @@
 import os
 from collections.abc import Callable
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jax
-import jax.numpy as jnp
-import keras
 import numpy as np
-from keras import ops
 
-from kit.backends.kernels import keeps_keras_convolutions
 from kit.backends.protocol import Loss
 from kit.stage_clock import counted
+
+if TYPE_CHECKING:
+    import keras
 
 # jaxlib 0.10.2 sums more than 32,768 rows wrongly on a CPU (https://github.com/jax-ml/jax/issues/39103); 0.12.0 does
 # not. Of what XLA hands to YNNPACK by default, this leaves out reductions, and keeps matrix products and convolutions.
@@ -26,6 +24,8 @@ SIDE_BY_SIDE = 2
 
 
 def device() -> str:
+    import jax
+
     return {"cuda": "gpu", "rocm": "gpu"}.get(jax.default_backend(), jax.default_backend())
 
 
@@ -41,6 +41,8 @@ def compiler_options() -> dict[str, str | bool]:
 
 def compile_program(function: Callable[..., Any]) -> Callable[..., Any]:
     """`jax.jit` with `compiler_options`, counted."""
+    import jax
+
     return jax.jit(counted(function), compiler_options=compiler_options())
 
 
@@ -51,7 +53,12 @@ def _jaxlib_version() -> tuple[int, ...]:
 class JaxSteps:
     """`kit.backends.protocol.Steps` on JAX."""
 
-    def __init__(self, model: keras.Model, optimizer: keras.optimizers.Optimizer, loss: Loss):
+    def __init__(self, model: "keras.Model", optimizer: "keras.optimizers.Optimizer", loss: Loss):
+        import jax
+        import jax.numpy as jnp
+
+        from kit.backends.kernels import keeps_keras_convolutions
+
         self._model, self._optimizer = model, optimizer
         rate_index = next(i for i, variable in enumerate(optimizer.variables) if variable is optimizer.learning_rate)
         on_cpu = device() == "cpu"
@@ -109,6 +116,8 @@ class JaxSteps:
         self.reload()
 
     def hold(self, samples):
+        from keras import ops
+
         return ops.convert_to_tensor(samples)
 
     def train(self, held, order, learning_rates):

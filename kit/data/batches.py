@@ -1,10 +1,16 @@
-"""Batches of one fixed shape, in an order that depends on seed, phase and epoch alone."""
+"""Batches of one fixed shape, in an order that depends on seed, phase and epoch alone; prefetch."""
 
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 
 from kit.cache import CachedArray
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -85,3 +91,13 @@ def padded(x: CachedArray, indices: np.ndarray, batch_size: int) -> np.ndarray:
     batch = np.zeros((batch_size, *x.shape[1:]), x.dtype)
     x.gather(indices, out=batch[: len(indices)])
     return batch
+
+
+def prefetch(items: Generator[Item, None, None]) -> Iterator[Item]:
+    """Prefetch one item in a thread; its errors reach the consumer, and stopping early closes `items`."""
+    end: Any = object()
+    with closing(items), ThreadPoolExecutor(1, thread_name_prefix="ahead") as thread:  # closed after the thread's end
+        coming = thread.submit(next, items, end)
+        while (item := coming.result()) is not end:
+            coming = thread.submit(next, items, end)
+            yield item

@@ -1,9 +1,8 @@
 """Drawn images of flowers, deterministic and free to ship; `write_data_set` draws a folder of them, resumably.
 
 Each module imports only modules above it:
-    species        parameters of a species: pure data
+    species        parameters of a species; polygons, and flat parts: stems, leaves, blades
     catalogue      daisy, dandelion, roses, sunflowers, tulips, and made-up species
-    facets         polygons, and flat parts: stems, leaves, blades
     blossoms       petals, discs and seed heads in space, seen from any angle
     light          lens, light and sensor; `Conditions` sets how hard the images are
     surroundings   what is behind, before and beside a flower

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kit.synthetic.facets import Facets, arch, opaque, steps
-from kit.synthetic.species import Bloom, Disc, Globe, Palette, Ring
+from kit.synthetic.species import Bloom, Disc, Facets, Globe, Palette, Ring, arch, opaque, steps
 
 _GOLDEN_ANGLE = np.pi * (3 - np.sqrt(5))
 _CALYX = Ring((5, 6), (10, 40), (-10, -30), 0.3, 0.55, 0.5, 0.8, 0.03, wrapped=True)

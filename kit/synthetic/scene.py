@@ -7,9 +7,8 @@ from PIL import Image, ImageDraw
 
 from kit.synthetic.blossoms import Pose, draw_head
 from kit.synthetic.catalogue import find_species
-from kit.synthetic.facets import curve, leaf, strip
 from kit.synthetic.light import USUAL, Conditions, develop
-from kit.synthetic.species import Palette, Species, pick
+from kit.synthetic.species import Palette, Species, curve, leaf, pick, strip
 from kit.synthetic.surroundings import backdrop, clutter, visitor
 
 _OVERSAMPLED = 2  # facets have hard rims: the scene is painted larger and reduced

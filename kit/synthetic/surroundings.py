@@ -7,9 +7,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from kit.synthetic.catalogue import REAL
-from kit.synthetic.facets import curve, leaf, steps, strip
 from kit.synthetic.light import Conditions, soft_noise
-from kit.synthetic.species import Colour, pick
+from kit.synthetic.species import Colour, curve, leaf, pick, steps, strip
 
 _SIDE = 80  # of the backdrop before it is enlarged, in pixels: it is out of focus anyway
 _GREENS = ((84, 132, 52), (110, 156, 68), (64, 108, 54), (134, 164, 84), (100, 124, 70))

@@ -8,7 +8,8 @@ Data on its way through a run:
 
 Modules in the order a run uses them; a CachedArray (kit.cache) is any array on disk:
 
-    session.py        Phase and Session: the schedule, the network, the dataset; where each phase starts
+    schedule.py       Phase: what is trained when, and how fast
+    session.py        Session: network, dataset and schedule; where each phase starts
     forward.py        inference in passes of one batch size
     extraction.py     extract: decode, forward, write, batch by batch; Activations at the cut points of all phases
     fit.py            fit: the phases in order; predict_phases: probabilities by the model of each

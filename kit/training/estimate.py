@@ -20,7 +20,8 @@ from kit.model.backbones import Cut
 from kit.training.extraction import BATCH, Extractor
 from kit.training.forward import compile_forward
 from kit.training.loop import build_optimizer, build_steps, steps_at_once
-from kit.training.session import Phase, Session
+from kit.training.schedule import Phase
+from kit.training.session import Session
 
 REPEATS = 3  # timed calls, after the one that compiles
 DECODED = 32  # images decoded to see how long one takes

@@ -17,14 +17,15 @@ from kit import backends, progress
 from kit.backends.kernels import KERNELS_VERSION
 from kit.cache import CachedArray, Store, writing
 from kit.config import RunConfig
-from kit.data.batches import Batches
+from kit.data.batches import Batches, prefetch
 from kit.data.dataset import Dataset
 from kit.data.pixels import cached_pixels, decode_views, pixel_store
 from kit.data.views import view_key
 from kit.model.backbones import Cut
 from kit.model.classifier import Classifier
 from kit.training.forward import compile_forward, compile_from_pixels, in_passes
-from kit.training.session import Phase, Session
+from kit.training.schedule import Phase
+from kit.training.session import Session
 
 BATCH = 32  # images read, computed and written together
 
@@ -70,9 +71,12 @@ class Extractor:
         with writing([self.store(self.base, view) for view in views], dataset.keys) as writer:
             self._count(len(writer.missing) * len(views), self.base)
             batches = self._pixels(dataset, writer.missing, views)
+            computed = (
+                (keys, [self.forward(one, self.pixels, (self.base,))[0] for one in pixels]) for keys, pixels in batches
+            )
             with closing(batches), progress.track("trunk", len(writer.missing) * len(views)) as advance:
-                for keys, pixels in batches:
-                    writer.write(keys, [self.forward(one, self.pixels, (self.base,))[0] for one in pixels])
+                for keys, activations in prefetch(computed):  # written while the next batch is computed
+                    writer.write(keys, activations)
                     advance(len(keys) * len(views))
         return writer.arrays
 
@@ -82,10 +86,14 @@ class Extractor:
         row_of = {key: row for row, key in enumerate(dataset.keys)}
         with writing([self.store(cut, view) for cut in cuts], dataset.keys) as writer:
             self._count(len(writer.missing), *cuts)
+            starts = range(0, len(writer.missing), BATCH)
+            batches = (writer.missing[start : start + BATCH] for start in starts)
+            computed = (
+                (keys, self.forward(base.gather([row_of[key] for key in keys]), self.base, cuts)) for keys in batches
+            )
             with progress.track(f"upper trunk, view {view}", len(writer.missing)) as advance:
-                for start in range(0, len(writer.missing), BATCH):
-                    keys = writer.missing[start : start + BATCH]
-                    writer.write(keys, self.forward(base.gather([row_of[key] for key in keys]), self.base, cuts))
+                for keys, activations in prefetch(computed):
+                    writer.write(keys, activations)
                     advance(len(keys))
         return writer.arrays
 

@@ -12,7 +12,8 @@ from kit.training.extraction import Activations, training_batches, validation_ba
 from kit.training.forward import compile_forward, predict
 from kit.training.history import History
 from kit.training.loop import PhaseLoop
-from kit.training.session import Phase, Session
+from kit.training.schedule import Phase
+from kit.training.session import Session
 
 
 def fit(

@@ -23,7 +23,7 @@ from kit.data.batches import Batches, Order, part
 from kit.training.checkpoints import Arrays, Checkpoint, Progress, assign, values_of
 from kit.training.forward import predict
 from kit.training.history import EpochRecord, History
-from kit.training.session import Phase
+from kit.training.schedule import Phase
 
 UNDECAYED = ("bias",)  # weight decay pulls weights towards zero, where biases need not be
 # Activations of a phase that trains the head alone are held on the device up to this size: its steps take less time

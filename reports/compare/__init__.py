@@ -10,7 +10,7 @@ from reports.compare.facts import comparison_facts, run_facts
 from reports.compare.scores import differences_section, scores_section
 from reports.compare.training import curves_section, time_section
 from reports.elements import Page
-from reports.partial_run import PartialRun
+from reports.run_page import PartialRun
 
 LARGEST = 20
 

@@ -8,8 +8,8 @@ from typing import Any
 from kit.significance import SIGNIFICANT, mcnemar_p_value
 from kit.training.history import History
 from reports import text
-from reports.partial_run import PartialRun
 from reports.predictions import scored_split
+from reports.run_page import PartialRun
 from reports.summary import SummaryFacts, summary_facts
 
 SHOWN = 24

@@ -6,7 +6,7 @@ from typing import Any
 
 from reports import text
 from reports.elements import Code, Link, Metric, Note, Page, Section, SummaryBox, Table, missing_section
-from reports.partial_run import PartialRun
+from reports.run_page import PartialRun
 from reports.summary import summary_box, summary_facts
 from reports.trials.facts import TrialsFacts, plain, trials_facts, trials_table
 from reports.trials.history import epochs_chart, history_chart, timeline_chart

@@ -21,7 +21,8 @@ from kit.training.checkpoints import values_of
 from kit.training.extraction import Activations, Extractor, extract, training_batches
 from kit.training.history import History
 from kit.training.loop import PhaseLoop
-from kit.training.session import Phase, Session
+from kit.training.schedule import Phase
+from kit.training.session import Session
 
 pytestmark = pytest.mark.backend
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kit.config import PhaseConfig
-from kit.training.session import Phase, plan
+from kit.training.schedule import Phase, plan
 
 STEPS = 10  # an epoch
 
