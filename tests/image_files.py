@@ -16,7 +16,7 @@ def make_images(
     """Writes `folder/CLASS/0000.jpg` and so on, and returns `folder`.
 
     The class's place in `classes` decides colour and shape. Soft light and dark patches, drawn anew for every image,
-    keep perceptual hashes far apart (tests/test_images.py measures it), so that none counts as a near duplicate.
+    keep perceptual hashes far apart (tests/test_image_files.py measures it), so that none counts as a near duplicate.
 
     Args:
         folder: Where to write; created.

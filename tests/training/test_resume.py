@@ -44,8 +44,9 @@ MOMENTS = {
 }
 
 VICTIM = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by what was started in the background
 from kit import backends, settings
 config = settings.load_config(file=Path(sys.argv[1]))
 backends.start(config.backend, config.threads, config.seed)
