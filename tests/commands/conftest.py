@@ -36,7 +36,7 @@ def run(images, weights, tmp_path_factory):
         "model.head_units": 16,
         "training.batch_size": 16,
         "phases.0.epochs": 12,
-        "phases.0.learning_rate": 1e-3,
+        "phases.0.learning_rate": 1e-2,
         "phases.1.epochs": 2,
         "phases.1.unfreeze_depth": 1,
     }
