@@ -45,12 +45,18 @@ settings.load_profile("kit")
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_environment(tmp_path_factory):
-    """No setting of the person who runs the tests reaches them; session fixtures see the same environment as tests."""
+    """No setting of the person who runs the tests reaches them; session fixtures see the same environment as tests.
+
+    What tests start finds transferkit and the toy backbone by PYTHONPATH.
+    """
+    import kit
+
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("TRANSFERKIT_")]:
             patch.delenv(name)
         patch.setenv("TRANSFERKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (CHILDREN, os.environ.get("PYTHONPATH")))))
+        places = (str(Path(kit.__file__).resolve().parents[1]), CHILDREN, os.environ.get("PYTHONPATH"))
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, places)))
         yield
 
 
@@ -104,13 +110,10 @@ def run_python(tmp_path_factory):
     `env` is added to the environment (None removes a name). The working folder is a temporary one, so that default
     output folders land there. Returns the CompletedProcess, with text.
     """
-    import kit
-
-    path = os.pathsep.join([str(Path(kit.__file__).resolve().parents[1]), os.environ["PYTHONPATH"]])
     home = tmp_path_factory.mktemp("cwd")
 
     def run(*args, env=None, cwd=None, timeout=300, **options) -> subprocess.CompletedProcess:
-        given = {**os.environ, "PYTHONPATH": path, "COLUMNS": "120", "PYTHONIOENCODING": "utf-8", **(env or {})}
+        given = {**os.environ, "COLUMNS": "120", "PYTHONIOENCODING": "utf-8", **(env or {})}
         environment = {name: str(value) for name, value in given.items() if value is not None}
         options = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL, **options}
         command = [sys.executable, *map(str, args)]

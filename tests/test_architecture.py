@@ -11,7 +11,7 @@ FILES = sorted(path for part in ("kit", "search", "reports") for path in (ROOT /
 
 # Lower numbers know nothing of higher ones; the first prefix that matches counts.
 LAYERS = [
-    ("kit.errors kit.files kit.files kit.machine kit.config kit.progress", 0),
+    ("kit.errors kit.files kit.config kit.progress", 0),
     ("kit.machine kit.backends.choice", 0),
     ("kit.stage_clock kit.significance", 0),
     ("kit.evaluation kit.cache kit.settings kit.setting_table kit.csv_tables kit.training.history", 1),
@@ -113,7 +113,7 @@ def test_the_core_knows_no_drawn_images(path):
     """The demo and `demo-data` draw; the recipe of the starter weights is no part of the package."""
     names = {name for name, _ in imported(parsed(path))}
     assert [name for name in names if under(name, ["starter"])] == []
-    if not under(module_name(path), ["kit.synthetic", "search.demo", "search.demo"]):
+    if not under(module_name(path), ["kit.synthetic", "search.demo"]):
         assert [name for name in names if under(name, ["kit.synthetic", "search.demo"])] == []
 
 

@@ -38,21 +38,12 @@ def recipe(tmp_path) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def quick(tmp_path_factory) -> dict[str, str]:
-    """Environment in which JAX compiles fast rather than well, and once for all processes: only plumbing is tested."""
-    return {
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-    }
-
-
 @pytest.fixture
-def benchmark(run_python, tmp_path, quick):
+def benchmark(run_python, tmp_path):
     """Runs a benchmark; returns what it printed and what it recorded."""
 
     def run(script: str, *arguments: object, name: str) -> tuple[str, dict]:
-        done = run_python(BENCHMARKS / script, *arguments, "--results", tmp_path, env=quick)
+        done = run_python(BENCHMARKS / script, *arguments, "--results", tmp_path)
         assert done.returncode == 0, done.stderr
         return done.stdout, json.loads((tmp_path / f"{name}.json").read_text())
 

@@ -1,6 +1,6 @@
 """Batches of one fixed shape, in an order that depends on seed, phase and epoch alone; prefetch."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -93,8 +93,8 @@ def padded(x: CachedArray, indices: np.ndarray, batch_size: int) -> np.ndarray:
     return batch
 
 
-def prefetch(items: Generator[Item, None, None]) -> Iterator[Item]:
-    """Prefetch one item in a thread; its errors reach the consumer, and stopping early closes `items`."""
+def prefetch(items: Generator[Item, None, None]) -> Generator[Item, None, None]:
+    """Prefetch one item in a thread; its errors reach the consumer, and closing it closes `items`."""
     end: Any = object()
     with closing(items), ThreadPoolExecutor(1, thread_name_prefix="ahead") as thread:  # closed after the thread's end
         coming = thread.submit(next, items, end)

@@ -3,9 +3,8 @@
 package          composes the steps below, replaces the folder atomically: `export_run`
 formats          the formats, their requirements, and how their models are used
 writers          a trained classifier -> the model's files
-runtimes         the model's files -> probabilities, in their own runtime
 worker           child processes that write and run models: one backend each
-parity           the run's own test images through both models, compared
+parity           the run's own test images through both models, each in its own runtime, compared
 model_card       README.md with an example that runs
 """
 

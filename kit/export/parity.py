@@ -1,4 +1,4 @@
-"""Parity check: the run's test images through the original and the exported model.
+"""Parity check: the run's test images through the original and the exported model, each in its own runtime.
 
 An export is kept only if no probability of any image differs by more than the tolerance.
 """

@@ -15,7 +15,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from kit import backends, progress
 from kit.backends.kernels import KERNELS_VERSION
-from kit.cache import CachedArray, Store, writing
+from kit.cache import CachedArray, Store, Writer, writing
 from kit.config import RunConfig
 from kit.data.batches import Batches, prefetch
 from kit.data.dataset import Dataset
@@ -74,10 +74,8 @@ class Extractor:
             computed = (
                 (keys, [self.forward(one, self.pixels, (self.base,))[0] for one in pixels]) for keys, pixels in batches
             )
-            with closing(batches), progress.track("trunk", len(writer.missing) * len(views)) as advance:
-                for keys, activations in prefetch(computed):  # written while the next batch is computed
-                    writer.write(keys, activations)
-                    advance(len(keys) * len(views))
+            with closing(batches):
+                _write(writer, computed, "trunk", len(views))
         return writer.arrays
 
     def _extract_above(
@@ -91,10 +89,7 @@ class Extractor:
             computed = (
                 (keys, self.forward(base.gather([row_of[key] for key in keys]), self.base, cuts)) for keys in batches
             )
-            with progress.track(f"upper trunk, view {view}", len(writer.missing)) as advance:
-                for keys, activations in prefetch(computed):
-                    writer.write(keys, activations)
-                    advance(len(keys))
+            _write(writer, computed, f"upper trunk, view {view}")
         return writer.arrays
 
     def _pixels(
@@ -148,6 +143,17 @@ class Extractor:
     def _count(self, images: int, *cuts: Cut) -> None:
         if images:
             self.computed.update({cut.name: images for cut in cuts})
+
+
+def _write(
+    writer: Writer, computed: Generator[tuple[list[str], list[np.ndarray]], None, None], label: str, views: int = 1
+) -> None:
+    """Write each batch of keys and activations while the next is computed."""
+    total = len(writer.missing) * views
+    with progress.track(label, total) as advance, closing(prefetch(computed)) as batches:
+        for keys, activations in batches:
+            writer.write(keys, activations)
+            advance(len(keys) * views)
 
 
 @dataclass(frozen=True)

@@ -1,35 +1,33 @@
 """One trained run for all tests of the commands."""
 
-from pathlib import Path
-
 import pytest
 
 from in_process import _loud, command, refused  # noqa: F401  # fixtures
 
-SMALL = ("--image-size", "48", "--backbone", "toy", "--views", "2", "--head-units", "16", "--batch-size", "16")
+SMALL = ("--image-size", "48", "--views", "2", "--head-units", "16", "--batch-size", "16")
 
 
 @pytest.fixture(scope="session")
-def weights(toy_weights) -> Path:
-    """Weights of a random network that tells images apart: else no figure would tell what was scored."""
-    return toy_weights
+def settings(toy_weights) -> tuple[str, ...]:
+    """Flags of the toy network."""
+    return ("--backbone", "toy", "--weights", str(toy_weights), *SMALL)
 
 
 @pytest.fixture(scope="session")
-def settings(weights) -> tuple[str, ...]:
-    """Flags of the small network."""
-    return ("--weights", str(weights), *SMALL)
+def mobilenet_settings(lively_weights) -> tuple[str, ...]:
+    """Flags of a small MobileNetV2, where the size of a real network counts."""
+    return ("--alpha", "0.35", "--weights", str(lively_weights), *SMALL)
 
 
 @pytest.fixture(scope="session")
-def run(images, weights, tmp_path_factory):
+def run(images, toy_weights, tmp_path_factory):
     """A finished run with two phases; never write into it."""
     from kit.pipeline import train
     from kit.settings import load_config
 
     sets = {
         "data.path": str(images),
-        "model.weights": str(weights),
+        "model.weights": str(toy_weights),
         "data.image_size": 48,
         "model.backbone": "toy",
         "views.count": 2,

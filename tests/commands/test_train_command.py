@@ -99,9 +99,9 @@ def test_every_shorthand_is_an_option_that_says_what_its_setting_is(command):
 
 
 @pytest.mark.full
-def test_a_dry_run_says_what_a_run_then_takes(command, few, settings, tmp_path, monkeypatch):
+def test_a_dry_run_says_what_a_run_then_takes(command, few, mobilenet_settings, tmp_path, monkeypatch):
     monkeypatch.setenv("TRANSFERKIT_CACHE", str(tmp_path / "cache"))
-    arguments = ("train", few, *settings, *HEAD_ONLY, "--out", tmp_path / "out")
+    arguments = ("train", few, *mobilenet_settings, *HEAD_ONLY, "--out", tmp_path / "out")
     done = command(*arguments, "--dry-run", "--json")
     assert (done.status, done.err) == (0, "")
     plan = json.loads(done.out)
@@ -118,8 +118,7 @@ def test_a_dry_run_says_what_a_run_then_takes(command, few, settings, tmp_path, 
     stored = stages["decoding"]["bytes"] + stages["trunk to pooled"]["bytes"]
     assert stored <= stored_bytes() <= stored * 1.2
     model = (tmp_path / "out/model.keras").stat().st_size
-    weights = stages["scores and model"]["bytes"]
-    assert weights <= model <= weights + 200_000  # the configuration comes on top
+    assert model / 1.5 <= stages["scores and model"]["bytes"] <= model
     shutil.rmtree(tmp_path / "out")
     told = command(*arguments, "--dry-run", "--seeds", "3")
     assert told.status == 0

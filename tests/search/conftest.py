@@ -12,10 +12,7 @@ from in_process import _loud, command, refused  # noqa: F401  # fixtures
 
 @pytest.fixture(autouse=True)
 def _importable_objectives(monkeypatch):
-    import kit
-
-    paths = [str(Path(__file__).parent), str(Path(kit.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ["PYTHONPATH"]]))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -61,11 +61,8 @@ def told(run_cli, place, tiny):
 
 def kill_when(file: Path, arguments: tuple, cwd: Path, env: dict[str, str]) -> None:
     """Starts the command line and kills it, no word of warning, as soon as a file is there."""
-    import kit
-
     command = [sys.executable, "-m", "kit.cli", *map(str, arguments)]
-    path = os.pathsep.join([str(Path(kit.__file__).resolve().parents[1]), os.environ["PYTHONPATH"]])
-    environment = {**os.environ, "PYTHONPATH": path, **env}
+    environment = {**os.environ, **env}
     with subprocess.Popen(command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as one:
         deadline = time.monotonic() + 300
         while not file.exists() and one.poll() is None and time.monotonic() < deadline:

@@ -95,11 +95,8 @@ class Victim:
     """
 
     def __init__(self, folder: Path, moment: str):
-        import kit
-
         environment = {
             **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(Path(kit.__file__).parents[1]), os.environ["PYTHONPATH"]]),
             "TRANSFERKIT_CACHE": str(folder / "cache"),
         }
         code = VICTIM.replace("{patch}", MOMENTS[moment])
