@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from kit.significance import wilson_interval
+from kit.significance import effective_n, wilson_interval
 
 TEMPERATURES = (0.05, 20.0)
 _TINY = float(np.finfo(np.float32).tiny)
@@ -82,17 +82,20 @@ class Scores:
     """Scores of `n` images. One that is undefined (n = 0) or does not apply is None, never NaN.
 
     Attributes:
-        accuracy_interval: 95% Wilson interval, (low, high).
+        n_effective: `effective_n` of the groups: copies and images that belong together count once; n without any.
+        accuracy_interval: 95% Wilson interval of n_effective images, (low, high).
         macro_f1: Mean F1 over the classes that occur among labels or predictions.
         log_loss: Mean of -ln p(label), p clipped at SMALLEST_PROBABILITY; no smoothing, no class weights.
         log_loss_scaled: After temperature scaling, as `calibration_error_scaled`; None without a temperature.
         calibration_error: Expected calibration error, 15 equal-width bins.
         top_5_accuracy: None up to ten classes.
         confusion: Counts; row = label, column = predicted, in the order of the classes.
-        per_class: Class name -> precision, recall, f1 (0 where undefined) and support (images of that class).
+        per_class: Class name -> precision, recall, f1 and support (images of that class). None where undefined:
+            the recall of a class without images, the precision of one never predicted, f1 of one that is neither.
     """
 
     n: int
+    n_effective: float
     accuracy: float | None
     accuracy_interval: tuple[float, float] | None
     macro_f1: float | None
@@ -102,7 +105,7 @@ class Scores:
     calibration_error_scaled: float | None
     top_5_accuracy: float | None
     confusion: tuple[tuple[int, ...], ...]
-    per_class: dict[str, dict[str, float | int]]
+    per_class: dict[str, dict[str, float | int | None]]
 
     def to_dict(self) -> dict[str, Any]:
         """Entry of metrics.json; every key is always there."""
@@ -111,12 +114,17 @@ class Scores:
 
 
 def score(
-    probabilities: np.ndarray, labels: np.ndarray, class_names: Sequence[str], temperature: float | None = None
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    class_names: Sequence[str],
+    temperature: float | None = None,
+    groups: Sequence[str] | None = None,
 ) -> Scores:
     """Score one split; n may be 0, and the c class names must differ.
 
-    `temperature` is `fit_temperature`'s on validation; None leaves the scaled scores None. Raises ValueError if shapes,
-    ranges or names do not fit together.
+    `temperature` is `fit_temperature`'s on validation; None leaves the scaled scores None. `groups` (n,) names the
+    images that are not independent; None where all are. Raises ValueError if shapes, ranges or names do not fit
+    together.
     """
     from sklearn import metrics
 
@@ -125,21 +133,22 @@ def score(
     if probabilities.shape[1] != len(codes) or len(set(class_names)) != len(codes):
         raise ValueError(f"{probabilities.shape[1]} classes need as many different names, not {list(class_names)}")
     if n == 0:
-        nothing = {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0}
+        nothing: dict[str, float | int | None] = {"precision": None, "recall": None, "f1": None, "support": 0}
         zeros = tuple((0,) * len(codes) for _ in codes)
         return Scores(
-            0, None, None, None, None, None, None, None, None, zeros, {name: dict(nothing) for name in class_names}
+            0, 0.0, None, None, None, None, None, None, None, None, zeros, {name: dict(nothing) for name in class_names}
         )
     predicted = probabilities.argmax(axis=1)
     scaled = None if temperature is None else apply_temperature(probabilities, temperature)
     confusion = metrics.confusion_matrix(labels, predicted, labels=codes)
-    *parts, _ = metrics.precision_recall_fscore_support(labels, predicted, labels=codes, zero_division=0)
+    *parts, _ = metrics.precision_recall_fscore_support(labels, predicted, labels=codes, zero_division=np.nan)
     columns = (column.tolist() for column in (*parts, confusion.sum(axis=1)))
-    correct = int(confusion.trace())
+    correct, independent = int(confusion.trace()), float(n if groups is None else effective_n(groups))
     return Scores(
         n=n,
+        n_effective=independent,
         accuracy=correct / n,
-        accuracy_interval=wilson_interval(correct, n),
+        accuracy_interval=wilson_interval(independent * (correct / n), independent),
         macro_f1=float(metrics.f1_score(labels, predicted, average="macro", zero_division=0)),
         log_loss=log_loss(probabilities, labels),
         log_loss_scaled=None if scaled is None else log_loss(scaled, labels),
@@ -148,10 +157,14 @@ def score(
         top_5_accuracy=top_k_accuracy(probabilities, labels, 5) if len(codes) >= TOP_5_FROM else None,
         confusion=tuple(map(tuple, confusion.tolist())),
         per_class={
-            name: {"precision": precision, "recall": recall, "f1": f1, "support": support}
+            name: {"precision": _known(precision), "recall": _known(recall), "f1": _known(f1), "support": support}
             for name, precision, recall, f1, support in zip(class_names, *columns, strict=True)
         },
     )
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:

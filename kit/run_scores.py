@@ -31,7 +31,8 @@ def record_scores(run: Run, dataset: Dataset, by_phase: Sequence[np.ndarray], na
     first, final = by_phase[0], by_phase[-1]
     validation, test = dataset.indices("validation"), dataset.indices("test")
     temperature = fit_temperature(final[validation], dataset.labels[validation])
-    paired = mcnemar(*(phase[test].argmax(axis=1) == dataset.labels[test] for phase in (first, final)))
+    before, after = (phase[test].argmax(axis=1) == dataset.labels[test] for phase in (first, final))
+    paired = mcnemar(before, after, [dataset.groups[i] for i in test])
     metrics = scores_by_split(dataset, final, temperature)
     metrics["temperature"] = temperature
     metrics["phases"] = [
@@ -51,7 +52,13 @@ def scores_by_split(dataset: Dataset, probabilities: np.ndarray, temperature: fl
     """
     places = {split: dataset.indices(split) for split in SPLITS}
     return {
-        split: score(probabilities[chosen], dataset.labels[chosen], dataset.classes, temperature).to_dict()
+        split: score(
+            probabilities[chosen],
+            dataset.labels[chosen],
+            dataset.classes,
+            temperature,
+            [dataset.groups[i] for i in chosen],
+        ).to_dict()
         for split, chosen in places.items()
     }
 

@@ -20,14 +20,17 @@ PAIRS = 5
 
 @dataclass(frozen=True)
 class ClassScore:
-    """Scores of a class: `support` images of it, `predicted` images predicted as it."""
+    """Scores of a class: `support` images of it, `predicted` images predicted as it.
+
+    Recall and F1 are None without images, precision if never predicted.
+    """
 
     label: str
     support: int
     predicted: int
-    precision: float
-    recall: float
-    f1: float
+    precision: float | None
+    recall: float | None
+    f1: float | None
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class ConfusionFacts:
 
     `classes` are all, or the LARGEST with the most errors (`left_out` counts the others), in the model's order. Rows of
     `counts` are labels, columns predicted classes; `shares` are of all images of the label, 0 where it has none.
-    `scores` hold every class, lowest F1 first; `pairs` are at most PAIRS.
+    `scores` hold every class, lowest F1 first and those without images last; `pairs` are at most PAIRS.
     """
 
     split: str
@@ -67,8 +70,7 @@ def confusion_facts(split: str, scores: Mapping[str, Any], classes: Sequence[str
     errors = [support[i] + predicted[i] - 2 * matrix[i][i] for i in range(len(classes))]
     worst = sorted(sorted(range(len(classes)), key=lambda i: -errors[i])[:LARGEST])
     per_class = [
-        ClassScore(name, support[i], predicted[i], *(scores["per_class"][name][key] for key in _SCORES))
-        for i, name in enumerate(classes)
+        _class_score(name, support[i], predicted[i], scores["per_class"][name]) for i, name in enumerate(classes)
     ]
     pairs = [
         Pair(classes[i], classes[j], count, support[i])
@@ -83,12 +85,21 @@ def confusion_facts(split: str, scores: Mapping[str, Any], classes: Sequence[str
         left_out=len(classes) - len(worst),
         counts=tuple(tuple(matrix[i][j] for j in worst) for i in worst),
         shares=tuple(tuple(matrix[i][j] / support[i] if support[i] else 0.0 for j in worst) for i in worst),
-        scores=tuple(sorted(per_class, key=lambda one: one.f1)),
+        scores=tuple(sorted(per_class, key=lambda one: 2.0 if one.f1 is None else one.f1)),
         pairs=tuple(sorted(pairs, key=lambda pair: -pair.images)[:PAIRS]),
     )
 
 
-_SCORES = ("precision", "recall", "f1")
+def _class_score(name: str, support: int, predicted: int, scores: Mapping[str, float | None]) -> ClassScore:
+    # metrics.json of 0.1 holds 0 where a score is undefined
+    return ClassScore(
+        name,
+        support,
+        predicted,
+        precision=scores["precision"] if predicted else None,
+        recall=scores["recall"] if support else None,
+        f1=scores["f1"] if support else None,
+    )
 
 
 def confusion_figure(facts: ConfusionFacts) -> go.Figure:
@@ -185,7 +196,7 @@ def _class_table(facts: ConfusionFacts) -> Table:
             f"{one.predicted:,}",
             text.share(one.precision, one.predicted),
             text.share(one.recall, one.support),
-            f"{one.f1:.2f}",
+            "–" if one.f1 is None else f"{one.f1:.2f}",
         )
         for one in facts.scores
     )

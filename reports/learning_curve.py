@@ -5,11 +5,13 @@ from dataclasses import dataclass
 import pandas as pd
 import plotly.graph_objects as go
 
+from kit.significance import wilson_interval
 from reports import text
 from reports.charts import BLUE, between, new_figure, share_axis
 from reports.elements import Chart, Section, Table, missing_section
 
 WORTH = 0.005  # least gain that makes more images worthwhile
+ONE_SIGMA = 0.6827
 CLEAR = 0.02  # greatest standard error of a curve called flat
 LEAD = (
     "A linear model on the pretrained features, trained on parts of the training photos and measured on "
@@ -31,8 +33,8 @@ class CurvePoint:
 class LearningCurveFacts:
     """Validation accuracy by number of training images, doubled at each point.
 
-    `gain` is that of the last doubling, None with fewer than two points; `error` the standard error of the last
-    accuracy, None where it is not known.
+    `gain` is that of the last doubling, None with fewer than two points; `error` half the width of Wilson's 68%
+    interval of the last accuracy (about its standard error), None where it is not known.
     """
 
     points: tuple[CurvePoint, ...] = ()
@@ -47,8 +49,10 @@ def learning_curve_facts(curve: pd.DataFrame, validation: int) -> LearningCurveF
         for images, part in curve.groupby("photos")["accuracy"]
     )
     gain = points[-1].mean - points[-2].mean if len(points) > 1 else None
-    error = (points[-1].mean * (1 - points[-1].mean) / validation) ** 0.5 if points and validation else None
-    return LearningCurveFacts(points, gain, error)
+    if not points or not validation:
+        return LearningCurveFacts(points, gain)
+    low, high = wilson_interval(points[-1].mean * validation, validation, ONE_SIGMA)
+    return LearningCurveFacts(points, gain, (high - low) / 2)
 
 
 def learning_curve_figure(facts: LearningCurveFacts) -> go.Figure:

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
-from kit.significance import SIGNIFICANT
+from kit.significance import SIGNIFICANT, newcombe_interval
 from reports import text
 from reports.elements import Metric, SummaryBox
+
+OPTIMISM, CALIBRATION = "Validation minus test", "Calibration error"
 
 
 @dataclass(frozen=True)
@@ -15,10 +16,10 @@ class SummaryFacts:
     """Scores of the summary box; accuracies and calibration errors are 0 to 1.
 
     `split` is `test`, `validation` where no images were kept for a test, or empty where nothing was scored. Scores are
-    then None. `interval` is 95%; `optimism` is validation minus test accuracy, None unless both were measured, and
-    `optimism_error` half the width of its 95% interval, the difference that chance makes between two samples of these
-    sizes. `calibration_error_scaled` is after temperature scaling; `log_loss` in nats; `phases` are (name, accuracy on
-    `split`).
+    then None. `n_effective` counts images that are not independent once; `interval` is 95% and of as many.
+    `optimism` is validation minus test accuracy, None unless both were measured, and `optimism_interval` its 95%
+    interval (Newcombe's). `calibration_error_scaled` is after temperature scaling; `log_loss` in nats; `phases` are
+    (name, accuracy on `split`).
 
     `only_first` and `only_last` count images that only the first or the last phase's model got right; `p_value` is
     McNemar's test of the two, None with fewer than two phases.
@@ -26,10 +27,11 @@ class SummaryFacts:
 
     split: str = ""
     n: int = 0
+    n_effective: float = 0.0
     accuracy: float | None = None
     interval: tuple[float, float] | None = None
     optimism: float | None = None
-    optimism_error: float | None = None
+    optimism_interval: tuple[float, float] | None = None
     calibration_error: float | None = None
     calibration_error_scaled: float | None = None
     log_loss: float | None = None
@@ -52,10 +54,11 @@ def summary_facts(metrics: dict[str, Any]) -> SummaryFacts:
     return SummaryFacts(
         split=split,
         n=scores["n"],
+        n_effective=_independent(scores),
         accuracy=scores["accuracy"],
         interval=tuple(scores["accuracy_interval"]),
         optimism=validation["accuracy"] - scores["accuracy"] if chosen else None,
-        optimism_error=_error_of_difference(validation, scores) if chosen else None,
+        optimism_interval=_difference(validation, scores) if chosen else None,
         calibration_error=scores["calibration_error"],
         calibration_error_scaled=scores["calibration_error_scaled"],
         log_loss=scores["log_loss"],
@@ -67,10 +70,13 @@ def summary_facts(metrics: dict[str, Any]) -> SummaryFacts:
     )
 
 
-def _error_of_difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> float:
-    """1.96 standard errors of the difference of two independent shares."""
-    variances = (scores["accuracy"] * (1 - scores["accuracy"]) / scores["n"] for scores in (first, second))
-    return NormalDist().inv_cdf(0.975) * sum(variances) ** 0.5
+def _difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[float, float]:
+    return newcombe_interval(first["accuracy"], _independent(first), second["accuracy"], _independent(second))
+
+
+def _independent(scores: Mapping[str, Any]) -> float:
+    """`n_effective`; n in the records of 0.1, which lack it."""
+    return float(scores.get("n_effective", scores["n"]))
 
 
 def summary_box(facts: SummaryFacts) -> SummaryBox:
@@ -85,7 +91,7 @@ def summary_box(facts: SummaryFacts) -> SummaryBox:
     right = round(facts.accuracy * facts.n)
     says = (
         f"{right:,} of {facts.n:,} right, on {kept}. With 95% confidence the accuracy on such photos lies between "
-        f"{text.share(facts.interval[0], facts.n)} and {text.share(facts.interval[1], facts.n)}."
+        f"{text.share(facts.interval[0], facts.n)} and {text.share(facts.interval[1], facts.n)}.{_copies(facts)}"
         if facts.interval
         else ""
     )
@@ -95,6 +101,15 @@ def summary_box(facts: SummaryFacts) -> SummaryBox:
         text.share(facts.accuracy, facts.n),
         says,
         tuple(metric for metric in metrics if metric is not None),
+    )
+
+
+def _copies(facts: SummaryFacts) -> str:
+    if facts.n_effective > facts.n - 0.5:
+        return ""
+    return (
+        " Some of them are near copies or belong together, and are no evidence of their own: the interval is that of "
+        f"{text.count(max(1, round(facts.n_effective)), 'independent photo')}."
     )
 
 
@@ -119,14 +134,15 @@ def _phases(facts: SummaryFacts) -> Metric | None:
 def _optimism(facts: SummaryFacts) -> Metric | None:
     if facts.optimism is None:
         return None
-    error = facts.optimism_error or 0.0
-    if abs(facts.optimism) <= error:
-        says = f"Within chance: samples of these sizes differ by up to {100 * error:.0f} points."
+    low, high = facts.optimism_interval or (-1.0, 1.0)
+    if low <= 0 <= high:
+        says = "Within chance"
     elif facts.optimism > 0:
-        says = "Optimistic, for validation chose the epoch: believe the test."
+        says = "Optimistic, for validation chose the epoch: believe the test"
     else:
-        says = "Test photos were easier than validation ones: no sign of optimism."
-    return Metric("Validation minus test", text.points(facts.optimism, facts.n), says)
+        says = "Test photos were easier than validation ones: no sign of optimism"
+    between = f"95% interval {text.points(low, 0)} to {text.points(high, 0)}"
+    return Metric(OPTIMISM, text.points(facts.optimism, facts.n), f"{says} ({between}).")
 
 
 def _calibration(facts: SummaryFacts) -> Metric | None:
@@ -135,7 +151,7 @@ def _calibration(facts: SummaryFacts) -> Metric | None:
     scaled = facts.calibration_error_scaled
     after = f" Predictions are given after temperature scaling: {text.share(scaled, facts.n)}."
     return Metric(
-        "Calibration error",
+        CALIBRATION,
         text.share(facts.calibration_error, facts.n),
         f"How far confidence and accuracy lie apart, on average.{after if scaled is not None else ''}",
     )

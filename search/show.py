@@ -52,7 +52,13 @@ def best_lines(record: StudyRecord, best: "Refit | None") -> list[str]:
     if best is not None and best.test is not None and best.interval is not None:
         low, high = best.interval
         lines.append(f"Test accuracy {best.test:.3f} [{low:.3f}, {high:.3f}], scored once")
-        lines.append(f"Validation minus test {best.optimism:+.3f} (validation {best.validation:.3f}, which chose)")
+        between = ""
+        if best.optimism_interval is not None:
+            low, high = best.optimism_interval
+            between = f" [{low:+.3f}, {high:+.3f}]{', within chance' if low <= 0 <= high else ''}"
+        lines.append(
+            f"Validation minus test {best.optimism:+.3f}{between} (validation {best.validation:.3f}, which chose)"
+        )
     if best is not None:
         lines.append(f"Run folder: {best.run.path}")
     return lines

@@ -53,10 +53,11 @@ def test_scores_agree_with_scikit_learn(example):
     assert scores.macro_f1 == pytest.approx(reference.f1_score(labels, predicted, average="macro", zero_division=0))
     assert scores.log_loss == pytest.approx(reference.log_loss(labels, probabilities, labels=codes))
     assert np.array_equal(scores.confusion, reference.confusion_matrix(labels, predicted, labels=codes))
-    expected = reference.precision_recall_fscore_support(labels, predicted, labels=codes, zero_division=0)
+    expected = reference.precision_recall_fscore_support(labels, predicted, labels=codes, zero_division=np.nan)
     for i, name in enumerate(names):
         values = [scores.per_class[name][key] for key in ("precision", "recall", "f1", "support")]
-        assert values == pytest.approx([column[i] for column in expected])
+        known = [math.nan if value is None else value for value in values]
+        assert known == pytest.approx([column[i] for column in expected], nan_ok=True)
 
 
 @given(scored())
@@ -71,9 +72,11 @@ def test_scores_are_what_their_formulas_say(example):
     assert scores.confusion == tuple(map(tuple, matrix.tolist()))
     assert scores.macro_f1 == pytest.approx(f1[said + support > 0].mean(), abs=1e-12)
     assert scores.log_loss == pytest.approx(-np.log(probabilities[np.arange(len(labels)), labels]).mean(), abs=1e-12)
-    columns = {"precision": hits / np.maximum(said, 1), "recall": hits / np.maximum(support, 1), "f1": f1}
-    for name, column in (columns | {"support": support}).items():
-        assert [one[name] for one in scores.per_class.values()] == pytest.approx(column.tolist(), abs=1e-12)
+    columns = {"precision": (hits, said), "recall": (hits, support), "f1": (2 * hits, said + support)}
+    for name, (part, whole) in columns.items():
+        expected = [None if not n else pytest.approx(k / n, abs=1e-12) for k, n in zip(part, whole, strict=True)]
+        assert [one[name] for one in scores.per_class.values()] == expected
+    assert [one["support"] for one in scores.per_class.values()] == support.tolist()
 
 
 @given(scored())
@@ -127,21 +130,43 @@ def test_a_class_nobody_has_or_predicts_does_not_weigh_on_macro_f1():
     labels = np.array([0, 0, 1])
     scores = score(np.eye(3)[labels], labels, ["a", "b", "c"])
     assert scores.macro_f1 == 1
-    assert scores.per_class["c"] == {"precision": 0, "recall": 0, "f1": 0, "support": 0}
+    assert scores.per_class["c"] == {"precision": None, "recall": None, "f1": None, "support": 0}
+
+
+def test_a_class_without_images_has_no_recall_and_one_never_predicted_no_precision():
+    scores = score(np.eye(3)[[0, 2, 0]], np.array([0, 0, 1]), ["a", "b", "c"])
+    assert scores.per_class["c"] == {"precision": 0, "recall": None, "f1": 0, "support": 0}
+    assert scores.per_class["b"] == {"precision": None, "recall": 0, "f1": 0, "support": 1}
+
+
+def test_copies_leave_the_interval_as_wide_as_without_them():
+    probabilities, labels = some(60, 3)
+    once = score(probabilities, labels, "abc")
+    twice = score(
+        np.repeat(probabilities, 2, axis=0), np.repeat(labels, 2), "abc", groups=[str(k // 2) for k in range(120)]
+    )
+    assert (twice.n, twice.n_effective, twice.accuracy) == (120, 60, once.accuracy)
+    assert twice.accuracy_interval == pytest.approx(once.accuracy_interval)
+    assert once.n_effective == once.n == 60
 
 
 def test_an_empty_split_scores_none_and_is_json():
     scores = score(np.zeros((0, 12)), np.zeros(0), [str(i) for i in range(12)], temperature=2.0)
     entry = json.loads(json.dumps(scores.to_dict(), allow_nan=False))
     assert entry["n"] == 0
-    assert {key for key, value in entry.items() if value is None} == set(entry) - {"n", "confusion", "per_class"}
+    assert {key for key, value in entry.items() if value is None} == set(entry) - {
+        "n",
+        "n_effective",
+        "confusion",
+        "per_class",
+    }
 
 
 def test_an_entry_of_metrics_has_the_recorded_keys():
     entry = score(*some(60, 3), ["a", "b", "c"], temperature=1.5).to_dict()
     assert set(entry) == {
-        "n", "accuracy", "accuracy_interval", "macro_f1", "log_loss", "log_loss_scaled", "calibration_error",
-        "calibration_error_scaled", "top_5_accuracy", "confusion", "per_class",
+        "n", "n_effective", "accuracy", "accuracy_interval", "macro_f1", "log_loss", "log_loss_scaled",
+        "calibration_error", "calibration_error_scaled", "top_5_accuracy", "confusion", "per_class",
     }  # fmt: skip
     assert json.loads(json.dumps(entry, allow_nan=False)) == entry
     low, high = entry["accuracy_interval"]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from kit.significance import mcnemar, mcnemar_p_value, wilson_interval
+from kit.significance import effective_n, holm, mcnemar, mcnemar_p_value, newcombe_interval, wilson_interval
 
 
 @pytest.mark.parametrize(
@@ -67,3 +67,76 @@ def test_mcnemar_needs_booleans_of_one_length():
 def test_mcnemar_p_value_of_counts(only_a, only_b, p):
     """Twice the tail of a fair coin, worked out by hand."""
     assert mcnemar_p_value(only_a, only_b) == mcnemar_p_value(only_b, only_a) == pytest.approx(p)
+
+
+# === Differences ===
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "low", "high"),
+    [
+        ((56, 70), (48, 80), 0.0524, 0.3339),  # Newcombe 1998, table II, method 10
+        ((9, 10), (3, 10), 0.1705, 0.8090),
+        ((6, 7), (2, 7), 0.0582, 0.8062),
+        ((5, 56), (0, 29), -0.0381, 0.1926),
+        ((0, 10), (0, 20), -0.1611, 0.2775),
+        ((10, 10), (0, 20), 0.6791, 1.0000),
+    ],
+)
+def test_newcombe_interval_gives_published_values(first, second, low, high):
+    (a, n), (b, m) = first, second
+    assert newcombe_interval(a / n, n, b / m, m) == pytest.approx((low, high), abs=5e-5)
+    assert newcombe_interval(b / m, m, a / n, n) == pytest.approx((-high, -low), abs=5e-5)
+
+
+def test_all_of_20_against_16_of_20_is_no_certainty():
+    """Wald's interval, +-0.175, called this a difference; its own 20 of 20 has a width of 0."""
+    low, high = newcombe_interval(1.0, 20, 0.8, 20)
+    assert low < 0 < high
+
+
+# === Images that are not independent ===
+
+
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=40))
+def test_copies_add_no_evidence(copies):
+    groups = [str(k) for k, count in enumerate(copies) for _ in range(count)]
+    assert 1 <= effective_n(groups) <= len(copies) + 1e-9 <= len(groups) + 1e-9
+    assert effective_n(groups * 3) == pytest.approx(effective_n(groups))
+    assert effective_n([str(k) for k in range(len(copies))]) == len(copies)
+
+
+def test_no_images_are_none():
+    assert effective_n([]) == 0
+
+
+def test_mcnemar_counts_a_group_once():
+    a = np.array([True] * 12 + [False] * 2)
+    one = mcnemar(a, ~a)
+    twice = mcnemar(np.repeat(a, 2), np.repeat(~a, 2), [str(k) for k in range(14) for _ in range(2)])
+    assert twice.p_value == one.p_value
+    assert (twice.only_a, twice.only_b) == (24, 4)
+    assert mcnemar(a, ~a, [str(k) for k in range(14)]) == one
+    burst = mcnemar(a, ~a, ["burst"] * 12 + ["x", "y"])
+    assert burst.p_value == mcnemar_p_value(1, 2) == 1.0
+
+
+# === Many tests ===
+
+
+def test_holm_of_counts_worked_out_by_hand():
+    # 4 x 0.005, 3 x 0.01, 2 x 0.03, and 1 x 0.04 raised to its predecessor
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([]) == []
+    assert holm([0.04]) == [0.04]
+
+
+@given(st.lists(st.floats(0, 1), max_size=30))
+def test_holm_keeps_order_and_lies_between_the_p_value_and_bonferronis(p_values):
+    adjusted = holm(p_values)
+    for p, q in zip(p_values, adjusted, strict=True):
+        assert p <= q <= 1
+    order = np.argsort(p_values, kind="stable")
+    assert (np.diff(np.array(adjusted)[order]) >= 0).all()
+    if p_values:
+        assert min(adjusted) == min(1, len(p_values) * min(p_values))

@@ -15,7 +15,7 @@ from kit.backends import current_name
 from kit.data.sources import load_samples
 from kit.errors import DataError
 from kit.run import Run
-from kit.significance import wilson_interval
+from kit.significance import effective_n, wilson_interval
 
 TOLERANCE = 1e-4
 SPLITS = ("test", "validation", "train")  # the first that has images
@@ -25,11 +25,15 @@ ORIGINAL = "original"
 
 @dataclass(frozen=True)
 class ParityImages:
-    """n images of a split that both models are run on; `labels` are class indices, int (n,)."""
+    """n images of a split that both models are run on; `labels` are class indices, int (n,).
+
+    `groups` (n,) names images that are not independent; empty where all are.
+    """
 
     split: str
     files: tuple[Path, ...]
     labels: np.ndarray
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,12 +94,13 @@ def parity_images(run: Run) -> ParityImages:
         )
     classes = {name: i for i, name in enumerate(run.manifest["classes"])}
     labels = np.array([classes[label] for label in rows["label"]])
-    return ParityImages(split, tuple(files[path] for path in rows["path"]), labels)
+    return ParityImages(split, tuple(files[path] for path in rows["path"]), labels, tuple(rows["group"]))
 
 
 def compare(images: ParityImages, original: np.ndarray, exported: np.ndarray, tolerance: float = TOLERANCE) -> Parity:
     """Compare the probabilities (n, classes) of two models for the same n images."""
     n = len(images.labels)
+    independent = effective_n(images.groups) or n
     right = {name: int((p.argmax(1) == images.labels).sum()) for name, p in (("old", original), ("new", exported))}
     difference = np.abs(original.astype(np.float64) - exported).max() if original.shape == exported.shape else np.nan
     return Parity(
@@ -105,7 +110,7 @@ def compare(images: ParityImages, original: np.ndarray, exported: np.ndarray, to
         greatest_difference=float(difference) if np.isfinite(difference) else None,
         agreement=float((original.argmax(1) == exported.argmax(1)).mean()),
         accuracy=right["new"] / n,
-        accuracy_interval=wilson_interval(right["new"], n),
+        accuracy_interval=wilson_interval(independent * (right["new"] / n), independent),
         original_accuracy=right["old"] / n,
     )
 

@@ -1,11 +1,13 @@
 """ComparisonFacts: what the figures of several runs draw."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any
 
-from kit.significance import SIGNIFICANT, mcnemar_p_value
+import numpy as np
+
+from kit.significance import SIGNIFICANT, holm, mcnemar
 from kit.training.history import History
 from reports import text
 from reports.predictions import scored_split
@@ -20,7 +22,8 @@ class RunFacts:
     """One run in a comparison, under a unique name.
 
     `backend` is empty where not recorded, `data` the fingerprint of the images. `settings` map dotted keys to text,
-    `stages` to seconds, `predicted` the path of each scored image to (label, predicted class).
+    `stages` to seconds, `predicted` the path of each scored image to (label, predicted class),
+    `groups` to its group, where recorded.
     """
 
     name: str
@@ -31,6 +34,7 @@ class RunFacts:
     history: History
     stages: Mapping[str, float]
     predicted: Mapping[str, tuple[str, str]]
+    groups: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,8 @@ class PairFacts:
     """Two runs on the `common` images that both scored.
 
     `same` counts equal predictions, `only_first` and `only_second` what only that run got right. `twins` have the same
-    data, and configurations equal but for the backend.
+    data, and configurations equal but for the backend. `p_value` is McNemar's on the common images, each
+    group counting once; `adjusted` is Holm's, for all pairs of the comparison.
     """
 
     first: str
@@ -48,16 +53,13 @@ class PairFacts:
     only_first: int
     only_second: int
     twins: bool
-
-    @property
-    def p_value(self) -> float:
-        """P value of McNemar's test on the common images."""
-        return mcnemar_p_value(self.only_first, self.only_second)
+    p_value: float
+    adjusted: float
 
     @property
     def clear(self) -> bool:
-        """Whether the difference is significant."""
-        return self.p_value < SIGNIFICANT
+        """Whether the difference is significant among all pairs."""
+        return self.adjusted < SIGNIFICANT
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ def run_facts(name: str, run: PartialRun) -> RunFacts:
     manifest = run.manifest
     _, scored = scored_split(run.predicted)
     columns = (scored[column].tolist() for column in ("path", "label", "predicted"))
+    samples = run.samples
     return RunFacts(
         name=name,
         backend=(manifest.get("environment") or {}).get("backend", ""),
@@ -100,6 +103,7 @@ def run_facts(name: str, run: PartialRun) -> RunFacts:
         history=run.history,
         stages={stage: measured["seconds"] for stage, measured in manifest.get("stages", {}).items()},
         predicted={path: (label, predicted) for path, label, predicted in zip(*columns, strict=True)},
+        groups=dict(zip(samples["path"].tolist(), samples["group"].tolist(), strict=True)),
     )
 
 
@@ -134,7 +138,7 @@ def comparison_facts(runs: Sequence[RunFacts]) -> ComparisonFacts:
     return ComparisonFacts(
         runs=tuple(runs),
         differing=differing,
-        pairs=tuple(pair for a, b in combinations(runs, 2) if (pair := _pair(a, b)).common),
+        pairs=_adjusted([pair for a, b in combinations(runs, 2) if (pair := _pair(a, b)).common]),
         disagreements=tuple(split[:SHOWN]),
         disagreed=len(split),
         same_images=bool(common) and all(set(run.predicted) == common for run in runs),
@@ -142,18 +146,27 @@ def comparison_facts(runs: Sequence[RunFacts]) -> ComparisonFacts:
 
 
 def _pair(a: RunFacts, b: RunFacts) -> PairFacts:
-    common = [(*a.predicted[path], b.predicted[path][1]) for path in a.predicted if path in b.predicted]
-    right = [(first == label, second == label) for label, first, second in common]
+    paths = [path for path in a.predicted if path in b.predicted]
+    common = [(*a.predicted[path], b.predicted[path][1]) for path in paths]
+    right = np.array([(first == label, second == label) for label, first, second in common], bool).reshape(-1, 2)
+    test = mcnemar(right[:, 0], right[:, 1], [a.groups.get(path) or path for path in paths])
     others = ({k: v for k, v in run.settings.items() if k not in ("backend", "data.path")} for run in (a, b))
     return PairFacts(
         a.name,
         b.name,
         len(common),
         sum(first == second for _, first, second in common),
-        sum(one and not other for one, other in right),
-        sum(other and not one for one, other in right),
+        test.only_a,
+        test.only_b,
         twins=next(others) == next(others) and a.backend != b.backend and a.data == b.data != "",
+        p_value=test.p_value,
+        adjusted=test.p_value,
     )
+
+
+def _adjusted(pairs: list[PairFacts]) -> tuple[PairFacts, ...]:
+    adjusted = holm([pair.p_value for pair in pairs])
+    return tuple(replace(pair, adjusted=p_value) for pair, p_value in zip(pairs, adjusted, strict=True))
 
 
 def figure_names(facts: ComparisonFacts) -> list[str]:

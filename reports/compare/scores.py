@@ -20,6 +20,7 @@ HEAD = (
     "difference",
 )
 NOTE = f"McNemar's exact test on the photos that only one of the two got right; p < {SIGNIFICANT} is more than chance."
+MANY = " Each p is Holm's, adjusted for the {pairs} pairs: among so many some would differ by chance."
 
 
 def scores_figure(facts: ComparisonFacts) -> go.Figure:
@@ -78,7 +79,11 @@ def _see(facts: ComparisonFacts, scored: list[RunFacts]) -> str:
     if pair is None:
         return f"{says}; no photo was scored by both it and {second}."
     chance = "is more than chance" if pair.clear else "may be chance"
-    return f"{says}; its lead over {second} {chance} (McNemar p {text.p_equals(pair.p_value)})."
+    return f"{says}; its lead over {second} {chance} (McNemar p {text.p_equals(pair.adjusted)}{_adjusted(facts)})."
+
+
+def _adjusted(facts: ComparisonFacts) -> str:
+    return f", adjusted for {len(facts.pairs)} pairs" if len(facts.pairs) > 1 else ""
 
 
 def _warnings(facts: ComparisonFacts) -> tuple[Note, ...]:
@@ -149,16 +154,17 @@ def differences_section(facts: ComparisonFacts, album: Mapping[str, bytes]) -> S
             f"{pair.same:,}",
             f"{pair.only_first:,}",
             f"{pair.only_second:,}",
-            text.p_value(pair.p_value),
+            text.p_value(pair.adjusted),
             "more than chance" if pair.clear else "may be chance",
         )
         for pair in facts.pairs
     )
-    table = Table("Two by two, on the same photos", HEAD, rows, NOTE)
+    note = NOTE + (MANY.format(pairs=len(facts.pairs)) if len(facts.pairs) > 1 else "")
+    table = Table("Two by two, on the same photos", HEAD, rows, note)
     images = tuple(_thumbnail(one, facts, album) for one in facts.disagreements)
     if not images:
-        note = Note("On the photos that all were scored on, all are right or wrong together.")
-        return Section(id, title, (table, note))
+        alike = Note("On the photos that all were scored on, all are right or wrong together.")
+        return Section(id, title, (table, alike))
     see = f"{text.count(facts.disagreed, 'photo')} some runs get right and others wrong"
     see += f"; the {len(images)} most evenly split are shown." if facts.disagreed > len(images) else "."
     grid = ThumbnailGrid("disagreements-photos", "Right for some, wrong for others", see, images)

@@ -7,7 +7,7 @@ from typing import Any
 from reports import text
 from reports.elements import Code, Link, Metric, Note, Page, Section, SummaryBox, Table, missing_section
 from reports.run_page import PartialRun
-from reports.summary import summary_box, summary_facts
+from reports.summary import CALIBRATION, OPTIMISM, summary_box, summary_facts
 from reports.trials.facts import TrialsFacts, plain, trials_facts, trials_table
 from reports.trials.history import epochs_chart, history_chart, timeline_chart
 from reports.trials.optuna_figures import pareto_chart
@@ -50,7 +50,8 @@ def _summary_box(facts: TrialsFacts, kept: PartialRun | None) -> SummaryBox:
         searched.append(Metric("Gain over your own settings", gain, f"In {facts.objective}, the same photos."))
     if kept is not None and kept.metrics:
         box = summary_box(summary_facts(kept.metrics))
-        return SummaryBox(box.name, box.value, box.says, (*searched, *box.metrics[1:3]))
+        told = (metric for metric in box.metrics if metric.name in (OPTIMISM, CALIBRATION))
+        return SummaryBox(box.name, box.value, box.says, (*searched, *told))
     if found is None:
         return SummaryBox(f"Best {facts.objective}", "–", "No trial is complete yet.", ())
     says = "Chosen on validation, so optimistic: the test comes with the best run, which has not been made yet."

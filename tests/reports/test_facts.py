@@ -5,11 +5,15 @@ from dataclasses import replace
 import pytest
 from handmade import SPACE
 
+from kit.config import RunConfig
 from kit.csv_tables import make_table
+from kit.run import Run
+from kit.significance import newcombe_interval, wilson_interval
 from kit.training.history import EpochRecord, History
 from reports.calibration import Abstention, Bin, calibration_facts
 from reports.compare.facts import Disagreement, PairFacts, RunFacts, comparison_facts, flatten
-from reports.confusion import ClassScore, ConfusionFacts, Pair, confusion_facts
+from reports.compare.scores import differences_section
+from reports.confusion import ClassScore, ConfusionFacts, Pair, confusion_facts, confusion_section
 from reports.curves import CurvesFacts, PhaseSpan, curves_facts
 from reports.dataset import ClassCount, DatasetFacts, dataset_facts, dataset_sections
 from reports.findings import FindingGroup
@@ -23,6 +27,7 @@ from reports.summary import SummaryFacts, summary_box, summary_facts
 from reports.trials.facts import trials_facts
 from reports.trials.settings import coordinates
 from search.records import StudyRecord, TrialRecord
+from search.show import best_lines
 
 
 def predictions(*rows):
@@ -62,10 +67,11 @@ def test_summary():
     assert summary_facts(metrics) == SummaryFacts(
         split="test",
         n=10,
+        n_effective=10,
         accuracy=0.8,
         interval=(0.5, 0.9),
         optimism=0.75 - 0.8,
-        optimism_error=pytest.approx(1.959964 * (0.75 * 0.25 / 4 + 0.8 * 0.2 / 10) ** 0.5),
+        optimism_interval=newcombe_interval(0.75, 4, 0.8, 10),
         calibration_error=0.1,
         calibration_error_scaled=0.05,
         log_loss=0.4,
@@ -77,7 +83,9 @@ def test_summary():
     )
 
 
-SCORED = SummaryFacts(split="test", n=400, accuracy=0.9, phases=(("head", 0.88), ("fine-tune", 0.9)), p_value=0.01)
+SCORED = SummaryFacts(
+    split="test", n=400, n_effective=400, accuracy=0.9, phases=(("head", 0.88), ("fine-tune", 0.9)), p_value=0.01
+)
 
 
 @pytest.mark.parametrize(
@@ -105,19 +113,45 @@ def test_a_loss_by_fine_tuning_is_called_one(facts, value, says):
 
 
 @pytest.mark.parametrize(
-    ("optimism", "error", "says"),
+    ("optimism", "interval", "says"),
     [
-        (0.1, 0.04, "Optimistic, for validation chose the epoch"),
-        (-0.1, 0.04, "Test photos were easier"),
-        (0.03, 0.04, "Within chance: samples of these sizes differ by up to 4 points."),
-        (-0.03, 0.04, "Within chance"),
+        (0.1, (0.06, 0.14), "Optimistic, for validation chose the epoch"),
+        (-0.1, (-0.14, -0.06), "Test photos were easier"),
+        (0.03, (-0.01, 0.07), "Within chance (95% interval −1 points to +7 points)."),
+        (-0.03, (-0.07, 0.01), "Within chance"),
     ],
 )
-def test_what_chance_explains_is_not_called_optimism(optimism, error, says):
-    figures = summary_box(replace(SCORED, optimism=optimism, optimism_error=error)).metrics
+def test_what_chance_explains_is_not_called_optimism(optimism, interval, says):
+    figures = summary_box(replace(SCORED, optimism=optimism, optimism_interval=interval)).metrics
     figure = next(one for one in figures if one.name == "Validation minus test")
     assert figure.value == f"{100 * optimism:+.1f} points".replace("-", "−")
     assert figure.says.startswith(says)
+
+
+def test_all_of_20_against_16_of_20_reads_the_same_everywhere(tmp_path):
+    """A run's page, a study's page and `study show` judge validation minus test by one method."""
+    scores = dict.fromkeys(("calibration_error", "calibration_error_scaled", "log_loss", "macro_f1"), 0.5)
+    metrics = {
+        split: {"n": 20, "accuracy": right / 20, "accuracy_interval": list(wilson_interval(right, 20)), **scores}
+        for split, right in (("validation", 20), ("test", 16))
+    }
+    figure = next(one for one in summary_box(summary_facts(metrics)).metrics if one.name == "Validation minus test")
+    assert figure.says.startswith("Within chance")
+    run = Run.create(tmp_path / "best", RunConfig())
+    run.write_metrics(metrics)
+    run.write_history(history := History((EpochRecord(1, "head", 1.0, 1e-3, 0.1, 1.0, 0.1, 1.0),)))
+    with run.lock():
+        run.update_manifest(status="finished", study={"trial": 0, "refit": "train"})
+    record = replace(study(tmp_path, TrialRecord(0, "complete", {}, (1.0,), history)), best_trial=0)
+    lines = best_lines(record, record.best)
+    (line,) = (line for line in lines if line.startswith("Validation minus test +0.200 ["))
+    assert line.endswith("], within chance (validation 1.000, which chose)")
+
+
+def test_near_copies_are_said_to_be_no_evidence_of_their_own():
+    facts = replace(SCORED, n=400, n_effective=372.4, interval=(0.86, 0.93))
+    assert "the interval is that of 372 independent photos" in summary_box(facts).says
+    assert "near copies" not in summary_box(replace(facts, n_effective=400)).says
 
 
 def test_summary_without_a_test_split_speaks_of_validation_and_without_any_of_nothing():
@@ -176,12 +210,19 @@ def test_confusion():
         counts=((3, 2, 0), (1, 2, 0), (0, 0, 0)),
         shares=((0.6, 0.4, 0.0), (1 / 3, 2 / 3, 0.0), (0.0, 0.0, 0.0)),
         scores=(
-            ClassScore("c", 0, 0, 0.0, 0.0, 0.0),
             ClassScore("b", 3, 4, 0.5, 2 / 3, 4 / 7),
             ClassScore("a", 5, 4, 0.75, 0.6, 2 / 3),
+            ClassScore("c", 0, 0, None, None, None),
         ),
         pairs=(Pair("a", "b", 2, 5), Pair("b", "a", 1, 3)),
     )
+
+
+def test_a_class_without_images_has_a_dash_and_no_recall():
+    per_class = {name: dict.fromkeys(("precision", "recall", "f1"), 0.0) for name in "ab"}
+    facts = confusion_facts("test", {"n": 2, "confusion": [[1, 1], [0, 0]], "per_class": per_class}, ["a", "b"])
+    table = confusion_section(facts, SAID, {}).elements[1]
+    assert ("b", "0", "1", "0%", "–", "–") in table.rows
 
 
 def test_a_large_matrix_shows_the_classes_with_the_most_errors():
@@ -273,7 +314,7 @@ def test_learning_curve():
     assert learning_curve_facts(make_table(curve), 16) == LearningCurveFacts(
         points=(CurvePoint(10, 0.5, 0.4, 0.6), CurvePoint(20, 0.8, 0.8, 0.8)),
         gain=0.8 - 0.5,
-        error=(0.8 * (1 - 0.8) / 16) ** 0.5,
+        error=pytest.approx((0.8 * (1 - 0.8) / 16 + 1 / (4 * 16**2)) ** 0.5 / (1 + 1 / 16), rel=1e-3),
     )
     assert learning_curve_facts(make_table({"photos": [], "accuracy": []}), 0) == LearningCurveFacts()
 
@@ -356,17 +397,43 @@ def test_comparison():
     second = compared("two", "tensorflow", said, {"backend": "tensorflow", "seed": "0"})
     facts = comparison_facts([first, second])
     assert facts.differing == (("backend", ("jax", "tensorflow")),)
-    assert facts.pairs == (PairFacts("one", "two", 3, 2, 1, 0, twins=True),)
+    assert facts.pairs == (PairFacts("one", "two", 3, 2, 1, 0, twins=True, p_value=1.0, adjusted=1.0),)
     assert facts.disagreements == (Disagreement("p", "a", ("a", "b")),)
     assert (facts.disagreed, facts.same_images, facts.pairs[0].clear) == (1, True, False)
 
 
+def beaten(only_first, only_second, copies=1, runs=2):
+    """Runs of which the first alone is right on some images, the others on some more; each image `copies` times."""
+    paths = [f"{k}-{copy}" for k in range(only_first + only_second) for copy in range(copies)]
+    first = [int(path.partition("-")[0]) < only_first for path in paths]
+    groups = {path: path.partition("-")[0] for path in paths}
+    said = [{path: ("a", "a" if one else "b") for path, one in zip(paths, first, strict=True)}]
+    said += [{path: ("a", "b" if one else "a") for path, one in zip(paths, first, strict=True)}] * (runs - 1)
+    return comparison_facts(
+        [replace(compared(f"run {k}", "jax", one, {}), groups=groups) for k, one in enumerate(said)]
+    )
+
+
 @pytest.mark.parametrize(
     ("only_first", "only_second", "clear"),
-    [(0, 0, False), (10, 2, True), (10, 5, False), (100, 70, True)],
+    [(0, 1, False), (10, 2, True), (10, 5, False), (100, 70, True)],
 )
 def test_a_difference_is_clear_or_may_be_chance(only_first, only_second, clear):
-    assert PairFacts("a", "b", 500, 100, only_first, only_second, False).clear is clear
+    assert beaten(only_first, only_second).pairs[0].clear is clear
+
+
+def test_copies_make_no_difference_clear():
+    assert not beaten(5, 1, copies=3).pairs[0].clear
+    assert beaten(15, 3).pairs[0].clear
+
+
+def test_many_pairs_are_not_all_tested_at_5_percent():
+    facts = beaten(10, 2, runs=20)
+    assert len(facts.pairs) == 190
+    assert facts.pairs[0].p_value < 0.05
+    assert not any(pair.clear for pair in facts.pairs)
+    assert "adjusted for the 190 pairs" in differences_section(facts, {}).elements[0].note
+    assert "adjusted" not in differences_section(beaten(10, 2), {}).elements[0].note
 
 
 def test_runs_on_other_photos_are_told():

@@ -303,6 +303,16 @@ def test_a_study_shows_its_best_run_and_what_failed(tmp_path):
     assert "&lt;b&gt;diverged&lt;/b&gt;" in page
 
 
+def test_a_studys_summary_takes_scores_by_name(tmp_path):
+    """A best run of one phase has no fine-tuning to tell of; its page's scores then lie elsewhere in the box."""
+    study = make_study(tmp_path / "study")
+    run = make_run(study.path / "best")
+    for phases in (run.metrics["phases"], run.metrics["phases"][:1]):
+        run.write_metrics({**run.metrics, "phases": phases})
+        names = [metric.name for metric in page_of(study.path).summary_box.metrics]
+        assert names[-2:] == ["Validation minus test", "Calibration error"]
+
+
 def test_the_best_configuration_is_whole_before_it_was_trained_again(study, study_html):
     written = re.search(r"<pre[^>]*><code>(.*?)</code>", study_html, re.DOTALL)
     assert written is not None
