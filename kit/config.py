@@ -175,7 +175,8 @@ class TrainingConfig:
         label_smoothing: Share of each label spread evenly over all classes; 0 to 0.5.
         class_weights: `none`, or `balanced` (each class weighs the same in the loss, however many images it has).
         monitor: What picks the epoch that is kept: `val_accuracy` (ties: lower val_loss) or `val_loss`.
-        store_dtype: Type of stored activations: `float16` or `float32`.
+        store_dtype: Type of stored activations: `float16`, `bfloat16` or `float32`. Where one exceeds float16 (65,504),
+            a run stores all as float32, or as bfloat16 if that exceeds store_limit_gib, and says so.
         store_limit_gib: Disk that a run's stored activations may take, in GiB. Where a cut point would need more, the
             frozen layers below it run again in every epoch instead.
         base_depth: Cut point, counted as `unfreeze_depth`, that the trunk runs up to at least; all others are computed
@@ -188,7 +189,7 @@ class TrainingConfig:
     label_smoothing: float = _within(0.1, 0.0, 0.5)
     class_weights: str = _one_of("none", "balanced")
     monitor: str = _one_of("val_accuracy", "val_loss")
-    store_dtype: str = _one_of("float16", "float32")
+    store_dtype: str = _one_of("float16", "bfloat16", "float32")
     store_limit_gib: float = _within(50.0, 0.0, 1e6)
     base_depth: int = _within(0, -1, 1000)
 

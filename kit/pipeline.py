@@ -183,7 +183,8 @@ def _finish(run: Run, dataset: Dataset, session: "Session", clock: StageClock, o
             session.classifier.full().save(temporary)
         with clock.stage("insights"):
             collect_insights(run, dataset, session, activations, by_phase[-1])
-        run.update_manifest(status="finished", error=None, stages=clock.stages, network=describe_network(session))
+        network = describe_network(session) | {"store_dtype": activations.dtype}
+        run.update_manifest(status="finished", error=None, stages=clock.stages, network=network)
         shutil.rmtree(run.checkpoints, ignore_errors=True)
     draw_page(run.path)
 

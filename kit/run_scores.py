@@ -88,6 +88,8 @@ def evaluate(run: Run, data: str | None = None, *, backend_name: str = "auto") -
             f"The images in {config.data.path} are no longer those of {run.path}.",
             f"Score them as other data: `transferkit evaluate {run.path} {config.data.path}`.",
         )
+    dtype = run.manifest["network"].get("store_dtype", config.training.store_dtype)  # absent in early runs
+    config = replace(config, training=replace(config.training, store_dtype=dtype))
     session = Session(config, load_classifier(run), dataset)
     probabilities = predict_trained(session, extract(session, to_train=False))
     return scores_by_split(dataset, probabilities, run.metrics["temperature"])

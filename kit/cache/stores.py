@@ -20,6 +20,7 @@ from kit.machine import cache_folder
 
 FORMAT = 1
 RECIPE = "recipe.json"
+BEYOND = "beyond.json"
 
 
 def stores_folder() -> Path:
@@ -69,8 +70,9 @@ class Store:
     @property
     def description(self) -> dict[str, Any]:
         """Content of recipe.json; its fingerprint names the folder."""
+        dtype = self.dtype.name if self.dtype.kind == "V" else self.dtype.str  # bfloat16 is no type of NumPy's own
         shape = list(self.shape)
-        return {"format": FORMAT, "kind": self.kind, "shape": shape, "dtype": self.dtype.str, "recipe": self.recipe}
+        return {"format": FORMAT, "kind": self.kind, "shape": shape, "dtype": dtype, "recipe": self.recipe}
 
     def missing(self, keys: Sequence[str]) -> list[str]:
         """Keys without an intact array, in the order given, each once."""
@@ -99,6 +101,17 @@ class Store:
             with storage_errors(path):
                 path.unlink(missing_ok=True)
         return _missing(keys, found)
+
+    def beyond(self) -> dict[str, float]:
+        """Key -> greatest absolute value of arrays that the dtype cannot hold, so far as noted."""
+        try:
+            return dict(read_json(self.folder / BEYOND))
+        except (StorageError, OSError, TypeError, ValueError):
+            return {}
+
+    def note_beyond(self, greatest: dict[str, float]) -> None:
+        """Note such arrays, under the store's lock, so that nobody computes them again in vain."""
+        write_json(self.folder / BEYOND, self.beyond() | greatest)
 
     def _find(self, keys: Sequence[str]) -> _Found:
         """Look keys up in chunks whose checksum is right; chunks that hold none of them are not read."""

@@ -7,9 +7,10 @@ activations never depend on what other runs left in the cache.
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 
+import ml_dtypes
 import numpy as np
 from sklearn.utils.class_weight import compute_sample_weight
 
@@ -21,6 +22,7 @@ from kit.data.batches import Batches, prefetch
 from kit.data.dataset import Dataset
 from kit.data.pixels import cached_pixels, decode_views, pixel_store
 from kit.data.views import view_key
+from kit.errors import DataError
 from kit.model.backbones import Cut
 from kit.model.classifier import Classifier
 from kit.training.forward import compile_forward, compile_from_pixels, in_passes
@@ -28,6 +30,10 @@ from kit.training.schedule import Phase
 from kit.training.session import Session
 
 BATCH = 32  # images read, computed and written together
+
+
+class _Overflow(Exception):
+    """Raised where an activation exceeds the stored type; the message says of which image, where and how far."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +77,14 @@ class Extractor:
         with writing([self.store(self.base, view) for view in views], dataset.keys) as writer:
             self._count(len(writer.missing) * len(views), self.base)
             batches = self._pixels(dataset, writer.missing, views)
+
+            def trunk(keys: list[str], view: int, pixels: np.ndarray) -> np.ndarray:
+                (values,) = self.forward(pixels, self.pixels, (self.base,))
+                return self._stored(values, self.base, view, keys, dataset)
+
             computed = (
-                (keys, [self.forward(one, self.pixels, (self.base,))[0] for one in pixels]) for keys, pixels in batches
+                (keys, [trunk(keys, view, one) for view, one in zip(views, pixels, strict=True)])
+                for keys, pixels in batches
             )
             with closing(batches):
                 _write(writer, computed, "trunk", len(views))
@@ -86,9 +98,12 @@ class Extractor:
             self._count(len(writer.missing), *cuts)
             starts = range(0, len(writer.missing), BATCH)
             batches = (writer.missing[start : start + BATCH] for start in starts)
-            computed = (
-                (keys, self.forward(base.gather([row_of[key] for key in keys]), self.base, cuts)) for keys in batches
-            )
+
+            def upper_trunk(keys: list[str]) -> list[np.ndarray]:
+                outputs = self.forward(base.gather([row_of[key] for key in keys]), self.base, cuts)
+                return [self._stored(one, cut, view, keys, dataset) for one, cut in zip(outputs, cuts, strict=True)]
+
+            computed = ((keys, upper_trunk(keys)) for keys in batches)
             _write(writer, computed, f"upper trunk, view {view}")
         return writer.arrays
 
@@ -105,18 +120,55 @@ class Extractor:
         return ((keys[start : start + BATCH], [stored[start : start + BATCH]]) for start in starts)
 
     def forward(self, batch: np.ndarray, start: Cut, ends: tuple[Cut, ...]) -> list[np.ndarray]:
-        """Activations at `ends`, in the stored dtype, of a batch of pixels or activations at `start`."""
+        """Activations at `ends`, as computed, of a batch of pixels or activations at `start`."""
         if (start, ends) not in self._compiled:
             self._compiled[start, ends] = (
                 compile_from_pixels(self.classifier, ends)
                 if start == self.pixels
                 else in_passes(compile_forward(self.classifier.trunk(start, ends)), BATCH)
             )
-        limits = np.finfo(self.config.training.store_dtype)  # float16 reaches 65504, far above what ReLU6 gives
-        return [
-            np.clip(values, limits.min, limits.max).astype(limits.dtype)
-            for values in self._compiled[start, ends](batch)
-        ]
+        return self._compiled[start, ends](batch)
+
+    def _stored(self, values: np.ndarray, cut: Cut, view: int, keys: list[str], dataset: Dataset) -> np.ndarray:
+        """Activations of a batch in the stored type.
+
+        Raises _Overflow if it cannot hold them, and the store remembers that; DataError if they are not finite.
+        """
+        if max(values.max(), -values.min()) <= self._greatest:  # never so if one is NaN
+            return values.astype(self.config.training.store_dtype)
+        greatest = np.abs(values.reshape(len(values), -1)).max(axis=1)
+        file_of = dict(zip(dataset.keys, dataset.files, strict=True))
+        if len(broken := np.flatnonzero(~np.isfinite(greatest))):
+            raise DataError(
+                f"The activations of {file_of[keys[broken[0]]]} at {cut.name} are infinite or not a number, "
+                f"as are those of {len(broken)} of the {len(keys)} images computed with it.",
+                "If that is all of them, model.weights do not suit the network; else take the image out.",
+            )
+        store = self.store(cut, view)
+        store.note_beyond({keys[i]: float(greatest[i]) for i in np.flatnonzero(greatest > self._greatest)})
+        raise _Overflow(self._beyond(store, cut, dataset))
+
+    def require_range(self, dataset: Dataset, cuts: set[Cut], views: Iterable[int]) -> None:
+        """Raise _Overflow if a store is known not to hold activations of one of the images."""
+        for cut in cuts - {self.pixels}:
+            for view in views:
+                if said := self._beyond(self.store(cut, view), cut, dataset):
+                    raise _Overflow(said)
+
+    def _beyond(self, store: Store, cut: Cut, dataset: Dataset) -> str:
+        """Which activations the store's type cannot hold, so far as noted; empty if there are none."""
+        noted = store.beyond()
+        known = [(file, noted[key]) for key, file in zip(dataset.keys, dataset.files, strict=True) if key in noted]
+        if not known:
+            return ""
+        most = max(known, key=lambda one: one[1])
+        of = f"of {known[0][0]}" if len(known) == 1 else f"of {len(known)} images or more ({most[0]})"
+        limit = f"{self.config.training.store_dtype} holds ({self._greatest:,.0f})"
+        return f"The activations {of} at {cut.name} reach {most[1]:,.0f}, beyond what {limit}"
+
+    @property
+    def _greatest(self) -> float:
+        return float(ml_dtypes.finfo(self.config.training.store_dtype).max)
 
     def store(self, cut: Cut, view: int) -> Store:
         if cut == self.pixels:
@@ -162,36 +214,63 @@ class Activations:
 
     `plain` holds every image unaugmented, (n, ...); `training` the training images, (views * images, ...), one view
     after the other. `stores` names the stores behind `training`, by view; `computed` counts the images that no store
-    had, once a view, by name of the cut.
+    had, once a view, by name of the cut; `dtype` is the stored type.
     """
 
     plain: dict[int, CachedArray]
     training: dict[int, CachedArray]
     stores: dict[int, tuple[str, ...]]
     computed: dict[str, int]
+    dtype: str
 
 
 def extract(session: Session, *, to_train: bool = True, depths: Iterable[int] = ()) -> Activations:
     """Read activations from the cache, and compute the missing ones; the classifier must be untrained.
 
     `to_train=False` leaves out augmented views and every phase but the last: scoring needs neither. `depths` are
-    further cut points to store for later runs, where the disk budget allows.
+    further cut points to store for later runs, where the disk budget allows. Where one activation exceeds the range of
+    `training.store_dtype`, all are of a wider type, whatever the cache holds.
+
+    Raises:
+        DataError: If an image cannot be decoded, or its activations are not finite.
+        StorageError: If the cache cannot be written.
     """
+    try:
+        return _extract(session, session.config, to_train, depths)
+    except _Overflow as overflow:
+        settings = session.config.training
+        cuts = {session.base, *map(session.start, session.phases)} - {session.classifier.backbone.cut(-1)}
+        dtype = "float32" if session.fits(cuts, "float32") else "bfloat16"
+        sizes = {name: f"{session.stored_bytes(cuts, name) / 2**20:,.0f} MiB" for name in ("float16", "float32")}
+        progress.say(
+            f"{overflow}: this run's are stored as float32, {sizes['float32']} instead of {sizes['float16']}."
+            if dtype == "float32"
+            else f"{overflow}: this run's are stored as bfloat16, which has fewer digits. As float32 they would take "
+            f"{sizes['float32']}, more than training.store_limit_gib = {settings.store_limit_gib:g}."
+        )
+    wider = replace(session.config, training=replace(settings, store_dtype=dtype))
+    return _extract(session, wider, to_train, depths)
+
+
+def _extract(session: Session, config: RunConfig, to_train: bool, depths: Iterable[int]) -> Activations:
     dataset, classifier = session.dataset, session.classifier
-    extractor = Extractor(classifier, session.base, session.config)
+    extractor = Extractor(classifier, session.base, config)
     starts = [session.start(phase) for phase in (session.phases if to_train else session.phases[-1:])]
     others = [classifier.backbone.cut(depth) for depth in depths]
-    others = [cut for cut in others if cut.depth < session.base.depth] if session.fits(others) else []
+    others = [cut for cut in others if cut.depth < session.base.depth]
+    others = others if session.fits(others, config.training.store_dtype) else []
     cuts = {cut.depth: cut for cut in (*starts, *others)}
     views = range(session.config.views.count if to_train else 1)
     train = dataset.indices("train")
+    every = {session.base, *cuts.values(), *map(session.start, session.phases)}
+    extractor.require_range(dataset, every, range(session.config.views.count))  # scoring takes what training took
     plain = extractor.extract(dataset, [0], list(cuts.values()))
     training = {depth: array.take(train) for depth, array in plain.items()}
     if len(views) > 1:
         augmented = extractor.extract(dataset.take(train), views[1:], list(cuts.values()))
         training = {depth: CachedArray.concatenate([training[depth], augmented[depth]]) for depth in cuts}
     stores = {cut.depth: tuple(extractor.store(cut, view).name for view in views) for cut in starts}
-    return Activations(plain, training, stores, dict(extractor.computed))
+    return Activations(plain, training, stores, dict(extractor.computed), config.training.store_dtype)
 
 
 def training_batches(session: Session, activations: Activations, phase: Phase) -> Batches:

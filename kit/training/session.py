@@ -48,15 +48,15 @@ class Session:
         if cut == pixels or self.fits([cut]):
             return cut
         progress.say(
-            f"The activations at {cut.name} would take {self._stored_bytes([cut]) / 2**30:.1f} GiB, more than "
+            f"The activations at {cut.name} would take {self.stored_bytes([cut]) / 2**30:.1f} GiB, more than "
             f"training.store_limit_gib = {settings.store_limit_gib:g}: the frozen layers below it run again in every "
             "epoch instead."
         )
         return pixels
 
-    def fits(self, cuts: Iterable[Cut]) -> bool:
+    def fits(self, cuts: Iterable[Cut], dtype: str = "") -> bool:
         """Whether the activations at these cut points keep to `training.store_limit_gib`."""
-        return self._stored_bytes(cuts) <= self.config.training.store_limit_gib * 2**30
+        return self.stored_bytes(cuts, dtype) <= self.config.training.store_limit_gib * 2**30
 
     def start(self, phase: Phase) -> Cut:
         """Cut point that a phase starts from: its own, or the pixels if that is the deepest and did not fit."""
@@ -71,10 +71,11 @@ class Session:
         self.classifier.unfreeze(self.classifier.backbone.cut(phase.depth))
         return self.classifier.tail(self.start(phase))
 
-    def _stored_bytes(self, cuts: Iterable[Cut]) -> int:
+    def stored_bytes(self, cuts: Iterable[Cut], dtype: str = "") -> int:
+        """Bytes of the activations at these cut points; `dtype` is `training.store_dtype` unless given."""
         views = len(self.dataset.keys) + len(self.dataset.indices("train")) * (self.config.views.count - 1)
         one = sum(int(np.prod(self.classifier.shape(cut))) for cut in cuts)
-        return one * views * np.dtype(self.config.training.store_dtype).itemsize
+        return one * views * np.dtype(dtype or self.config.training.store_dtype).itemsize
 
 
 def build_classifier(config: RunConfig, classes: int, weights: Weights) -> Classifier:

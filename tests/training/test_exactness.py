@@ -21,8 +21,9 @@ from tempfile import TemporaryDirectory
 import keras
 import numpy as np
 import pytest
+import toy
 from batchwise import Batch, batches_of, one_step
-from small import fit, open_session, small_config, weights_of
+from small import fit, open_session, reach_beyond_float16, small_config, weights_of
 
 from image_files import make_images
 from kit.cache import CachedArray
@@ -74,7 +75,14 @@ class Case:
     depth: int
 
 
-def prepare(images: Path, depth: int, phase: PhaseConfig | None = None, head_epochs: int = 0, **changes) -> Case:
+def prepare(
+    images: Path,
+    depth: int,
+    phase: PhaseConfig | None = None,
+    head_epochs: int = 0,
+    adapt: Callable[[Session], object] = lambda session: None,
+    **changes,
+) -> Case:
     """A case.
 
     Args:
@@ -82,12 +90,14 @@ def prepare(images: Path, depth: int, phase: PhaseConfig | None = None, head_epo
         depth: Unfreeze depth.
         phase: What `Session.fit` is to do.
         head_epochs: Epochs for which the head alone is trained first, as phase 1 does; 0 leaves it random.
+        adapt: Changes the network before anything is computed with it.
         changes: As for `small_config`.
     """
     head = PhaseConfig(epochs=max(head_epochs, 1), learning_rate=1e-3)
     config = small_config(images, head, split={"train": 1.0, "validation": 0.0, "test": 0.0}, **changes)
     session = open_session(config)
     without_dropout(session.classifier.backbone.model)
+    adapt(session)
     if head_epochs:
         with TemporaryDirectory() as folder:
             fit(session, extract(session), Path(folder))
@@ -147,6 +157,7 @@ def centred(pixels):
 
 # name -> its builder, and what is done to pixels outside of it
 STRAIGHTFORWARD = {
+    "toy": (toy.build, centred),
     "mobilenet_v2": (keras.applications.MobileNetV2, centred),
     "mobilenet_v3_small": (keras.applications.MobileNetV3Small, as_float),
     "mobilenet_v3_large": (keras.applications.MobileNetV3Large, as_float),
@@ -279,6 +290,17 @@ def test_every_backbone_trains_what_straightforward_keras_trains(sixteen, name):
     found = compare(case, Recipe("sgd", 1e-3))
     assert found.max() <= 1e-3
     assert len(found) > 4, "only the head was trained"
+
+
+def test_beyond_float16_the_network_trains_as_with_a_float32_store(eighty):
+    """Activations up to a million at the cut, and float16 asked for: nothing is clipped, nothing rounded."""
+    model = {"backbone": toy.use(), "alpha": 1.0}
+    case = prepare(
+        eighty, 1, adapt=reach_beyond_float16, data={"image_size": 32}, model=model, training={"store_dtype": "float16"}
+    )
+    assert case.activations.dtype == "float32"
+    assert np.abs(case.activations.training[1][:]).max() > 65504
+    assert compare(case, Recipe("adam", 1e-4)).max() <= 1e-5
 
 
 @pytest.fixture(scope="module")
