@@ -44,14 +44,16 @@ def reduce(features, fit_on: np.ndarray, classes: int, seed: int) -> np.ndarray:
 def out_of_fold(reduced: np.ndarray, labels: np.ndarray, groups: Sequence[str], classes: int, seed: int) -> np.ndarray:
     """Out-of-fold probabilities, float32 (n, classes); 0 for a class that no other fold has.
 
-    Images of one group (duplicates, near duplicates; groups: (n,)) share a fold.
+    Images of one group (duplicates, near duplicates; groups: (n,)) share a fold. Where no other fold has the image's
+    own class (one group may hold it all), nothing can be said of it: 1 / classes each.
     """
     fold = _folds(groups, seed)
     result = np.zeros((len(labels), classes), np.float32)
     for number in range(FOLDS):
         held, rest = fold == number, _at_most(np.flatnonzero(fold != number), LARGEST_FIT, seed)
-        if held.any():
+        if held.any() and len(rest):
             result[held] = _probabilities(reduced[rest], labels[rest], reduced[held], classes)
+        result[held & ~np.isin(labels, labels[rest])] = 1 / classes
     return result
 
 

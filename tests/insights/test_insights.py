@@ -5,6 +5,8 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from doubles import swap
@@ -159,6 +161,25 @@ def test_images_that_are_all_alike_are_no_reason_to_fail():
     features, labels = np.ones((40, 5), np.float32), np.arange(40) % 2
     reduced = linear_probe.reduce(features, np.arange(40), 2, seed=0)
     assert np.isfinite(linear_probe.out_of_fold(reduced, labels, list(map(str, range(40))), 2, seed=0)).all()
+
+
+@given(st.data(), st.integers(1, 30), st.integers(2, 5), st.integers(1, 6), st.integers(0, 3))
+@settings(max_examples=25, deadline=None)
+def test_any_grouping_is_stood(data, images, classes, groups, seed):
+    """One single group, groups that hold a whole class, groups across all classes: an answer, and no label doubted
+    for want of a class to compare it with."""
+    labels = np.array(data.draw(st.lists(st.integers(0, classes - 1), min_size=images, max_size=images)))
+    names = data.draw(st.lists(st.integers(1, groups).map(str), min_size=images, max_size=images))
+    features = np.random.default_rng(seed).normal(size=(images, 6)).astype(np.float32)
+    reduced = linear_probe.reduce(features, np.arange(images), classes, seed)
+    said = linear_probe.out_of_fold(reduced, labels, names, classes, seed)
+    assert said.shape == (images, classes)
+    np.testing.assert_allclose(said.sum(axis=1), 1, atol=1e-4)
+    elsewhere = [
+        any(labels[k] == label and names[k] != name for k in range(images))
+        for label, name in zip(labels, names, strict=True)
+    ]
+    assert set(linear_probe.label_issues(said, labels).tolist()) <= set(np.flatnonzero(elsewhere).tolist())
 
 
 # === All of it, after a run ===
