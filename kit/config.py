@@ -79,15 +79,18 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class SplitConfig:
-    """How samples without a given split are shared out, per class, by a hash of seed and group.
+    """How samples without a given split are shared out; groups stay whole.
 
     Attributes:
-        seed: Chooses the split. The same image keeps its split when others are added.
+        method: `stratified` (the groups of each class, ranked by a hash, are cut at the shares) or `hash` (a threshold
+            on the hash, as in version 0.1: an image keeps its split whatever is added, and small classes scatter).
+        seed: Chooses the split, by the hash of seed and group.
         train: Share trained on.
         validation: Share that chooses epochs and settings.
         test: Share scored once, at the end. The three add up to 1.
     """
 
+    method: str = _one_of("stratified", "hash")
     seed: int = _within(0, 0, 2**32 - 1)
     train: float = _within(0.70, 0.0, 1.0)
     validation: float = _within(0.15, 0.0, 1.0)

@@ -84,6 +84,8 @@ def resume(path: Path, *, on_epoch: Listener | None = None) -> Run:
         config, clock = run.config, StageClock()
         start_backend(config)
         dataset, weights = load(config, clock)
+        if (path / "samples.csv").exists():
+            dataset = dataset.as_recorded(run.samples)
         session = build(config, dataset, weights)
         # absent if the run was killed before recording it
         manifest = _origin(config, dataset, weights) | run.manifest

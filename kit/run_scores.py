@@ -90,6 +90,7 @@ def evaluate(run: Run, data: str | None = None, *, backend_name: str = "auto") -
         )
     dtype = run.manifest["network"].get("store_dtype", config.training.store_dtype)  # absent in early runs
     config = replace(config, training=replace(config.training, store_dtype=dtype))
+    dataset = dataset.as_recorded(run.samples)
     session = Session(config, load_classifier(run), dataset)
     probabilities = predict_trained(session, extract(session, to_train=False))
     return scores_by_split(dataset, probabilities, run.metrics["temperature"])

@@ -122,6 +122,10 @@ def _parse_toml(text: str, source: str) -> dict[str, Any]:
 
 
 def _from_tree(tree: Mapping[str, Any], source: str) -> Iterator[_Given]:
+    split = tree.get("split")
+    if tree.keys() >= vars(RunConfig()).keys() and isinstance(split, dict) and "method" not in split:
+        # a whole configuration, as version 0.1 recorded it: what it gave then, it gives now
+        yield _Given("split.method", "hash", source)
     for name, value in tree.items():
         if name not in SECTIONS:
             yield _Given(name, value, source)

@@ -65,6 +65,22 @@ class Dataset:
         """Dataset without one of its splits."""
         return self.take(np.flatnonzero(self.splits != split))
 
+    def as_recorded(self, samples: "pandas.DataFrame") -> "Dataset":
+        """Same images with the splits and groups of a samples.csv; DataError if one of those is left out now.
+
+        A run keeps its splits whatever the present version would draw or group.
+        """
+        used = samples[samples["finding"].isna() & samples["split"].notna()]
+        place = {path: i for i, path in enumerate(self.paths)}
+        if lost := [path for path in used["path"] if path not in place]:
+            raise DataError(
+                f"{len(lost)} images of the run cannot be used any more, such as {lost[0]}.",
+                "`transferkit inspect` says what is wrong with each file.",
+            )
+        rows = sorted(zip(used["path"], used["split"], used["group"], strict=True), key=lambda row: place[row[0]])
+        taken = self.take(np.array([place[path] for path, _, _ in rows]))
+        return replace(taken, splits=np.array([row[1] for row in rows]), groups=tuple(row[2] for row in rows))
+
     def counts(self) -> dict[str, int]:
         """Number of images in each split."""
         return {split: len(self.indices(split)) for split in SPLITS}

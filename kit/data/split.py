@@ -1,11 +1,18 @@
-"""Train, validation and test splits by a hash; groups stay whole."""
+"""Train, validation and test splits, and folds: stratified by class, ranked by a hash; groups stay whole."""
 
 import hashlib
-from collections.abc import Sequence
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from kit.config import SplitConfig
 from kit.data import SPLITS
 from kit.errors import DataError
+from kit.significance import wilson_interval
+
+FEW = 10  # with fewer images of a class its recall says little
+RIGHT = 0.9  # the recall for which a warning shows the interval
+NAMED = 10
 
 
 def assign_splits(
@@ -13,48 +20,52 @@ def assign_splits(
 ) -> tuple[list[str], list[str]]:
     """Split of each sample, and warnings, each a sentence.
 
-    A sample without a given split gets u = SHA-256(seed, group) as a number in [0, 1): train below `config.train`,
-    validation below `train + validation`, else test. So every class has about the same proportions, an image keeps its
-    split when others are added, and a group stays whole even across classes.
-
+    Samples without a given split are shared out by `share_out`, or drawn by `_drawn` where `config.method` is `hash`.
     Given splits are kept. A sample without one takes the given split of its group if there is one: test before
     validation before train, so that no evaluated image is trained on. If all samples have a given split but one split
-    is missing, it is taken from train by the same hash, with a warning. A sample without a group needs a unique string
-    in `groups`. Raises DataError if nothing is left to train on.
+    is missing, it is taken from train, with a warning. A sample without a group needs a unique string in `groups`.
+    Raises DataError if nothing is left to train on.
     """
     if not len(labels) == len(groups) == len(given):
         raise ValueError(f"labels, groups and given have {len(labels)}, {len(groups)} and {len(given)} entries.")
     shares = {"train": config.train, "validation": config.validation, "test": config.test}
+    splits: list[str | None] = list(given)
     warnings: list[str] = []
-    if given and None not in given:
-        splits, warnings = _with_missing_splits([str(split) for split in given], groups, shares, config.seed)
-    else:
+    if None in splits:
         of_group = _given_of_groups(groups, given)
-        splits = [
-            split or of_group.get(group) or _drawn(config.seed, group, shares)
-            for group, split in zip(groups, given, strict=True)
-        ]
-    if "train" not in splits:
+        splits = [split or of_group.get(group) for group, split in zip(groups, given, strict=True)]
+    else:
+        missing = [split for split in SPLITS if split not in splits and shares[split] > 0]
+        if missing and "train" not in missing:  # without train there is nothing to take from
+            shares = {split: share for split, share in shares.items() if split == "train" or split in missing}
+            splits = [None if split == "train" else split for split in splits]
+            taken = 1 - shares["train"] / sum(shares.values())
+            said = f"The data gives no {' and no '.join(missing)} split"
+            warnings = [f"{said}: {taken:.0%} of its train split is used instead."]
+    assigned = _filled(labels, groups, splits, shares, config)
+    if "train" not in assigned:
         raise DataError(
-            f"None of the {len(splits)} images is in the train split.",
+            f"None of the {len(assigned)} images is in the train split.",
             "Give some of them to train, or raise split.train.",
         )
-    return splits, warnings + _lacking(labels, splits, shares)
+    return assigned, warnings + _lacking(labels, assigned, config) + thin_splits(labels, assigned)
 
 
-def _with_missing_splits(
-    given: list[str], groups: Sequence[str], shares: dict[str, float], seed: int
-) -> tuple[list[str], list[str]]:
-    missing = [split for split in SPLITS if split not in given and shares[split] > 0]
-    if not missing or "train" in missing:  # without train there is nothing to take from
-        return given, []
-    kept = {split: share for split, share in shares.items() if split == "train" or split in missing}
-    splits = [
-        _drawn(seed, group, kept) if split == "train" else split for group, split in zip(groups, given, strict=True)
-    ]
-    share = 1 - kept["train"] / sum(kept.values())
-    note = f"The data gives no {' and no '.join(missing)} split: {share:.0%} of its train split is used instead."
-    return splits, [note]
+def _filled(
+    labels: Sequence[str],
+    groups: Sequence[str],
+    splits: Sequence[str | None],
+    shares: Mapping[str, float],
+    config: SplitConfig,
+) -> list[str]:
+    """The splits, those that are None shared out."""
+    if config.method == "hash":
+        return [split or _drawn(config.seed, group, shares) for group, split in zip(groups, splits, strict=True)]
+    free = [index for index, split in enumerate(splits) if split is None]
+    present = {(label, split) for label, split in zip(labels, splits, strict=True) if split is not None}
+    shared = share_out([labels[i] for i in free], [groups[i] for i in free], shares, config.seed, present)
+    drawn = dict(zip(free, shared, strict=True))
+    return [split or drawn[index] for index, split in enumerate(splits)]
 
 
 def _given_of_groups(groups: Sequence[str], given: Sequence[str | None]) -> dict[str, str]:
@@ -65,10 +76,15 @@ def _given_of_groups(groups: Sequence[str], given: Sequence[str | None]) -> dict
     return found
 
 
-def _drawn(seed: int, group: str, shares: dict[str, float]) -> str:
-    """Split drawn by the shares from the hash of seed and group."""
+def _place(seed: int, group: str) -> float:
+    """SHA-256 of seed and group as a number in [0, 1)."""
     key = f"{seed}:{group}".encode(errors="surrogateescape")
-    place = int.from_bytes(hashlib.sha256(key).digest()[:8]) / 2**64 * sum(shares.values())
+    return int.from_bytes(hashlib.sha256(key).digest()[:8]) / 2**64
+
+
+def _drawn(seed: int, group: str, shares: Mapping[str, float]) -> str:
+    """Split drawn by the shares from the hash of seed and group."""
+    place = _place(seed, group) * sum(shares.values())
     for split, share in shares.items():
         if place < share:
             return split
@@ -76,13 +92,160 @@ def _drawn(seed: int, group: str, shares: dict[str, float]) -> str:
     return [split for split, share in shares.items() if share > 0][-1]  # only rounding leads here
 
 
-def _lacking(labels: Sequence[str], splits: Sequence[str], shares: dict[str, float]) -> list[str]:
+# === Stratified ===
+
+
+def share_out(
+    labels: Sequence[str],
+    groups: Sequence[str],
+    shares: Mapping[str, float],
+    seed: int,
+    present: set[tuple[str, str]] | frozenset[tuple[str, str]] = frozenset(),
+) -> list[str]:
+    """Part of each sample, stratified by class: groups ranked by the hash of seed and group, cut at the shares.
+
+    The parts are filled from the last to the first, from the highest hash down, with whole groups, each as long as it
+    brings the images of its classes nearer to their shares; where both roundings are as good, that of the total
+    decides. A class gets its share within one group, and at least one image in each part of some share if it has as
+    many groups as there are such parts (always, unless groups span classes). The order of the samples does not matter.
+    `present` are (label, part) that have images already. With shares a, b, c, the last part is the same as with
+    a + b, 0, c.
+    """
+    parts = list(shares)
+    contents: dict[str, Counter[str]] = defaultdict(Counter)
+    for label, group in zip(labels, groups, strict=True):
+        contents[group][label] += 1
+    ranked = sorted(contents, key=lambda group: (_place(seed, group), group), reverse=True)
+    left = {group: contents[group] for group in ranked}
+    # Parts of no share count here too: the last part is then the same whether or not the others are joined.
+    lacking = {label: [part for part in parts if (label, part) not in present] for label in set(labels)}
+    number_of_groups = Counter(label for content in left.values() for label in content)
+    whole = Counter(labels)
+    owed = {label: part_names for label, part_names in lacking.items() if number_of_groups[label] >= len(part_names)}
+    found: dict[str, str] = {}
+    for number in range(len(parts) - 1, 0, -1):
+        part, earlier = parts[number], parts[:number]
+        if shares[part] > 0:
+            own, others = (
+                shares[part] / sum(shares.values()),
+                sum(shares[one] for one in earlier) / sum(shares.values()),
+            )
+            counts = _images(left.values())
+            targets = {label: _target(n, own * whole[label], others * whole[label]) for label, n in counts.items()}
+            total = own / (own + others) * counts.total()
+            reserve = {label: sum(other in names for other in earlier) for label, names in owed.items()}
+            filling = _Part(left, targets, total, {label for label, names in owed.items() if part in names}, reserve)
+            for group in filling.fill():
+                found[group] = part
+            left = {group: content for group, content in left.items() if group not in found}
+    rest = next(part for part in parts if shares[part] > 0)
+    return [found.get(group, rest) for group in groups]
+
+
+def _images(contents: Iterable[Counter[str]]) -> Counter[str]:
+    """Images of each class in groups."""
+    images: Counter[str] = Counter()
+    for content in contents:
+        for label, count in content.items():  # `update` takes ten times as long for so few
+            images[label] += count
+    return images
+
+
+def _target(left: int, own: float, others: float) -> float:
+    """Images that a part should take of those `left` of a class.
+
+    `own` is its exact number, `others` that of all parts that come later. As many as leave each of the two with its
+    number rounded up or down; in between, in proportion.
+    """
+    low = max(math.floor(own + 1e-9), left - math.ceil(others - 1e-9))
+    high = min(math.ceil(own - 1e-9), left - math.floor(others + 1e-9))
+    target = left * own / (own + others)
+    return min(max(target, low), high) if low <= high else target
+
+
+class _Part:
+    """One part being filled from ranked groups, group -> images by class.
+
+    `gap` (by class) and `total` are the images that it should get; `lacking` are classes that it owes one at least;
+    `reserve` is the number of groups of a class to leave to other parts.
+    """
+
+    def __init__(
+        self,
+        contents: Mapping[str, Counter[str]],
+        gap: dict[str, float],
+        total: float,
+        lacking: set[str],
+        reserve: Mapping[str, int],
+    ):
+        self.contents, self.gap, self.total, self.lacking, self.reserve = contents, gap, total, lacking, reserve
+        self.groups = Counter(label for content in contents.values() for label in content)
+
+    def fill(self) -> Iterator[str]:
+        """Take groups: those that fit, those that round best, and one for each class that would have none."""
+        taken: set[str] = set()
+        for accept in (self._fits, self._rounds, self._lacks):
+            if accept == self._lacks and not self.lacking:
+                return
+            for group, content in self.contents.items():
+                if group not in taken and self._spare(content) and accept(content):
+                    taken.add(group)
+                    self._take(content)
+                    yield group
+
+    def _spare(self, content: Counter[str]) -> bool:
+        """Whether enough groups of its classes are left for the parts that come later."""
+        return all(self.groups[label] > self.reserve.get(label, 0) for label in content)
+
+    def _fits(self, content: Counter[str]) -> bool:
+        return all(self.gap[label] >= count - 1e-9 for label, count in content.items())
+
+    def _rounds(self, content: Counter[str]) -> bool:
+        gaps = ((self.gap[label], count) for label, count in content.items())
+        nearer = sum(abs(gap - count) - abs(gap) for gap, count in gaps)
+        return nearer < 1 - 1e-9 and nearer + abs(self.total - content.total()) - abs(self.total) < -1e-9
+
+    def _lacks(self, content: Counter[str]) -> bool:
+        return not self.lacking.isdisjoint(content)
+
+    def _take(self, content: Counter[str]) -> None:
+        self.lacking.difference_update(content)
+        self.total -= content.total()
+        for label, count in content.items():
+            self.gap[label] -= count
+            self.groups[label] -= 1
+
+
+# === Warnings ===
+
+
+def _lacking(labels: Sequence[str], splits: Sequence[str], config: SplitConfig) -> list[str]:
     present = set(zip(labels, splits, strict=True))
     warnings = []
     for split in SPLITS:
         lacking = [label for label in sorted(set(labels)) if (label, split) not in present]
-        if lacking and (split in splits or shares[split] > 0):
-            named = ", ".join(lacking[:10]) + (f" and {len(lacking) - 10} more" if len(lacking) > 10 else "")
+        if lacking and (split in splits or getattr(config, split) > 0):
             images = "image" if len(lacking) == 1 else "images"
-            warnings.append(f"The {split} split has no {images} of {named}.")
+            warnings.append(f"The {split} split has no {images} of {_named(lacking)}.")
     return warnings
+
+
+def thin_splits(labels: Sequence[str], splits: Sequence[str]) -> list[str]:
+    """Warnings of classes with fewer than FEW validation or test images, with what such a number can tell."""
+    counts = Counter(zip(labels, splits, strict=True))
+    warnings = []
+    for split in SPLITS[1:]:
+        few = {label: n for label in sorted(set(labels)) if 0 < (n := counts[label, split]) < FEW}
+        if few:
+            least = min(few.values())
+            low, high = wilson_interval(RIGHT * least, least)
+            named = _named([f"{label} ({n})" for label, n in few.items()])
+            warnings.append(
+                f"Fewer than {FEW} {split} images of {named}: with {least}, {RIGHT:.0%} right would mean between "
+                f"{low:.0%} and {high:.0%} (95% interval)."
+            )
+    return warnings
+
+
+def _named(names: Sequence[str]) -> str:
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")

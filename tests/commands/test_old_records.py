@@ -10,8 +10,10 @@ import pytest
 
 import kit
 import reports
+from kit.data.dataset import load_dataset
 from kit.insights import Insights
 from search.records import StudyRecord
+from search.study import own_config
 
 BACKEND = os.environ.get("KERAS_BACKEND", "")
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -48,6 +50,15 @@ def test_a_run_tells_its_record(old_run):
     insights = Insights(old_run.insights)
     assert (len(insights.album("thumbnails")), len(insights.images)) == (42, 60)
     assert insights.learning_curve["photos"].max() == 39
+
+
+def test_their_splits_are_those_of_then(old_run, old_study, tmp_path):
+    """Version 0.1 split by a threshold on a hash, and recorded no method; so do its run and its trials still."""
+    study = own_config(StudyRecord.load(old_study))
+    assert (old_run.config.split.method, study.split.method) == ("hash", "hash")
+    assert load_dataset(old_run.config).table().equals(old_run.samples)
+    (tmp_path / "own.toml").write_text("[split]\nseed = 0\ntrain = 0.7\nvalidation = 0.15\ntest = 0.15\n")
+    assert kit.configure(file=tmp_path / "own.toml").split.method == "stratified"
 
 
 def test_the_page_of_a_run_is_drawn(old_run):
@@ -91,10 +102,15 @@ def test_a_run_is_exported(old_run, tmp_path, command):
 @pytest.mark.backend
 @pytest.mark.full
 @on_jax
-def test_a_killed_run_is_resumed(old_run, tmp_path):
+def test_a_killed_run_is_resumed_with_its_splits_whatever_would_be_drawn_now(old_run, tmp_path):
     killed = copied("killed-run-0.1", tmp_path)
-    before = kit.load_run(killed).history
+    text = (killed / "config.toml").read_text(encoding="utf-8")
+    (killed / "config.toml").write_text(text.replace("[split]", '[split]\nmethod = "stratified"'), encoding="utf-8")
+    recorded, before = kit.load_run(killed).samples, kit.load_run(killed).history
+    assert not load_dataset(kit.load_run(killed).config).table().equals(recorded)
     run = kit.resume(killed)
+    assert run.samples.equals(recorded)
+    assert kit.evaluate(run) == {split: run.metrics[split] for split in ("train", "validation", "test")}
     assert run.manifest["status"] == "finished"
     assert run.history.records[:6] == before.records[:6]
     for one, uninterrupted in zip(run.history, old_run.history, strict=True):
