@@ -48,7 +48,10 @@ class DataConfig:
 
     Attributes:
         path: A folder of class folders, split folders, a table, an archive, or `flowers`. Split folders are train/ and
-            val/ (and test/); a table is .csv or .parquet, an archive .zip, .tar or .tar.gz.
+            val/ (and test/), or other words for them; a table is .csv, .tsv or .parquet, an archive .zip, .tar or
+            .tar.gz.
+        columns: Which column of a table is what: `path=file_name,label=breed`. Also `split` and `group`; those left out
+            are found by their usual names.
         image_size: Side of the square the model sees, in pixels; 32 to 1024.
         resize: `crop`, `stretch` or `pad`. `crop` brings the shorter side to image_size and keeps the middle, `stretch`
             brings both sides there and changes the proportions, `pad` brings the longer one and fills the rest with the
@@ -63,6 +66,7 @@ class DataConfig:
     """
 
     path: str = ""
+    columns: str = ""
     image_size: int = _within(224, 32, 1024)
     resize: str = _one_of("crop", "stretch", "pad")
     background: tuple[int, ...] = (255, 255, 255)

@@ -29,7 +29,7 @@ class Inspection:
     Attributes:
         facts, groups: Of each sample.
         splits: Of each sample, as training would assign them; None where it would leave the file out.
-        warnings: Of the split, each a sentence.
+        warnings: Of what was left out and of the split, each a sentence.
         refusal: Why training would refuse the data as they are; empty where it would not.
     """
 
@@ -46,24 +46,25 @@ class Inspection:
         return zip(self.samples.samples, self.facts, self.groups, self.splits, strict=True)
 
 
-def look(data: str, split_seed: int, near_duplicate_bits: int, threads: int) -> Inspection:
+def look(data: str, split_seed: int, near_duplicate_bits: int, threads: int, columns: str = "") -> Inspection:
     """List, audit and split the data; DataError if `data` is no source of images."""
     from kit.config import DataConfig
     from kit.data.audit import audit, exclude
+    from kit.data.labels import require_learnable
     from kit.data.sources import load_samples
 
-    config = DataConfig(path=data, near_duplicate_bits=near_duplicate_bits)
-    samples = load_samples(data)
+    config = DataConfig(path=data, columns=columns, near_duplicate_bits=near_duplicate_bits)
+    samples = load_samples(data, columns)
     found = audit(samples, config, threads)
     try:
+        require_learnable(samples)
         exclude(samples, found, config)
         refusal = ""
     except DataError as error:
         refusal = str(error)
     splits, warnings = _splits(samples.samples, found.facts, found.groups, split_seed)
-    return Inspection(
-        samples, found.facts, found.groups, tuple(splits), found.findings, tuple(map(printable, warnings)), refusal
-    )
+    warnings = list(map(printable, (*samples.warnings, *warnings)))
+    return Inspection(samples, found.facts, found.groups, tuple(splits), found.findings, tuple(warnings), refusal)
 
 
 def _splits(
@@ -100,6 +101,7 @@ def summarise(inspection: Inspection) -> dict[str, Any]:
     return {
         "name": inspection.samples.name,
         "kind": inspection.samples.kind,
+        "tree": list(map(printable, inspection.samples.tree)),
         "data_fingerprint": data_fingerprint(inspection.samples.samples, inspection.facts),
         "files": len(inspection.facts),
         "images": len(read),

@@ -18,6 +18,7 @@ from kit import backends, progress
 from kit.config import RunConfig
 from kit.data import SPLITS
 from kit.data.dataset import Dataset, build_dataset
+from kit.data.labels import require_learnable
 from kit.data.sources import load_samples
 from kit.errors import ConfigError, DataError, StorageError
 from kit.files import atomic_path, write_json
@@ -106,7 +107,10 @@ def start_backend(config: RunConfig) -> RunConfig:
 
 def load(config: RunConfig, clock: StageClock) -> tuple[Dataset, Weights]:
     """Find, audit and split the images, and find the weights; UserError if either is impossible."""
-    found = load_samples(config.data.path)  # first: report a wrong path before fetching weights
+    found = load_samples(config.data.path, config.data.columns)  # first: cheap, where weights may be a download
+    require_learnable(found)
+    for line in found.tree:
+        progress.say(line)
     weights = resolve(config.model.weights, config.model.alpha, config.data.image_size, config.model.backbone)
     with clock.stage("audit"):
         dataset = build_dataset(found, config)

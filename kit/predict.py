@@ -13,8 +13,8 @@ import numpy as np
 
 from kit import progress
 from kit.config import DataConfig
-from kit.data import IMAGE_SUFFIXES
 from kit.data.images import ImageProblem, decode
+from kit.data.listing import Tree, count_kinds, looks_like_image
 from kit.errors import DataError, StorageError
 from kit.evaluation import apply_temperature
 
@@ -124,31 +124,40 @@ def load_classifier(run: "Run") -> "Classifier":
 
 
 def find_images(paths: Sequence[str]) -> list[Path]:
-    """Find images by files, folders (searched recursively) and globs, in order, each once; DataError for no match."""
+    """Find images by files, folders (searched recursively) and globs, in order, each once; DataError for no match.
+
+    Of a folder, files that are no images are passed over, with a word.
+    """
+    found, passed_over = search_images(paths)
+    if passed_over:
+        progress.say(f"{len(passed_over):,} files are no images and were passed over ({count_kinds(passed_over)}).")
+    return found
+
+
+def search_images(paths: Sequence[str]) -> tuple[list[Path], list[Path]]:
+    """Images as `find_images` finds them, and the files that it passes over."""
     found: dict[Path, None] = {}
+    passed_over: dict[Path, None] = {}
     for text in paths:
         try:
-            matches = _images_at(text)
+            matches = _files_at(text)
+            if Path(text).is_dir():
+                passed_over |= {file: None for file in matches if not looks_like_image(file)}
+                matches = [file for file in matches if file not in passed_over]
         except OSError as error:  # name too long, folder not accessible
             raise DataError(f"{text!r} cannot be looked at: {error.strerror}.", _PATHS_HINT) from None
         if not matches:
             raise DataError(f"There is no image at {text!r}.", _PATHS_HINT)
         found |= dict.fromkeys(matches)
-    return list(found)
+    return list(found), list(passed_over)
 
 
-def _images_at(text: str) -> list[Path]:
+def _files_at(text: str) -> list[Path]:
     path = Path(text)
     if not text:  # an unset shell variable must not mean the current folder
         return []
     if path.is_dir():
-        inside = (file for file in path.rglob("*") if not _hidden(file.relative_to(path)))
-        return sorted(file for file in inside if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
+        return sorted(Tree().files(path, set()))
     if path.exists():  # before globbing: names may hold brackets
         return [path]
     return sorted(match for match in map(Path, glob.glob(text, recursive=True)) if match.is_file())
-
-
-def _hidden(path: Path) -> bool:
-    """Whether a part begins with a dot or is `__MACOSX`, as in sources of training images."""
-    return any(part.startswith(".") or part.lower() == "__macosx" for part in path.parts)

@@ -98,7 +98,7 @@ def evaluate(run: Run, data: str | None = None, *, backend_name: str = "auto") -
 
 def _score_others(run: Run, config: RunConfig) -> dict[str, Any]:
     """Scores of new images as one set; their labels must be among the model's classes."""
-    found = load_samples(config.data.path)
+    found = load_samples(config.data.path, config.data.columns)
     excluded = exclude(found, audit(found, config.data, config.threads), config.data)
     samples = [sample for sample in found.samples if sample.path not in excluded]
     if strange := sorted(set(found.classes) - set(run.classes)):

@@ -27,7 +27,7 @@ def train_seeds(config: RunConfig, seeds: int, out: Path | None = None) -> tuple
     config = with_absolute_paths(start_backend(config))
     import keras  # late: keras picks its backend on import
 
-    folder = out or default_run_path(load_samples(config.data.path).name)
+    folder = out or default_run_path(load_samples(config.data.path, config.data.columns).name)
     parts = [_of_seed(config, folder, i) for i in range(seeds)]
     metrics: list[dict[str, Any]] = []
     for one, part in parts:

@@ -19,6 +19,7 @@ SHORTHANDS = {
     "seed": "seed",
     "split_seed": "split.seed",
     "threads": "threads",
+    "columns": "data.columns",
     "image_size": "data.image_size",
     "resize": "data.resize",
     "backbone": "model.backbone",

@@ -12,7 +12,9 @@ from typing import Any
 
 from kit import backends
 from kit.config import RunConfig
-from kit.data.dataset import Dataset, load_dataset
+from kit.data.dataset import Dataset, build_dataset
+from kit.data.labels import require_learnable
+from kit.data.sources import load_samples
 from kit.errors import DataError
 from kit.files import fingerprint
 from kit.model.weights import Weights, resolve
@@ -109,7 +111,9 @@ class Trainer:
         """The images without the test split, so that nothing of it can be read."""
         key = fingerprint([repr(config.data), repr(config.split)])
         if key not in self._datasets:
-            dataset = load_dataset(config).without("test")
+            found = load_samples(config.data.path, config.data.columns)
+            require_learnable(found)
+            dataset = build_dataset(found, config).without("test")
             if not len(dataset.indices("validation")):
                 raise DataError(
                     "There are no validation images, by which trials are compared.",

@@ -32,6 +32,7 @@ def inspect(
     near_duplicate_bits: Annotated[
         int, typer.Option(min=0, max=16, help="Bits in which hashes of near duplicates may differ.")
     ] = 4,
+    columns: Annotated[str, typer.Option(help="Columns of a table: path=NAME,label=NAME.", show_default=False)] = "",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads to use; 0 means all.")] = 0,
     quiet: Quiet = False,
 ) -> None:
@@ -45,7 +46,7 @@ def inspect(
     progress.set_quiet(quiet or as_json)
     if out is not None:
         refuse_other_content(out)
-    inspection = look(data, split_seed, near_duplicate_bits, threads)
+    inspection = look(data, split_seed, near_duplicate_bits, threads, columns)
     folder = out or default_run_path(inspection.samples.name, Path("inspections"))
     summary = summarise(inspection)
     write_record(folder, data, split_seed, inspection, summary)
@@ -63,6 +64,7 @@ def inspect(
 def _print_summary(inspection: "Inspection", summary: dict[str, Any]) -> None:
     imbalance = f", largest class {summary['imbalance']:.2f} x the smallest" if summary["imbalance"] else ""
     formats = ", ".join(f"{count} {name}" for name, count in summary["formats"].items())
+    print("\n".join(summary["tree"]), end="\n\n")
     print(f"{printable(summary['name'])}: {summary['images']} images in {len(summary['classes'])} classes{imbalance}")
     print(f"formats: {formats or 'none'}; files that are no usable image: {summary['files'] - summary['images']}\n")
     classes = [

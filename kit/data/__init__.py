@@ -5,14 +5,6 @@ from functools import cached_property
 from pathlib import Path
 
 SPLITS = ("train", "validation", "test")
-SPLIT_NAMES = {
-    "train": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-}
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".webp", ".avif", ".bmp", ".tif", ".tiff"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +33,16 @@ class Source:
         name: Of the folder, table or archive; used for run folders.
         kind: `folder`, `splits`, `table` or `archive`.
         root: Folder to which recorded paths are relative.
+        tree: How the folders or columns were understood, a line a level.
+        warnings: What was left out, each a sentence.
     """
 
     name: str
     kind: str
     root: Path
     samples: tuple[Sample, ...]
+    tree: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @cached_property
     def classes(self) -> tuple[str, ...]:

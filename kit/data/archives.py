@@ -9,7 +9,6 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from kit.data.layouts import visible
 from kit.errors import DataError
 from kit.files import free_bytes, require_space, sha256_file, storage_errors
 from kit.machine import cache_folder
@@ -52,15 +51,6 @@ def extract(archive: Path) -> Path:
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
     return target
-
-
-def step_in(folder: Path) -> Path:
-    """Step into the single folder that most archives wrap everything in."""
-    while True:
-        folders, _ = visible(folder)
-        if len(folders) != 1 or not visible(folders[0])[0]:
-            return folder
-        folder = folders[0]
 
 
 def _unpack(archive: Path, folder: Path) -> None:

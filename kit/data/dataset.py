@@ -30,7 +30,7 @@ class Dataset:
         labels: Class numbers, int (n,); `splits` are `train`, `validation` or `test`, (n,).
         groups: Images of one group share a split.
         dropped: Images left out: path, label, given split, group, kind of finding; `dropped_files` are absolute.
-        warnings: Sentences about the split.
+        warnings: Sentences about what was left out, and about the split.
         fingerprint: SHA-256 over all samples of the source, those left out included.
     """
 
@@ -97,7 +97,7 @@ def load_dataset(config: RunConfig) -> Dataset:
     """List, audit and split the configured images; raises DataError if they cannot be trained on."""
     if not config.data.path:
         raise DataError("No images were named.", "Give a folder of class folders: `transferkit train DATA`.")
-    return build_dataset(load_samples(config.data.path), config)
+    return build_dataset(load_samples(config.data.path, config.data.columns), config)
 
 
 def build_dataset(source: Source, config: RunConfig) -> Dataset:
@@ -125,6 +125,6 @@ def build_dataset(source: Source, config: RunConfig) -> Dataset:
         dropped=tuple((one.path, one.label, one.split, one.group, excluded[one.path]) for one in dropped),
         dropped_files=tuple(sample.file for sample in dropped),
         findings=audited.findings,
-        warnings=tuple(warnings),
+        warnings=(*source.warnings, *warnings),
         fingerprint=data_fingerprint(source.samples, audited.facts),
     )

@@ -1,9 +1,10 @@
 """List the samples of a data source without opening an image; `kit.data.audit` reports files that are none."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
-from kit.data import Source, archives, layouts
+from kit.data import Source, archives, folders, tables
 from kit.data.download import fetch
 from kit.errors import DataError
 from kit.files import is_address
@@ -16,8 +17,10 @@ FLOWERS_SHA256 = "4c54ace7911aaffe13a365c34f650e71dd5bf1be0a58b464e5a7183e3e595d
 _LAYOUT_HINT = "Name one folder a class (roses/, tulips/, ...), train/ and val/ holding those, a table or an archive."
 
 
-def load_samples(path: str) -> Source:
+def load_samples(path: str, columns: str = "") -> Source:
     """List the samples of a folder, split folders, a table, an archive, or `flowers`.
+
+    `columns` says which column of a table is what: `path=img,label=breed`.
 
     Raises:
         DataError: If nothing is there, it is no source, or it holds fewer than two classes.
@@ -28,30 +31,41 @@ def load_samples(path: str) -> Source:
     if is_address(path) and not place.exists():
         raise DataError(f"Images must be on this machine, not at the address {path}.", "Download them first.")
     if path == "flowers" and not place.exists():
-        return _checked(layouts.read_folder(_download_flowers(), "flowers"), path)
+        return _checked(folders.read_folder(_download_flowers(), "flowers"), path)
     try:
-        return _checked(_read(place), path)
+        return _read(place, path, columns)
     except OSError as error:
         raise DataError(
             f"{place} cannot be read: {error.strerror or error}.", "Check the path and its permissions."
         ) from error
 
 
-def _read(place: Path) -> Source:
+def _read(place: Path, path: str, columns: str) -> Source:
     if place.is_dir():
-        return layouts.read_folder(place, place.name or "data")
+        return _read_folder(place, place.name or "data", path, columns)
     if not place.exists():
         raise DataError(f"There is no {place}.", "Check the path; the name `flowers` downloads an example.")
-    if place.name.lower().endswith((".csv", ".parquet")):
-        return layouts.read_table(place)
+    if place.name.lower().endswith(tables.SUFFIXES):
+        return _checked(tables.read_table(place, columns), path)
     if suffix := archives.suffix_of(place):
-        inside = archives.step_in(archives.extract(place))
-        unpacked = layouts.read_folder(inside, place.name[: -len(suffix)])
-        return Source(unpacked.name, "archive", inside, unpacked.samples)
+        inside = folders.step_in(archives.extract(place))
+        return replace(_read_folder(inside, place.name[: -len(suffix)], path, columns), kind="archive")
     raise DataError(
-        f"{place} is a file, and neither a table (.csv, .parquet) nor an archive ({', '.join(archives.SUFFIXES)}).",
+        f"{place} is a file, and neither a table ({', '.join(tables.SUFFIXES)}) nor an archive "
+        f"({', '.join(archives.SUFFIXES)}).",
         "Name the folder that holds one folder a class.",
     )
+
+
+def _read_folder(root: Path, name: str, path: str, columns: str) -> Source:
+    """Samples of class folders, or else of the one table that lies there."""
+    try:
+        return _checked(folders.read_folder(root, name), path)
+    except DataError:
+        table = tables.find_table(root, columns)
+        if table is None:
+            raise
+        return replace(_checked(table, path), name=name)
 
 
 def _checked(source: Source, path: str) -> Source:
@@ -69,4 +83,4 @@ def _download_flowers() -> Path:
     """Download and unpack the class folders into the cache; raises DownloadError."""
     archive = cache_folder() / "downloads" / "flower_photos.tgz"
     fetched = fetch(FLOWERS, archive, size=FLOWERS_SIZE, sha256=FLOWERS_SHA256, label="TF flowers")
-    return archives.step_in(archives.extract(fetched))
+    return folders.step_in(archives.extract(fetched))

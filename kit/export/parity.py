@@ -80,15 +80,15 @@ def parity_images(run: Run) -> ParityImages:
     kept = samples[samples["finding"].isna()]
     split = next(name for name in SPLITS if (kept["split"] == name).any())
     rows = kept[kept["split"] == split]
-    source, hint = run.config.data.path, "An export is compared on them: put them back where they were."
+    data, hint = run.config.data, "An export is compared on them: put them back where they were."
     try:
-        files = {sample.path: sample.file for sample in load_samples(source).samples}
+        files = {sample.path: sample.file for sample in load_samples(data.path, data.columns).samples}
     except DataError as error:
         raise DataError(f"The {split} images of {run.path} cannot be read: {error.what}", hint) from None
     gone = [path for path in rows["path"] if path not in files]
     if gone:
         raise DataError(
-            f"{len(gone)} of the {len(rows)} {split} images of {run.path} are no longer in {source}: "
+            f"{len(gone)} of the {len(rows)} {split} images of {run.path} are no longer in {data.path}: "
             f"{', '.join(gone[:3])}{', ...' if len(gone) > 3 else ''}.",
             hint,
         )

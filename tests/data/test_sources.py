@@ -157,7 +157,7 @@ def test_table_of_a_spreadsheet_with_semicolons_and_backslashes(tmp_path):
     [
         ("", "is empty"),
         ("path,label\n", "no rows"),
-        ("file,label\n1.jpg,a\n", "lacks the column path; it has file, label"),
+        ("picture,label\n1.jpg,a\n", "lacks the column path; it has picture, label"),
         ("path,label,label\n1.jpg,a,b\n", "label more than once"),
         ("path,label\n1.jpg,a\n2.jpg,\n3.jpg,  \n", "no label in rows 3, 4"),
         ("path,label\n,a\n2.jpg,b\n", "no path in row 2"),
@@ -192,7 +192,7 @@ def test_parquet_reads_as_csv_does(tmp_path):
 def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
     fill(tmp_path, "t.parquet")
     monkeypatch.setitem(__import__("sys").modules, "pyarrow.parquet", None)
-    with pytest.raises(DataError, match=r"transferkit\[parquet\]"):
+    with pytest.raises(DataError, match="pip install pyarrow"):
         load_samples(str(tmp_path / "t.parquet"))
 
 

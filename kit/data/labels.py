@@ -1,0 +1,47 @@
+"""Labels that a classifier cannot learn, or that are one class in two spellings: refused before training."""
+
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable
+
+from kit.data import SPLITS, Source
+from kit.errors import DataError
+
+
+def require_learnable(source: Source) -> None:
+    """Raise DataError if class names look alike, or if a given split has a class that train cannot have."""
+    splits: defaultdict[str, set[str | None]] = defaultdict(set)
+    for sample in source.samples:
+        splits[sample.label].add(sample.split)
+    if alike := look_alikes(splits):
+        named = "; ".join(" and ".join(_located(label, splits[label]) for label in labels) for labels in alike[:5])
+        raise DataError(
+            f"Class names of {source.name} differ only in case, blanks or Unicode form: {named}.",
+            "Give each class one spelling.",
+        )
+    lost = [label for label, found in splits.items() if not found & {"train", None}]
+    if lost and len(lost) < len(splits):  # where train has nothing at all, the split says so
+        named = ", ".join(_located(label, splits[label]) for label in lost[:5])
+        more = f" and {len(lost) - 5} more" if len(lost) > 5 else ""
+        raise DataError(
+            f"{source.name} has no training images of {named}{more}: such a class cannot be learned.",
+            "Add images of it to train, or leave it out of the other splits too.",
+        )
+
+
+def look_alikes(labels: Iterable[str]) -> list[list[str]]:
+    """Sets of labels that differ only in case, blanks or Unicode form; single letters may (`a` and `A`)."""
+    alike: defaultdict[str, list[str]] = defaultdict(list)
+    for label in labels:
+        alike[" ".join(unicodedata.normalize("NFKC", label).casefold().split())].append(label)
+    return [sorted(names) for key, names in alike.items() if len(names) > 1 and not _are_letters(names)]
+
+
+def _are_letters(names: list[str]) -> bool:
+    return all(len(name) == 1 for name in names)
+
+
+def _located(label: str, splits: set[str | None]) -> str:
+    """A label in quotes, so that blanks show, and the splits it is in."""
+    where = ", ".join(split for split in SPLITS if split in splits)
+    return f"{label!r} ({where})" if where else repr(label)
