@@ -274,7 +274,7 @@ def test_each_folder_is_listed_once_and_no_file_is_opened(root, monkeypatch):
     fill(root, *(f"{part}/{label}/{n}.jpg" for part in ("train", "test") for label in "ab" for n in range(5)))
     scanned = []
     scan = os.scandir
-    monkeypatch.setattr(listing.os, "scandir", lambda folder: scanned.append(str(folder)) or scan(folder))
+    monkeypatch.setattr(os, "scandir", lambda folder: scanned.append(str(folder)) or scan(folder))
     monkeypatch.setattr("builtins.open", lambda *args, **options: pytest.fail(f"{args[0]} was opened"))
     found = folders.read_folder(root, "photos")
     monkeypatch.undo()
