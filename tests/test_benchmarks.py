@@ -39,7 +39,7 @@ def recipe(tmp_path) -> Path:
 
 
 @pytest.fixture
-def benchmark(run_python, tmp_path):
+def benchmark(run_python, tmp_path, quick_jax):
     """Runs a benchmark; returns what it printed and what it recorded."""
 
     def run(script: str, *arguments: object, name: str) -> tuple[str, dict]:
