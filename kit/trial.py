@@ -26,12 +26,14 @@ from kit.training.history import EpochRecord, History
 class Trained:
     """Result of a trial; `parameters` and `multiply_adds` (for one image) are of the whole network.
 
-    `kept` is the epoch whose weights a run would keep; `stages` is name -> seconds and peak memory, as in a manifest.
+    `trained_parameters` are those of the phase that trains the most, `kept` is the epoch whose weights a run would
+    keep; `stages` is name -> seconds and peak memory, as in a manifest.
     """
 
     history: History
     kept: EpochRecord
     parameters: int
+    trained_parameters: int
     multiply_adds: int
     stages: dict[str, dict[str, Any]]
 
@@ -71,7 +73,7 @@ class Trainer:
         from kit.training.checkpoints import SharedHead
         from kit.training.extraction import extract
         from kit.training.fit import fit
-        from kit.training.session import Session, build_classifier, network_size
+        from kit.training.session import Session, build_classifier, network_size, trained_parameters
 
         keras.backend.clear_session()  # what the last trial left, before this one adds its own
         clock = StageClock()
@@ -84,7 +86,13 @@ class Trainer:
         head = SharedHead.of(session, activations)
         self.work = Work(head is not None and head.trained is not None, activations.computed)
         history = fit(session, activations, None, History(), on_epoch, clock.stage, head)
-        return Trained(history, history.best(config.training.monitor), **network_size(classifier), stages=clock.stages)
+        return Trained(
+            history,
+            history.best(config.training.monitor),
+            **network_size(classifier),
+            trained_parameters=max(trained_parameters(session)),
+            stages=clock.stages,
+        )
 
     def latency(self, config: RunConfig, repeats: int = 30) -> float:
         """Median milliseconds for one image, pixels to probabilities, by a saved model's layers with random weights."""

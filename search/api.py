@@ -46,7 +46,7 @@ def run_study(
         name: Default: the name of the images.
         out: Folder; default `studies/<name>`.
         space: TOML file of the search space (docs/studies.md); default head size, unfreeze depth, learning rate.
-        objectives: `accuracy`, `log-loss`, `accuracy,parameters` or `accuracy,multiply-adds`.
+        objectives: `accuracy`, `log-loss`, or `accuracy,X`: X `parameters`, `trained-parameters` or `multiply-adds`.
         sampler: `tpe`, `random` or `gp`.
         pruner: `median` or `none`.
         seed: Of the sampler.

@@ -39,7 +39,7 @@ def run(
     pruner: Annotated[str, typer.Option(help="median or none.")] = "median",
     sampler_seed: Annotated[int, typer.Option(min=0, help="Of the sampler.")] = 0,
     objectives: Annotated[
-        str, typer.Option(help="accuracy or log-loss; accuracy,parameters or accuracy,multiply-adds.")
+        str, typer.Option(help="accuracy or log-loss; accuracy,parameters (or ,trained-parameters; ,multiply-adds).")
     ] = "accuracy",
     pick: Annotated[str, typer.Option(help="What is kept: accuracy, within:0.01, or a trial's number.")] = "accuracy",
     refit: Annotated[str, typer.Option(help="Train the best on train, or train+validation.")] = "train",

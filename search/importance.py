@@ -8,7 +8,7 @@ from search.records import DIRECTIONS, StudyRecord, TrialRecord, Value
 if TYPE_CHECKING:
     import optuna
 
-FEWEST = 4  # complete trials needed for an estimate
+FEWEST = 15  # complete trials: of fewer, the best quarter are three or less, and any setting sets three apart
 BEST_SHARE = 0.25  # five of 20 trials, the fewest that the method's authors rely on
 
 
@@ -17,7 +17,7 @@ def importance(study: StudyRecord) -> tuple[tuple[str, float], ...]:
 
     PED-ANOVA (S. Watanabe, A. Bansal, F. Hutter, IJCAI 2023): a setting matters if its distribution among the best
     trials differs from that among all. Conditional settings (the learning rate of a phase that may train nothing) are
-    evaluated within the trials that have them. Deterministic; only a hint on few trials.
+    evaluated within the trials that have them. Deterministic.
 
     Returns (setting, share), the greatest first, adding up to 1; empty with fewer than FEWEST complete trials, or if
     these are all alike.

@@ -47,7 +47,7 @@ class TrainingObjective:
 
 
 def values(trained: Trained, objectives: Iterable[str]) -> Iterable[float]:
-    size = {"parameters": trained.parameters, "multiply_adds": trained.multiply_adds}
+    size = {name: getattr(trained, name) for name in ("parameters", "trained_parameters", "multiply_adds")}
     for name in objectives:
         yield float(size[name]) if name in size else score(trained.kept, name)
 

@@ -29,7 +29,8 @@ FINISHED = ("complete", "pruned")
 DIRECTIONS = {
     "accuracy": "maximize",
     "log_loss": "minimize",
-    "parameters": "minimize",
+    "parameters": "minimize",  # of the whole network
+    "trained_parameters": "minimize",
     "multiply_adds": "minimize",
 }
 

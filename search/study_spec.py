@@ -15,7 +15,7 @@ from search.space import Space, load_space
 from search.storage import Address
 from search.study import PRUNERS, OpenStudy, config_tree, now, open_study, require_sampler
 
-PARETO = (("accuracy", "parameters"), ("accuracy", "multiply_adds"))
+PARETO = tuple(("accuracy", size) for size in ("parameters", "trained_parameters", "multiply_adds"))
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,7 @@ def parse_objectives(text: str) -> tuple[str, ...]:
             raise ConfigError(f"--objectives knows {known}, not {name!r}.")
     if names not in (("accuracy",), ("log_loss",), *PARETO):
         raise ConfigError(
-            f"--objectives cannot be {text}.", "Give accuracy, log-loss, accuracy,parameters or accuracy,multiply-adds."
+            f"--objectives cannot be {text}.",
+            "Give accuracy or log-loss, or accuracy and one of parameters, trained-parameters and multiply-adds.",
         )
     return names

@@ -96,17 +96,27 @@ def network_size(classifier: Classifier) -> dict[str, int]:
     return {"parameters": full.count_params(), "multiply_adds": multiply_adds(full)}
 
 
+def trained_parameters(session: Session) -> list[int]:
+    """Parameters that each phase trains, batch normalisation and the trunk left out."""
+    full, counts = session.classifier.full(), []
+    for phase in session.phases:
+        session.classifier.unfreeze(session.classifier.backbone.cut(phase.depth))
+        counts.append(sum(int(np.prod(variable.shape)) for variable in full.trainable_variables))
+    return counts
+
+
 def describe_network(session: Session) -> dict[str, Any]:
     """Description of the trained network for the manifest."""
     classifier, backbone = session.classifier, session.classifier.backbone
-    full, phases = classifier.full(), []
-    for phase in session.phases:
-        cut = backbone.cut(phase.depth)
-        classifier.unfreeze(cut)
-        trained = sum(int(np.prod(variable.shape)) for variable in full.trainable_variables)
-        phases.append(
-            {"name": phase.name, "unfreeze_depth": phase.depth, "cut": cut.name, "trained_parameters": trained}
-        )
+    phases = [
+        {
+            "name": phase.name,
+            "unfreeze_depth": phase.depth,
+            "cut": backbone.cut(phase.depth).name,
+            "trained_parameters": trained,
+        }
+        for phase, trained in zip(session.phases, trained_parameters(session), strict=True)
+    ]
     return {
         **network_size(classifier),
         "backbone": session.config.model.backbone,

@@ -14,7 +14,8 @@ TABLE = 500
 OBJECTIVES = {
     "accuracy": "validation accuracy",
     "log_loss": "validation log loss (nats)",
-    "parameters": "parameters trained",
+    "parameters": "parameters of the network",
+    "trained_parameters": "parameters trained",
     "multiply_adds": "multiply-adds",
 }
 

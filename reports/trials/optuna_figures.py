@@ -1,5 +1,6 @@
 """Slice and contour plots, Optuna's in our colours (why: docs/decisions/0012-study-figures.md), and Pareto front."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 SLICE_HEIGHT = 250
-DEPTH, RATE = "phases.1.unfreeze_depth", "phases.1.learning_rate"
+_DEPTH = re.compile(r"phases\.(\d+)\.unfreeze_depth")
 
 
 def slice_figures(facts: TrialsFacts, study: "optuna.Study") -> tuple[go.Figure, ...]:
@@ -53,17 +54,26 @@ def _axis(space: Mapping[str, Any], name: str, values: Sequence[Any]) -> dict[st
     return {"title": title, "nticks": 6, **({"dtick": 1} if whole else {})}
 
 
-def has_contour(ranked: Sequence[TrialRecord]) -> bool:
-    both = [(trial.params[DEPTH], trial.params[RATE]) for trial in ranked if {DEPTH, RATE} <= trial.params.keys()]
+def depth_and_rate(settings: Sequence[str]) -> tuple[str, str] | None:
+    """Unfreeze depth and learning rate of the last phase that searches both; None if none does."""
+    phases = [int(found[1]) for name in settings if (found := _DEPTH.fullmatch(name))]
+    pairs = [(f"phases.{phase}.unfreeze_depth", f"phases.{phase}.learning_rate") for phase in sorted(phases)]
+    return next((pair for pair in reversed(pairs) if pair[1] in settings), None)
+
+
+def has_contour(axes: tuple[str, str], ranked: Sequence[TrialRecord]) -> bool:
+    """Whether FEWEST complete trials or more have both values, and neither is always the same."""
+    both = [[trial.params[name] for name in axes] for trial in ranked if set(axes) <= trial.params.keys()]
     return len(both) >= FEWEST and all(len(set(values)) > 1 for values in zip(*both, strict=True))
 
 
-def contour_figure(facts: TrialsFacts, study: "optuna.Study") -> go.Figure:
-    """Objective over unfreeze depth and learning rate."""
+def contour_figure(facts: TrialsFacts, study: "optuna.Study", axes: tuple[str, str]) -> go.Figure:
+    """Objective over `axes`: an unfreeze depth and a learning rate."""
     from optuna.visualization import plot_contour
 
-    surface, points, *_ = plot_contour(study, [DEPTH, RATE], target_name=facts.objective).data
-    log = facts.study.space[RATE].get("log")
+    rate = axes[1]
+    surface, points, *_ = plot_contour(study, list(axes), target_name=facts.objective).data
+    log = facts.study.space[rate].get("log")
     rates = log_axis("learning rate", min(points.x), max(points.x)) if log else {"title": "learning rate"}
     figure = new_figure(
         400,
@@ -76,7 +86,7 @@ def contour_figure(facts: TrialsFacts, study: "optuna.Study") -> go.Figure:
         colorbar={"title": None, "tickformat": facts.digits, "thickness": 12, "nticks": 6},
         line={"color": GREY, "width": 1},
     )
-    drawn = [trial for trial in study.trials if trial.values and {DEPTH, RATE} <= trial.params.keys()]
+    drawn = [trial for trial in study.trials if trial.values and set(axes) <= trial.params.keys()]
     points.update(
         marker={"color": VERMILLION, "size": 9, "line": {"color": "white", "width": 1}},
         customdata=[(f"{trial.number}", facts.shown(trial.value)) for trial in drawn],

@@ -1,6 +1,7 @@
 """Importance of each setting, and its good values."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import plotly.graph_objects as go
@@ -9,9 +10,12 @@ from reports import text
 from reports.charts import BLUE, VERMILLION, bars_figure, new_figure
 from reports.elements import Chart, Note, Table
 from reports.trials.facts import TrialsFacts, cell, trials_table
-from reports.trials.optuna_figures import contour_figure, has_contour, slice_figures, widened
-from search.importance import in_memory
+from reports.trials.optuna_figures import contour_figure, depth_and_rate, has_contour, slice_figures, widened
+from search.importance import FEWEST, in_memory
 from search.records import StudyRecord, TrialRecord
+
+if TYPE_CHECKING:
+    import optuna
 
 LINES = 100
 
@@ -27,29 +31,47 @@ def settings_charts(facts: TrialsFacts) -> tuple[Chart | Note, ...]:
     copy = in_memory(study)
     side = "higher" if facts.higher else "lower"
     slices = f"Each point is a trial, empty if early and full if late: look for a side on which the points lie {side}."
-    contour = "The deeper the blue, the better; between the points it is interpolated: trust it near them only."
     lines = "Each line is a trial, from setting to setting to its value at the right; the thick one is the best."
-    charts = (
+    charts: tuple[Chart | Note | None, ...] = (
         _importance_chart(facts),
         Chart("slices-figure", "One setting at a time", slices, slice_figures(facts, copy), table),
-        Chart("contour-figure", "Unfreeze depth against learning rate", contour, contour_figure(facts, copy), table)
-        if has_contour(ranked)
-        else None,
+        _contour(facts, copy, table),
         Chart("parallel-figure", "All settings at once", lines, parallel_figure(facts, study), table),
     )
     return tuple(chart for chart in charts if chart is not None)
+
+
+def _contour(facts: TrialsFacts, copy: "optuna.Study", table: Table) -> Chart | Note | None:
+    axes = depth_and_rate(facts.settings)
+    if axes is None or facts.study.counts.complete < FEWEST:  # the note on importances says so
+        return None
+    title = "Unfreeze depth against learning rate"
+    if not has_contour(axes, facts.study.ranked()):
+        names = " and ".join(map(text.name, axes))
+        return Note(
+            f"{title}: fewer than {FEWEST} complete trials have {names}, or one of these never varied.", "missing"
+        )
+    see = "The deeper the blue, the better; between the points it is interpolated: trust it near them only."
+    return Chart("contour-figure", title, see, contour_figure(facts, copy, axes), table)
 
 
 # === Importance ===
 
 
 def _importance_chart(facts: TrialsFacts) -> Chart | Note:
+    complete = facts.study.counts.complete
+    if complete < FEWEST:
+        return Note(
+            f"{text.count(complete, 'complete trial')}: too few to say which setting mattered, or to draw one over "
+            f"another. Importances and contours take {FEWEST}; `transferkit study run` goes on.",
+            "missing",
+        )
     if not facts.importance:
-        return Note("Too few complete trials, or all alike: nothing can be said of what mattered.", "missing")
+        return Note("All trials are alike: nothing can be said of what mattered.", "missing")
     name, share = facts.importance[0]
-    complete = text.count(facts.study.counts.complete, "complete trial")
     see = (
-        f"What sets the best quarter of the trials apart is to {share:.0%} {text.name(name)}; from {complete}, a hint."
+        f"What sets the best quarter of the trials apart is to {share:.0%} {text.name(name)}; from {complete} complete "
+        "trials, a hint."
     )
     rows = tuple((text.name(one), text.share(part)) for one, part in facts.importance)
     table = Table("Importance of each setting (PED-ANOVA)", ("setting", "share"), rows)

@@ -491,9 +491,15 @@ def test_trials(tmp_path):
 
 def test_the_setting_that_decides_is_the_most_important(tmp_path):
     trials = [
-        TrialRecord(k, "complete", {"model.head_units": 32 * (1 + k * 7 % 5), "phases.1.unfreeze_depth": k}, (0.1 * k,))
-        for k in range(9)
+        TrialRecord(
+            k,
+            "complete",
+            {"model.head_units": 32 * (1 + k * 7 % 5), "phases.1.unfreeze_depth": 9 * k // 15},
+            (0.05 * k,),
+        )
+        for k in range(15)
     ]
+    assert trials_facts(study(tmp_path, *trials[:14])).importance == ()
     importance = trials_facts(study(tmp_path, *trials)).importance
     assert importance[0][0] == "phases.1.unfreeze_depth"
     assert sum(share for _, share in importance) == pytest.approx(1)

@@ -67,7 +67,7 @@ def test_of_a_loss_the_lowest_are_the_best():
 
 def test_too_few_or_equal_trials_say_nothing():
     assert importance(study([])) == ()
-    assert importance(study(trials(lambda params: params[DEPTH] / 10, count=3))) == ()
+    assert importance(study(trials(lambda params: params[DEPTH] / 10, count=14))) == ()
     assert importance(study(trials(lambda params: 0.5))) == ()
 
 

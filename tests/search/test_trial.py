@@ -15,6 +15,7 @@ from kit.pipeline import train
 from kit.settings import override
 from kit.training.extraction import Extractor
 from kit.trial import Trainer
+from search.objective import values
 
 pytestmark = [pytest.mark.backend, pytest.mark.full]
 
@@ -44,6 +45,9 @@ def test_a_trial_takes_the_course_of_a_run(config, tmp_path):
     assert trained.kept == trained.history.best()
     network = run.manifest["network"]
     assert (trained.parameters, trained.multiply_adds) == (network["parameters"], network["multiply_adds"])
+    head, tail = (phase["trained_parameters"] for phase in network["phases"])
+    assert trained.trained_parameters == tail > head
+    assert list(values(trained, ("accuracy", "trained_parameters"))) == [trained.kept.val_accuracy, tail]
 
 
 def test_the_search_needs_no_test_image(config, tmp_path):
