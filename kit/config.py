@@ -57,6 +57,9 @@ class DataConfig:
             brings both sides there and changes the proportions, `pad` brings the longer one and fills the rest with the
             background.
         background: What shows through transparent pixels and fills padding: red, green, blue, each 0 to 255.
+        grey_range: Values of 16- and 32-bit grey images that become black and white. Empty is those of the bit depth
+            that the data set's greatest value needs, the same for all its images; a run records them.
+        colour_profiles: Convert embedded colour profiles (Display P3, Adobe RGB, CMYK) to sRGB.
         near_duplicate_bits: Two images whose 64-bit perceptual hashes differ in at most this many bits are near
             duplicates and stay in one split; 0 to 16.
         conflicts: Same image under two labels: `refuse` to train, or `drop` every copy.
@@ -70,6 +73,8 @@ class DataConfig:
     image_size: int = _within(224, 32, 1024)
     resize: str = _one_of("crop", "stretch", "pad")
     background: tuple[int, ...] = (255, 255, 255)
+    grey_range: tuple[int, ...] = ()
+    colour_profiles: bool = True
     near_duplicate_bits: int = _within(4, 0, 16)
     conflicts: str = _one_of("refuse", "drop")
     leaks: str = _one_of("refuse", "drop")
@@ -79,6 +84,8 @@ class DataConfig:
         _check(self, "data.")
         if len(self.background) != 3 or not all(0 <= channel <= 255 for channel in self.background):
             raise ConfigError(f"data.background must be three numbers from 0 to 255, not {list(self.background)}.")
+        if self.grey_range and (len(self.grey_range) != 2 or self.grey_range[0] >= self.grey_range[1]):
+            raise ConfigError(f"data.grey_range must be two numbers, the lower first, not {list(self.grey_range)}.")
 
 
 @dataclass(frozen=True)
@@ -270,3 +277,7 @@ class RunConfig:
         _check(self, "")
         if not self.phases:
             raise ConfigError("phases must hold at least one phase.")
+
+
+# Of runs recorded before a setting existed: what its absence meant.
+BEFORE_RECORDED = RunConfig(data=DataConfig(colour_profiles=False))

@@ -61,6 +61,10 @@ def train(
         Run(out).require_vacant()  # early, before loading and building
     clock = StageClock()
     dataset, weights = load(config, clock)
+    config = dataset.decoding(config)
+    if dataset.grey_range:
+        black, white = config.data.grey_range
+        progress.say(f"Grey values {black:,} to {white:,} become 0 to 255 in all images of 16 and 32 bits.")
     session = build(config, dataset, weights)
     run = Run.create(out or default_run_path(dataset.name), config)
     with run.lock():
@@ -241,5 +245,5 @@ def rehearse(config: RunConfig) -> Rehearsal:
     clock = StageClock()
     dataset, weights = load(config, clock)
     audited = StageCost("audit", f"{len(dataset.findings):,} findings", clock.stages["audit"]["seconds"], 0)
-    stages = estimate(build(config, dataset, weights))
+    stages = estimate(build(dataset.decoding(config), dataset, weights))
     return Rehearsal(dataset.name, dataset.classes, dataset.counts(), (audited, *stages))

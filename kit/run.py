@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from kit import backends, settings
-from kit.config import RunConfig
+from kit.config import BEFORE_RECORDED, RunConfig
 from kit.csv_tables import PREDICTION_COLUMNS, SAMPLE_COLUMNS, read_table, write_table
 from kit.errors import DataError, StorageError
 from kit.files import is_address, make_folder, read_json, storage_errors, write_json, write_text
@@ -151,7 +151,7 @@ class Run:
 
     @property
     def config(self) -> RunConfig:
-        return settings.load_config(file=self.path / "config.toml")
+        return settings.load_config(file=self.path / "config.toml", base=BEFORE_RECORDED)
 
     @property
     def manifest(self) -> dict[str, Any]:

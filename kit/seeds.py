@@ -44,9 +44,15 @@ def _of_seed(config: RunConfig, folder: Path, i: int) -> tuple[RunConfig, Path]:
     """Configuration and folder of run `i`; ConfigError if a run there has another configuration."""
     one = replace(config, seed=config.seed + i, split=replace(config.split, seed=config.split.seed + i))
     part = folder / f"seed-{i}"
-    if (part / "config.toml").exists() and Run.open(part).config != one:
+    if (part / "config.toml").exists() and not _is_of(one, Run.open(part).config):
         raise ConfigError(f"{part} holds a run of other settings.", "Give the settings it has, or --out another.")
     return one, part
+
+
+def _is_of(asked: RunConfig, recorded: RunConfig) -> bool:
+    """Whether a run's configuration is the one asked for, apart from what it took from its images."""
+    found = asked.data.grey_range or recorded.data.grey_range
+    return replace(asked, data=replace(asked.data, grey_range=found)) == recorded
 
 
 def summarise_seeds(metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

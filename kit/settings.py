@@ -43,6 +43,7 @@ def load_config(
     environ: Mapping[str, str] | None = None,
     file: Path | None = None,
     origin: str = "its flag",
+    base: RunConfig | None = None,
 ) -> RunConfig:
     """Build the configuration of one run from all its sources; the module's docstring gives their order.
 
@@ -52,12 +53,13 @@ def load_config(
         environ: The environment (`os.environ`); None reads no environment.
         file: A TOML file.
         origin: What errors call the flags.
+        base: Holds what no source gives; None: the defaults.
 
     Raises:
         ConfigError: If a key is unknown, a value of the wrong type or out of range, a key given twice with different
             values, or the file unreadable. It names the key, its source and, for an unknown key, the nearest one.
     """
-    draft = _Draft(RunConfig())
+    draft = _Draft(base or RunConfig())
     if file is not None:
         draft.put(_from_tree(_read_toml(Path(file)), str(file)))
     draft.put(_from_environment(environ or {}))

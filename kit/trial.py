@@ -79,6 +79,7 @@ class Trainer:
         clock = StageClock()
         with clock.stage("audit"):
             dataset = self._dataset(config)
+        config = dataset.decoding(config)
         classifier = build_classifier(config, len(dataset.classes), self._resolved(config))
         session = Session(config, classifier, dataset)
         with clock.stage("features"):

@@ -23,6 +23,8 @@ TITLES = {
     "empty": "Empty files",
     "bomb": "Images too large to open",
     "extreme-size": "Unusual sizes",
+    "bit-depth": "More than 8 bits a value",
+    "colour-profile": "Colour profiles",
 }
 _GRAVITY = {"error": 0, "warning": 1, "note": 2}
 

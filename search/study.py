@@ -18,7 +18,7 @@ from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from kit.config import RunConfig
+from kit.config import PhaseConfig, RunConfig
 from kit.errors import ConfigError, StorageError
 from kit.files import fingerprint
 from kit.settings import from_toml, to_toml
@@ -175,6 +175,7 @@ def _require_same(asked: StudyRecord, before: Any) -> None:
     if not isinstance(before, dict) or before.get("schema_version") != 1:
         raise ConfigError(f"There is a study {asked.name} in the storage that transferkit has not made.", hint)
     now = fixed_settings(asked)
+    before = before | {"config": _with_newer_settings(before["config"])}
     if before["data"] != now["data"]:
         raise ConfigError(
             f"The study {asked.name} was begun on other images than {asked.config['data']['path']}.",
@@ -184,6 +185,16 @@ def _require_same(asked: StudyRecord, before: Any) -> None:
         if fingerprint(before[part]) != fingerprint(now[part]):
             where, then, here = first_difference(part, before[part], now[part])
             raise ConfigError(f"The study {asked.name} was begun with {where} = {then}, not {here}.", hint)
+
+
+def _with_newer_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a study, and the defaults of those that came after it."""
+    default, phase = config_tree(RunConfig()), dict(vars(PhaseConfig()))
+    del default["data"]["path"], default["model"]["weights"]
+    sections = {
+        name: {**default[name], **part} for name, part in config.items() if isinstance(default.get(name), Mapping)
+    }
+    return {**config, **sections, "phases": [{**phase, **one} for one in config["phases"]]}
 
 
 def first_difference(name: str, before: Any, now: Any) -> tuple[str, Any, Any]:

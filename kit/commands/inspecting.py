@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kit.inspection import Inspection
 
 _SHOWN = 5
+_EXPLAINED = ("bit-depth", "colour-profile")  # kinds whose message says more than the paths
 _SPLITS = ("train", "validation", "test")
 
 
@@ -96,6 +97,8 @@ def _print_findings(inspection: "Inspection") -> None:
     for (kind, severity), findings in groups.items():
         print(f"\n{severity}: {kind} ({len(findings)})")
         for finding in findings[:_SHOWN]:
+            if kind in _EXPLAINED:
+                print(f"  {printable(finding.message)}")
             more = f" and {len(finding.paths) - _SHOWN} more" if len(finding.paths) > _SHOWN else ""
             print(f"  {printable(', '.join(finding.paths[:_SHOWN]))}{more}")
         if len(findings) > _SHOWN:

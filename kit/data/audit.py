@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from kit.config import DataConfig
 from kit.data import SPLITS, Sample, Source
 from kit.data.duplicates import Clusters, look_alikes, same_bytes, split_groups
-from kit.data.facts import ImageFacts, read_facts
+from kit.data.facts import ImageFacts, grey_range_of, read_facts
 from kit.errors import DataError
 from kit.files import fingerprint
 from kit.machine import available_threads
@@ -22,7 +22,7 @@ class Finding:
 
     Attributes:
         kind: `unreadable`, `not-an-image`, `truncated`, `empty`, `bomb`, `extreme-size`, `duplicate`, `near-duplicate`,
-            `conflict`, `near-conflict`, `leak` or `near-leak`.
+            `conflict`, `near-conflict`, `leak`, `near-leak`, `bit-depth` or `colour-profile`.
         severity: `error` (training refuses or leaves the file out), `warning` or `note`.
         paths: Recorded paths, sorted.
     """
@@ -58,6 +58,34 @@ def _file_finding(path: str, fact: ImageFacts) -> Finding | None:
     else:
         return None
     return Finding("extreme-size", severity, (path,), f"{path} is {fact.width} x {fact.height}: {rule}.")
+
+
+def decoding_findings(
+    samples: Sequence[Sample], facts: Sequence[ImageFacts], grey_range: tuple[int, ...]
+) -> Iterator[Finding]:
+    """Findings of bit depths and colour profiles; `grey_range` as in DataConfig."""
+
+    def finding(kind: str, severity: str, chosen: list[int], what: str) -> Finding:
+        paths = tuple(sorted(samples[index].path for index in chosen))
+        return Finding(kind, severity, paths, f"{_count(len(paths), 'image')} {what}")
+
+    known = [(index, fact, fact.values) for index, fact in enumerate(facts) if fact.values is not None]
+    if deep := [(index, *values) for index, fact, values in known if fact.is_deep_grey]:
+        top, (black, white) = max(high for _, _, high in deep), grey_range or grey_range_of(facts)
+        what = f"of 16 or 32 bits, values to {top:,}: {black:,} to {white:,} become 0 to 255 in all (data.grey_range)."
+        yield finding("bit-depth", "note", [index for index, _, _ in deep], what)
+        if dark := [index for index, _, high in deep if 16 * (high - black) <= white - black]:
+            what = f"of 16 or 32 bits, values below a sixteenth of {white:,}: nearly black, or of another bit depth."
+            yield finding("bit-depth", "warning", dark, what)
+    if coloured := [index for index, fact, (_, high) in known if not fact.is_deep_grey and high < 2**14]:
+        what = "of 16 bits a channel, of which 14 or fewer are used: only the upper 8 are read, so convert to 8 bits."
+        yield finding("bit-depth", "warning", coloured, what)
+    if unusable := [index for index, fact in enumerate(facts) if fact.profile == "unusable"]:
+        what = "with a colour profile that is ignored: it is damaged, or of another kind of image."
+        yield finding("colour-profile", "warning", unusable, what)
+    if converted := [index for index, fact in enumerate(facts) if fact.profile == "converted"]:
+        what = "with a colour profile other than sRGB: converted to sRGB (data.colour_profiles)."
+        yield finding("colour-profile", "note", converted, what)
 
 
 def _set_findings(samples: Sequence[Sample], sets: Iterable[list[int]], near: bool) -> Iterator[Finding]:
@@ -97,7 +125,8 @@ def audit(source: Source, config: DataConfig, threads: int = 0) -> Audit:
     alike = look_alikes(facts, config.near_duplicate_bits)
     identities = [fact.sha256 or f"path:{sample.path}" for sample, fact in zip(samples, facts, strict=True)]
     groups = split_groups([sample.group for sample in samples], identities, alike)
-    return Audit(tuple(facts), tuple(find(samples, facts, exact, alike)), tuple(groups))
+    findings = (*find(samples, facts, exact, alike), *decoding_findings(samples, facts, config.grey_range))
+    return Audit(tuple(facts), findings, tuple(groups))
 
 
 def exclude(source: Source, audit: Audit, config: DataConfig) -> dict[str, str]:

@@ -10,7 +10,7 @@ from kit.config import RunConfig
 from kit.csv_tables import SAMPLE_COLUMNS, make_table
 from kit.data import SPLITS, Source
 from kit.data.audit import Finding, audit, data_fingerprint, exclude
-from kit.data.facts import ImageFacts
+from kit.data.facts import ImageFacts, grey_range_of
 from kit.data.sources import load_samples
 from kit.data.split import assign_splits
 from kit.errors import DataError
@@ -32,6 +32,7 @@ class Dataset:
         dropped: Images left out: path, label, given split, group, kind of finding; `dropped_files` are absolute.
         warnings: Sentences about what was left out, and about the split.
         fingerprint: SHA-256 over all samples of the source, those left out included.
+        grey_range: Values of 16- and 32-bit grey that become black and white, of all images; empty if none is such.
     """
 
     name: str
@@ -48,6 +49,13 @@ class Dataset:
     findings: tuple[Finding, ...]
     warnings: tuple[str, ...]
     fingerprint: str
+    grey_range: tuple[int, ...] = ()
+
+    def decoding(self, config: RunConfig) -> RunConfig:
+        """Configuration that says how these images become pixels where it left that to them."""
+        if config.data.grey_range or not self.grey_range:
+            return config
+        return replace(config, data=replace(config.data, grey_range=self.grey_range))
 
     def indices(self, split: str) -> np.ndarray:
         """Indices of the images in a split, in order."""
@@ -127,4 +135,5 @@ def build_dataset(source: Source, config: RunConfig) -> Dataset:
         findings=audited.findings,
         warnings=(*source.warnings, *warnings),
         fingerprint=data_fingerprint(source.samples, audited.facts),
+        grey_range=grey_range_of(facts),
     )

@@ -16,12 +16,13 @@ import numpy as np
 import PIL
 from PIL import Image
 
+from kit.data.decoding import usual_range
 from kit.data.images import DECODER_VERSION, ImageProblem, read_file, read_image
 from kit.machine import cache_folder
 from kit.progress import say, track
 
 FLAT = 2.0  # standard deviation, in grey levels, below which an image's hash is that of its noise
-FACTS_VERSION = 1  # raise it whenever the same pixels would give other facts
+FACTS_VERSION = 2  # raise it whenever the same pixels would give other facts
 _BATCH = 512
 
 
@@ -35,6 +36,8 @@ class ImageFacts:
         format: Pillow's name of the file format, such as `JPEG`; `mode` is Pillow's, such as `RGB`.
         phash: Perceptual hash, 64 bits; 0 where the image is too flat to have a meaningful one.
         mean_colour: Red, green, blue, 0-255.
+        values: Least and greatest value of grey of 16 or 32 bits, or of colours of 16 bits a channel; None for others.
+        profile: `converted` or `unusable` where a colour profile other than sRGB is embedded, else empty.
         problem: Kind of the ImageProblem, or empty; `detail` says more in one line.
     """
 
@@ -46,8 +49,15 @@ class ImageFacts:
     mode: str = ""
     phash: int = 0
     mean_colour: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    values: tuple[int, int] | None = None
+    profile: str = ""
     problem: str = ""
     detail: str = ""
+
+    @property
+    def is_deep_grey(self) -> bool:
+        """Whether the image is grey of 16 or 32 bits, which is scaled to 8."""
+        return self.values is not None and self.mode.startswith("I")
 
 
 def read_facts(files: Sequence[Path], background: tuple[int, ...], threads: int) -> list[ImageFacts]:
@@ -64,6 +74,12 @@ def read_facts(files: Sequence[Path], background: tuple[int, ...], threads: int)
     return facts
 
 
+def grey_range_of(facts: Sequence[ImageFacts]) -> tuple[int, ...]:
+    """Values of 16- and 32-bit grey that become black and white, one pair for all images; empty if none is such."""
+    values = [fact.values for fact in facts if fact.values is not None and fact.is_deep_grey]
+    return usual_range(min(low for low, _ in values), max(high for _, high in values)) if values else ()
+
+
 def _facts_of(file: Path, background: tuple[int, ...], known: "FactCache") -> ImageFacts:
     try:
         content = read_file(file)
@@ -73,7 +89,8 @@ def _facts_of(file: Path, background: tuple[int, ...], known: "FactCache") -> Im
     key = f"{sha256}:{','.join(map(str, background))}"
     try:
         if found := known.get(key):
-            return ImageFacts(**{**found, "mean_colour": tuple(found["mean_colour"])})
+            tuples = {name: tuple(found[name]) for name in ("mean_colour", "values") if found[name] is not None}
+            return ImageFacts(**{**found, **tuples})
     except (TypeError, KeyError):  # written by another version
         pass
     try:
@@ -81,7 +98,8 @@ def _facts_of(file: Path, background: tuple[int, ...], known: "FactCache") -> Im
     except ImageProblem as problem:
         return ImageFacts(sha256, len(content), problem=problem.kind, detail=problem.detail)
     phash, colour = _appearance(decoded.image)
-    facts = ImageFacts(sha256, len(content), decoded.width, decoded.height, decoded.format, decoded.mode, phash, colour)
+    shape = (decoded.width, decoded.height, decoded.format, decoded.mode)
+    facts = ImageFacts(sha256, len(content), *shape, phash, colour, decoded.values, decoded.profile)
     known.put(key, asdict(facts))
     return facts
 

@@ -10,9 +10,10 @@ import PIL
 from PIL import Image, ImageEnhance, features
 
 from kit.config import DataConfig, ViewsConfig
-from kit.data.images import DECODER_VERSION, fit_square, plain_box
+from kit.data.decoding import fit_square, plain_box
+from kit.data.images import DECODER_VERSION
 
-_CODECS = ("libjpeg_turbo", "jpg", "jpg_2000", "webp", "avif", "libtiff")
+_CODECS = ("libjpeg_turbo", "jpg", "jpg_2000", "webp", "avif", "libtiff", "littlecms2")
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ def view_key(data: DataConfig, config: ViewsConfig, seed: int, view: int) -> dic
         "image_size": data.image_size,
         "resize": data.resize,
         "background": list(data.background),
+        "grey_range": list(data.grey_range),
+        "colour_profiles": data.colour_profiles,
         "view": view,
     }
     if view:

@@ -47,11 +47,12 @@ def render_card(run: Run, chosen: Format, record: dict[str, Any]) -> str:
     # Loading needs KerasHub if the network has layers of its own.
     hub = " keras-hub" if chosen.name == "keras" and is_hub(run.config.model.backbone) else ""
     return _template().render(
-        front_matter=front_matter(run, chosen), example=example(run, chosen), provenance=_provenance(run),
+        front_matter=front_matter(run, chosen), example=example(chosen), provenance=_provenance(run),
         licence=_licence(manifest)[1], packages=chosen.packages + hub, manifest=manifest, metrics=metrics,
         record=record, parity=record["gate"], images=manifest["data"]["photos"], splits=SPLITS, split=split,
         scores=scores, low=low, high=high, few=few, shares=run.config.split, shown=CLASSES_SHOWN,
-        side=data.image_size, resized=_RESIZED[data.resize].format(side=data.image_size),
+        profiles=data.colour_profiles, grey=data.grey_range, side=data.image_size,
+        resized=_RESIZED[data.resize].format(side=data.image_size),
     )  # fmt: skip
 
 
@@ -94,22 +95,13 @@ def front_matter(run: Run, chosen: Format) -> str:
     return f"---\n{lines}\n---"
 
 
-def example(run: Run, chosen: Format) -> str:
-    """Example of a dozen Python lines, run in the export's folder: an image's probabilities."""
-    data = run.config.data
-    side, background = data.image_size, tuple(data.background)
-    resized = {
-        "crop": f"ImageOps.fit(image, ({side}, {side}), Image.Resampling.BILINEAR)",
-        "stretch": f"image.resize(({side}, {side}), Image.Resampling.BILINEAR)",
-        "pad": f"ImageOps.pad(image, ({side}, {side}), Image.Resampling.BILINEAR, color={background})",
-    }[data.resize]
+def example(chosen: Format) -> str:
+    """Example of a few Python lines, run in the export's folder: an image's probabilities."""
     module, load, call = chosen.usage
     return f"""import json
-import numpy as np
 {module}
-from PIL import Image, ImageOps
-image = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB")
-pixels = np.asarray({resized})[None]
+from preprocessing import load_pixels
+pixels = load_pixels("photo.jpg")[None]
 {load}
 probabilities = {call}
 with open("labels.json", encoding="utf-8") as file:

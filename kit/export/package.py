@@ -3,6 +3,7 @@
     model.onnx, ...      the model: uint8 (batch, S, S, 3), 0-255, to probabilities
     labels.json          class names, in the model's order; labels.txt: one a line
     preprocessing.json   how an image becomes the model's input
+    preprocessing.py     the same in Python: a copy of kit/data/decoding.py, which reads that
     export.json          comparison with the original, size, latency, versions
     README.md            the model card, with an example
 
@@ -10,6 +11,7 @@ The folder appears atomically, after the parity check. No backend is imported he
 processes of its own.
 """
 
+import inspect
 import os
 import shutil
 import tempfile
@@ -24,6 +26,7 @@ import numpy as np
 
 from kit import progress
 from kit.backends.choice import BACKENDS, explain_choice, installed_backends
+from kit.data import decoding
 from kit.errors import ExportError, StorageError
 from kit.export.formats import Format, find_format, require_installed
 from kit.export.model_card import render_card
@@ -123,6 +126,7 @@ def _write_papers(run: Run, chosen: Format, folder: Path, steps: list[dict[str, 
     write_json(folder / "labels.json", classes)
     write_text(folder / "labels.txt", "".join(f"{' '.join(name.split())}\n" for name in classes))
     write_json(folder / "preprocessing.json", preprocessing_facts(run, steps))
+    write_text(folder / "preprocessing.py", inspect.getsource(decoding))
     write_text(folder / "README.md", render_card(run, chosen, record))
 
 
@@ -139,6 +143,11 @@ def preprocessing_facts(run: Run, steps: list[dict[str, Any]]) -> dict[str, Any]
         "resize": {"mode": data.resize, "filter": "bilinear, antialiased", "background": list(data.background)},
         "orientation": "as EXIF says",
         "transparency": "shown on the background",
+        "colour_profiles": "converted to sRGB, perceptual" if data.colour_profiles else "ignored",
+        "grey_range": list(data.grey_range),
+        "grey": "of 16 and 32 bits: grey_range becomes 0 to 255, clipped beyond; where that is empty, 0 to 65535 of 16 "
+        "bits, else the smallest of 0 to 1 (floating point), 0 to 255, 0 to 65535 that holds the image's values",
+        "jpeg": f"may be decoded at 1/2, 1/4 or 1/8 of its size while its shorter side keeps {2 * side} pixels",
         "in_the_model": steps,
         "output": {"shape": [None, classes], "dtype": "float32", "meaning": "probability of each class"},
         "temperature": run.metrics["temperature"],

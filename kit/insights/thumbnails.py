@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from kit.data.audit import Finding
-from kit.data.images import ImageProblem, load_rgb
+from kit.data.images import ImageProblem, read_file, read_image
 
 SIDE = 144  # of a thumbnail, in pixels: sharp at 72 CSS pixels on a dense screen
 QUALITY = 70
@@ -39,7 +39,7 @@ def thumbnails_of_files(files: dict[str, Path]) -> dict[str, bytes]:
     images = {}
     for path, file in files.items():
         try:
-            images[path] = thumbnail(load_rgb(file, at_least=SIDE))
+            images[path] = thumbnail(read_image(read_file(file), at_least=SIDE).image)
         except ImageProblem:
             continue
     return images

@@ -12,7 +12,8 @@ from PIL import Image, ImageDraw, features
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from kit.config import DataConfig
-from kit.data.images import ImageProblem, decode, fit_square, load_rgb
+from kit.data.decoding import fit_square
+from kit.data.images import ImageProblem, decode, read_file, read_image
 
 ORIENTATIONS = {  # what a camera held otherwise stores, for a picture to be seen as drawn
     1: lambda image: image,
@@ -24,6 +25,12 @@ ORIENTATIONS = {  # what a camera held otherwise stores, for a picture to be see
     7: lambda image: image.transpose(Image.Transpose.TRANSVERSE),
     8: lambda image: image.transpose(Image.Transpose.ROTATE_270),
 }
+
+
+def load_rgb(file, background=(255, 255, 255), at_least=None, **options) -> Image.Image:
+    """As a run decodes that recorded no range of grey values."""
+    content = file if isinstance(file, bytes) else read_file(file)
+    return read_image(content, background, at_least, **{"grey_range": (), **options}).image
 
 
 def drawn(width=120, height=80) -> Image.Image:

@@ -6,12 +6,12 @@ import json
 import re
 import shutil
 from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from awkward_images import IMAGES
 from kit.data.images import decode
 from kit.export import export_run
 from kit.export.formats import FORMATS, find_format
@@ -19,6 +19,14 @@ from kit.predict import Predictor
 
 pytestmark = pytest.mark.backend
 
+EXAMPLES = """
+import shutil, sys
+sys.path.insert(0, "")
+code, *images = sys.argv[1:]
+for image in images:
+    shutil.copyfile(image, "photo.jpg")
+    exec(code, {})
+"""
 RAW = """
 import sys
 import numpy, keras_hub
@@ -46,14 +54,6 @@ def predictor(run):
     return Predictor.of(run)
 
 
-@pytest.fixture(scope="module")
-def image(images, tmp_path_factory) -> Path:
-    """A JPEG of the model's size: whoever reads it rightly has the same pixels, with no resampling to differ in."""
-    path = tmp_path_factory.mktemp("photo") / "photo.jpg"
-    Image.open(images / "red" / "0003.jpg").resize((32, 32)).save(path, quality=95)
-    return path
-
-
 def test_it_answers_as_the_run_does(exported, run):
     gate = exported.record["gate"]
     test = run.predictions.query("split == 'test'")
@@ -72,7 +72,7 @@ def test_the_record_is_of_the_files_that_are_there(exported):
     for name, said in record["files"].items():
         content = there[name].read_bytes()
         assert said == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    own = {"labels.json", "labels.txt", "preprocessing.json", "README.md"}
+    own = {"labels.json", "labels.txt", "preprocessing.json", "preprocessing.py", "README.md"}
     assert own < set(record["files"])
     assert record["bytes"] == sum(said["bytes"] for name, said in record["files"].items() if name not in own)
     assert (exported.path / record["model"]).exists()
@@ -90,21 +90,24 @@ def test_labels_and_preprocessing_are_those_of_the_run(exported, run):
     assert facts["temperature"] == run.metrics["temperature"]
 
 
-def test_the_example_of_its_card_runs_and_gives_the_probabilities(exported, predictor, image, run_python, tmp_path):
+def test_the_example_of_its_card_gives_what_the_run_gives(exported, predictor, run_python, tmp_path):
+    """On images as people have them, by the very text of the card, where transferkit is not."""
     folder = tmp_path / "elsewhere"
     shutil.copytree(exported.path, folder)
-    shutil.copy(image, folder)
+    for name, content in IMAGES.items():
+        (folder / name).write_bytes(content)
     (code,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
     assert len(code.splitlines()) <= 12
     # as on its reader's machine, where nothing chooses a backend; the card has JAX installed
     chosen = None if find_spec("jax") else "tensorflow"
     environment = {"PYTHONPATH": None, "KERAS_BACKEND": chosen, "KERAS_HOME": tmp_path / "keras", "HOME": tmp_path}
-    done = run_python("-c", code, cwd=folder, env=environment)
+    done = run_python("-P", "-c", EXAMPLES, code, *IMAGES, cwd=folder, env=environment)
     assert done.returncode == 0, done.stderr
-    printed = ast.literal_eval(done.stdout)
-    expected = predictor.forward(decode(image, predictor.data)[None])[0]
-    assert list(printed) == ["blue", "green", "red"]
-    np.testing.assert_allclose(list(printed.values()), expected, atol=1e-4)
+    printed = [ast.literal_eval(line) for line in done.stdout.splitlines()]
+    expected = [predictor.forward(decode(content, predictor.data)[None])[0] for content in IMAGES.values()]
+    assert [list(one) for one in printed] == [["blue", "green", "red"]] * len(IMAGES)
+    np.testing.assert_allclose([list(one.values()) for one in printed], expected, atol=1e-4)
+    assert np.ptp(expected, axis=0).max() > 0.05, "the images look alike to the model"
 
 
 def test_keras_hub_resizes_a_raw_image_as_the_run_does(exported, predictor, images, run_python, tmp_path):

@@ -7,12 +7,13 @@ import threading
 import optuna
 import pytest
 from objectives import ran
-from studies import make, run_here
+from studies import asked, make, run_here
 
 from doubles import swap
 from kit.errors import ConfigError, StorageError
 from search import storage
 from search.storage import Address, exclusive, network_drive, open_storage
+from search.study import ATTRIBUTE, fixed_settings, open_study
 
 
 @pytest.mark.parametrize(
@@ -210,3 +211,17 @@ def test_a_study_that_is_not_ours_is_left_alone(tmp_path):
     storage.engine.dispose()
     with pytest.raises(ConfigError, match="transferkit has not made"):
         make(tmp_path)
+
+
+def test_a_study_older_than_a_setting_goes_on(tmp_path):
+    """Whatever it was begun without has its default; what it was begun with still has to agree."""
+    study = make(tmp_path)
+    settings = fixed_settings(study.record)
+    del settings["config"]["data"]["grey_range"], settings["config"]["data"]["colour_profiles"]
+    del settings["config"]["phases"][0]["warmup_epochs"]
+    study.optuna.set_user_attr(ATTRIBUTE, settings)
+    assert make(tmp_path).record.name == "test"
+    other = asked(tmp_path)
+    other.config["data"]["colour_profiles"] = False
+    with pytest.raises(ConfigError, match=r"was begun with data\.colour_profiles = True, not False"):
+        open_study(other, Address.of_folder(tmp_path), {})
