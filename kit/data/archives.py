@@ -17,6 +17,8 @@ from kit.progress import say
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 MAX_MEMBERS = 5_000_000
 MAX_UNPACKED_BYTES = 1 << 40
+_LAYOUT_VERSION = 2  # raise it whenever the same archive would give other files
+_UTF8_NAMES = 0x800  # flag of a zip's member: its name is UTF-8 (PKWARE APPNOTE 4.4.4, bit 11)
 
 
 def suffix_of(file: Path) -> str | None:
@@ -32,7 +34,7 @@ def extract(archive: Path) -> Path:
     """
     from filelock import FileLock
 
-    target = cache_folder() / "archives" / sha256_file(archive)[:16]
+    target = cache_folder() / "archives" / f"{sha256_file(archive)[:16]}-{_LAYOUT_VERSION}"
     with storage_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{target}.lock"):
@@ -68,12 +70,27 @@ def _unpack(archive: Path, folder: Path) -> None:
 
 def _unpack_zip(archive: Path, folder: Path) -> None:
     with zipfile.ZipFile(archive) as opened:
-        total = 0
-        for count, member in enumerate(opened.infolist(), start=1):
+        total, members = 0, opened.infolist()
+        _mend_names(members)
+        for count, member in enumerate(members, start=1):
             total += member.file_size
             _require_admissible(archive, member.filename, count, total)
         require_space(folder, total)
-        opened.extractall(folder)  # a link in a zip becomes a small text file: a finding, no danger
+        opened.extractall(folder, members)  # a link in a zip becomes a small text file: a finding, no danger
+
+
+def _mend_names(members: list[zipfile.ZipInfo]) -> None:
+    """Read names as their writers meant them: UTF-8 that is not flagged so, and the backslashes of Windows."""
+    unflagged = {member: member.filename.encode("cp437") for member in members if not member.flag_bits & _UTF8_NAMES}
+    try:
+        names = {member: name.decode("utf-8") for member, name in unflagged.items()}
+    except UnicodeDecodeError:  # the standard's code page 437, as zipfile reads them
+        names = {}
+    for member, name in names.items():
+        member.filename = name
+    if not any("/" in member.filename for member in members):
+        for member in members:
+            member.filename = member.filename.replace("\\", "/")
 
 
 def _unpack_tar(archive: Path, folder: Path) -> None:

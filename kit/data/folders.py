@@ -32,19 +32,19 @@ _NAMED = 6  # classes named in a line of the tree
 def read_folder(root: Path, name: str) -> Source:
     """List the samples of class folders: `roses/`, `tulips/`, or split folders (`train/`, `Testing/`) holding those."""
     root = Path(os.path.abspath(root))
-    reader = _Reader(root, Tree())
+    reader = _Reader(root, name, Tree())
     if kind := reader.tree.look(root).record:
         raise DataError(f"{root} is what transferkit recorded of a {kind}, no images.", "Name the folder of images.")
     top = reader.step_in(root)
     splits = _find_splits(reader.tree, top)
     if splits is None:
-        return reader.source(name, "folder", reader.read_classes(top, None))
-    return reader.source(name, "splits", reader.read_splits(top, splits))
+        return reader.source("folder", reader.read_classes(top, None))
+    return reader.source("splits", reader.read_splits(top, splits))
 
 
 def step_in(folder: Path) -> Path:
     """Step into the single folder that wraps all others, as in most archives."""
-    return _Reader(folder, Tree()).step_in(folder)
+    return _Reader(folder, folder.name, Tree()).step_in(folder)
 
 
 def meaning(name: str) -> str | None:
@@ -88,19 +88,20 @@ class _Reader:
     """What is found below a root, and what is said about it."""
 
     root: Path
+    name: str
     tree: Tree
     lines: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     empty: set[str] = field(default_factory=set)
 
-    def source(self, name: str, kind: str, samples: list[Sample]) -> Source:
+    def source(self, kind: str, samples: list[Sample]) -> Source:
         if (empty := self.empty - {sample.label for sample in samples}) and samples:
             raise DataError(
                 f"{self.root} has class folders without a single file: {', '.join(sorted(empty)[:5])}.",
                 "Put images into them, or remove them.",
             )
         ordered = tuple(sorted(samples, key=lambda sample: sample.path))
-        return Source(name, kind, self.root, ordered, tuple(self.lines), tuple(self.warnings))
+        return Source(self.name, kind, self.root, ordered, tuple(self.lines), tuple(self.warnings))
 
     def step_in(self, folder: Path, known: frozenset[str] = frozenset()) -> Path:
         """The folder itself, or the only one in it that has folders; not one named like a `known` class."""
@@ -246,8 +247,8 @@ class _Reader:
         return sum(looks_like_image(file) for file in self.tree.files(folder, {identify(self.root)}))
 
     def _shown(self, folder: Path) -> str:
-        """A folder's path from the root's parent on, with `/` at its end."""
-        return printable(f"{folder.relative_to(self.root.parent).as_posix()}/")
+        """A folder's path from the data's name on, with `/` at its end."""
+        return printable("/".join([self.name, *folder.relative_to(self.root).parts, ""]))
 
 
 def _label(folder: Path) -> str:

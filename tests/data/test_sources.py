@@ -1,15 +1,20 @@
 """Every layout a user may have becomes the same samples; everything else becomes one useful message."""
 
+import csv
 import io
 import os
 import tarfile
+import unicodedata
 import zipfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from kit.data import tables
 from kit.data.sources import load_samples
-from kit.errors import DataError
+from kit.errors import ConfigError, DataError
 
 
 def fill(root: Path, *paths: str) -> Path:
@@ -196,6 +201,118 @@ def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
         load_samples(str(tmp_path / "t.parquet"))
 
 
+def test_columns_are_found_by_the_names_they_go_by(tmp_path):
+    fill(tmp_path, "1.jpg", "2.jpg")
+    for path, label in (("file_name", "label"), ("filename", "class"), ("image_id", "category"), ("Image", "Target")):
+        (tmp_path / "t.csv").write_text(f"width,{label},{path}\n9,b,2.jpg\n9,a,1.jpg\n")
+        found = load_samples(str(tmp_path / "t.csv"))
+        assert listed(found) == [("1.jpg", "a", None), ("2.jpg", "b", None)]
+        assert found.tree == (f"t.csv: 2 rows; path = {path}, label = {label}",)
+
+
+def test_columns_can_be_named(tmp_path):
+    fill(tmp_path, "1.jpg", "2.jpg")
+    (tmp_path / "t.csv").write_text("path,photo,label,breed,part\nx,1.jpg,9,pug,Training\ny,2.jpg,9,poodle,TEST\n")
+    found = load_samples(str(tmp_path / "t.csv"), "path=photo, label=breed,split=part")
+    assert listed(found) == [("1.jpg", "pug", "train"), ("2.jpg", "poodle", "test")]
+    with pytest.raises(DataError, match="lacks the column kind; it has path, photo"):
+        load_samples(str(tmp_path / "t.csv"), "label=kind")
+    for wrong in ("photo", "image=photo", "path=", "path=a,path=b"):
+        with pytest.raises(ConfigError, match=r"data\.columns must name columns"):
+            load_samples(str(tmp_path / "t.csv"), wrong)
+
+
+@pytest.mark.parametrize("cells", [("0", "1"), ("0.0", "1.0"), ("False", "True"), ("", "1")])
+def test_one_hot_columns_are_classes(tmp_path, cells):
+    fill(tmp_path, "1.jpg", "2.jpg")
+    no, yes = cells
+    rows = f"1.jpg, {no}, {yes}, 640\n2.jpg, {yes}, {no}, 480\n"
+    (tmp_path / "_classes.csv").write_text(f"filename, cat, dog, width\n{rows}")
+    assert listed(load_samples(str(tmp_path / "_classes.csv"))) == [("1.jpg", "dog", None), ("2.jpg", "cat", None)]
+    (tmp_path / "_classes.csv").write_text(f"filename, cat, dog, width\n{rows}3.jpg, {yes}, {yes}, 1\n")
+    with pytest.raises(DataError, match="more than one class, or none, in row 4"):
+        load_samples(str(tmp_path / "_classes.csv"))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "warned"), [("utf-8", False), ("utf-8-sig", False), ("utf-16", False), ("cp1252", True)]
+)
+def test_tables_in_the_encodings_that_excel_writes(tmp_path, encoding, warned):
+    """Excel's cp1252 once gave class names with lone surrogates, without a word."""
+    fill(tmp_path, "1.jpg", "2.jpg", "é.jpg")
+    text = "sep=;\r\npath;label\r\n1.jpg;rosé\r\n2.jpg;tulipe\r\né.jpg;rosé\r\n"
+    (tmp_path / "t.csv").write_bytes(text.encode(encoding))
+    found = load_samples(str(tmp_path / "t.csv"))
+    assert found.classes == ("rosé", "tulipe")
+    assert all(sample.file.exists() for sample in found.samples)
+    assert [("Windows-1252" in warning) for warning in found.warnings] == [True] * warned
+    "".join(found.classes).encode("utf-8")  # no lone surrogates
+
+
+def test_text_in_no_known_encoding_is_refused(tmp_path):
+    fill(tmp_path, "1.jpg", "2.jpg")
+    (tmp_path / "t.csv").write_bytes(b"path,label\n1.jpg,a\x81\n2.jpg,b\n")
+    with pytest.raises(DataError, match="neither UTF-8 nor Windows-1252"):
+        load_samples(str(tmp_path / "t.csv"))
+
+
+@given(
+    st.dictionaries(
+        st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=8),
+        st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=8),
+        min_size=1,
+        max_size=6,
+    ),
+    st.sampled_from([",", ";", "\t"]),
+    st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+)
+def test_a_table_reads_back_what_a_spreadsheet_wrote(tmp_path_factory, cells, delimiter, encoding):
+    file = tmp_path_factory.mktemp("tables") / "t.csv"
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, delimiter=delimiter)
+    paths = [f"{i}-{path.replace('/', '').replace(chr(92), '')}" for i, path in enumerate(cells)]
+    writer.writerows([("path", "label"), *zip(paths, cells.values(), strict=True)])
+    file.write_bytes(text.getvalue().encode(encoding))
+    (file.parent / paths[0]).touch()
+    read = {sample.path: sample.label for sample in tables.read_table(file).samples}
+    assert read == {
+        path: unicodedata.normalize("NFC", label) for path, label in zip(paths, cells.values(), strict=True)
+    }
+
+
+def test_ids_are_found_by_name_below_the_tables_folder(tmp_path):
+    """As Kaggle packs it: labels.csv beside train/, ids without suffix."""
+    fill(tmp_path, "train/00a.jpg", "train/00b.png", "train/00b.txt")
+    (tmp_path / "labels.csv").write_text("id,label\n00b,b\n00a,a\n00c,a\n")
+    found = load_samples(str(tmp_path / "labels.csv"))
+    assert listed(found) == [("00c", "a", None), ("train/00a.jpg", "a", None), ("train/00b.png", "b", None)]
+    assert "found by their names" in found.warnings[0]
+    fill(tmp_path, "test/00a.jpg")
+    with pytest.raises(DataError, match="lists 00a, and several files are called so"):
+        load_samples(str(tmp_path / "labels.csv"))
+
+
+@pytest.mark.parametrize("packing", ["folder", ".zip", ".tar.gz"])
+def test_a_table_among_the_images_is_taken(tmp_path, packing):
+    fill(tmp_path / "dogs", "images/1.jpg", "images/2.jpg")
+    (tmp_path / "dogs/notes.csv").write_text("what,ever\n1,2\n")
+    (tmp_path / "dogs/labels.csv").write_text("file_name,label\nimages/1.jpg,pug\nimages/2.jpg,poodle\n")
+    data = str(tmp_path / "dogs") if packing == "folder" else packed(tmp_path / "dogs", tmp_path / f"dogs{packing}")
+    found = load_samples(data)
+    assert (found.name, found.kind) == ("dogs", "table" if packing == "folder" else "archive")
+    assert listed(found) == [("images/1.jpg", "pug", None), ("images/2.jpg", "poodle", None)]
+    assert all(sample.file.exists() for sample in found.samples)
+
+
+def test_of_several_tables_among_the_images_one_is_to_be_named(tmp_path):
+    fill(tmp_path, "1.jpg", "2.jpg")
+    for name in ("train.csv", "sample.csv"):
+        (tmp_path / name).write_text("id,label\n1,a\n2,b\n")
+    with pytest.raises(DataError, match=r"several tables of images: sample\.csv, train\.csv") as caught:
+        load_samples(str(tmp_path))
+    assert "Name one of them" in caught.value.hint
+
+
 # === Archives ===
 
 
@@ -323,6 +440,39 @@ def test_a_zip_that_reaches_out_is_refused(tmp_path):
         opened.writestr("../escaped.jpg", "x")
     with pytest.raises(DataError, match="leads out"):
         load_samples(str(tmp_path / "evil.zip"))
+
+
+def zip_of(archive: Path, names: list[bytes]) -> str:
+    """A zip whose members have these very bytes for names, not flagged as UTF-8."""
+    stand_ins = [letter * len(name) for letter, name in zip("pqrs", names, strict=False)]
+    with zipfile.ZipFile(archive, "w") as opened:
+        for stand_in in stand_ins:
+            opened.writestr(zipfile.ZipInfo(stand_in), b"x")
+    content = archive.read_bytes()
+    for stand_in, name in zip(stand_ins, names, strict=True):
+        content = content.replace(stand_in.encode(), name)
+    archive.write_bytes(content)
+    return str(archive)
+
+
+@pytest.mark.parametrize(
+    ("names", "paths"),
+    [
+        ([rb"images\roses\1.jpg", rb"images\tulips\2.jpg"], ["roses/1.jpg", "tulips/2.jpg"]),
+        (["rosé/1.jpg".encode(), "tulipán/2.jpg".encode()], ["rosé/1.jpg", "tulipán/2.jpg"]),
+        ([b"ros\x82/1.jpg", b"tulips/2.jpg"], ["rosé/1.jpg", "tulips/2.jpg"]),  # code page 437
+    ],
+    ids=["Windows", "UTF-8", "DOS"],
+)
+def test_names_in_zips_of_other_systems(tmp_path, names, paths):
+    found = load_samples(zip_of(tmp_path / "names.zip", names))
+    assert [sample.path for sample in found.samples] == paths
+    assert all(sample.file.read_bytes() == b"x" for sample in found.samples)
+
+
+def test_backslashes_cannot_lead_out_of_a_zip(tmp_path):
+    with pytest.raises(DataError, match="leads out"):
+        load_samples(zip_of(tmp_path / "evil.zip", [rb"a\1.jpg", rb"b\..\..\escaped.jpg"]))
 
 
 def test_limits_of_archives(tmp_path, monkeypatch):
