@@ -51,6 +51,7 @@ def look(data: str, split_seed: int, near_duplicate_bits: int, threads: int, col
     from kit.config import DataConfig
     from kit.data.audit import audit, exclude
     from kit.data.labels import require_learnable
+    from kit.data.listing import heic_advice
     from kit.data.sources import load_samples
 
     config = DataConfig(path=data, columns=columns, near_duplicate_bits=near_duplicate_bits)
@@ -63,7 +64,8 @@ def look(data: str, split_seed: int, near_duplicate_bits: int, threads: int, col
     except DataError as error:
         refusal = str(error)
     splits, warnings = _splits(samples.samples, found.facts, found.groups, split_seed)
-    warnings = list(map(printable, (*samples.warnings, *warnings)))
+    unread = (sample.file for sample, fact in zip(samples.samples, found.facts, strict=True) if fact.problem)
+    warnings = list(map(printable, (*samples.warnings, *heic_advice(unread), *warnings)))
     return Inspection(samples, found.facts, found.groups, tuple(splits), found.findings, tuple(warnings), refusal)
 
 

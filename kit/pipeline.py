@@ -120,7 +120,9 @@ def load(config: RunConfig, clock: StageClock) -> tuple[Dataset, Weights]:
         dataset = build_dataset(found, config)
     counts = Counter(finding.kind for finding in dataset.findings if finding.severity == "warning")
     findings = [f"{count:,} findings of the kind {kind}." for kind, count in counts.items()]
-    dropped = [f"{len(dataset.dropped):,} files are left out."] if dataset.dropped else []
+    kinds = Counter(kind for *_, kind in dataset.dropped)
+    why = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items())
+    dropped = [f"{kinds.total():,} files are left out ({why})."] if kinds else []
     for warning in (*dataset.warnings, *findings, *dropped):
         progress.say(f"warning: {warning}")
     if findings or dropped:

@@ -128,10 +128,7 @@ def find_images(paths: Sequence[str]) -> list[Path]:
 
     Of a folder, files that are no images are passed over, with a word.
     """
-    found, passed_over = search_images(paths)
-    if passed_over:
-        progress.say(f"{len(passed_over):,} files are no images and were passed over ({count_kinds(passed_over)}).")
-    return found
+    return search_images(paths)[0]
 
 
 def search_images(paths: Sequence[str]) -> tuple[list[Path], list[Path]]:
@@ -149,6 +146,8 @@ def search_images(paths: Sequence[str]) -> tuple[list[Path], list[Path]]:
         if not matches:
             raise DataError(f"There is no image at {text!r}.", _PATHS_HINT)
         found |= dict.fromkeys(matches)
+    if passed_over:
+        progress.say(f"Passed over, being no images: {count_kinds(passed_over)}.")
     return list(found), list(passed_over)
 
 

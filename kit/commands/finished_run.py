@@ -36,7 +36,7 @@ def predict(
     from kit import progress
     from kit.backends import start
     from kit.errors import ConfigError, DataError
-    from kit.predict import Predictor, find_images
+    from kit.predict import Predictor, search_images
     from kit.progress import printable
     from kit.run import Run
 
@@ -45,12 +45,13 @@ def predict(
     progress.set_quiet(quiet or as_json or as_csv)
     folder = Run.open(run)
     folder.require_finished()  # before a backend starts, which takes seconds
-    files = find_images(paths)
+    files, passed_over = search_images(paths)
     start(backend, folder.config.threads)
     predictor = Predictor.of(folder)
     predictions = list(predictor.predict(files))
     if as_json:
-        print(json.dumps({"run": str(run), "predictions": [_as_dict(one, predictor) for one in predictions]}))
+        content = {"run": str(run), "predictions": [_as_dict(one, predictor) for one in predictions]}
+        print(json.dumps(content | {"passed_over": list(map(str, passed_over))}))
     elif as_csv:
         _print_csv(predictions, predictor)
     else:

@@ -11,6 +11,7 @@ from kit.csv_tables import SAMPLE_COLUMNS, make_table
 from kit.data import SPLITS, Source
 from kit.data.audit import Finding, audit, data_fingerprint, exclude
 from kit.data.facts import ImageFacts, grey_range_of
+from kit.data.listing import heic_advice
 from kit.data.sources import load_samples
 from kit.data.split import assign_splits
 from kit.errors import DataError
@@ -133,7 +134,7 @@ def build_dataset(source: Source, config: RunConfig) -> Dataset:
         dropped=tuple((one.path, one.label, one.split, one.group, excluded[one.path]) for one in dropped),
         dropped_files=tuple(sample.file for sample in dropped),
         findings=audited.findings,
-        warnings=(*source.warnings, *warnings),
+        warnings=(*source.warnings, *heic_advice(sample.file for sample in dropped), *warnings),
         fingerprint=data_fingerprint(source.samples, audited.facts),
         grey_range=grey_range_of(facts),
     )

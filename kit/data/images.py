@@ -1,5 +1,6 @@
 """Decode image files to upright RGB pixels; ImageProblem is the only error, and no warning escapes."""
 
+import functools
 import io
 import re
 import stat
@@ -23,7 +24,7 @@ MAX_FILE_BYTES = 2 << 30
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF", "BMP", "TIFF", "PPM", "JPEG2000", "ICO", "QOI")
 
 _SIGNATURES = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF", b"\0\0\0\x0cjP")
-_HEIC = (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypmif1")
+HEIC_BRANDS = (b"ftyphei", b"ftyphev", b"ftypmif1", b"ftypmsf1")  # from the fifth byte on
 _UNSUPPORTED = ("not available", "not supported", "unsupported", "unknown")
 _QUIET = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 
@@ -88,7 +89,7 @@ def read_image(
     if not content:
         raise ImageProblem("empty", "the file has no bytes")
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(content), formats=_formats(content)) as image:
             if image.width * image.height > MAX_PIXELS:
                 size = f"{image.width:,} x {image.height:,} pixels"
                 raise ImageProblem("bomb", f"{size}; at most {MAX_PIXELS:,} are decoded")
@@ -103,10 +104,31 @@ def read_image(
         raise _undecodable(error) from error
 
 
+def is_heic(head: bytes) -> bool:
+    """Whether a file that begins so is a HEIC image, as telephones take them."""
+    return head[4:12].startswith(HEIC_BRANDS)
+
+
+def _formats(content: bytes) -> tuple[str, ...]:
+    return (*FORMATS, "HEIF") if is_heic(content[:16]) and reads_heic() else FORMATS
+
+
+@functools.cache
+def reads_heic() -> bool:
+    """Whether pillow-heif is installed; it is registered with Pillow when the first HEIC image comes."""
+    try:
+        import pillow_heif
+    except ImportError:
+        return False
+    pillow_heif.register_heif_opener()
+    return True
+
+
 def _unidentified(content: bytes) -> ImageProblem:
     head = content[:16]
-    if any(brand in head for brand in _HEIC):
-        return ImageProblem("not-an-image", "a HEIC image, which Pillow cannot read: convert it to JPEG")
+    if is_heic(head):
+        how = "its header is damaged" if reads_heic() else "`pip install pillow-heif` reads it"
+        return ImageProblem("truncated" if reads_heic() else "not-an-image", f"a HEIC image: {how}")
     if head.startswith(_SIGNATURES) or head[4:11] == b"ftypavi":
         return ImageProblem("truncated", "begins like an image, but its header is damaged or cut short")
     text = content[:512].isascii() and b"\0" not in content[:512]

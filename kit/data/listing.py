@@ -15,11 +15,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from kit.data.images import FORMATS
+from kit.data.images import FORMATS, is_heic, reads_heic
 from kit.machine import cache_folder
 
 HEIC_SUFFIXES = frozenset({".heic", ".heics", ".heif", ".heifs", ".hif"})
-_HEIC_BRANDS = (b"ftyphei", b"ftyphev", b"ftypmif1", b"ftypmsf1")
 _SYSTEM = frozenset(
     {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "@eadir", "#recycle", "#snapshot"}
     | {"$recycle.bin", "recycler", "system volume information", "lost+found"}
@@ -94,22 +93,20 @@ def looks_like_image(file: Path) -> bool:
             head = opened.read(32)
     except (OSError, ValueError):
         return False
-    return head[4:12].startswith(_HEIC_BRANDS) or any(accept(head) is True for accept in _signatures())
-
-
-def split_by_kind(files: Iterable[Path]) -> tuple[list[Path], list[Path]]:
-    """Files that look like images, and the others."""
-    images: list[Path] = []
-    others: list[Path] = []
-    for file in files:
-        (images if looks_like_image(file) else others).append(file)
-    return images, others
+    return is_heic(head) or any(accept(head) is True for accept in _signatures())
 
 
 def count_kinds(files: Iterable[Path]) -> str:
     """Number of files by suffix, in words: `3 .txt, 1 .csv`."""
     kinds = Counter(file.suffix.lower() or "without a suffix" for file in files).most_common()
     return ", ".join(f"{count:,} {kind}" for kind, count in kinds[:5]) + (", ..." if len(kinds) > 5 else "")
+
+
+def heic_advice(unread: Iterable[Path]) -> list[str]:
+    """A sentence on how HEIC images are read, if some of these files are such and nothing reads them here."""
+    count = 0 if reads_heic() else sum(file.suffix.lower() in HEIC_SUFFIXES for file in unread)
+    files = f"{count:,} HEIC images are" if count != 1 else "One HEIC image is"
+    return [f"{files} left out: `pip install pillow-heif`, and they are read, or convert them."] if count else []
 
 
 @cache

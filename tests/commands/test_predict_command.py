@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from kit.csv_tables import unescape_cell
 from kit.data.pixels import cached_pixels
@@ -145,6 +146,29 @@ def test_files_folders_and_globs_each_once(folder, monkeypatch):
     ]
     assert find_images(["notes.txt"]) == [Path("notes.txt")]  # named, so it is looked at and found to be none
     assert find_images([".hidden.jpg"]) == [Path(".hidden.jpg")]
+
+
+def test_a_folder_is_searched_for_images_by_content_and_the_rest_is_counted(run, folder, command, tmp_path):
+    """Of eight images by all their names two were once predicted, without a word of the others."""
+    others = tmp_path / "others"
+    others.mkdir()
+    with Image.open(folder / "a.jpg") as image:
+        for name in ("a.jpg", "b.JPG", "c.jfif", "d.jpe", "f.jpg_large", "without"):
+            image.save(others / name, "JPEG")
+        image.save(others / "g.jp2", "JPEG2000")
+        image.save(others / "h.ppm", "PPM")
+    (others / "notes.txt").write_text("no image")
+    (others / "@eaDir").mkdir()
+    (others / "@eaDir/a.jpg").write_bytes(b"thumbnail")
+    done = command("predict", run.path, others)
+    assert (done.status, len(done.out.splitlines())) == (0, 8)
+    assert "Passed over, being no images: 1 .txt." in done.err
+    assert json.loads(command("predict", run.path, others, "--json").out)["passed_over"] == [str(others / "notes.txt")]
+    (others / "IMG_0001.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    done = command("predict", run.path, others)
+    assert done.status == 2
+    assert "IMG_0001.HEIC" in done.err
+    assert "HEIC" in done.err.partition("IMG_0001.HEIC")[2]
 
 
 @pytest.mark.parametrize("path", ["nowhere.jpg", "*.gif", "", "x" * 5000])

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, features
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
+from doubles import swap
 from kit.config import DataConfig
+from kit.data import images
 from kit.data.decoding import fit_square
 from kit.data.images import ImageProblem, decode, read_file, read_image
 
@@ -169,11 +171,30 @@ def test_draft_is_smaller_but_never_too_small():
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not-an-image"),
         (bytes(range(256)) * 4, "not-an-image"),
         (b"\xff\xd8\xff\xe0", "truncated"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0", "not-an-image"),
     ],
 )
 def test_files_that_are_no_images(content, kind):
     assert problem(content) == kind
+
+
+HEIC_HEAD = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+
+
+def test_heic_is_named_and_what_reads_it(monkeypatch):
+    swap(monkeypatch, images, "reads_heic", lambda: False)
+    with pytest.raises(ImageProblem, match="not-an-image: a HEIC image: `pip install pillow-heif` reads it"):
+        load_rgb(HEIC_HEAD)
+
+
+def test_heic_is_read_where_pillow_heif_is_installed(tmp_path):
+    heif = pytest.importorskip("pillow_heif")
+    image = drawn(64, 48)
+    heif.from_pillow(image).save(tmp_path / "IMG_0001.HEIC", quality=95)
+    content = (tmp_path / "IMG_0001.HEIC").read_bytes()
+    decoded = load_rgb(content)
+    assert decoded.size == image.size
+    assert difference(decoded, image) < 6
+    assert problem(HEIC_HEAD) == problem(content[: len(content) // 2]) == "truncated"
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF"])
