@@ -112,9 +112,9 @@ def start_backend(config: RunConfig) -> RunConfig:
 def load(config: RunConfig, clock: StageClock) -> tuple[Dataset, Weights]:
     """Find, audit and split the images, and find the weights; UserError if either is impossible."""
     found = load_samples(config.data.path, config.data.columns)  # first: cheap, where weights may be a download
-    require_learnable(found)
     for line in found.tree:
         progress.say(line)
+    require_learnable(found)
     weights = resolve(config.model.weights, config.model.alpha, config.data.image_size, config.model.backbone)
     with clock.stage("audit"):
         dataset = build_dataset(found, config)

@@ -62,6 +62,11 @@ def _is_exact(name: str) -> bool:
     return name.strip().lower() in _SPLIT_WORDS
 
 
+def split_folders(root: Path) -> dict[Path, str]:
+    """Split folders in a folder, or in the one that it wraps, and their splits; empty if its folders are none."""
+    return _find_splits(Tree(), step_in(root)) or {}
+
+
 def _find_splits(tree: Tree, top: Path) -> dict[Path, str] | None:
     """Split folders and their splits, or None where the folders are classes.
 
@@ -136,6 +141,7 @@ class _Reader:
         nested: list[str] = []
         samples: list[Sample] = []
         given = split is None and self._holds_splits(parent)
+        below = len(os.path.join(self.root, ""))  # slicing, for pathlib takes seconds for 100,000 files
         for folder in self.tree.look(parent).folders:
             if self.tree.is_own(folder):
                 self.warnings.append(f"{self._shown(folder)} is transferkit's own record and left out.")
@@ -149,7 +155,7 @@ class _Reader:
             depth = len(folder.parts)
             for file in files:
                 part = meaning(file.parts[depth]) if given else split
-                samples.append(Sample(file.relative_to(self.root).as_posix(), file, label, part))
+                samples.append(Sample(str(file)[below:].replace(os.sep, "/"), file, label, part))
             if inner := self.tree.folders(folder):
                 more = ", ..." if len(inner) > 3 else ""
                 nested.append(f"{folder.name}/ ({', '.join(one.name for one in inner[:3])}{more})")

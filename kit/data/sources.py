@@ -6,6 +6,7 @@ from pathlib import Path
 
 from kit.data import Source, archives, folders, tables
 from kit.data.download import fetch
+from kit.data.listing import looks_like_image
 from kit.errors import DataError
 from kit.files import is_address
 from kit.machine import cache_folder
@@ -58,19 +59,37 @@ def _read(place: Path, path: str, columns: str) -> Source:
 
 
 def _read_folder(root: Path, name: str, path: str, columns: str) -> Source:
-    """Samples of class folders, or else of the one table that lies there."""
+    """Samples of class folders, or else of the one table that lies there, or in each split folder."""
     try:
         return _checked(folders.read_folder(root, name), path)
     except DataError:
-        table = tables.find_table(root, columns)
+        table = tables.find_table(root, columns) or _read_split_tables(root, columns)
         if table is None:
             raise
         return replace(_checked(table, path), name=name)
 
 
+def _read_split_tables(root: Path, columns: str) -> Source | None:
+    """Samples of `train/_classes.csv`, `valid/_classes.csv`, ...; None unless each split folder has one table."""
+    splits = folders.split_folders(root)
+    found = [(table, split) for folder, split in splits.items() if (table := tables.find_table(folder, columns))]
+    if not found or len(found) < len(splits):
+        return None
+    samples = [
+        replace(sample, path=Path(os.path.relpath(sample.file, root)).as_posix(), split=split)
+        for table, split in found
+        for sample in table.samples
+    ]
+    tree = [f"{table.root.name}/ = {split}: {line}" for table, split in found for line in table.tree]
+    warnings = [warning for table, _ in found for warning in table.warnings]
+    ordered = tuple(sorted(samples, key=lambda sample: sample.path))
+    return Source(root.name, "table", root, ordered, tuple(tree), tuple(warnings))
+
+
 def _checked(source: Source, path: str) -> Source:
-    if not source.samples:
-        raise DataError(f"{path} holds no images.", _LAYOUT_HINT)
+    if not any(looks_like_image(sample.file) for sample in source.samples):
+        what = f": none of its {len(source.samples):,} files is one" if source.samples else ""
+        raise DataError(f"{path} holds no images{what}.", _LAYOUT_HINT)
     if len(source.classes) < 2:
         raise DataError(
             f"{path} holds one class only ({source.classes[0]!r}); a classifier needs at least two.",

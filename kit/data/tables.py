@@ -125,7 +125,7 @@ def _understand(table: _Table, given: dict[str, str]) -> tuple[dict[str, int], s
         if place is not None:
             places[role] = place
         elif role in given:
-            raise _lacks(table, given[role])
+            raise _lacks(table, given[role], f"The settings say that it holds the {role}: call that column so.")
     if "path" not in places:
         raise _lacks(table, "path" if "label" in places else "path and label")
     if "label" in places:
@@ -148,9 +148,9 @@ def _is_binary(cells: list[str]) -> bool:
     return any(cells) and all(cell.lower() in _TRUTH for cell in cells)
 
 
-def _lacks(table: _Table, names: str) -> DataError:
-    has = ", ".join(table.header) or "none"
-    return DataError(f"{table.file} lacks the column {names}; it has {has}.", f"{_HINT} {_NAME_THEM}")
+def _lacks(table: _Table, names: str, hint: str = f"{_HINT} {_NAME_THEM}") -> DataError:
+    has = ", ".join(table.header[:20]) or "none"
+    return DataError(f"{table.file} lacks the column {names}; it has {has}.", hint)
 
 
 def _sample(root: Path, path: str, label: str, split: str, group: str) -> Sample:

@@ -252,6 +252,13 @@ def test_transferkits_own_records_are_no_data(root, monkeypatch, split):
     assert listed(root) == before
 
 
+def test_folders_without_a_single_image_are_no_data(root):
+    """Once found out after the weights were downloaded."""
+    fill(root, "a/1.txt", "b/2.xml")
+    with pytest.raises(DataError, match="holds no images: none of its 2 files is one"):
+        load_samples(str(root))
+
+
 def test_a_record_itself_is_refused_as_data(root):
     fill(root, "a/1.jpg", "b/2.jpg")
     (root / "manifest.json").write_text(RECORDS["runs/photos-1/manifest.json"])

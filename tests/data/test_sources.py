@@ -304,6 +304,24 @@ def test_a_table_among_the_images_is_taken(tmp_path, packing):
     assert all(sample.file.exists() for sample in found.samples)
 
 
+def test_a_table_in_each_split_folder_is_taken(tmp_path):
+    """As Roboflow exports: train/_classes.csv beside the images, valid/ and test/ likewise."""
+    for split in ("train", "valid", "test"):
+        fill(tmp_path / "export", f"{split}/1.jpg", f"{split}/2.jpg")
+        (tmp_path / "export" / split / "_classes.csv").write_text("filename, cat, dog\n1.jpg, 1, 0\n2.jpg, 0, 1\n")
+    found = load_samples(str(tmp_path / "export"))
+    assert (found.name, found.classes) == ("export", ("cat", "dog"))
+    assert [(path, split) for path, _, split in listed(found)][::2] == [
+        *(("test/1.jpg", "test"), ("train/1.jpg", "train"), ("valid/1.jpg", "validation")),
+    ]
+    assert (
+        found.tree[0] == "test/ = test: _classes.csv: 2 rows; path = filename, label = the one of 2 columns that is 1"
+    )
+    (tmp_path / "export/valid/_classes.csv").unlink()
+    with pytest.raises(DataError, match="no class folders"):
+        load_samples(str(tmp_path / "export"))
+
+
 def test_of_several_tables_among_the_images_one_is_to_be_named(tmp_path):
     fill(tmp_path, "1.jpg", "2.jpg")
     for name in ("train.csv", "sample.csv"):
