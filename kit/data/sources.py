@@ -62,10 +62,12 @@ def _read_folder(root: Path, name: str, path: str, columns: str) -> Source:
     """Samples of class folders, or else of the one table that lies there, or in each split folder."""
     try:
         return _checked(folders.read_folder(root, name), path)
-    except DataError:
+    except DataError as error:
         table = tables.find_table(root, columns) or _read_split_tables(root, columns)
         if table is None:
-            raise
+            unread = [file for file in root.iterdir() if file.name.lower().endswith(tables.SUFFIXES)]
+            also = f" Or name the table: {unread[0]}." if len(unread) == 1 else ""
+            raise DataError(error.what, error.hint + also) from None
         return replace(_checked(table, path), name=name)
 
 

@@ -150,7 +150,7 @@ def _is_binary(cells: list[str]) -> bool:
 
 def _lacks(table: _Table, names: str, hint: str = f"{_HINT} {_NAME_THEM}") -> DataError:
     has = ", ".join(table.header[:20]) or "none"
-    return DataError(f"{table.file} lacks the column {names}; it has {has}.", hint)
+    return DataError(f"{table.file} lacks the column{'s' * (' and ' in names)} {names}; it has {has}.", hint)
 
 
 def _sample(root: Path, path: str, label: str, split: str, group: str) -> Sample:

@@ -322,6 +322,16 @@ def test_a_table_in_each_split_folder_is_taken(tmp_path):
         load_samples(str(tmp_path / "export"))
 
 
+def test_a_table_that_cannot_be_used_unasked_is_to_be_named(tmp_path):
+    fill(tmp_path, "1.jpg", "2.jpg", "T.CSV")
+    (tmp_path / "T.CSV").write_text("Bild,Art\n1.jpg,a\n2.jpg,b\n")
+    with pytest.raises(DataError, match=r"no class folders.*\n.*Or name the table: .*T\.CSV"):
+        load_samples(str(tmp_path))
+    with pytest.raises(DataError, match="lacks the columns path and label; it has Bild, Art"):
+        load_samples(str(tmp_path / "T.CSV"))
+    assert load_samples(str(tmp_path / "T.CSV"), "path=Bild,label=Art").classes == ("a", "b")
+
+
 def test_of_several_tables_among_the_images_one_is_to_be_named(tmp_path):
     fill(tmp_path, "1.jpg", "2.jpg")
     for name in ("train.csv", "sample.csv"):
