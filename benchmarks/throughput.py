@@ -82,7 +82,7 @@ def _training(classifier: Any, depth: int, batch_size: int) -> Work:
     from kit.data.batches import Order
     from kit.training.loop import build_optimizer, build_steps, steps_at_once
 
-    tail, rows = _tail(classifier, depth), _rows(classifier, depth, batch_size)
+    tail, rows = _tail(classifier, depth, logits=True), _rows(classifier, depth, batch_size)
     steps = build_steps(tail, build_optimizer("adam", 0.0), 0.0)
     at_once = steps_at_once(rows[0].nbytes, batch_size, backends.current().steps_per_call())
     shape = (at_once, batch_size)
@@ -135,11 +135,11 @@ def _work(run: Callable[[int], object], most: int, seconds: float, multiply_adds
     return Work(lambda: run(made), made, multiply_adds, first)
 
 
-def _tail(classifier: Any, depth: int) -> Any:
+def _tail(classifier: Any, depth: int, *, logits: bool = False) -> Any:
     """Trained part of the network."""
     cut = classifier.backbone.cut(depth)
     classifier.unfreeze(cut)
-    return classifier.tail(cut)
+    return classifier.tail(cut, logits=logits)
 
 
 def _rows(classifier: Any, depth: int, count: int) -> np.ndarray:

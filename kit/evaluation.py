@@ -15,7 +15,10 @@ import numpy as np
 
 from kit.significance import effective_n, wilson_interval
 
-TEMPERATURES = (0.05, 20.0)
+TEMPERATURES = (0.5, 5.0)
+# Standard deviation of ln T around 0 before any image is seen: half and twice are as likely as each other, and usual.
+PRIOR_SPREAD = math.log(2)
+FEWEST_ERRORS = 5  # with fewer, the share of errors is known to no better than half of itself
 _TINY = float(np.finfo(np.float32).tiny)
 SMALLEST_PROBABILITY = float(np.finfo(np.float32).eps)
 TOP_5_FROM = 11
@@ -35,12 +38,12 @@ def calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int =
 
 
 def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Temperature T within TEMPERATURES that minimises the log loss of softmax(ln p / T) (section 4.2).
+    """Temperature T within TEMPERATURES by which softmax(ln p / T) is calibrated (section 4.2), most probable a priori.
 
-    Fit it on images not trained on (validation). In 1 / T the loss is convex (a log-sum-exp of terms linear in it), so
-    its derivative, mean of E_softmax[ln p] - ln p(label), rises and has at most one zero. T is over 1 for an
-    overconfident model, at the lower bound where every image is classified right, and 1 where nothing can be fitted: no
-    images, or T changes nothing.
+    Fit it on images not trained on (validation). Minimises the sum of log losses plus (ln T)² / (2 PRIOR_SPREAD²), a
+    normal prior of ln T: few images move T little, and the log loss never rises. T is over 1 for an overconfident
+    model. It is below 1, which raises confidence, only where FEWEST_ERRORS images are wrong or more: where none is,
+    ever sharper probabilities would fit better, and nothing says by how much. 1 where nothing can be fitted.
     """
     from scipy.optimize import brentq
 
@@ -48,17 +51,34 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
     spread = logits - logits.max(axis=1, keepdims=True, initial=-math.inf)
     if len(labels) == 0 or not spread.any():
         return 1.0
-    chosen = spread[np.arange(len(labels)), labels].mean()
+    chosen = spread[np.arange(len(labels)), labels].sum()
 
     def slope(inverse: float) -> float:
-        return float((_softmax(spread * inverse) * spread).sum(axis=1).mean() - chosen)
+        # both terms are convex in 1 / T up to e, so this rises and has at most one zero
+        expected = (_softmax(spread * inverse) * spread).sum()
+        return float(expected - chosen + math.log(inverse) / (inverse * PRIOR_SPREAD**2))
 
-    low, high = 1 / TEMPERATURES[1], 1 / TEMPERATURES[0]
+    lowest = TEMPERATURES[0] if wrong(probabilities, labels) >= FEWEST_ERRORS else 1.0
+    low, high = 1 / TEMPERATURES[1], 1 / lowest
     if slope(low) >= 0:
         return TEMPERATURES[1]
     if slope(high) <= 0:
-        return TEMPERATURES[0]
+        return lowest
     return float(1 / brentq(slope, low, high, xtol=1e-14))
+
+
+def explain_temperature(temperature: float, probabilities: np.ndarray, labels: np.ndarray) -> str:
+    """Why a temperature fitted on these images is 1 although more of them might give another; empty where not so."""
+    errors = wrong(probabilities, labels)
+    if temperature != 1 or errors >= FEWEST_ERRORS:
+        return ""
+    found = f"{errors} of {len(labels):,} validation images are classified wrongly" if len(labels) else "none was given"
+    return f"Confidence stays as the network gives it (temperature 1): {found}, too few to correct it by."
+
+
+def wrong(probabilities: np.ndarray, labels: np.ndarray) -> int:
+    """Number of images classified wrongly."""
+    return int((probabilities.argmax(axis=1) != labels).sum())
 
 
 def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
@@ -86,7 +106,7 @@ class Scores:
         accuracy_interval: 95% Wilson interval of n_effective images, (low, high).
         macro_f1: Mean F1 over the classes that occur among labels or predictions.
         log_loss: Mean of -ln p(label), p clipped at SMALLEST_PROBABILITY; no smoothing, no class weights.
-        log_loss_scaled: After temperature scaling, as `calibration_error_scaled`; None without a temperature.
+        log_loss_unscaled: Before temperature scaling, as `calibration_error_unscaled`; None without a temperature.
         calibration_error: Expected calibration error, 15 equal-width bins.
         top_5_accuracy: None up to ten classes.
         confusion: Counts; row = label, column = predicted, in the order of the classes.
@@ -100,9 +120,9 @@ class Scores:
     accuracy_interval: tuple[float, float] | None
     macro_f1: float | None
     log_loss: float | None
-    log_loss_scaled: float | None
+    log_loss_unscaled: float | None
     calibration_error: float | None
-    calibration_error_scaled: float | None
+    calibration_error_unscaled: float | None
     top_5_accuracy: float | None
     confusion: tuple[tuple[int, ...], ...]
     per_class: dict[str, dict[str, float | int | None]]
@@ -122,9 +142,9 @@ def score(
 ) -> Scores:
     """Score one split; n may be 0, and the c class names must differ.
 
-    `temperature` is `fit_temperature`'s on validation; None leaves the scaled scores None. `groups` (n,) names the
-    images that are not independent; None where all are. Raises ValueError if shapes, ranges or names do not fit
-    together.
+    `temperature` is that by which `probabilities` have been scaled; None leaves the unscaled scores None. `groups` (n,)
+    names the images that are not independent; None where all are. Raises ValueError if shapes, ranges or names do not
+    fit together.
     """
     from sklearn import metrics
 
@@ -139,7 +159,7 @@ def score(
             0, 0.0, None, None, None, None, None, None, None, None, zeros, {name: dict(nothing) for name in class_names}
         )
     predicted = probabilities.argmax(axis=1)
-    scaled = None if temperature is None else apply_temperature(probabilities, temperature)
+    unscaled = None if temperature is None else apply_temperature(probabilities, 1 / temperature)
     confusion = metrics.confusion_matrix(labels, predicted, labels=codes)
     *parts, _ = metrics.precision_recall_fscore_support(labels, predicted, labels=codes, zero_division=np.nan)
     columns = (column.tolist() for column in (*parts, confusion.sum(axis=1)))
@@ -151,9 +171,9 @@ def score(
         accuracy_interval=wilson_interval(independent * (correct / n), independent),
         macro_f1=float(metrics.f1_score(labels, predicted, average="macro", zero_division=0)),
         log_loss=log_loss(probabilities, labels),
-        log_loss_scaled=None if scaled is None else log_loss(scaled, labels),
+        log_loss_unscaled=None if unscaled is None else log_loss(unscaled, labels),
         calibration_error=calibration_error(probabilities, labels),
-        calibration_error_scaled=None if scaled is None else calibration_error(scaled, labels),
+        calibration_error_unscaled=None if unscaled is None else calibration_error(unscaled, labels),
         top_5_accuracy=top_k_accuracy(probabilities, labels, 5) if len(codes) >= TOP_5_FROM else None,
         confusion=tuple(map(tuple, confusion.tolist())),
         per_class={

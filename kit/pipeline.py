@@ -26,7 +26,7 @@ from kit.insights.collect import collect_insights
 from kit.model.catalog import HUB, is_hub
 from kit.model.weights import NAMED, Weights, resolve
 from kit.report_hook import draw_page
-from kit.run import Run, default_run_path
+from kit.run import SCHEMA_VERSION, Run, default_run_path
 from kit.run_scores import record_scores
 from kit.stage_clock import StageClock
 from kit.training.history import History
@@ -182,6 +182,7 @@ def _finish(run: Run, dataset: Dataset, session: "Session", clock: StageClock, o
     from kit.training.session import describe_network
 
     with _failure_recorded(run, clock):
+        run.update_manifest(schema_version=SCHEMA_VERSION)  # of what is written from here on, if an older one began it
         run.write_samples(dataset.table())
         write_json(run.insights / "findings.json", [asdict(finding) for finding in dataset.findings])
         with clock.stage("features"):
@@ -194,7 +195,7 @@ def _finish(run: Run, dataset: Dataset, session: "Session", clock: StageClock, o
         with clock.stage("saving"), atomic_path(run.model_path) as temporary:
             session.classifier.full().save(temporary)
         with clock.stage("insights"):
-            collect_insights(run, dataset, session, activations, by_phase[-1])
+            collect_insights(run, dataset, session, activations, by_phase[-1].probabilities)
         network = describe_network(session) | {"store_dtype": activations.dtype}
         run.update_manifest(status="finished", error=None, stages=clock.stages, network=network)
         shutil.rmtree(run.checkpoints, ignore_errors=True)

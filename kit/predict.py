@@ -16,7 +16,6 @@ from kit.config import DataConfig
 from kit.data.images import ImageProblem, decode
 from kit.data.listing import Tree, count_kinds, looks_like_image
 from kit.errors import DataError, StorageError
-from kit.evaluation import apply_temperature
 
 if TYPE_CHECKING:
     from kit.model.classifier import Classifier
@@ -33,7 +32,7 @@ class Prediction:
     Attributes:
         label: Predicted class; empty where the file could not be read.
         confidence: Its probability, 0 to 1.
-        probabilities: Of every class, in the model's order; temperature scaled.
+        probabilities: Of every class, in the model's order.
         problem: Why the file could not be read; empty where it could.
     """
 
@@ -50,13 +49,11 @@ class Predictor:
 
     Attributes:
         classes: In the model's order.
-        temperature: Fitted on validation.
         forward: uint8 (n, S, S, 3), 0-255, to probabilities (n, classes).
     """
 
     classes: tuple[str, ...]
     data: DataConfig
-    temperature: float
     forward: Callable[[np.ndarray], np.ndarray]
 
     @classmethod
@@ -67,12 +64,10 @@ class Predictor:
         run.require_finished()
         classifier = load_classifier(run)
         forward = compile_from_pixels(classifier)
-        return cls(
-            tuple(run.manifest["classes"]), run.config.data, run.metrics["temperature"], lambda batch: forward(batch)[0]
-        )
+        return cls(tuple(run.manifest["classes"]), run.config.data, lambda batch: forward(batch)[0])
 
     def probabilities(self, files: Sequence[Path]) -> Iterator[tuple[Path, np.ndarray | ImageProblem]]:
-        """Yield each file and its unscaled probabilities (classes,), or why it could not be read."""
+        """Yield each file and its probabilities (classes,), or why it could not be read."""
         size = self.data.image_size
         with progress.track("predicting", len(files)) as advance:
             for start in range(0, len(files), BATCH):
@@ -90,9 +85,8 @@ class Predictor:
             if isinstance(output, ImageProblem):
                 yield Prediction(str(file), "", 0.0, (), f"{output.kind}: {output.detail}")
                 continue
-            scaled = apply_temperature(output[None], self.temperature)[0]
-            best = int(scaled.argmax())
-            yield Prediction(str(file), self.classes[best], float(scaled[best]), tuple(map(float, scaled)))
+            best = int(output.argmax())
+            yield Prediction(str(file), self.classes[best], float(output[best]), tuple(map(float, output)))
 
     def _decode(self, file: Path, out: np.ndarray) -> ImageProblem | None:
         try:
@@ -103,7 +97,7 @@ class Predictor:
 
 
 def load_classifier(run: "Run") -> "Classifier":
-    """Load the network from `model.keras`; StorageError if it is damaged, foreign, or belongs to another run."""
+    """Load the network from `model.keras`, its logits scaled; StorageError if it is damaged, foreign or another run's."""
     from kit.backends.kernels import choose
     from kit.model.catalog import block_names, is_hub
     from kit.model.classifier import Classifier
@@ -116,7 +110,9 @@ def load_classifier(run: "Run") -> "Classifier":
     try:
         if (saved.input.shape, saved.output.shape) != ((None, size, size, 3), (None, classes)):
             raise ValueError(f"from {saved.input.shape} to {saved.output.shape}")
-        return Classifier.of(saved, block_names(config.model.backbone), kernels)
+        classifier = Classifier.of(saved, block_names(config.model.backbone), kernels)
+        classifier.scale(run.unapplied_temperature)
+        return classifier
     except (ValueError, AttributeError) as error:
         raise StorageError(
             f"{run.model_path} is not the network of this run ({error}).", "Train the run again."

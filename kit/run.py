@@ -20,10 +20,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+import numpy as np
+
 from kit import backends, settings
 from kit.config import BEFORE_RECORDED, RunConfig
 from kit.csv_tables import PREDICTION_COLUMNS, SAMPLE_COLUMNS, read_table, write_table
+from kit.data import SPLITS
 from kit.errors import DataError, StorageError
+from kit.evaluation import apply_temperature
 from kit.files import is_address, make_folder, read_json, storage_errors, write_json, write_text
 from kit.training.history import COLUMNS as HISTORY_COLUMNS
 from kit.training.history import History
@@ -33,7 +37,7 @@ if TYPE_CHECKING:
 
     from kit.predict import Prediction, Predictor
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # from 2 on the temperature lies in the saved model, and in what the run recorded of it
 Name = str | os.PathLike[str]
 _LOCK = ".lock"
 
@@ -194,12 +198,19 @@ class Run:
     @property
     def predicted(self) -> "pandas.DataFrame":
         """`predictions` without p_<class>, which take most of the memory where there are many classes."""
+        if self.unapplied_temperature != 1:  # confidence alone cannot be scaled
+            return self.predictions[list(PREDICTION_COLUMNS)]
         return read_table(self.path / "predictions.csv", PREDICTION_COLUMNS, only=True)
 
     @property
     def predictions(self) -> "pandas.DataFrame":
         """Predictions of every scored image; `confidence` and p_<class> are float32, 0 to 1."""
-        return read_table(self.path / "predictions.csv", PREDICTION_COLUMNS)
+        table, temperature = read_table(self.path / "predictions.csv", PREDICTION_COLUMNS), self.unapplied_temperature
+        if temperature != 1:
+            columns = [name for name in table.columns if name.startswith("p_")]
+            scaled = apply_temperature(table[columns].to_numpy(), temperature).astype(np.float32)
+            table[columns], table["confidence"] = scaled, scaled.max(axis=1)
+        return table
 
     def write_predictions(self, table: "pandas.DataFrame") -> None:
         """Write predictions.csv; ValueError if columns are not PREDICTION_COLUMNS, then p_<class> in model order."""
@@ -208,11 +219,24 @@ class Run:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """Scores: split -> kit.evaluation.Scores as a dict, and "phases": the same per phase."""
-        return read_json(self.path / "metrics.json")
+        """Scores: split -> kit.evaluation.Scores as a dict, "phases": the same per phase, and "temperature"."""
+        recorded = read_json(self.path / "metrics.json")
+        for split in SPLITS if self.manifest["schema_version"] < 2 else ():
+            scores = recorded[split]
+            for name in ("log_loss", "calibration_error"):
+                scores[f"{name}_unscaled"], scores[name] = scores[name], scores.pop(f"{name}_scaled")
+        return recorded
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
         write_json(self.path / "metrics.json", metrics)
+
+    @property
+    def unapplied_temperature(self) -> float:
+        """Temperature by which the logits of model.keras have yet to be divided: 1, but for runs of schema version 1.
+
+        What this class reads and predicts is scaled, whatever the version.
+        """
+        return 1.0 if self.manifest["schema_version"] >= 2 else self.metrics["temperature"]
 
     # === Predict ===
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kit import backends
+from kit import backends, progress
 from kit.backends.choice import installed_backends
 from kit.config import RunConfig
 from kit.csv_tables import PREDICTION_COLUMNS, make_table
@@ -16,7 +16,7 @@ from kit.data.dataset import Dataset, load_dataset
 from kit.data.images import ImageProblem
 from kit.data.sources import load_samples
 from kit.errors import DataError
-from kit.evaluation import fit_temperature, score
+from kit.evaluation import explain_temperature, score
 from kit.files import write_json
 from kit.predict import Predictor, load_classifier
 from kit.run import Run
@@ -25,19 +25,23 @@ from kit.significance import mcnemar
 if TYPE_CHECKING:
     import pandas  # type: ignore[import-untyped]  # its stubs are a package of their own, not needed to run
 
+    from kit.training.fit import Predicted
 
-def record_scores(run: Run, dataset: Dataset, by_phase: Sequence[np.ndarray], names: Sequence[str]) -> None:
-    """Write predictions.csv and metrics.json; `by_phase`: probabilities after each phase, float (n, classes)."""
-    first, final = by_phase[0], by_phase[-1]
+
+def record_scores(run: Run, dataset: Dataset, by_phase: "Sequence[Predicted]", names: Sequence[str]) -> None:
+    """Write predictions.csv and metrics.json; `by_phase`: what the model of each phase predicts."""
+    first, final = by_phase[0].probabilities, by_phase[-1].probabilities
     validation, test = dataset.indices("validation"), dataset.indices("test")
-    temperature = fit_temperature(final[validation], dataset.labels[validation])
+    temperature = by_phase[-1].temperature
+    if note := explain_temperature(temperature, final[validation], dataset.labels[validation]):
+        progress.say(note)
     before, after = (phase[test].argmax(axis=1) == dataset.labels[test] for phase in (first, final))
     paired = mcnemar(before, after, [dataset.groups[i] for i in test])
     metrics = scores_by_split(dataset, final, temperature)
-    metrics["temperature"] = temperature
+    metrics["temperature"], metrics["temperature_note"] = temperature, note
     metrics["phases"] = [
-        {"name": name, **scores_by_split(dataset, probabilities)}
-        for name, probabilities in zip(names, by_phase, strict=True)
+        {"name": name, **scores_by_split(dataset, phase.probabilities, phase.temperature)}
+        for name, phase in zip(names, by_phase, strict=True)
     ]
     metrics["mcnemar"] = {"first": names[0], "second": names[-1], **asdict(paired)}
     write_json(run.insights / "mcnemar.json", metrics["mcnemar"])
@@ -48,7 +52,7 @@ def record_scores(run: Run, dataset: Dataset, by_phase: Sequence[np.ndarray], na
 def scores_by_split(dataset: Dataset, probabilities: np.ndarray, temperature: float | None = None) -> dict[str, Any]:
     """Scores of each split, as in metrics.json.
 
-    `probabilities` is float (n, classes); `temperature` is fitted on validation, None leaves the scaled scores out.
+    `probabilities` is float (n, classes), scaled by `temperature`; None leaves the unscaled scores out.
     """
     places = {split: dataset.indices(split) for split in SPLITS}
     return {

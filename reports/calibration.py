@@ -60,7 +60,7 @@ class CalibrationFacts:
 
 
 def calibration_facts(predictions: pd.DataFrame) -> CalibrationFacts:
-    """Calibration from predictions.csv, before temperature scaling."""
+    """Calibration from predictions.csv."""
     split, scored = scored_split(predictions)
     if not split:
         return CalibrationFacts()

@@ -18,7 +18,7 @@ class SummaryFacts:
     `split` is `test`, `validation` where no images were kept for a test, or empty where nothing was scored. Scores are
     then None. `n_effective` counts images that are not independent once; `interval` is 95% and of as many.
     `optimism` is validation minus test accuracy, None unless both were measured, and `optimism_interval` its 95%
-    interval (Newcombe's). `calibration_error_scaled` is after temperature scaling; `log_loss` in nats; `phases` are
+    interval (Newcombe's). `calibration_error_unscaled` is before temperature scaling; `log_loss` in nats; `phases` are
     (name, accuracy on `split`).
 
     `only_first` and `only_last` count images that only the first or the last phase's model got right; `p_value` is
@@ -33,7 +33,7 @@ class SummaryFacts:
     optimism: float | None = None
     optimism_interval: tuple[float, float] | None = None
     calibration_error: float | None = None
-    calibration_error_scaled: float | None = None
+    calibration_error_unscaled: float | None = None
     log_loss: float | None = None
     macro_f1: float | None = None
     phases: tuple[tuple[str, float], ...] = ()
@@ -60,7 +60,7 @@ def summary_facts(metrics: dict[str, Any]) -> SummaryFacts:
         optimism=validation["accuracy"] - scores["accuracy"] if chosen else None,
         optimism_interval=_difference(validation, scores) if chosen else None,
         calibration_error=scores["calibration_error"],
-        calibration_error_scaled=scores["calibration_error_scaled"],
+        calibration_error_unscaled=scores["calibration_error_unscaled"],
         log_loss=scores["log_loss"],
         macro_f1=scores["macro_f1"],
         phases=phases,
@@ -148,12 +148,12 @@ def _optimism(facts: SummaryFacts) -> Metric | None:
 def _calibration(facts: SummaryFacts) -> Metric | None:
     if facts.calibration_error is None:
         return None
-    scaled = facts.calibration_error_scaled
-    after = f" Predictions are given after temperature scaling: {text.share(scaled, facts.n)}."
+    unscaled = facts.calibration_error_unscaled
+    before = f" Before temperature scaling: {text.share(unscaled, facts.n)}."
     return Metric(
         CALIBRATION,
         text.share(facts.calibration_error, facts.n),
-        f"How far confidence and accuracy lie apart, on average.{after if scaled is not None else ''}",
+        f"How far confidence and accuracy lie apart, on average.{before if unscaled is not None else ''}",
     )
 
 

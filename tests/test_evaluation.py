@@ -3,20 +3,24 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn import metrics as reference
 
 from kit.evaluation import (
+    FEWEST_ERRORS,
+    PRIOR_SPREAD,
     SMALLEST_PROBABILITY,
     TEMPERATURES,
     apply_temperature,
     calibration_error,
+    explain_temperature,
     fit_temperature,
     log_loss,
     score,
     top_k_accuracy,
+    wrong,
 )
 
 
@@ -165,8 +169,8 @@ def test_an_empty_split_scores_none_and_is_json():
 def test_an_entry_of_metrics_has_the_recorded_keys():
     entry = score(*some(60, 3), ["a", "b", "c"], temperature=1.5).to_dict()
     assert set(entry) == {
-        "n", "n_effective", "accuracy", "accuracy_interval", "macro_f1", "log_loss", "log_loss_scaled",
-        "calibration_error", "calibration_error_scaled", "top_5_accuracy", "confusion", "per_class",
+        "n", "n_effective", "accuracy", "accuracy_interval", "macro_f1", "log_loss", "log_loss_unscaled",
+        "calibration_error", "calibration_error_unscaled", "top_5_accuracy", "confusion", "per_class",
     }  # fmt: skip
     assert json.loads(json.dumps(entry, allow_nan=False)) == entry
     low, high = entry["accuracy_interval"]
@@ -203,27 +207,85 @@ def test_score_refuses_what_it_cannot_mean(probabilities, labels, names, complai
 # === Temperature ===
 
 
-@given(scored(most_images=30), st.floats(0.05, 20))
-@settings(max_examples=60)
-def test_no_other_temperature_has_a_lower_loss(example, other):
+def loss_at(probabilities, labels, temperature) -> float:
+    """Mean log loss after scaling."""
+    return float(-np.log(apply_temperature(probabilities, temperature)[np.arange(len(labels)), labels]).mean())
+
+
+@given(scored(most_images=60))
+def test_a_fitted_temperature_never_raises_the_loss_it_was_fitted_on(example):
+    temperature = fit_temperature(*example)
+    assert TEMPERATURES[0] <= temperature <= TEMPERATURES[1]
+    assert loss_at(*example, temperature) <= loss_at(*example, 1.0) + 1e-9
+
+
+@given(scored(most_images=60), st.floats(*TEMPERATURES))
+def test_no_other_temperature_is_more_probable(example, other):
+    """Among those allowed: log loss and prior together."""
     probabilities, labels = example
     best = fit_temperature(probabilities, labels)
 
-    def loss(temperature):
-        return float(-np.log(apply_temperature(probabilities, temperature)[np.arange(len(labels)), labels]).mean())
+    def cost(temperature):
+        prior = (math.log(temperature) / PRIOR_SPREAD) ** 2 / 2
+        return len(labels) * loss_at(probabilities, labels, temperature) + prior
 
-    assert TEMPERATURES[0] <= best <= TEMPERATURES[1]
-    assert loss(best) <= loss(other) + 1e-9
+    if wrong(probabilities, labels) < FEWEST_ERRORS:
+        assert best >= 1
+        other = max(other, 1.0)
+    assert cost(best) <= cost(other) + 1e-9
 
 
-@pytest.mark.parametrize("sharpness", [0.5, 1.0, 3.0])
+@given(scored(most_images=60))
+def test_scaling_by_the_fitted_temperature_flips_no_prediction(example):
+    probabilities = example[0].astype(np.float32)
+    scaled = apply_temperature(probabilities, fit_temperature(probabilities, example[1]))
+    assert (scaled.argmax(axis=1) == probabilities.argmax(axis=1)).all()
+
+
+@given(scored(most_images=200))
+def test_images_that_are_all_right_raise_no_confidence(example):
+    """Never more than 0 above the network's own: perfect images do not tell how much surer it may be."""
+    probabilities = example[0]
+    labels = probabilities.argmax(axis=1)
+    temperature = fit_temperature(probabilities, labels)
+    assert temperature == 1
+    assert apply_temperature(probabilities, temperature).max() <= probabilities.max() + 1e-12
+    assert explain_temperature(temperature, probabilities, labels).startswith("Confidence stays as the network gives")
+
+
+def test_thirty_right_at_six_tenths_do_not_make_forty_hundredths_certain():
+    thirty = np.tile([0.6, 0.4], (30, 1)), np.zeros(30, int)
+    other = np.array([[0.4, 0.35, 0.25]])
+    assert apply_temperature(other, fit_temperature(*thirty)).max() == pytest.approx(0.4)
+
+
+@given(st.floats(0.34, 0.99), st.integers(FEWEST_ERRORS, 20), st.integers(20, 400))
+def test_equal_confidences_are_raised_at_most_to_the_accuracy(confidence, errors, right):
+    probabilities = np.tile([confidence, *([(1 - confidence) / 2] * 2)], (errors + right, 1))
+    labels = np.repeat([1, 0], [errors, right])
+    scaled = apply_temperature(probabilities, fit_temperature(probabilities, labels)).max()
+    assert scaled <= max(confidence, right / (errors + right)) + 1e-9
+
+
+def test_few_images_move_the_temperature_little_and_many_all_the_way():
+    """One image in five is wrong at a confidence of 0.99: T = 3.3 would make it 0.8."""
+    few, many = (fit_temperature(np.tile([0.99, 0.01], (5 * n, 1)), np.tile([0, 0, 0, 0, 1], n)) for n in (1, 1000))
+    assert 1.3 < few < 2.6
+    assert many == pytest.approx(math.log(99) / math.log(4), rel=0.01)
+
+
+@pytest.mark.parametrize("sharpness", [0.6, 1.0, 3.0])
 def test_the_fitted_temperature_undoes_over_and_underconfidence(sharpness):
     probabilities, labels = some(20_000, 4, sharpness=sharpness)
     temperature = fit_temperature(probabilities, labels)
     assert temperature == pytest.approx(sharpness, rel=0.05)
-    scores = score(probabilities, labels, "abcd", temperature)
-    assert scores.log_loss_scaled <= scores.log_loss
-    assert scores.calibration_error_scaled < 0.015
+    assert explain_temperature(temperature, probabilities, labels) == ""
+    scores = score(apply_temperature(probabilities, temperature), labels, "abcd", temperature)
+    assert scores.log_loss <= scores.log_loss_unscaled
+    assert scores.calibration_error < 0.015
+    before = score(probabilities, labels, "abcd")
+    assert scores.log_loss_unscaled == pytest.approx(before.log_loss)
+    assert scores.calibration_error_unscaled == pytest.approx(before.calibration_error)
 
 
 @pytest.mark.parametrize(
@@ -232,9 +294,9 @@ def test_the_fitted_temperature_undoes_over_and_underconfidence(sharpness):
         (np.zeros((0, 3)), np.zeros(0, int), 1.0),  # no validation split
         (np.full((4, 2), 0.5), np.array([0, 1, 0, 0]), 1.0),  # a constant model: nothing to scale
         (np.ones((4, 1)), np.zeros(4, int), 1.0),  # one class
-        (np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 1]), TEMPERATURES[0]),  # all right: sharper is better
-        (np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([1, 0]), TEMPERATURES[1]),  # all wrong: flatter is better
-        (np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([0, 1]), TEMPERATURES[0]),  # certain and right
+        (np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 1]), 1.0),  # all right: sharper is better, by how much?
+        (np.array([[0.9, 0.1]] * 40), np.ones(40, int), TEMPERATURES[1]),  # all wrong: flatter is better
+        (np.array([[0.6, 0.4]] * 995 + [[0.4, 0.6]] * 5), np.zeros(1000, int), TEMPERATURES[0]),  # almost all right
         (np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([1, 0]), TEMPERATURES[1]),  # certain and wrong: no infinity
     ],
 )

@@ -92,7 +92,7 @@ def compile_forward(model: "keras.Model", then: "keras.Model | None" = None, *, 
     import jax.numpy as jnp
 
     models = [model] if then is None else [model, then]
-    weights = [(_values(one.trainable_variables), _values(one.non_trainable_variables)) for one in models]
+    variables = [(one.trainable_variables, one.non_trainable_variables) for one in models]
 
     def traced(weights, given, x):
         def call(number, x):
@@ -114,6 +114,7 @@ def compile_forward(model: "keras.Model", then: "keras.Model | None" = None, *, 
     compiled = compile_program(traced)
 
     def forward(x, given=None, /):
+        weights = [(_values(trainable), _values(other)) for trainable, other in variables]
         outputs = compiled(weights, np.int32(len(x) if given is None else given), x)
         return [np.asarray(part) for part in (outputs if isinstance(outputs, (list, tuple)) else [outputs])]
 

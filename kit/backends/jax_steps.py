@@ -69,8 +69,8 @@ class JaxSteps:
         sides = SIDE_BY_SIDE if on_cpu and loops and len(model.input_shape) == 4 else 1
 
         def forward(trainable, other, images, x, labels, weights, mask):
-            probabilities, other = model.stateless_call(trainable, other, x, training=True)
-            total, sums = loss(probabilities, labels, weights, mask)
+            logits, other = model.stateless_call(trainable, other, x, training=True)
+            total, sums = loss(logits, labels, weights, mask)
             return total / images, (other, sums)
 
         def gradients_of(trainable, other, *batch):

@@ -29,7 +29,7 @@ class Passes:
 
 
 class Forward(Protocol):
-    """Inference, compiled anew for every batch size."""
+    """Inference with the weights that the model has when called, compiled anew for every batch size."""
 
     def __call__(self, x: np.ndarray, given: int | None = None, /) -> list[np.ndarray]:
         """Outputs of the model, each (batch, ...).
@@ -38,7 +38,7 @@ class Forward(Protocol):
         """
 
 
-# probabilities (batch, classes), labels int (batch,), weights and mask (batch,), 0 for padding, to the sum of losses,
+# logits (batch, classes), labels int (batch,), weights and mask (batch,), 0 for padding, to the sum of losses,
 # and (sum of plain cross-entropy, sum of correct). In keras.ops.
 Loss = Callable[..., tuple[Any, tuple[Any, Any]]]
 
@@ -58,7 +58,7 @@ class Steps(Protocol):
         """
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """Probabilities, float32 (batch, classes), in inference mode."""
+        """Logits, float32 (batch, classes), in inference mode."""
 
     def synchronise(self) -> None:
         """Write the state back to the Keras variables of model and optimiser."""

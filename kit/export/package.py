@@ -150,7 +150,7 @@ def preprocessing_facts(run: Run, steps: list[dict[str, Any]]) -> dict[str, Any]
         "jpeg": f"may be decoded at 1/2, 1/4 or 1/8 of its size while its shorter side keeps {2 * side} pixels",
         "in_the_model": steps,
         "output": {"shape": [None, classes], "dtype": "float32", "meaning": "probability of each class"},
-        "temperature": run.metrics["temperature"],
+        "temperature": 1.0,  # left for the reader of the output to apply: that of the run lies in the model
     }
 
 

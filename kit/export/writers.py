@@ -17,8 +17,10 @@ OPSET = 18  # the newest that tf2onnx 1.17 writes; ONNX Runtime reads it since 1
 
 def write_model(format_name: str, run: Run, classifier: Classifier, folder: Path) -> None:
     """Write the model's files into the existing `folder`; this process's backend must be able to write the format."""
-    if format_name == "keras":
+    if format_name == "keras" and run.unapplied_temperature == 1:
         shutil.copyfile(run.model_path, folder / "model.keras")  # the file that the run's scores are of
+    elif format_name == "keras":
+        classifier.full().save(folder / "model.keras")
     elif format_name == "saved_model":
         _called(classifier).export(str(folder / "model"), format="tf_saved_model", verbose=False)
     elif format_name == "onnx":

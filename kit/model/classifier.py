@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import keras
 import numpy as np
+from keras import ops
 
 from kit.backends.kernels import accelerate
 from kit.model.backbones import Backbone, Cut, find_cuts
@@ -21,23 +22,46 @@ def build_head(features: int, classes: int, units: int, dropout: float, seed: in
     Args:
         units: 0 leaves the hidden layer out.
         dropout: Share of hidden outputs dropped while training; 0 leaves the layer out.
-        seed: Draws initial weights and dropout; differs between backends.
+        seed: Draws initial weights and dropout, each from a stream of its own; differs between backends.
     """
+    streams = np.random.SeedSequence(seed).spawn(3)
+    for_hidden, for_dropout, for_output = (int(stream.generate_state(1)[0]) for stream in streams)
     pooled = keras.Input((features,), name="pooled")
     outputs = pooled
     if units:
         outputs = keras.layers.Dense(
-            units, activation="relu", kernel_initializer=keras.initializers.GlorotUniform(seed), name="hidden"
+            units, activation="relu", kernel_initializer=keras.initializers.GlorotUniform(for_hidden), name="hidden"
         )(outputs)
     if dropout:
-        outputs = keras.layers.Dropout(dropout, seed=seed, name="dropout")(outputs)
+        outputs = keras.layers.Dropout(dropout, seed=for_dropout, name="dropout")(outputs)
     outputs = keras.layers.Dense(
         classes,
         activation="softmax",
-        kernel_initializer=keras.initializers.GlorotUniform(seed + 1),
+        kernel_initializer=keras.initializers.GlorotUniform(for_output),
         name="probabilities",
     )(outputs)
     return keras.Model(pooled, outputs, name="head")
+
+
+class _Logits(keras.layers.Layer):
+    """A dense layer without its activation; both share their variables."""
+
+    def __init__(self, stock: keras.layers.Dense):
+        super().__init__(name=f"{stock.name}_logits")
+        self.stock = stock
+        self.built = True
+
+    def call(self, inputs):
+        return ops.matmul(inputs, self.stock.kernel) + self.stock.bias
+
+    def compute_output_shape(self, input_shape):
+        return self.stock.compute_output_shape(input_shape)
+
+
+def without_softmax(head: keras.Model) -> keras.Model:
+    """The same head up to the logits, for training: the softmax of a confident mistake has no gradient."""
+    last = head.layers[-1]
+    return keras.Model(head.input, _Logits(last)(last.input), name="logits")
 
 
 @dataclass(frozen=True)
@@ -77,12 +101,13 @@ class Classifier:
         pooling = keras.layers.GlobalAveragePooling2D()
         return keras.Model(inputs, [pooling(y) if end.depth == 0 else y for y, end in zip(outputs, ends, strict=True)])
 
-    def tail(self, start: Cut) -> keras.Model:
-        """Trained part, from `start` to the probabilities; at depth 0 the head alone, on pooled features."""
+    def tail(self, start: Cut, *, logits: bool = False) -> keras.Model:
+        """Trained part, from `start` to probabilities or `logits`; at depth 0 the head alone, on pooled features."""
+        head = without_softmax(self.head) if logits else self.head
         if start.depth == 0:
-            return self.head
+            return head
         inputs, (features,) = self._apply(start, (self.backbone.cut(0),))
-        return keras.Model(inputs, self.head(keras.layers.GlobalAveragePooling2D()(features)))
+        return keras.Model(inputs, head(keras.layers.GlobalAveragePooling2D()(features)))
 
     def feature_maps(self, start: Cut) -> keras.Model:
         """From `start` (uint8 pixels at the deepest cut) to the backbone's output before pooling, for inference."""
@@ -102,6 +127,12 @@ class Classifier:
             for inner in inner_layers(layer):
                 if isinstance(inner, keras.layers.BatchNormalization):
                     inner.trainable = False
+
+    def scale(self, temperature: float) -> None:
+        """Divide the logits by a temperature, in the weights of the last layer: the class predicted stays."""
+        last = self.head.layers[-1]
+        for variable in (last.kernel, last.bias):
+            variable.assign(variable / temperature)
 
     def shape(self, cut: Cut) -> tuple[int, ...]:
         """Shape of one image's activations at a cut point."""

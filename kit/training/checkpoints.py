@@ -24,7 +24,7 @@ from kit.training.history import EpochRecord, History
 from kit.training.session import Session
 
 Arrays = tuple[np.ndarray, ...]
-VERSION = 1  # part of every key: raise it when a file's content, or how a head is trained, changes
+VERSION = 2  # part of every key: raise it when a file's content, or how a head is trained, changes
 
 
 @dataclass(frozen=True)

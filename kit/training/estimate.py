@@ -135,7 +135,7 @@ def _forward(extractor: Extractor, start: Cut, ends: tuple[Cut, ...]) -> _CallCo
 def _training(session: Session, phase: Phase) -> StageCost:
     settings, batch = session.config.training, session.config.training.batch_size
     trained, validated = (len(session.dataset.indices(split)) for split in ("train", "validation"))
-    tail = session.tail(phase)
+    tail = session.tail(phase, logits=True)
     optimizer = build_optimizer(settings.optimizer, phase.settings.weight_decay)
     steps = build_steps(tail, optimizer, settings.label_smoothing)
     x = _batch(session, tail)

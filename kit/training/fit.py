@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 import numpy as np
 
+from kit.evaluation import fit_temperature
 from kit.training.checkpoints import PhaseEnd, SharedHead, assign, values_of
 from kit.training.extraction import Activations, training_batches, validation_batches
 from kit.training.forward import compile_forward, predict
@@ -36,7 +38,7 @@ def fit(
     """
     epochs = 0
     for phase in session.phases:
-        tail = session.tail(phase)
+        tail = session.tail(phase, logits=True)
         ended = None if checkpoints is None else PhaseEnd.load(checkpoints, phase.index)
         if ended is not None:
             assign(tail.variables, ended.variables)
@@ -61,15 +63,24 @@ def fit(
     return history
 
 
+@dataclass(frozen=True)
+class Predicted:
+    """What the model of a phase predicts: probabilities, float32 (n, classes), its logits divided by `temperature`."""
+
+    probabilities: np.ndarray
+    temperature: float
+
+
 def predict_phases(
     session: Session, activations: Activations, checkpoints: Path, splits: tuple[str, ...]
-) -> list[np.ndarray]:
-    """Probabilities by the model of each finished phase, float32 (n, classes) each.
+) -> list[Predicted]:
+    """Calibrate the model of each finished phase on validation, and predict by it.
 
     NaN for images outside `splits`, which are not read. The classifier is left with the last phase's weights, from the
-    folder `checkpoints`.
+    folder `checkpoints`, calibrated.
     """
-    wanted = np.flatnonzero(np.isin(session.dataset.splits, splits))
+    dataset = session.dataset
+    wanted, validation = np.flatnonzero(np.isin(dataset.splits, splits)), dataset.indices("validation")
     results = []
     for phase in session.phases:
         tail = session.tail(phase)
@@ -77,7 +88,10 @@ def predict_phases(
         if ended is None:
             raise ValueError(f"phase {phase.index} has not ended")
         assign(tail.variables, ended.variables)
-        results.append(_predict_tail(session, activations, phase, tail, wanted))
+        predict_tail = _prediction(session, activations, phase, tail)
+        temperature = fit_temperature(predict_tail(validation)[validation], dataset.labels[validation])
+        session.classifier.scale(temperature)
+        results.append(Predicted(predict_tail(wanted), temperature))
     return results
 
 
@@ -88,16 +102,20 @@ def predict_trained(session: Session, activations: Activations) -> np.ndarray:
     """
     phase = session.phases[-1]
     everything = np.arange(len(session.dataset.keys))
-    return _predict_tail(session, activations, phase, session.tail(phase), everything)
+    return _prediction(session, activations, phase, session.tail(phase))(everything)
 
 
-def _predict_tail(
-    session: Session, activations: Activations, phase: Phase, tail: keras.Model, wanted: np.ndarray
-) -> np.ndarray:
-    """Probabilities of the wanted images, NaN for the others."""
+def _prediction(
+    session: Session, activations: Activations, phase: Phase, tail: keras.Model
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Function of the wanted images to their probabilities, NaN for the others."""
     forward = compile_forward(tail)
-    x = activations.plain[session.start(phase).depth].take(wanted)
-    result = np.full((len(session.dataset.keys), tail.output.shape[-1]), np.nan, np.float32)
-    if len(wanted):
-        result[wanted] = predict(lambda batch: forward(batch)[0], x, session.config.training.batch_size)
-    return result
+
+    def of(wanted: np.ndarray) -> np.ndarray:
+        x = activations.plain[session.start(phase).depth].take(wanted)
+        result = np.full((len(session.dataset.keys), tail.output.shape[-1]), np.nan, np.float32)
+        if len(wanted):
+            result[wanted] = predict(lambda batch: forward(batch)[0], x, session.config.training.batch_size)
+        return result
+
+    return of

@@ -41,10 +41,7 @@ class EpochRecord:
         for name in ("loss", "val_loss"):
             value = getattr(self, name)
             if value is not None and not math.isfinite(value):
-                raise UserError(
-                    f"Training diverged: {name} is {value} after epoch {self.epoch} (phase {self.phase!r}).",
-                    "Lower the phase's learning rate (`--set phases.N.learning_rate=...`), or give it warmup_epochs.",
-                )
+                raise diverged(self.epoch, self.phase, f"{name} is {value}")
         if self.epoch < 1:
             raise ValueError(f"epoch counts from 1, not {self.epoch}")
         if (self.val_loss is None) != (self.val_accuracy is None):
@@ -56,6 +53,14 @@ class EpochRecord:
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"{name} must be from 0 to 1, not {value}")
+
+
+def diverged(epoch: int, phase: str, how: str) -> UserError:
+    """Error for training that diverged, as a loss tells."""
+    return UserError(
+        f"Training diverged: {how} after epoch {epoch} (phase {phase!r}).",
+        "Lower the phase's learning rate (`--set phases.N.learning_rate=...`), or give it warmup_epochs.",
+    )
 
 
 COLUMNS = tuple(field.name for field in fields(EpochRecord))

@@ -15,6 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 from keras import ops
+from scipy.special import log_softmax
 
 from kit import backends, progress
 from kit.backends.protocol import Steps
@@ -22,16 +23,17 @@ from kit.config import TrainingConfig
 from kit.data.batches import Batches, Order, part
 from kit.training.checkpoints import Arrays, Checkpoint, Progress, assign, values_of
 from kit.training.forward import predict
-from kit.training.history import EpochRecord, History
+from kit.training.history import EpochRecord, History, diverged
 from kit.training.schedule import Phase
 
-UNDECAYED = ("bias",)  # weight decay pulls weights towards zero, where biases need not be
 # Activations of a phase that trains the head alone are held on the device up to this size: its steps take less time
 # than Python needs to feed them.
 HELD_BYTES = 64 * 2**20
 # Otherwise a call makes as many steps as the backend allows, on at most this many bytes of activations.
 AT_ONCE_BYTES = 32 * 2**20
-SMALLEST = float(np.finfo(np.float32).eps)  # probabilities below it count as it, as in kit.evaluation.log_loss
+# An epoch whose mean loss is this many times that of guessing has ruined the network: seen, its ReLUs die, and it
+# guesses from then on. At 7 times some still learned.
+DIVERGED = 20
 
 
 def build_optimizer(name: str, weight_decay: float) -> keras.optimizers.Optimizer:
@@ -43,36 +45,36 @@ def build_optimizer(name: str, weight_decay: float) -> keras.optimizers.Optimize
         "sgd": lambda: keras.optimizers.SGD(momentum=0.9, nesterov=True, weight_decay=decay),
         "rmsprop": lambda: keras.optimizers.RMSprop(weight_decay=decay),
     }
-    optimizer = builders[name]()
-    if decay:
-        optimizer.exclude_from_weight_decay(var_names=list(UNDECAYED))
-    return optimizer
+    return builders[name]()
 
 
 def build_steps(model: keras.Model, optimizer: keras.optimizers.Optimizer, label_smoothing: float) -> Steps:
-    """Training steps, compiled by the current backend."""
+    """Training steps of a model to logits, compiled by the current backend.
+
+    Weight decay falls on kernels alone: towards zero is no better a place for biases, or for scales that begin at one.
+    """
+    optimizer.exclude_from_weight_decay([one for one in model.trainable_variables if len(one.shape) < 2])
     optimizer.build(model.trainable_variables)
     return backends.current().build_steps(model, optimizer, partial(loss_and_sums, smoothing=label_smoothing))
 
 
-def loss_and_sums(probabilities, labels, weights, mask, smoothing: float):
+def loss_and_sums(logits, labels, weights, mask, smoothing: float):
     """Sum of losses, and (sum of plain cross-entropy, sum of correct), of a batch: a `kit.backends.protocol.Loss`.
 
     The loss is cross-entropy, weighted by class; `smoothing` is the share of each label spread over all classes.
     """
-    target = ops.one_hot(labels, probabilities.shape[-1], dtype=probabilities.dtype)
-    plain = keras.losses.categorical_crossentropy(target, probabilities)
-    smoothed = (
-        keras.losses.categorical_crossentropy(target, probabilities, label_smoothing=smoothing) if smoothing else plain
-    )
-    correct = ops.cast(ops.equal(ops.argmax(probabilities, axis=-1), ops.cast(labels, "int32")), mask.dtype)
+    target = ops.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+    cross_entropy = partial(keras.losses.categorical_crossentropy, target, logits, from_logits=True)
+    plain = cross_entropy()
+    smoothed = cross_entropy(label_smoothing=smoothing) if smoothing else plain
+    correct = ops.cast(ops.equal(ops.argmax(logits, axis=-1), ops.cast(labels, "int32")), mask.dtype)
     return ops.sum(smoothed * weights), (ops.sum(plain * mask), ops.sum(correct * mask))
 
 
 class PhaseLoop:
     """Trains a model in place for one phase of a schedule.
 
-    `model` maps activations to probabilities, its trainable layers already set. `validation` chooses the epoch that is
+    `model` maps activations to logits, its trainable layers already set. `validation` chooses the epoch that is
     kept; the last one where empty. All phases share `settings`.
     """
 
@@ -139,6 +141,9 @@ class PhaseLoop:
         """Train and validate one epoch, `number` counted from 1 in the run."""
         start = perf_counter()
         loss, accuracy, rate = self._train()
+        times = loss / math.log(max(self.model.output.shape[-1], 2))
+        if times > DIVERGED:
+            raise diverged(number, self.phase.name, f"loss is {loss:.4g}, {times:.0f} times that of guessing,")
         self.steps.synchronise()
         val_loss, val_accuracy = self._validate()
         done = self.progress.epochs_done + 1
@@ -193,9 +198,10 @@ class PhaseLoop:
         labels = self.validation.labels
         if not len(labels):
             return None, None
-        probabilities = predict(self.steps.predict, self.validation.x, self.validation.batch_size)
-        chosen = np.clip(probabilities[np.arange(len(labels)), labels].astype(np.float64), SMALLEST, 1.0)
-        return float(-np.log(chosen).mean()), float((probabilities.argmax(axis=1) == labels).mean())
+        logits = predict(self.steps.predict, self.validation.x, self.validation.batch_size)
+        with np.errstate(invalid="ignore"):  # of a diverged model, which the record of the epoch reports
+            chosen = log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels]
+        return float(-chosen.mean()), float((logits.argmax(axis=1) == labels).mean())
 
     def _score(self, val_loss: float | None, val_accuracy: float | None, epoch: int) -> tuple[float, ...]:
         """Greater is better; without validation every epoch beats the one before."""

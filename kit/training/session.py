@@ -66,10 +66,13 @@ class Session:
             return pixels
         return self.classifier.backbone.cut(phase.start_depth)
 
-    def tail(self, phase: Phase) -> keras.Model:
-        """Model that a phase trains, from its start activations; sets which layers are trainable."""
+    def tail(self, phase: Phase, *, logits: bool = False) -> keras.Model:
+        """Model that a phase trains, from its start activations to probabilities, or to the `logits` it is trained on.
+
+        Sets which layers are trainable.
+        """
         self.classifier.unfreeze(self.classifier.backbone.cut(phase.depth))
-        return self.classifier.tail(self.start(phase))
+        return self.classifier.tail(self.start(phase), logits=logits)
 
     def stored_bytes(self, cuts: Iterable[Cut], dtype: str = "") -> int:
         """Bytes of the activations at these cut points; `dtype` is `training.store_dtype` unless given."""

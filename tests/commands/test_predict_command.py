@@ -14,7 +14,6 @@ from PIL import Image
 from kit.csv_tables import unescape_cell
 from kit.data.pixels import cached_pixels
 from kit.errors import DataError
-from kit.evaluation import apply_temperature
 from kit.predict import Predictor, find_images
 
 
@@ -46,7 +45,7 @@ def test_json_agrees_with_what_the_run_recorded(run, images, command):
         found = np.array(list(one["probabilities"].values()))
         row = recorded.loc[Path(one["path"]).relative_to(images).as_posix(), columns].to_numpy(np.float64)
         # the run read float16 activations from its stores; predict passes whole images through the network
-        np.testing.assert_allclose(found, apply_temperature(row[None], run.metrics["temperature"])[0], atol=0.01)
+        np.testing.assert_allclose(found, row, atol=0.01)
         assert found.sum() == pytest.approx(1)
         assert one["confidence"] == found.max()
         assert one["label"] == classes[int(found.argmax())]
@@ -65,7 +64,7 @@ def test_the_pixels_are_those_of_training(run, images):
         seen.append(block.copy())
         return np.full((len(block), 3), 1 / 3, np.float32)
 
-    predictor = Predictor(("blue", "green", "red"), config.data, 1.0, forward)
+    predictor = Predictor(("blue", "green", "red"), config.data, forward)
     assert len(list(predictor.predict(files))) == len(files)
     np.testing.assert_array_equal(seen[0][: len(files)], trained[:])
 

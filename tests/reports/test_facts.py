@@ -53,7 +53,7 @@ def test_summary():
         "accuracy": 0.8,
         "accuracy_interval": [0.5, 0.9],
         "calibration_error": 0.1,
-        "calibration_error_scaled": 0.05,
+        "calibration_error_unscaled": 0.05,
         "log_loss": 0.4,
         "macro_f1": 0.79,
     }
@@ -73,7 +73,7 @@ def test_summary():
         optimism=0.75 - 0.8,
         optimism_interval=newcombe_interval(0.75, 4, 0.8, 10),
         calibration_error=0.1,
-        calibration_error_scaled=0.05,
+        calibration_error_unscaled=0.05,
         log_loss=0.4,
         macro_f1=0.79,
         phases=(("head", 0.7), ("fine-tune", 0.8)),
@@ -155,7 +155,7 @@ def test_near_copies_are_said_to_be_no_evidence_of_their_own():
 
 
 def test_summary_without_a_test_split_speaks_of_validation_and_without_any_of_nothing():
-    scores = dict.fromkeys(("calibration_error", "calibration_error_scaled", "log_loss", "macro_f1"), 0.5)
+    scores = dict.fromkeys(("calibration_error", "calibration_error_unscaled", "log_loss", "macro_f1"), 0.5)
     validation = {"n": 4, "accuracy": 0.75, "accuracy_interval": [0.3, 0.95], **scores}
     facts = summary_facts({"test": {"n": 0, "accuracy": None}, "validation": validation})
     assert (facts.split, facts.accuracy, facts.optimism, facts.p_value) == ("validation", 0.75, None, None)

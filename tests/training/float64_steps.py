@@ -48,7 +48,7 @@ def main(pixels_file: str, weights: str, alpha: str, depth: str, result: str) ->
     for kernels in ("stock", "own"):
         assign(full.weights, before)
         one = replace(classifier, kernels=kernels)
-        steps = build_steps(one.tail(cut), keras.optimizers.SGD(1e-3), 0.0)
+        steps = build_steps(one.tail(cut, logits=True), keras.optimizers.SGD(1e-3), 0.0)
         for start in range(0, len(pixels), BATCH):
             one_step(
                 steps,

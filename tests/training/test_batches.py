@@ -9,12 +9,13 @@ import pytest
 from batchwise import batches_of, one_step
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import softmax
 
 from kit import backends
 from kit.backends.kernels import OWN, STOCK, accelerate
 from kit.cache import CachedArray, Store, writing
 from kit.data.batches import Batches, padded
-from kit.model.classifier import build_head
+from kit.model.classifier import build_head, without_softmax
 from kit.training.checkpoints import assign, values_of
 from kit.training.forward import predict
 from kit.training.loop import build_optimizer, build_steps
@@ -127,7 +128,7 @@ def test_padding_changes_neither_loss_nor_update(head, smoothing):
     start, results = values_of(head.variables), []
     for count in (8, 5):
         assign(head.variables, start)
-        steps = build_steps(head, build_optimizer("sgd", 0.0), smoothing)
+        steps = build_steps(without_softmax(head), build_optimizer("sgd", 0.0), smoothing)
         sums = one_step(steps, x[:count], labels[:count], weights[:count], mask[:count], 0.1)
         steps.synchronise()
         results.append(([float(value) for value in sums], values_of(head.variables)))
@@ -139,7 +140,7 @@ def test_padding_changes_neither_loss_nor_update(head, smoothing):
 
 
 def head_alone() -> keras.Model:
-    return build_head(6, 3, 5, 0.4, 11)
+    return without_softmax(build_head(6, 3, 5, 0.4, 11))
 
 
 def convolved(kernels: str) -> keras.Model:
@@ -195,7 +196,7 @@ def test_the_loss_is_keras_own_with_weights_and_smoothing(head):
     x, labels = random.standard_normal((8, 6)).astype(np.float32), random.integers(0, 3, 8).astype(np.int32)
     weights = random.uniform(0.5, 2, 8).astype(np.float32)
     start = values_of(head.variables)
-    steps = build_steps(head, build_optimizer("sgd", 0.0), 0.1)
+    steps = build_steps(without_softmax(head), build_optimizer("sgd", 0.0), 0.1)
     loss, correct = (float(value) for value in one_step(steps, x, labels, weights, np.ones(8, np.float32), 0.1))
     steps.synchronise()
     kit = values_of(head.variables)
@@ -215,20 +216,63 @@ def test_the_loss_is_keras_own_with_weights_and_smoothing(head):
 
 def test_predictions_of_a_padded_last_batch_are_those_of_each_row_alone(head):
     rows = ArrayRows(np.random.default_rng(2).standard_normal((11, 6)).astype(np.float32))
-    steps = build_steps(head, build_optimizer("adam", 0.0), 0.0)
+    steps = build_steps(without_softmax(head), build_optimizer("adam", 0.0), 0.0)
     found = predict(steps.predict, rows, 4)
     assert found.shape == (11, 3)
-    np.testing.assert_allclose(found, keras.ops.convert_to_numpy(head(rows.values)), atol=1e-6)
+    np.testing.assert_allclose(softmax(found, axis=1), keras.ops.convert_to_numpy(head(rows.values)), atol=1e-6)
 
 
 def test_weight_decay_spares_biases():
     model = build_head(6, 3, 5, 0.0, 0)
     for variable in model.variables:
         variable.assign(np.ones(variable.shape, np.float32))
-    steps = build_steps(model, build_optimizer("adamw", 0.5), 0.0)
+    steps = build_steps(without_softmax(model), build_optimizer("adamw", 0.5), 0.0)
     x = np.zeros((4, 6), np.float32)
     one_step(steps, x, np.zeros(4, np.int32), np.zeros(4, np.float32), np.ones(4, np.float32), 0.1)
     steps.synchronise()
     for variable in model.variables:  # without any weight in the loss, decay alone moves anything
         expected = 1.0 if variable.path.endswith("bias") else 0.95
         np.testing.assert_allclose(keras.ops.convert_to_numpy(variable), expected, rtol=1e-5)
+
+
+def test_weight_decay_spares_the_scales_of_layer_normalisation():
+    inputs = keras.Input((6,))
+    outputs = keras.layers.Dense(3)(keras.layers.LayerNormalization()(inputs))
+    model = keras.Model(inputs, outputs)
+    for variable in model.variables:
+        variable.assign(np.ones(variable.shape, np.float32))
+    steps = build_steps(model, build_optimizer("adamw", 0.5), 0.0)
+    one_step(
+        steps, np.zeros((4, 6), np.float32), np.zeros(4, np.int32), np.zeros(4, np.float32), np.ones(4, np.float32), 0.1
+    )
+    steps.synchronise()
+    found = {tuple(variable.shape): np.asarray(variable).mean() for variable in model.variables}
+    assert found == pytest.approx({(6,): 1.0, (6, 3): 0.95, (3,): 1.0})
+
+
+def test_a_confident_mistake_is_learnt_from():
+    """A wrong logit leads by 100: from probabilities in float32 the gradient would be 0, and the loss capped at 16."""
+    head = build_head(6, 3, 0, 0.0, 0)
+    kernel, bias = head.layers[-1].kernel, head.layers[-1].bias
+    kernel.assign(np.zeros(kernel.shape, np.float32))
+    bias.assign(np.array([100, 0, 0], np.float32))
+    steps = build_steps(without_softmax(head), build_optimizer("sgd", 0.0), 0.0)
+    x, labels, ones = np.ones((4, 6), np.float32), np.ones(4, np.int32), np.ones(4, np.float32)
+    loss, correct = one_step(steps, x, labels, ones, ones, 0.1)
+    steps.synchronise()
+    assert (float(loss), float(correct)) == (pytest.approx(400), 0)
+    moved = np.asarray(bias) - [100, 0, 0]  # Nesterov momentum 0.9: 1.9 times the rate
+    np.testing.assert_allclose(moved, [-0.19, 0.19, 0], atol=1e-5)
+
+
+def test_neighbouring_seeds_share_no_stream():
+    """Hidden and output layers of the same shape: with seeds s and s + 1 the output's is the next one's hidden."""
+    kernels = []
+    for seed in range(4):
+        head = build_head(5, 5, 5, 0.5, seed)
+        kernels += [np.asarray(layer.kernel) for layer in head.layers if hasattr(layer, "kernel")]
+    assert len(kernels) == 8
+    for i, one in enumerate(kernels):
+        assert not any(np.array_equal(one, other) for other in kernels[:i])
+    first, again = (build_head(5, 5, 5, 0.5, 0) for _ in range(2))
+    np.testing.assert_array_equal(np.asarray(first.layers[1].kernel), np.asarray(again.layers[1].kernel))

@@ -113,7 +113,7 @@ def train_tail(case: Case, recipe: Recipe) -> None:
     classifier = case.session.classifier
     cut = classifier.backbone.cut(case.depth)
     classifier.unfreeze(cut)
-    steps = build_steps(classifier.tail(cut), recipe.build(), recipe.smoothing)
+    steps = build_steps(classifier.tail(cut, logits=True), recipe.build(), recipe.smoothing)
     for batch in batches(case, case.activations.training[case.depth]):
         one_step(steps, batch.x, batch.labels, batch.weights, batch.mask, recipe.learning_rate)
     steps.synchronise()
@@ -138,9 +138,9 @@ def train_whole(case: Case, weights, recipe: Recipe) -> keras.Model:
     pixels = keras.Input((size, size, 3), dtype="uint8")
     features = base(preprocess(pixels))
     hidden = keras.layers.Dense(settings.model.head_units, "relu")(keras.layers.GlobalAveragePooling2D()(features))
-    model = keras.Model(pixels, keras.layers.Dense(classes, "softmax")(hidden))
+    model = keras.Model(pixels, keras.layers.Dense(classes)(hidden))
     model.set_weights(weights)
-    loss = keras.losses.CategoricalCrossentropy(label_smoothing=recipe.smoothing)
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.smoothing)
     model.compile(optimizer=recipe.build(), loss=loss)
     for batch in batches(case, pixel_rows(case)):
         model.train_on_batch(batch.x, keras.utils.to_categorical(batch.labels, classes))

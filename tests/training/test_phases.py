@@ -16,7 +16,7 @@ from kit.cache import CachedArray, Store, writing
 from kit.config import PhaseConfig, TrainingConfig
 from kit.data.batches import Batches
 from kit.errors import UserError
-from kit.model.classifier import build_head
+from kit.model.classifier import build_head, without_softmax
 from kit.training.checkpoints import values_of
 from kit.training.extraction import Activations, Extractor, extract, training_batches
 from kit.training.history import History
@@ -79,7 +79,7 @@ def train_head(
     settings = training or TrainingConfig(batch_size=16, label_smoothing=0.0)
     batches = Batches(rows, labels, settings.batch_size, np.full(60, weight))
     validation = Batches(val_rows.take(chosen), val_labels[chosen], settings.batch_size)
-    loop = PhaseLoop(phase, model, batches, validation, settings)
+    loop = PhaseLoop(phase, without_softmax(model), batches, validation, settings)
     history = loop.run(History(), 0, lambda history: weights.append(values_of(model.variables)), folder)
     return Trained(history, model, weights)
 
@@ -138,10 +138,17 @@ def test_the_rate_that_is_recorded_is_the_one_that_was_used(tmp_path):
     assert moved[-1] < 0.2 * moved[0]
 
 
-def test_training_that_diverges_is_one_message(tmp_path):
-    """By a loss that overflows: a learning rate alone only saturates the softmax, whose loss Keras clips."""
-    with pytest.raises(UserError, match=r"Training diverged: .*\n.*learning rate"):
-        train_head(tmp_path, weight=1e38)
+@pytest.mark.parametrize(
+    ("how", "settings"),
+    [
+        (r"loss is nan after", {"weight": 1e38}),
+        (r"loss is \d\S*, \d+ times that of guessing, after epoch 1 ", {"learning_rate": 1.0, "spread": 100.0}),
+    ],
+)
+def test_training_that_diverges_is_one_message(tmp_path, how, settings):
+    """By a loss that overflows, and by Adam at a learning rate of 1; the same on both backends."""
+    with pytest.raises(UserError, match=rf"Training diverged: {how}.*\n.*learning rate"):
+        train_head(tmp_path, **settings)
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "rmsprop"])
