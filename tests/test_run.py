@@ -88,7 +88,7 @@ def test_a_record_of_something_else_is_not_opened(tmp_path, run):
 
 def test_a_newer_record_is_refused(run):
     run.update_manifest(schema_version=SCHEMA_VERSION + 1)
-    with pytest.raises(StorageError, match="schema version 2; this kit reads up to 1") as caught:
+    with pytest.raises(StorageError, match="schema version 3; this kit reads up to 2") as caught:
         Run.open(run.path)
     assert "newer transferkit" in caught.value.hint
 

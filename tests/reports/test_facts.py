@@ -130,7 +130,7 @@ def test_what_chance_explains_is_not_called_optimism(optimism, interval, says):
 
 def test_all_of_20_against_16_of_20_reads_the_same_everywhere(tmp_path):
     """A run's page, a study's page and `study show` judge validation minus test by one method."""
-    scores = dict.fromkeys(("calibration_error", "calibration_error_scaled", "log_loss", "macro_f1"), 0.5)
+    scores = dict.fromkeys(("calibration_error", "calibration_error_unscaled", "log_loss", "macro_f1"), 0.5)
     metrics = {
         split: {"n": 20, "accuracy": right / 20, "accuracy_interval": list(wilson_interval(right, 20)), **scores}
         for split, right in (("validation", 20), ("test", 16))
