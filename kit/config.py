@@ -218,6 +218,8 @@ class PhaseConfig:
     Attributes:
         name: What curves and tables call it.
         epochs: Passes over the training images, at most.
+        stop_after: Epochs after which the phase ends, its schedule that of all `epochs`; 0 for all of them. The best of
+            a study, trained again on train and validation images, stops where it was best.
         unfreeze_depth: Blocks of the backbone trained, counted from the top; -1 is all. 0 is the head alone; of
             MobileNetV2 1 adds Conv_1, 2 adds block 16, ... 19 all. Batch normalisation is never trained. 0 in a later
             phase leaves that phase out: there is nothing new to train.
@@ -231,6 +233,7 @@ class PhaseConfig:
 
     name: str = ""
     epochs: int = _within(10, 1, 100_000)
+    stop_after: int = _within(0, 0, 100_000)
     unfreeze_depth: int = _within(0, -1, 1000)
     learning_rate: float = 1e-3
     schedule: str = _one_of("constant", "cosine")
@@ -241,6 +244,7 @@ class PhaseConfig:
     def __post_init__(self):
         _check(self, "phases.*.")
         _require_within("phases.*.warmup_epochs", self.warmup_epochs, 0.0, float(self.epochs))
+        _require_within("phases.*.stop_after", self.stop_after, 0, self.epochs)
         if not 0 < self.learning_rate <= 100:
             raise ConfigError(f"phases.*.learning_rate must be more than 0 and at most 100, not {self.learning_rate}.")
 

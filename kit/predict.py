@@ -97,7 +97,7 @@ class Predictor:
 
 
 def load_classifier(run: "Run") -> "Classifier":
-    """Load the network from `model.keras`, its logits scaled; StorageError if it is damaged, foreign or another run's."""
+    """Load the network of `model.keras`, calibrated; StorageError if it is damaged, foreign, or of another run."""
     from kit.backends.kernels import choose
     from kit.model.catalog import block_names, is_hub
     from kit.model.classifier import Classifier

@@ -132,7 +132,7 @@ def _configuration(record: StudyRecord, study: OpenStudy, trial: TrialRecord, re
 
 
 def on_train_and_validation(config: RunConfig, trial: TrialRecord, monitor: str) -> RunConfig:
-    """Configuration that trains on both splits for the trial's best number of epochs; test is unchanged.
+    """Configuration that trains on both splits until the trial's best epoch, by its schedule; test is unchanged.
 
     Raises ConfigError if the images come with splits of their own, which no setting can join.
     """
@@ -152,7 +152,7 @@ def on_train_and_validation(config: RunConfig, trial: TrialRecord, monitor: str)
     for phase in config.phases:
         epochs = sum(1 for epoch in trial.history.phase(phase.name) if kept is not None and epoch.epoch <= kept.epoch)
         if epochs:
-            phases.append(replace(phase, epochs=epochs, patience=0, warmup_epochs=min(phase.warmup_epochs, epochs)))
+            phases.append(replace(phase, stop_after=epochs, patience=0))
     return replace(joined, phases=tuple(phases) or config.phases)
 
 

@@ -76,7 +76,7 @@ def _extraction(session: Session) -> Iterator[StageCost]:
         session.dataset,
         session.base,
     )
-    train, augmented = dataset.take(dataset.indices("train")).keys, tuple(range(1, session.config.views.count))
+    train, augmented = dataset.take(dataset.indices("train")).keys, session.views[1:]
     groups = [(views, keys) for views, keys in (((0,), dataset.keys), (augmented, train)) if views]
 
     def stores(views: Sequence[int], cuts: Sequence[Cut]) -> list[Store]:
@@ -93,10 +93,15 @@ def _extraction(session: Session) -> Iterator[StageCost]:
         yield StageCost(f"trunk to {base.name}", f"{count:,} views of images", cost.of(-(-count // BATCH)), size)
     starts = {session.start(phase) for phase in session.phases}
     above = tuple(sorted(starts - {base}, key=lambda cut: cut.depth))
-    counts = [len(_lacking(stores((view,), above), keys)) for views, keys in groups for view in views]
+    read = [
+        (stores((view,), [cut for cut in above if not view or cut in session.starts(view)]), keys)
+        for views, keys in groups
+        for view in views
+    ]
+    counts = [len(_lacking(*one)) for one in read]
     if any(counts):
         cost = _forward(extractor, base, above)
-        size = sum(_size(stores(views, above), keys) for views, keys in groups)
+        size = sum(_size(*one) for one in read)
         names, batches = ", ".join(cut.name for cut in above), sum(-(-count // BATCH) for count in counts)
         yield StageCost(f"upper trunk to {names}", f"{sum(counts):,} views of images", cost.of(batches), size)
 
@@ -139,7 +144,7 @@ def _training(session: Session, phase: Phase) -> StageCost:
     optimizer = build_optimizer(settings.optimizer, phase.settings.weight_decay)
     steps = build_steps(tail, optimizer, settings.label_smoothing)
     x = _batch(session, tail)
-    epochs, epoch_steps = phase.settings.epochs, -(-trained // batch)
+    epochs, epoch_steps = phase.epochs, -(-trained // batch)
     size = steps_at_once(x[0].nbytes, batch, epoch_steps)
     # the program of a run, of which one step is made; a learning rate of 0 moves nothing
     ones = np.ones((1, batch), np.float32)

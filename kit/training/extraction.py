@@ -5,7 +5,7 @@ activations never depend on what other runs left in the cache.
 """
 
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -56,19 +56,19 @@ class Extractor:
         """The deepest cut point."""
         return self.classifier.backbone.cut(-1)
 
-    def extract(self, dataset: Dataset, views: Sequence[int], cuts: Sequence[Cut]) -> dict[int, CachedArray]:
-        """Activations by depth of the cut, (views * n, ...), one view after the other.
+    def extract(self, dataset: Dataset, wanted: Mapping[int, Sequence[Cut]]) -> dict[int, dict[int, CachedArray]]:
+        """Activations (n, ...) by depth of the cut and view; `wanted` has the cuts of each view.
 
         Computes what no store has. View 0 is the plain image.
         """
-        above = tuple(cut for cut in cuts if cut != self.base)
-        found: dict[int, list[CachedArray]] = {cut.depth: [] for cut in (self.base, *cuts)}
-        for view, base in zip(views, self._extract_base(dataset, views), strict=True):
-            found[self.base.depth].append(base)
-            if above:
-                for cut, array in zip(above, self._extract_above(dataset, view, base, above), strict=True):
-                    found[cut.depth].append(array)
-        return {cut.depth: CachedArray.concatenate(found[cut.depth]) for cut in cuts}
+        found: dict[int, dict[int, CachedArray]] = {cut.depth: {} for cuts in wanted.values() for cut in cuts}
+        for view, base in zip(wanted, self._extract_base(dataset, list(wanted)), strict=True):
+            above = tuple(cut for cut in wanted[view] if cut != self.base)
+            arrays = self._extract_above(dataset, view, base, above) if above else []
+            for cut, array in ((self.base, base), *zip(above, arrays, strict=True)):
+                if cut in wanted[view]:
+                    found[cut.depth][view] = array
+        return found
 
     def _extract_base(self, dataset: Dataset, views: Sequence[int]) -> list[CachedArray]:
         """Decode each image once for all views."""
@@ -212,13 +212,13 @@ def _write(
 class Activations:
     """Activations by depth of the cut point, for training and scoring.
 
-    `plain` holds every image unaugmented, (n, ...); `training` the training images, (views * images, ...), one view
-    after the other. `stores` names the stores behind `training`, by view; `computed` counts the images that no store
-    had, once a view, by name of the cut; `dtype` is the stored type.
+    `plain` holds every image unaugmented, (n, ...); `training` the training images by view, (images, ...), where a
+    phase reads them. `stores` names the stores behind `training`; `computed` counts the images that no store had, once
+    a view, by name of the cut; `dtype` is the stored type.
     """
 
     plain: dict[int, CachedArray]
-    training: dict[int, CachedArray]
+    training: dict[int, dict[int, CachedArray]]
     stores: dict[int, tuple[str, ...]]
     computed: dict[str, int]
     dtype: str
@@ -260,30 +260,34 @@ def _extract(session: Session, config: RunConfig, to_train: bool, depths: Iterab
     others = [cut for cut in others if cut.depth < session.base.depth]
     others = others if session.fits(others, config.training.store_dtype) else []
     cuts = {cut.depth: cut for cut in (*starts, *others)}
-    views = range(session.config.views.count if to_train else 1)
-    train = dataset.indices("train")
+    train, last = dataset.indices("train"), session.phases[-1]
     every = {session.base, *cuts.values(), *map(session.start, session.phases)}
-    extractor.require_range(dataset, every, range(session.config.views.count))  # scoring takes what training took
-    plain = extractor.extract(dataset, [0], list(cuts.values()))
-    training = {depth: array.take(train) for depth, array in plain.items()}
-    if len(views) > 1:
-        augmented = extractor.extract(dataset.take(train), views[1:], list(cuts.values()))
-        training = {depth: CachedArray.concatenate([training[depth], augmented[depth]]) for depth in cuts}
-    stores = {cut.depth: tuple(extractor.store(cut, view).name for view in views) for cut in starts}
+    extractor.require_range(dataset, every, session.views)  # scoring takes what training took
+    plain = {depth: found[0] for depth, found in extractor.extract(dataset, {0: list(cuts.values())}).items()}
+    training = {depth: {0: array.take(train)} for depth, array in plain.items()}
+    if to_train and len(session.views) > 1:
+        # later runs read of the other cuts what this one's last phase reads
+        wanted = {
+            view: [*dict.fromkeys((*session.starts(view), *(others if view in last.views else ())))]
+            for view in session.views[1:]
+        }
+        for depth, found in extractor.extract(dataset.take(train), wanted).items():
+            training[depth] |= found
+    stores = {cut.depth: tuple(extractor.store(cut, view).name for view in training[cut.depth]) for cut in starts}
     return Activations(plain, training, stores, dict(extractor.computed), config.training.store_dtype)
 
 
 def training_batches(session: Session, activations: Activations, phase: Phase) -> Batches:
     """Training batches of a phase."""
-    config = session.config
+    config, by_view = session.config, activations.training[session.start(phase).depth]
     labels = session.dataset.labels[session.dataset.indices("train")]
     balance = None if config.training.class_weights == "none" else config.training.class_weights
     return Batches(
-        activations.training[session.start(phase).depth],
+        CachedArray.concatenate([by_view[view] for view in phase.views]),
         labels,
         config.training.batch_size,
         compute_sample_weight(balance, labels).astype(np.float32),
-        config.views.count,
+        len(phase.views),
         config.seed,
     )
 

@@ -135,7 +135,7 @@ class PhaseLoop:
     def _finished(self) -> bool:
         """Whether the last epoch is done or patience has run out."""
         patience, done = self.phase.settings.patience, self.progress.epochs_done
-        return done >= self.phase.settings.epochs or 0 < patience <= done - self.progress.best_epoch
+        return done >= self.phase.epochs or 0 < patience <= done - self.progress.best_epoch
 
     def _epoch(self, number: int) -> EpochRecord:
         """Train and validate one epoch, `number` counted from 1 in the run."""
@@ -210,7 +210,7 @@ class PhaseLoop:
         return (val_accuracy, -val_loss) if self.settings.monitor == "val_accuracy" else (-val_loss,)
 
     def _label(self, epoch: int) -> str:
-        return f"{self.phase.name} {epoch}/{self.phase.settings.epochs}"
+        return f"{self.phase.name} {epoch}/{self.phase.epochs}"
 
 
 def steps_at_once(row_bytes: int, batch_size: int, steps: int) -> int:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kit.config import PhaseConfig
 
@@ -12,18 +12,24 @@ class Phase:
     """A phase, resolved against a backbone; `index` counts from 0.
 
     `depth` is the number of blocks trained. `start_depth` is the cut point it starts from: the deepest depth trained so
-    far, below which no weight has changed.
+    far, below which no weight has changed. `views` are the views of the images that it reads, in turn.
     """
 
     index: int
     settings: PhaseConfig
     depth: int
     start_depth: int
+    views: tuple[int, ...] = (0,)
 
     @property
     def name(self) -> str:
         """Name in curves and tables."""
         return self.settings.name or f"phase {self.index + 1}"
+
+    @property
+    def epochs(self) -> int:
+        """Epochs trained, at most."""
+        return self.settings.stop_after or self.settings.epochs
 
     def learning_rate(self, step: int, steps_per_epoch: int) -> float:
         """Learning rate of a step, counted from 0 within the phase.
@@ -41,10 +47,16 @@ class Phase:
         return highest * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(total - warmup, 1)))
 
 
-def plan(settings: Sequence[PhaseConfig], depths: Sequence[int]) -> tuple[Phase, ...]:
-    """Resolve a schedule; `depths` hold no -1, and later phases that unfreeze nothing are left out."""
-    kept = [(one, depth) for i, (one, depth) in enumerate(zip(settings, depths, strict=True)) if depth or not i]
-    starts = [max(depth for _, depth in kept[: index + 1]) for index in range(len(kept))]
-    return tuple(
-        Phase(index, one, depth, start) for index, ((one, depth), start) in enumerate(zip(kept, starts, strict=True))
-    )
+def plan(settings: Sequence[PhaseConfig], depths: Sequence[int], views: int = 1) -> tuple[Phase, ...]:
+    """Resolve a schedule; `depths` hold no -1, and later phases that unfreeze nothing are left out.
+
+    Each phase goes on with the `views` where the one before ends, and reads no more of them than it has epochs.
+    """
+    phases: list[Phase] = []
+    for one, depth in zip(settings, depths, strict=True):
+        if depth or not phases:
+            phase = Phase(len(phases), one, depth, max(depth, *(before.depth for before in phases), 0))
+            first = sum(before.epochs for before in phases)
+            read = tuple((first + number) % views for number in range(min(phase.epochs, views)))
+            phases.append(replace(phase, views=read))
+    return tuple(phases)

@@ -37,7 +37,16 @@ class Session:
     def phases(self) -> tuple[Phase, ...]:
         """The schedule, resolved against the backbone."""
         depths = [self.classifier.backbone.cut(phase.unfreeze_depth).depth for phase in self.config.phases]
-        return plan(self.config.phases, depths)
+        return plan(self.config.phases, depths, self.config.views.count)
+
+    @property
+    def views(self) -> tuple[int, ...]:
+        """Views of the training images that any phase reads, the plain one (0) first."""
+        return tuple(sorted({view for phase in self.phases for view in phase.views}))
+
+    def starts(self, view: int) -> tuple[Cut, ...]:
+        """Cut points from which a phase reads a view of the training images."""
+        return tuple(dict.fromkeys(self.start(phase) for phase in self.phases if view in phase.views))
 
     @cached_property
     def base(self) -> Cut:
@@ -76,7 +85,7 @@ class Session:
 
     def stored_bytes(self, cuts: Iterable[Cut], dtype: str = "") -> int:
         """Bytes of the activations at these cut points; `dtype` is `training.store_dtype` unless given."""
-        views = len(self.dataset.keys) + len(self.dataset.indices("train")) * (self.config.views.count - 1)
+        views = len(self.dataset.keys) + len(self.dataset.indices("train")) * (len(self.views) - 1)
         one = sum(int(np.prod(self.classifier.shape(cut))) for cut in cuts)
         return one * views * np.dtype(dtype or self.config.training.store_dtype).itemsize
 

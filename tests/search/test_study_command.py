@@ -151,7 +151,11 @@ def test_log_loss_workers_and_both_splits(study, place):
     best = record.trial(record.best_trial)
     assert best.values[0] == min(trial.values[0] for trial in record.trials if trial.values)
     assert best.kept("val_loss").val_loss == best.values[0]
-    images = Run.open(place / "studies" / "loss" / "best").manifest["data"]["photos"]
+    kept = Run.open(place / "studies" / "loss" / "best")
+    phases = kept.config.phases  # the planned epochs, for the learning rates; the best one, to stop at
+    assert [phase.epochs for phase in phases] == [3, 2][: len(phases)]
+    assert sum(phase.stop_after for phase in phases) == best.kept("val_loss").epoch == len(kept.history)
+    images = kept.manifest["data"]["photos"]
     plain = Run.open(place / "studies" / "flowers" / "best").manifest["data"]["photos"]
     assert images == {"train": plain["train"] + plain["validation"], "validation": 0, "test": plain["test"]}
 

@@ -114,7 +114,7 @@ def train_tail(case: Case, recipe: Recipe) -> None:
     cut = classifier.backbone.cut(case.depth)
     classifier.unfreeze(cut)
     steps = build_steps(classifier.tail(cut, logits=True), recipe.build(), recipe.smoothing)
-    for batch in batches(case, case.activations.training[case.depth]):
+    for batch in batches(case, case.activations.training[case.depth][0]):
         one_step(steps, batch.x, batch.labels, batch.weights, batch.mask, recipe.learning_rate)
     steps.synchronise()
 
@@ -200,8 +200,8 @@ def without_dropout(model: keras.Model) -> None:
 def pixel_rows(case: Case) -> CachedArray:
     """The training images' pixels, in the order of their activations."""
     pixels, dataset = case.session.classifier.backbone.cut(-1), case.session.dataset
-    rows = Extractor(case.session.classifier, pixels, case.session.config).extract(dataset, [0], [pixels])
-    return rows[pixels.depth].take(dataset.indices("train"))
+    rows = Extractor(case.session.classifier, pixels, case.session.config).extract(dataset, {0: [pixels]})
+    return rows[pixels.depth][0].take(dataset.indices("train"))
 
 
 def batches(case: Case, rows: CachedArray) -> Iterator[Batch]:

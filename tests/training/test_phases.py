@@ -151,6 +151,16 @@ def test_training_that_diverges_is_one_message(tmp_path, how, settings):
         train_head(tmp_path, **settings)
 
 
+def test_a_phase_that_stops_early_ends_where_the_whole_one_was(tmp_path):
+    """As the best of a study does, trained again on train and validation images."""
+    settings = {"validation_images": 0, "schedule": "cosine", "epochs": 6}
+    whole, stopped = (train_head(tmp_path / str(after), stop_after=after, **settings) for after in (0, 3))
+    assert [record.learning_rate for record in stopped.history] == [
+        record.learning_rate for record in whole.history.records[:3]
+    ]
+    assert_weights(stopped.model, whole.weights[2])
+
+
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "rmsprop"])
 def test_every_optimiser_learns(tmp_path, optimizer):
     training = TrainingConfig(batch_size=16, label_smoothing=0.0, optimizer=optimizer)
@@ -197,9 +207,10 @@ def train_by_hand(session: Session, activations: Activations) -> keras.Model:
     model, network = classifier.full(), classifier.backbone.model
     names = [layer.name for layer in network.layers]
     bottom = classifier.backbone.cut(-1)
-    pixels = Extractor(classifier, bottom, config).extract(session.dataset, range(config.views.count), [bottom])
-    training = replace(training_batches(session, activations, session.phases[0]), x=pixels[bottom.depth])
+    pixels = Extractor(classifier, bottom, config).extract(session.dataset, {view: [bottom] for view in session.views})
     for phase in session.phases:
+        x = CachedArray.concatenate([pixels[bottom.depth][view] for view in phase.views])
+        training = replace(training_batches(session, activations, phase), x=x)
         first = classifier.backbone.cut(phase.depth).name
         start = (
             0
@@ -254,6 +265,31 @@ def test_a_last_batch_that_is_not_full_with_smoothing_weights_and_views(compared
 @pytest.mark.full
 def test_all_of_the_network(compared):
     assert compared(tuned(-1), training={"batch_size": 24}) <= AS_ROUNDED
+
+
+# === Views that are read, and no others ===
+
+
+@pytest.mark.parametrize(
+    ("epochs", "at_the_base", "pooled", "read"), [(3, 5, 3, [(0, 1, 2), (3, 4, 0)]), (2, 4, 2, [(0, 1), (2, 3)])]
+)
+def test_only_views_that_are_read_are_computed(images, tmp_path, monkeypatch, epochs, at_the_base, pooled, read):
+    """Of five views. The pooled features of the second phase's would be read by nobody."""
+    monkeypatch.setenv("TRANSFERKIT_CACHE", str(tmp_path))
+    phases = (PhaseConfig(epochs=epochs), PhaseConfig(epochs=epochs, unfreeze_depth=2))
+    session = open_session(small_toy(images, *phases, views={"count": 5}))
+    activations = extract(session)
+    n, train = len(session.dataset.keys), len(session.dataset.indices("train"))
+    names = [session.start(phase).name for phase in reversed(session.phases)]
+    assert activations.computed == {
+        name: n + (count - 1) * train for name, count in zip(names, (at_the_base, pooled), strict=True)
+    }
+    assert [phase.views for phase in session.phases] == read
+    for phase in session.phases:
+        batches = training_batches(session, activations, phase)
+        orders = [batches.order(phase.index, epoch) for epoch in range(epochs)]
+        rows = np.concatenate([order.rows[order.mask > 0] for order in orders])
+        assert sorted(rows) == list(range(len(batches.x))) == list(range(epochs * train))
 
 
 # === Where the store would be too large ===

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kit.config import PhaseConfig
+from kit.errors import ConfigError
 from kit.training.schedule import Phase, plan
 
 STEPS = 10  # an epoch
@@ -85,3 +86,36 @@ def test_a_phase_starts_at_the_deepest_cut_trained_so_far(asked, depths, starts)
 def test_phases_without_a_name_are_numbered_from_one():
     phases = plan([PhaseConfig(), PhaseConfig(name="top"), PhaseConfig()], [0, 1, 2])
     assert [one.name for one in phases] == ["phase 1", "top", "phase 3"]
+
+
+# epochs of the phases, views -> views that each phase reads, in turn
+VIEWS = [
+    ((10, 10), 5, [(0, 1, 2, 3, 4), (0, 1, 2, 3, 4)]),
+    ((3, 3), 5, [(0, 1, 2), (3, 4, 0)]),
+    ((2, 2), 5, [(0, 1), (2, 3)]),  # view 4 is read by nobody
+    ((7, 7), 5, [(0, 1, 2, 3, 4), (2, 3, 4, 0, 1)]),  # the first ends with the second of a new turn
+    ((1, 1, 1), 2, [(0,), (1,), (0,)]),
+    ((4, 4), 1, [(0,), (0,)]),
+]
+
+
+@pytest.mark.parametrize(("epochs", "views", "read"), VIEWS)
+def test_phases_go_on_with_the_views_and_read_no_more_than_they_have_epochs(epochs, views, read):
+    depths = list(range(len(epochs)))
+    phases = plan([PhaseConfig(epochs=count, unfreeze_depth=k) for k, count in enumerate(epochs)], depths, views)
+    assert [one.views for one in phases] == read
+
+
+def test_a_phase_that_stops_early_keeps_its_schedule_and_reads_fewer_views():
+    settings = {"epochs": 8, "schedule": "cosine", "warmup_epochs": 1.0, "learning_rate": 1.0}
+    (whole,), (stopped,) = (plan([PhaseConfig(**settings, stop_after=after)], [0], 5) for after in (0, 3))
+    assert (whole.epochs, stopped.epochs) == (8, 3)
+    assert (whole.views, stopped.views) == ((0, 1, 2, 3, 4), (0, 1, 2))
+    for step in range(3 * STEPS):
+        assert stopped.learning_rate(step, STEPS) == whole.learning_rate(step, STEPS)
+    assert stopped.learning_rate(3 * STEPS - 1, STEPS) > 0.8  # far from the end of its fall
+
+
+def test_a_phase_cannot_stop_after_its_end():
+    with pytest.raises(ConfigError, match=r"stop_after must be from 0 to 4"):
+        PhaseConfig(epochs=4, stop_after=5)
