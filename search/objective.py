@@ -66,5 +66,5 @@ def step_of(history: History, config: RunConfig) -> int:
     """
     last = history.records[-1].phase
     names = [phase.name or f"phase {number + 1}" for number, phase in enumerate(config.phases)]
-    before = sum(phase.epochs for phase in config.phases[: names.index(last)])
+    before = sum(phase.stop_after or phase.epochs for phase in config.phases[: names.index(last)])
     return before + len(history.phase(last))

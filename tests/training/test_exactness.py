@@ -143,7 +143,8 @@ def train_whole(case: Case, weights, recipe: Recipe) -> keras.Model:
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.smoothing)
     model.compile(optimizer=recipe.build(), loss=loss)
     for batch in batches(case, pixel_rows(case)):
-        model.train_on_batch(batch.x, keras.utils.to_categorical(batch.labels, classes))
+        # weights of 1, as the kit has them: without any, XLA folds the mean into the softmax and rounds otherwise
+        model.train_on_batch(batch.x, keras.utils.to_categorical(batch.labels, classes), sample_weight=batch.weights)
     return model
 
 
