@@ -5,14 +5,23 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from kit.data import SPLITS, Source
+from kit.data.listing import looks_like_image
 from kit.errors import DataError
 
 
 def require_learnable(source: Source) -> None:
-    """Raise DataError if class names look alike, or if a given split has a class that train cannot have."""
+    """Raise DataError if class names look alike, or if a class has no image, or none where train takes them from."""
     splits: defaultdict[str, set[str | None]] = defaultdict(set)
+    with_images = set()
     for sample in source.samples:
         splits[sample.label].add(sample.split)
+        if sample.label not in with_images and looks_like_image(sample.file):
+            with_images.add(sample.label)
+    if barren := [label for label in splits if label not in with_images]:
+        raise DataError(
+            f"{source.name} has no image of {', '.join(barren[:5])}: none of the files is one.",
+            "Put images there, or move what is no class elsewhere.",
+        )
     if alike := look_alikes(splits):
         named = "; ".join(" and ".join(_located(label, splits[label]) for label in labels) for labels in alike[:5])
         raise DataError(

@@ -15,6 +15,9 @@ from kit.data.sources import load_samples
 from kit.errors import DataError
 
 
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+
+
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("TRANSFERKIT_CACHE", str(tmp_path / "elsewhere"))
@@ -196,6 +199,12 @@ def test_look_alike_classes_are_refused_and_shown_with_their_blanks(root):
     assert "'Daisy' (train) and 'Daisy ' (test) and 'daisy' (validation)" in caught.value.what
 
 
+def test_a_folder_without_images_is_no_class(root):
+    fill(root, "a/1.jpg", "b/2.jpg", "annotations/1.xml", "annotations/2.xml")
+    with pytest.raises(DataError, match="has no image of annotations"):
+        require_learnable(load_samples(str(root)))
+
+
 @pytest.mark.parametrize(
     ("labels", "alike"),
     [
@@ -250,6 +259,15 @@ def test_transferkits_own_records_are_no_data(root, monkeypatch, split):
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(content)
     assert listed(root) == before
+
+
+def test_records_of_version_0_1_are_known(root):
+    shutil.copytree(FIXTURES, root, dirs_exist_ok=True)
+    assert {path.split("/")[0] for path, *_ in listed(root)} == {"flowers"}
+    assert len(listed(root)) == 60
+    for record in ("run-0.1", "killed-run-0.1", "study-0.1"):
+        with pytest.raises(DataError, match="what transferkit recorded of a"):
+            load_samples(str(root / record))
 
 
 def test_folders_without_a_single_image_are_no_data(root):
