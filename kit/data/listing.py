@@ -24,8 +24,8 @@ _SYSTEM = frozenset(
     | {"$recycle.bin", "recycler", "system volume information", "lost+found"}
 )
 # File of a record -> kinds of records that it makes of its folder.
-_RECORDS = {
-    "manifest.json": {"run", "inspection"},
+RECORDS = {
+    "manifest.json": {"run", "inspection", "evaluation"},
     "export.json": {"export"},
     "seeds.json": {"seeds"},
     "study.toml": {"study"},
@@ -140,13 +140,13 @@ def _list(folder: Path) -> Listing:
 
 def _record(folder: Path, names: set[str]) -> str:
     """Kind of the record that a folder of these names is; empty if it is none."""
-    for name in names & _RECORDS.keys():
+    for name in names & RECORDS.keys():
         try:
             with open(folder / name, "rb") as file:
                 content = tomllib.load(file) if name.endswith(".toml") else json.load(file)
         except (OSError, ValueError):
             continue
-        if isinstance(content, dict) and "schema_version" in content and content.get("kind") in _RECORDS[name]:
+        if isinstance(content, dict) and "schema_version" in content and content.get("kind") in RECORDS[name]:
             return content["kind"]
     visible = {name for name in names if not name.startswith(".")}
     if "optuna.db" in visible and "study.toml" not in visible:  # a study killed while it began

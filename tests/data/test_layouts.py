@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from kit.data.labels import look_alikes, require_learnable
 from kit.data.sources import load_samples
 from kit.errors import DataError
 
-
-FIXTURES = Path(__file__).parents[1] / "fixtures"
+ROOT = Path(__file__).parents[2]
+FIXTURES = ROOT / "tests/fixtures"
 
 
 @pytest.fixture(autouse=True)
@@ -268,6 +269,14 @@ def test_records_of_version_0_1_are_known(root):
     for record in ("run-0.1", "killed-run-0.1", "study-0.1"):
         with pytest.raises(DataError, match="what transferkit recorded of a"):
             load_samples(str(root / record))
+
+
+def test_every_kind_of_record_that_is_written_is_known():
+    code = "".join(file.read_text() for part in ("kit", "search") for file in (ROOT / part).rglob("*.py"))
+    written = set(re.findall(r"\"kind\": \"([a-z-]+)\"", code))
+    known = {kind for kinds in listing.RECORDS.values() for kind in kinds}
+    # trials.json lies in a study; drawn images and the demo's folder are data
+    assert written - {"trials", "demo-data", "demo"} <= known
 
 
 def test_folders_without_a_single_image_are_no_data(root):
