@@ -5,6 +5,7 @@ The docstring of each class is the reference of its settings, the first sentence
 key's path in TOML is its place here (`phases.1.learning_rate`, counted from 0).
 """
 
+import re
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -60,8 +61,12 @@ class DataConfig:
         grey_range: Values of 16- and 32-bit grey images that become black and white. Empty is those of the bit depth
             that the data set's greatest value needs, the same for all its images; a run records them.
         colour_profiles: Convert embedded colour profiles (Display P3, Adobe RGB, CMYK) to sRGB.
-        near_duplicate_bits: Two images whose 64-bit perceptual hashes differ in at most this many bits are near
-            duplicates and stay in one split; 0 to 16.
+        near_duplicates: Keep near copies of an image in one split: `on` or `off`. Copies to the byte always are.
+        near_duplicate_bits: Two images whose 64-bit perceptual hashes differ in at most this many bits are compared on
+            pixels; 0 to 16. Those that these show to be copies (scaled, compressed, brightened, slightly cropped) are
+            near duplicates.
+        group_by: Images with the same text in this part of their path belong together and stay in one split: a regular
+            expression, of which the first parenthesis counts, or else all it matches. A column `group` counts as well.
         conflicts: Same image under two labels: `refuse` to train, or `drop` every copy.
         leaks: Same image in two given splits: `refuse` to train, or `drop` copies. They are dropped in the split that
             is trained on (train before validation before test), so that what is measured stays whole.
@@ -75,7 +80,9 @@ class DataConfig:
     background: tuple[int, ...] = (255, 255, 255)
     grey_range: tuple[int, ...] = ()
     colour_profiles: bool = True
-    near_duplicate_bits: int = _within(4, 0, 16)
+    near_duplicates: str = _one_of("on", "off")
+    near_duplicate_bits: int = _within(8, 0, 16)
+    group_by: str = ""
     conflicts: str = _one_of("refuse", "drop")
     leaks: str = _one_of("refuse", "drop")
     strict: bool = False
@@ -86,6 +93,13 @@ class DataConfig:
             raise ConfigError(f"data.background must be three numbers from 0 to 255, not {list(self.background)}.")
         if self.grey_range and (len(self.grey_range) != 2 or self.grey_range[0] >= self.grey_range[1]):
             raise ConfigError(f"data.grey_range must be two numbers, the lower first, not {list(self.grey_range)}.")
+        try:
+            re.compile(self.group_by)
+        except (re.error, OverflowError, RecursionError) as error:
+            raise ConfigError(
+                f"data.group_by is not a regular expression: {error}.",
+                r"For instance '(.+)_\d+\.\w+$' groups what differs in a last number only.",
+            ) from None
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,8 @@ SHORTHANDS = {
     "unfreeze_depth": "phases.1.unfreeze_depth",
     "conflicts": "data.conflicts",
     "leaks": "data.leaks",
+    "near_duplicates": "data.near_duplicates",
+    "group_by": "data.group_by",
     "strict": "data.strict",
 }
 PHASE_KEY = re.compile(r"phases\.(0|[1-9]\d{0,5})\.(\w+)", re.ASCII)

@@ -3,10 +3,13 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from kit.config import DataConfig
 from kit.data import SPLITS, Sample, Source
-from kit.data.duplicates import Clusters, look_alikes, same_bytes, split_groups
-from kit.data.facts import ImageFacts, grey_range_of, read_facts
+from kit.data.duplicates import Clusters, LookAlikes, look_alikes, same_bytes, split_groups
+from kit.data.facts import ImageFacts, grey_range_of, read_facts, read_thumbnails
+from kit.data.name_groups import groups_by
 from kit.errors import DataError
 from kit.files import fingerprint
 from kit.machine import available_threads
@@ -109,24 +112,44 @@ class Audit:
     """Facts, findings and groups of a source.
 
     `facts` and `groups` have one entry per sample, in order; samples of one group must share a split. A group is named
-    `group:` and its given name, or else by the smallest SHA-256 among its members.
+    `group:` and its given name, or else by the smallest SHA-256 among its members. `warnings` are sentences about them.
     """
 
     facts: tuple[ImageFacts, ...]
     findings: tuple[Finding, ...]
     groups: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def audit(source: Source, config: DataConfig, threads: int = 0) -> Audit:
     """Read every file, decode new ones, and compare them all; `threads` 0 uses all CPU threads."""
-    samples = source.samples
-    facts = read_facts([sample.file for sample in samples], config.background, threads or available_threads())
+    samples, threads = source.samples, threads or available_threads()
+    named, warnings = groups_by(config.group_by, samples)
+    facts = read_facts([sample.file for sample in samples], config.background, threads)
+
+    def thumbnails(indices: list[int]) -> np.ndarray:
+        files, wanted = [samples[k].file for k in indices], [facts[k] for k in indices]
+        return read_thumbnails(files, wanted, config.background, threads)
+
     exact = same_bytes(facts)
-    alike = look_alikes(facts, config.near_duplicate_bits)
+    if config.near_duplicates == "on":
+        alike = look_alikes(facts, [sample.label for sample in samples], thumbnails, config.near_duplicate_bits)
+    else:
+        alike = LookAlikes(exact)
     identities = [fact.sha256 or f"path:{sample.path}" for sample, fact in zip(samples, facts, strict=True)]
-    groups = split_groups([sample.group for sample in samples], identities, alike)
-    findings = (*find(samples, facts, exact, alike), *decoding_findings(samples, facts, config.grey_range))
-    return Audit(tuple(facts), findings, tuple(groups))
+    groups = split_groups([sample.group for sample in samples], named, identities, alike.clusters)
+    ungrouped = (scene for scene in alike.scenes if not all(samples[k].group or named[k] for k in scene))
+    warnings += [_scene_warning([samples[k].path for k in scene], len(samples)) for scene in ungrouped]
+    findings = (*find(samples, facts, exact, alike.clusters), *decoding_findings(samples, facts, config.grey_range))
+    return Audit(tuple(facts), findings, tuple(groups), tuple(warnings))
+
+
+def _scene_warning(paths: Sequence[str], images: int) -> str:
+    return (
+        f"{len(paths):,} of {images:,} images look nearly the same, such as {paths[0]} and {paths[-1]}: too many to "
+        "keep in one split. They are taken for different images of one scene. If they are frames or copies, say what "
+        "belongs together by --group-by or a column `group`; --near-duplicates off compares no images."
+    )
 
 
 def exclude(source: Source, audit: Audit, config: DataConfig) -> dict[str, str]:

@@ -31,7 +31,7 @@ class Dataset:
         labels: Class numbers, int (n,); `splits` are `train`, `validation` or `test`, (n,).
         groups: Images of one group share a split.
         dropped: Images left out: path, label, given split, group, kind of finding; `dropped_files` are absolute.
-        warnings: Sentences about what was left out, and about the split.
+        warnings: Sentences about what was left out, groups, and the split.
         fingerprint: SHA-256 over all samples of the source, those left out included.
         grey_range: Values of 16- and 32-bit grey that become black and white, of all images; empty if none is such.
     """
@@ -134,7 +134,7 @@ def build_dataset(source: Source, config: RunConfig) -> Dataset:
         dropped=tuple((one.path, one.label, one.split, one.group, excluded[one.path]) for one in dropped),
         dropped_files=tuple(sample.file for sample in dropped),
         findings=audited.findings,
-        warnings=(*source.warnings, *heic_advice(sample.file for sample in dropped), *warnings),
+        warnings=(*source.warnings, *heic_advice(sample.file for sample in dropped), *audited.warnings, *warnings),
         fingerprint=data_fingerprint(source.samples, audited.facts),
         grey_range=grey_range_of(facts),
     )

@@ -1,4 +1,7 @@
-"""Facts of image files: hash, size, format, perceptual hash, mean colour; read once, then kept in SQLite."""
+"""Facts of image files: hash, size, format, perceptual hash, mean colour; read once, then kept in SQLite.
+
+Thumbnails, of those images only whose hashes are near to another's, are kept beside them.
+"""
 
 import hashlib
 import json
@@ -18,6 +21,7 @@ from PIL import Image
 
 from kit.data.decoding import usual_range
 from kit.data.images import DECODER_VERSION, ImageProblem, read_file, read_image
+from kit.data.likeness import SIDE
 from kit.machine import cache_folder
 from kit.progress import say, track
 
@@ -80,13 +84,42 @@ def grey_range_of(facts: Sequence[ImageFacts]) -> tuple[int, ...]:
     return usual_range(min(low for low, _ in values), max(high for _, high in values)) if values else ()
 
 
+def read_thumbnails(
+    files: Sequence[Path], facts: Sequence[ImageFacts], background: tuple[int, ...], threads: int
+) -> np.ndarray:
+    """Grey thumbnails of readable files: uint8 (n, SIDE, SIDE), all of the image, distorted; kept like the facts.
+
+    A file that can no longer be read, or has changed, is flat.
+    """
+    with closing(FactCache(cache_folder() / "audit")) as known, ThreadPoolExecutor(threads) as pool:
+        read = partial(_thumbnail_of, background=background, known=known)
+        return np.stack(list(pool.map(read, files, [fact.sha256 for fact in facts])))
+
+
+def _thumbnail_of(file: Path, sha256: str, background: tuple[int, ...], known: "FactCache") -> np.ndarray:
+    key = _key(sha256, background)
+    content = known.thumbnail(key)
+    if content is None or len(content) != SIDE**2:
+        try:
+            image = read_image(read_file(file), background, at_least=128).image
+        except ImageProblem:
+            return np.zeros((SIDE, SIDE), np.uint8)
+        small = image.convert("L").resize((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=3.0)
+        known.put_thumbnail(key, content := small.tobytes())
+    return np.frombuffer(content, np.uint8).reshape(SIDE, SIDE)
+
+
+def _key(sha256: str, background: tuple[int, ...]) -> str:
+    return f"{sha256}:{','.join(map(str, background))}"
+
+
 def _facts_of(file: Path, background: tuple[int, ...], known: "FactCache") -> ImageFacts:
     try:
         content = read_file(file)
     except ImageProblem as problem:
         return ImageFacts("", _size(file), problem=problem.kind, detail=problem.detail)
     sha256 = hashlib.sha256(content).hexdigest()
-    key = f"{sha256}:{','.join(map(str, background))}"
+    key = _key(sha256, background)
     try:
         if found := known.get(key):
             tuples = {name: tuple(found[name]) for name in ("mean_colour", "values") if found[name] is not None}
@@ -142,6 +175,7 @@ class FactCache:
         file = folder / f"facts-{FACTS_VERSION}-{DECODER_VERSION}-{PIL.__version__}.sqlite"
         self._lock = threading.Lock()
         self._new: list[tuple[str, str]] = []
+        self._new_thumbnails: list[tuple[str, bytes]] = []
         self._connection: sqlite3.Connection | None = None
         for _ in range(2):
             try:
@@ -154,29 +188,48 @@ class FactCache:
 
     def get(self, key: str) -> dict[str, Any] | None:
         """Facts of a key, or None."""
+        try:
+            found = self._cell("SELECT facts FROM facts WHERE key = ?", key)
+            return json.loads(found) if found else None
+        except (TypeError, ValueError):
+            return None
+
+    def thumbnail(self, key: str) -> bytes | None:
+        """Grey pixels of a key, row by row, or None."""
+        found = self._cell("SELECT pixels FROM thumbnails WHERE key = ?", key)
+        return found if isinstance(found, bytes) else None
+
+    def _cell(self, query: str, key: str) -> Any:
         with self._lock:
             if self._connection is None:
                 return None
             try:
-                row = self._connection.execute("SELECT facts FROM facts WHERE key = ?", (key,)).fetchone()
-                return json.loads(row[0]) if row else None
-            except (sqlite3.Error, TypeError, ValueError):
+                row = self._connection.execute(query, (key,)).fetchone()
+            except sqlite3.Error:
                 return None
+            return row[0] if row else None
 
     def put(self, key: str, facts: dict[str, Any]) -> None:
         """Add facts; `save` writes them."""
         with self._lock:
             self._new.append((key, json.dumps(facts)))
 
+    def put_thumbnail(self, key: str, pixels: bytes) -> None:
+        """Add a thumbnail; `save` writes it."""
+        with self._lock:
+            self._new_thumbnails.append((key, pixels))
+
     def save(self) -> None:
-        """Write the added facts."""
+        """Write what was added."""
         with self._lock:
             new, self._new = self._new, []
-            if self._connection is None or not new:
+            thumbnails, self._new_thumbnails = self._new_thumbnails, []
+            if self._connection is None or not (new or thumbnails):
                 return
             try:
                 with self._connection:
                     self._connection.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", new)
+                    self._connection.executemany("INSERT OR REPLACE INTO thumbnails VALUES (?, ?)", thumbnails)
             except sqlite3.Error as error:
                 say(f"The audit cache cannot be written ({error}); the images will be read again next time.")
                 self._connection.close()
@@ -194,6 +247,7 @@ def _connected(file: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(file, timeout=30, check_same_thread=False)  # a lock keeps threads apart
     try:
         connection.execute("CREATE TABLE IF NOT EXISTS facts (key TEXT PRIMARY KEY, facts TEXT) WITHOUT ROWID")
+        connection.execute("CREATE TABLE IF NOT EXISTS thumbnails (key TEXT PRIMARY KEY, pixels BLOB) WITHOUT ROWID")
         connection.execute("SELECT key FROM facts LIMIT 1").fetchone()
         connection.commit()
     except sqlite3.Error:

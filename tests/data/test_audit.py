@@ -8,16 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from doubles import swap
 from image_files import make_images
 from kit.config import DataConfig
 from kit.data.audit import audit, data_fingerprint, exclude
-from kit.data.duplicates import look_alikes, near_pairs
-from kit.data.facts import ImageFacts
 from kit.data.sources import load_samples
 from kit.errors import DataError
 
@@ -280,46 +276,6 @@ def test_threads_change_nothing(data):
     with ThreadPoolExecutor(3) as pool:
         results = list(pool.map(lambda threads: audit(samples, CONFIG, threads), [1, 2, 8]))
     assert results[0] == results[1] == results[2]
-
-
-# === Near duplicates at scale ===
-
-
-@given(
-    st.lists(st.integers(0, 2**64 - 1), max_size=12),
-    st.lists(st.tuples(st.integers(0, 11), st.sets(st.integers(0, 63), max_size=9)), max_size=12),
-    st.integers(0, 16),
-)
-def test_near_pairs_are_exactly_the_near_pairs(base, changes, bits):
-    hashes = list(base)
-    for index, flips in changes:
-        if index < len(base):
-            hashes.append(base[index] ^ sum(1 << bit for bit in flips))
-    pairs = set()
-    for first, second in near_pairs(np.array(hashes, np.uint64), bits):
-        pairs |= {(min(a, b), max(a, b)) for a, b in zip(first.tolist(), second.tolist(), strict=True)}
-    expected = {(a, b) for b in range(len(hashes)) for a in range(b) if (hashes[a] ^ hashes[b]).bit_count() <= bits}
-    assert pairs == expected
-
-
-def facts_with(hashes) -> list[ImageFacts]:
-    return [ImageFacts(f"{index:064x}", 1, 9, 9, "JPEG", "RGB", int(phash)) for index, phash in enumerate(hashes)]
-
-
-def test_many_hashes_and_many_equal_hashes():
-    """20,000 hashes, half of them one and the same: 50 million equal pairs, which must not be listed."""
-    hashes = np.random.default_rng(0).integers(1, 2**63, 20_000, dtype=np.uint64)
-    hashes[:10_000] = hashes[0]
-    hashes[15_000] = hashes[15_001] ^ np.uint64(0b1111)
-    sets = look_alikes(facts_with(hashes), 4).members()
-    assert sets == [list(range(10_000)), [15_000, 15_001]]
-
-
-def test_chains_are_one_set():
-    hashes = [0b1111_0000_0000 << (4 * step) ^ (1 << 60) for step in range(1)]
-    hashes += [hashes[0] ^ 0b1111, hashes[0] ^ 0b1111_1111]
-    assert look_alikes(facts_with(hashes), 4).members() == [[0, 1, 2]]
-    assert look_alikes(facts_with([hashes[0], hashes[2]]), 4).members() == []
 
 
 @pytest.mark.real
