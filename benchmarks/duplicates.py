@@ -17,7 +17,7 @@ from PIL import Image, ImageEnhance
 from kit.config import DataConfig
 from kit.data import Sample, Source
 from kit.data.audit import audit
-from kit.data.images import load_rgb
+from kit.data.images import read_file, read_image
 from kit.data.sources import load_samples
 from kit.machine import package_version
 
@@ -116,8 +116,12 @@ def _measured(source: Source, images: int, scenes: int, frames: int, bits: int) 
     return found
 
 
+def _load(file: Path) -> Image.Image:
+    return read_image(read_file(file)).image
+
+
 def _copy(sample: Sample, treat: Treatment, home: Path, random: np.random.Generator) -> Sample:
-    image, quality = treat(load_rgb(sample.file), random)
+    image, quality = treat(_load(sample.file), random)
     path = f"{home.name}/{sample.path}.jpg"
     file = home / f"{sample.path}.jpg"
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -130,8 +134,8 @@ def _scene(
 ) -> tuple[tuple[Sample, ...], set[frozenset[str]]]:
     """Images of one fixed scene with the pairs that are copies."""
     place, *others = (samples[k] for k in random.permutation(len(samples))[: 1 + min(20, len(samples) - 1)])
-    scene = np.asarray(load_rgb(place.file).resize((SCENE_SIDE, SCENE_SIDE)), np.float64)
-    things = [np.asarray(load_rgb(other.file).resize((DEFECT, DEFECT)), np.float64) for other in others]
+    scene = np.asarray(_load(place.file).resize((SCENE_SIDE, SCENE_SIDE)), np.float64)
+    things = [np.asarray(_load(other.file).resize((DEFECT, DEFECT)), np.float64) for other in others]
     taken, true = [], set()
     for number in range(frames):
         label = f"class{number % CLASSES}"

@@ -11,6 +11,7 @@ from kit.errors import DataError, StorageError
 from kit.progress import printable
 
 if TYPE_CHECKING:
+    from kit.config import DataConfig
     from kit.data import Sample, Source
     from kit.data.audit import Finding
     from kit.data.facts import ImageFacts
@@ -29,7 +30,7 @@ class Inspection:
     Attributes:
         facts, groups: Of each sample.
         splits: Of each sample, as training would assign them; None where it would leave the file out.
-        warnings: Of what was left out and of the split, each a sentence.
+        warnings: Of what was left out, of groups and of the split, each a sentence.
         refusal: Why training would refuse the data as they are; empty where it would not.
     """
 
@@ -46,16 +47,14 @@ class Inspection:
         return zip(self.samples.samples, self.facts, self.groups, self.splits, strict=True)
 
 
-def look(data: str, split_seed: int, near_duplicate_bits: int, threads: int, columns: str = "") -> Inspection:
-    """List, audit and split the data; DataError if `data` is no source of images."""
-    from kit.config import DataConfig
+def look(config: "DataConfig", split_seed: int, threads: int) -> Inspection:
+    """List, audit and split the data; DataError if `config.path` is no source of images."""
     from kit.data.audit import audit, exclude
     from kit.data.labels import require_learnable
     from kit.data.listing import heic_advice
     from kit.data.sources import load_samples
 
-    config = DataConfig(path=data, columns=columns, near_duplicate_bits=near_duplicate_bits)
-    samples = load_samples(data, columns)
+    samples = load_samples(config.path, config.columns)
     found = audit(samples, config, threads)
     try:
         require_learnable(samples)
@@ -65,7 +64,7 @@ def look(data: str, split_seed: int, near_duplicate_bits: int, threads: int, col
         refusal = str(error)
     splits, warnings = _splits(samples.samples, found.facts, found.groups, split_seed)
     unread = (sample.file for sample, fact in zip(samples.samples, found.facts, strict=True) if fact.problem)
-    warnings = list(map(printable, (*samples.warnings, *heic_advice(unread), *warnings)))
+    warnings = list(map(printable, (*samples.warnings, *heic_advice(unread), *found.warnings, *warnings)))
     return Inspection(samples, found.facts, found.groups, tuple(splits), found.findings, tuple(warnings), refusal)
 
 
@@ -100,6 +99,7 @@ def summarise(inspection: Inspection) -> dict[str, Any]:
     per_cell = Counter((sample.label, split) for sample, _, split in read)
     counts = [per_class[label] for label in inspection.samples.classes]
     kinds = Counter((finding.kind, finding.severity) for finding in inspection.findings)
+    grouped = [images for images in Counter(inspection.groups).values() if images > 1]
     return {
         "name": inspection.samples.name,
         "kind": inspection.samples.kind,
@@ -117,6 +117,7 @@ def summarise(inspection: Inspection) -> dict[str, Any]:
             for label in inspection.samples.classes
         ],
         "imbalance": max(counts) / min(counts) if min(counts) else None,
+        "groups": {"count": len(grouped), "images": sum(grouped), "largest": max(grouped, default=0)},
         "splits": {split: sum(at == split for _, _, at in read) for split in _SPLITS},
         "sizes": {
             name: _quantiles([getattr(fact, name) for _, fact, _ in read]) for name in ("width", "height", "bytes")

@@ -32,13 +32,18 @@ def inspect(
     split_seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the split shown.")] = 0,
     near_duplicate_bits: Annotated[
         int, typer.Option(min=0, max=16, help="Bits in which hashes of near duplicates may differ.")
-    ] = 4,
+    ] = 8,
+    near_duplicates: Annotated[str, typer.Option(help="Look for near copies: on or off.")] = "on",
+    group_by: Annotated[
+        str, typer.Option(help="Regular expression on paths: images with the same match belong together.")
+    ] = "",
     columns: Annotated[str, typer.Option(help="Columns of a table: path=NAME,label=NAME.", show_default=False)] = "",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads to use; 0 means all.")] = 0,
     quiet: Quiet = False,
 ) -> None:
     """Show what is in the data: classes, sizes, and what is unreadable, doubled or leaking."""
     from kit import progress
+    from kit.config import DataConfig
     from kit.inspection import look, refuse_other_content, summarise, table_text, write_record
     from kit.run import default_run_path
 
@@ -47,7 +52,14 @@ def inspect(
     progress.set_quiet(quiet or as_json)
     if out is not None:
         refuse_other_content(out)
-    inspection = look(data, split_seed, near_duplicate_bits, threads, columns)
+    config = DataConfig(
+        path=data,
+        columns=columns,
+        near_duplicate_bits=near_duplicate_bits,
+        near_duplicates=near_duplicates,
+        group_by=group_by,
+    )
+    inspection = look(config, split_seed, threads)
     folder = out or default_run_path(inspection.samples.name, Path("inspections"))
     summary = summarise(inspection)
     write_record(folder, data, split_seed, inspection, summary)
@@ -81,6 +93,9 @@ def _print_summary(inspection: "Inspection", summary: dict[str, Any]) -> None:
     )
     print()
     _print_table(["", "smallest", "10%", "median", "90%", "largest"], *sizes)
+    if (groups := summary["groups"])["count"]:
+        several = "1 group stays" if groups["count"] == 1 else f"{groups['count']:,} groups stay"
+        print(f"\n{several} in one split: {groups['images']:,} images, at most {groups['largest']:,} in a group")
     for warning in summary["warnings"]:
         print(f"\nwarning: {warning}")
     _print_findings(inspection)

@@ -1,5 +1,6 @@
 """Audit of a source: facts of every file, findings, and samples that training leaves out."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -7,9 +8,9 @@ import numpy as np
 
 from kit.config import DataConfig
 from kit.data import SPLITS, Sample, Source
-from kit.data.duplicates import Clusters, LookAlikes, look_alikes, same_bytes, split_groups
+from kit.data.duplicates import LARGEST_SHARE, Clusters, LookAlikes, look_alikes, same_bytes, split_groups
 from kit.data.facts import ImageFacts, grey_range_of, read_facts, read_thumbnails
-from kit.data.name_groups import groups_by
+from kit.data.name_groups import groups_by, propose
 from kit.errors import DataError
 from kit.files import fingerprint
 from kit.machine import available_threads
@@ -139,16 +140,22 @@ def audit(source: Source, config: DataConfig, threads: int = 0) -> Audit:
     identities = [fact.sha256 or f"path:{sample.path}" for sample, fact in zip(samples, facts, strict=True)]
     groups = split_groups([sample.group for sample in samples], named, identities, alike.clusters)
     ungrouped = (scene for scene in alike.scenes if not all(samples[k].group or named[k] for k in scene))
-    warnings += [_scene_warning([samples[k].path for k in scene], len(samples)) for scene in ungrouped]
+    warnings += [_scene_warning([samples[k] for k in scene], samples) for scene in ungrouped]
+    if not any(named) and not any(sample.group for sample in samples) and (proposal := propose(samples, facts, groups)):
+        warnings.append(proposal)
     findings = (*find(samples, facts, exact, alike.clusters), *decoding_findings(samples, facts, config.grey_range))
     return Audit(tuple(facts), findings, tuple(groups), tuple(warnings))
 
 
-def _scene_warning(paths: Sequence[str], images: int) -> str:
+def _scene_warning(scene: Sequence[Sample], samples: Sequence[Sample]) -> str:
+    where, alike, of = "", len(scene), len(samples)
+    if alike <= LARGEST_SHARE * of:  # large within a class only
+        label, alike = Counter(sample.label for sample in scene).most_common(1)[0]
+        where, of = f" of {label}", sum(sample.label == label for sample in samples)
     return (
-        f"{len(paths):,} of {images:,} images look nearly the same, such as {paths[0]} and {paths[-1]}: too many to "
-        "keep in one split. They are taken for different images of one scene. If they are frames or copies, say what "
-        "belongs together by --group-by or a column `group`; --near-duplicates off compares no images."
+        f"{alike:,} of {of:,} images{where} look nearly the same, such as {scene[0].path} and {scene[-1].path}: "
+        "too many to keep in one split. They are taken for different images of one scene. If they are frames or "
+        "copies, say what belongs together by --group-by or a column `group`; --near-duplicates off compares no images."
     )
 
 

@@ -125,7 +125,7 @@ def _inspected(folder: Path, config: "RunConfig") -> None:
 
     manifest = folder / "manifest.json"
     if not manifest.is_file() or read_json(manifest).get("status") != "finished":
-        inspection = look(config.data.path, config.split.seed, config.data.near_duplicate_bits, config.threads)
+        inspection = look(config.data, config.split.seed, config.threads)
         write_record(folder, config.data.path, config.split.seed, inspection, summarise(inspection))
     if not (folder / "report.html").exists():
         draw_page(folder)
