@@ -80,17 +80,20 @@ def _judged(pattern: str, samples: Sequence[Sample], facts: Sequence[ImageFacts]
         (label, number), *_ = Counter(samples[k].label for k in members).most_common(1)
         if number > max(2, LARGEST_SHARE_OF_CLASS * of_class[label]):
             return []
-    inside = [
-        (facts[a].phash ^ facts[b].phash).bit_count()
-        for members in found
-        for a, b in list(combinations(members, 2))[:: max(1, len(members) * (len(members) - 1) // 2 // _PAIRS_A_GROUP)]
-    ]
+    inside, across = [], []  # of one label, of two
+    for members in found:
+        pairs = list(combinations(members, 2))
+        for a, b in pairs[:: max(1, len(pairs) // _PAIRS_A_GROUP)]:
+            distances = inside if samples[a].label == samples[b].label else across
+            distances.append((facts[a].phash ^ facts[b].phash).bit_count())
     apart = [
         (facts[a].phash ^ facts[b].phash).bit_count()
         for label in of_class
         for a, b in _neighbours([k for k, sample in enumerate(samples) if sample.label == label and facts[k].phash])
     ]
-    return found if inside and apart and median(inside) <= ALIKE * median(apart) else []
+    if not apart or not (inside or across):
+        return []
+    return found if all(median(each) <= ALIKE * median(apart) for each in (inside, across) if each) else []
 
 
 def _neighbours(members: list[int]) -> list[tuple[int, int]]:
