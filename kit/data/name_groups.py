@@ -80,7 +80,8 @@ def _judged(pattern: str, samples: Sequence[Sample], facts: Sequence[ImageFacts]
         (label, number), *_ = Counter(samples[k].label for k in members).most_common(1)
         if number > max(2, LARGEST_SHARE_OF_CLASS * of_class[label]):
             return []
-    inside, across = [], []  # of one label, of two
+    inside: list[int] = []  # distances of pairs of one label
+    across: list[int] = []  # of two
     for members in found:
         pairs = list(combinations(members, 2))
         for a, b in pairs[:: max(1, len(pairs) // _PAIRS_A_GROUP)]:
