@@ -190,11 +190,11 @@ class _Reader:
             )
 
     def _describe(self, parent: Path, split: str | None, counts: Counter[str]) -> None:
-        place = f"{self._shown(parent)}" if split is None else f"  {self._shown(parent)} = {split}"
+        place = self._shown(parent) if split is None else f"  {self._shown(parent)} = {split}"
         named = ", ".join(f"{label} {count:,}" for label, count in list(counts.items())[:_NAMED])
         more = f", and {len(counts) - _NAMED} more" if len(counts) > _NAMED else ""
-        noun = "class folder" if len(counts) == 1 else "class folders"
-        self.lines.append(printable(f"{place}: {len(counts)} {noun}, {counts.total():,} files: {named}{more}"))
+        sizes = f"{_count(len(counts), 'class folder')}, {_count(counts.total(), 'file')}: {named}{more}"
+        self.lines.append(printable(f"{place}: {sizes if counts else 'nothing'}"))
 
     def _report_loose(self, parent: Path) -> None:
         listing = self.tree.look(parent)
@@ -206,7 +206,7 @@ class _Reader:
             )
         if loose:
             self.warnings.append(
-                f"{len(loose):,} images lie beside the class folders of {parent}, have no label and are left out."
+                f"Left out for want of a label: {_count(len(loose), 'image')} beside the class folders of {parent}."
             )
 
     def _is_unlabelled(self, folder: Path, known: frozenset[str]) -> bool:
@@ -223,7 +223,7 @@ class _Reader:
         count = self._count_images(folder)
         if split == "validation":
             raise DataError(
-                f"The {count:,} images of {folder} lie in no class folders: nothing can be validated on them.",
+                f"{folder} holds {_count(count, 'image')} in no class folders: nothing can be validated on them.",
                 "Sort them into class folders as in train, list all images in a table with the columns "
                 "path,label,split, or move the folder away: a part of train is used then.",
             )
@@ -243,9 +243,9 @@ class _Reader:
             self.warnings.append(f"{self._shown(folder)} holds no images and is left out.")
 
     def _say_predict_later(self, folder: Path, count: int) -> None:
-        self.lines.append(f"  {self._shown(folder)}: {count:,} images without labels, left out")
+        self.lines.append(f"  {self._shown(folder)}: {_count(count, 'image')} without labels, left out")
         self.warnings.append(
-            f"The {count:,} images of {folder} have no labels and are left out; predict them later: "
+            f"{folder} holds {_count(count, 'image')} without labels, left out; predict them later: "
             f"`transferkit predict RUN {folder}`."
         )
 
@@ -255,6 +255,10 @@ class _Reader:
     def _shown(self, folder: Path) -> str:
         """A folder's path from the data's name on, with `/` at its end."""
         return printable("/".join([self.name, *folder.relative_to(self.root).parts, ""]))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _label(folder: Path) -> str:

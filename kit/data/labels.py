@@ -12,12 +12,9 @@ from kit.errors import DataError
 def require_learnable(source: Source) -> None:
     """Raise DataError if class names look alike, or if a class has no image, or none where train takes them from."""
     splits: defaultdict[str, set[str | None]] = defaultdict(set)
-    with_images = set()
     for sample in source.samples:
         splits[sample.label].add(sample.split)
-        if sample.label not in with_images and looks_like_image(sample.file):
-            with_images.add(sample.label)
-    if barren := [label for label in splits if label not in with_images]:
+    if barren := without_images(source):
         raise DataError(
             f"{source.name} has no image of {', '.join(barren[:5])}: none of the files is one.",
             "Put images there, or move what is no class elsewhere.",
@@ -36,6 +33,15 @@ def require_learnable(source: Source) -> None:
             f"{source.name} has no training images of {named}{more}: such a class cannot be learned.",
             "Add images of it to train, or leave it out of the other splits too.",
         )
+
+
+def without_images(source: Source) -> list[str]:
+    """Labels of which no file looks like an image."""
+    found: set[str] = set()
+    for sample in source.samples:
+        if sample.label not in found and looks_like_image(sample.file):
+            found.add(sample.label)
+    return [label for label in source.classes if label not in found]
 
 
 def look_alikes(labels: Iterable[str]) -> list[list[str]]:

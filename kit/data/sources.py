@@ -6,6 +6,7 @@ from pathlib import Path
 
 from kit.data import Source, archives, folders, tables
 from kit.data.download import fetch
+from kit.data.labels import without_images
 from kit.data.listing import looks_like_image
 from kit.errors import DataError
 from kit.files import is_address
@@ -60,15 +61,21 @@ def _read(place: Path, path: str, columns: str) -> Source:
 
 def _read_folder(root: Path, name: str, path: str, columns: str) -> Source:
     """Samples of class folders, or else of the one table that lies there, or in each split folder."""
+    found, refusal = None, None
     try:
-        return _checked(folders.read_folder(root, name), path)
+        found = _checked(folders.read_folder(root, name), path)
+        if len(found.classes) > 1 and not without_images(found):
+            return found
     except DataError as error:
-        table = tables.find_table(root, columns) or _read_split_tables(root, columns)
-        if table is None:
-            unread = [file for file in root.iterdir() if file.name.lower().endswith(tables.SUFFIXES)]
-            also = f" Or name the table: {unread[0]}." if len(unread) == 1 else ""
-            raise DataError(error.what, error.hint + also) from None
+        refusal = error
+    if table := tables.find_table(root, columns) or _read_split_tables(root, columns):
         return replace(_checked(table, path), name=name)
+    if refusal is None:
+        assert found is not None
+        return found
+    unread = [file for file in root.iterdir() if file.name.lower().endswith(tables.SUFFIXES)]
+    also = f" Or name the table: {unread[0]}." if len(unread) == 1 else ""
+    raise DataError(refusal.what, refusal.hint + also)
 
 
 def _read_split_tables(root: Path, columns: str) -> Source | None:

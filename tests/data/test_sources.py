@@ -294,7 +294,7 @@ def test_ids_are_found_by_name_below_the_tables_folder(tmp_path):
 
 @pytest.mark.parametrize("packing", ["folder", ".zip", ".tar.gz"])
 def test_a_table_among_the_images_is_taken(tmp_path, packing):
-    fill(tmp_path / "dogs", "images/1.jpg", "images/2.jpg")
+    fill(tmp_path / "dogs", "images/1.jpg", "images/2.jpg", "annotations/1.xml")
     (tmp_path / "dogs/notes.csv").write_text("what,ever\n1,2\n")
     (tmp_path / "dogs/labels.csv").write_text("file_name,label\nimages/1.jpg,pug\nimages/2.jpg,poodle\n")
     data = str(tmp_path / "dogs") if packing == "folder" else packed(tmp_path / "dogs", tmp_path / f"dogs{packing}")
