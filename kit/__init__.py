@@ -12,6 +12,7 @@ Packages and modules; each imports only those above it:
     training                        activations of the frozen trunk once, then phases
     run, predict                    the folder a run leaves; predictions of its model
     insights                        data of report pages that takes the model or the images
+    cross_validation                folds of a run, and the epochs of the model of all images
     pipeline                        `train`: the steps of a run, from top to bottom; the dry run
     run_scores, seeds               score again; several seeds
     trial                           `train` for a search: no folder, no test split

@@ -110,6 +110,9 @@ class SplitConfig:
         method: `stratified` (the groups of each class, ranked by a hash, are cut at the shares) or `hash` (a threshold
             on the hash, as in version 0.1: an image keeps its split whatever is added, and small classes scatter).
         seed: Chooses the split, by the hash of seed and group.
+        folds: Cross-validate with this many folds, then train one model on all images: 2 to 100; 0 does not. `test` is
+            then not used: each fold is the test split of a model trained on the others, `train` and `validation` share
+            out the rest.
         train: Share trained on.
         validation: Share that chooses epochs and settings.
         test: Share scored once, at the end. The three add up to 1.
@@ -117,6 +120,7 @@ class SplitConfig:
 
     method: str = _one_of("stratified", "hash")
     seed: int = _within(0, 0, 2**32 - 1)
+    folds: int = _within(0, 0, 100)
     train: float = _within(0.70, 0.0, 1.0)
     validation: float = _within(0.15, 0.0, 1.0)
     test: float = _within(0.15, 0.0, 1.0)
@@ -125,6 +129,8 @@ class SplitConfig:
         _check(self, "split.")
         if self.train == 0:
             raise ConfigError("split.train must be more than 0: there is nothing to train on.")
+        if self.folds == 1:
+            raise ConfigError("split.folds must be 0 or from 2 to 100, not 1.", "With 5, each model is trained on 80%.")
         if abs(self.train + self.validation + self.test - 1) > 1e-6:
             total = self.train + self.validation + self.test
             raise ConfigError(f"split.train + split.validation + split.test must be 1, not {total:g}.")

@@ -67,12 +67,14 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
     return float(1 / brentq(slope, low, high, xtol=1e-14))
 
 
-def explain_temperature(temperature: float, probabilities: np.ndarray, labels: np.ndarray) -> str:
+def explain_temperature(
+    temperature: float, probabilities: np.ndarray, labels: np.ndarray, split: str = "validation"
+) -> str:
     """Why a temperature fitted on these images is 1 although more of them might give another; empty where not so."""
     errors = wrong(probabilities, labels)
     if temperature != 1 or errors >= FEWEST_ERRORS:
         return ""
-    found = f"{errors} of {len(labels):,} validation images are classified wrongly" if len(labels) else "none was given"
+    found = f"{errors} of {len(labels):,} {split} images are classified wrongly" if len(labels) else "none was given"
     return f"Confidence stays as the network gives it (temperature 1): {found}, too few to correct it by."
 
 

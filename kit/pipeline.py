@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from kit import backends, progress
 from kit.config import RunConfig
+from kit.cross_validation import cross_validate
 from kit.data import SPLITS
 from kit.data.dataset import Dataset, build_dataset
 from kit.data.labels import require_learnable
@@ -27,7 +28,7 @@ from kit.model.catalog import HUB, is_hub
 from kit.model.weights import NAMED, Weights, resolve
 from kit.report_hook import draw_page
 from kit.run import SCHEMA_VERSION, Run, default_run_path
-from kit.run_scores import record_scores
+from kit.run_scores import record_folds, record_scores
 from kit.stage_clock import StageClock
 from kit.training.history import History
 
@@ -50,7 +51,8 @@ def train(
 
     Args:
         out: Run folder to create; default `runs/<data>-<time>`.
-        on_epoch: Called with the history after every epoch.
+        on_epoch: Called with the history after every epoch; of cross-validation with each fold's, then the kept
+            model's.
         note: Goes into the manifest under `study`, where a study trains its best configuration.
 
     Raises:
@@ -70,7 +72,7 @@ def train(
     with run.lock():
         run.update_manifest(**_origin(config, dataset, weights), **({} if note is None else {"study": dict(note)}))
         progress.say(f"Recording into {run.path}")
-        _finish(run, dataset, session, clock, on_epoch)
+        _finish(run, dataset, weights, session, clock, on_epoch)
     return run
 
 
@@ -97,7 +99,7 @@ def resume(path: Path, *, on_epoch: Listener | None = None) -> Run:
         _require_same(manifest, path, config, dataset, weights)
         run.update_manifest(**(manifest | {"status": "running"}))
         clock.add(manifest.get("stages", {}))
-        _finish(run, dataset, session, clock, on_epoch)
+        _finish(run, dataset, weights, session, clock, on_epoch)
     return run
 
 
@@ -176,7 +178,9 @@ def _require_same(
 # === In the run folder ===
 
 
-def _finish(run: Run, dataset: Dataset, session: "Session", clock: StageClock, on_epoch: Listener | None) -> None:
+def _finish(
+    run: Run, dataset: Dataset, weights: Weights, session: "Session", clock: StageClock, on_epoch: Listener | None
+) -> None:
     from kit.training.extraction import extract
     from kit.training.fit import fit, predict_phases
     from kit.training.session import describe_network
@@ -187,11 +191,20 @@ def _finish(run: Run, dataset: Dataset, session: "Session", clock: StageClock, o
         write_json(run.insights / "findings.json", [asdict(finding) for finding in dataset.findings])
         with clock.stage("features"):
             activations = extract(session)
+        folds, fitted, training = None, session, activations
+        if dataset.folds is not None:
+            with clock.stage("folds"):
+                folds = cross_validate(run, session, weights, on_epoch)
+                fitted = folds.final(session)
+                training = extract(fitted)  # from the cache
         recorded = run.history if (run.path / "history.csv").exists() else History()
-        fit(session, activations, run.checkpoints, recorded, _recorder(run, on_epoch), clock.stage)
+        fit(fitted, training, run.checkpoints, recorded, _recorder(run, on_epoch), clock.stage)
         with clock.stage("evaluation"):
-            by_phase = predict_phases(session, activations, run.checkpoints, SPLITS)
-            record_scores(run, dataset, by_phase, [phase.name for phase in session.phases])
+            if folds is not None:
+                by_phase = record_folds(run, session, activations, folds)
+            else:
+                by_phase = predict_phases(session, activations, run.checkpoints, SPLITS)
+                record_scores(run, dataset, by_phase, [phase.name for phase in session.phases])
         with clock.stage("saving"), atomic_path(run.model_path) as temporary:
             session.classifier.full().save(temporary)
         with clock.stage("insights"):
@@ -249,4 +262,13 @@ def rehearse(config: RunConfig) -> Rehearsal:
     dataset, weights = load(config, clock)
     audited = StageCost("audit", f"{len(dataset.findings):,} findings", clock.stages["audit"]["seconds"], 0)
     stages = estimate(build(dataset.decoding(config), dataset, weights))
+    if config.split.folds:
+        # K folds of all images but one fold's each, and then all images
+        times = config.split.folds
+        stages = [
+            replace(one, seconds=one.seconds * times, work=f"{one.work}, and all folds but one's as often")
+            if one.name.startswith("phase ")
+            else one
+            for one in stages
+        ]
     return Rehearsal(dataset.name, dataset.classes, dataset.counts(), (audited, *stages))

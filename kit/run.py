@@ -2,10 +2,11 @@
 
     config.toml      the resolved configuration
     manifest.json    schema version, status, versions, seconds and peak memory per stage
-    samples.csv      path, label, split, group, finding
+    samples.csv      path, label, split, group, finding, and fold of cross-validation
     history.csv      one line an epoch (kit.training.history)
     predictions.csv  path, split, label, predicted, predicted_phase1, confidence, p_<class>...
     metrics.json     scores per split and per phase (kit.evaluation)
+    folds/           cross-validation: history of each fold (kit.cross_validation)
     insights/  checkpoints/  model.keras  report.html
 
 Importing this module imports no backend; the first prediction starts one.
@@ -181,8 +182,9 @@ class Run:
         return read_table(self.path / "samples.csv", SAMPLE_COLUMNS)
 
     def write_samples(self, table: "pandas.DataFrame") -> None:
-        """Write samples.csv; ValueError if the columns are not SAMPLE_COLUMNS, in order."""
-        write_table(self.path / "samples.csv", table, SAMPLE_COLUMNS)
+        """Write samples.csv; ValueError if the columns are not SAMPLE_COLUMNS, then `fold` if any, in order."""
+        expected = (*SAMPLE_COLUMNS, *(name for name in table.columns if name == "fold"))
+        write_table(self.path / "samples.csv", table, expected)
 
     @property
     def history(self) -> History:

@@ -9,14 +9,15 @@ import numpy as np
 from kit import backends, progress
 from kit.backends.choice import installed_backends
 from kit.config import RunConfig
+from kit.cross_validation import OutOfFold
 from kit.csv_tables import PREDICTION_COLUMNS, make_table
-from kit.data import SPLITS
+from kit.data import OUT_OF_FOLD, SPLITS
 from kit.data.audit import audit, exclude
 from kit.data.dataset import Dataset, load_dataset
 from kit.data.images import ImageProblem
 from kit.data.sources import load_samples
 from kit.errors import DataError
-from kit.evaluation import explain_temperature, score
+from kit.evaluation import apply_temperature, explain_temperature, fit_temperature, score
 from kit.files import write_json
 from kit.predict import Predictor, load_classifier
 from kit.run import Run
@@ -25,15 +26,18 @@ from kit.significance import mcnemar
 if TYPE_CHECKING:
     import pandas  # type: ignore[import-untyped]  # its stubs are a package of their own, not needed to run
 
+    from kit.training.extraction import Activations
     from kit.training.fit import Predicted
+    from kit.training.session import Session
 
 
 def record_scores(run: Run, dataset: Dataset, by_phase: "Sequence[Predicted]", names: Sequence[str]) -> None:
     """Write predictions.csv and metrics.json; `by_phase`: what the model of each phase predicts."""
     first, final = by_phase[0].probabilities, by_phase[-1].probabilities
-    validation, test = dataset.indices("validation"), dataset.indices("test")
+    fitted, compared = (OUT_OF_FOLD,) * 2 if OUT_OF_FOLD in dataset.splits else ("validation", "test")
+    validation, test = dataset.indices(fitted), dataset.indices(compared)
     temperature = by_phase[-1].temperature
-    if note := explain_temperature(temperature, final[validation], dataset.labels[validation]):
+    if note := explain_temperature(temperature, final[validation], dataset.labels[validation], fitted):
         progress.say(note)
     before, after = (phase[test].argmax(axis=1) == dataset.labels[test] for phase in (first, final))
     paired = mcnemar(before, after, [dataset.groups[i] for i in test])
@@ -49,12 +53,34 @@ def record_scores(run: Run, dataset: Dataset, by_phase: "Sequence[Predicted]", n
     run.write_metrics(metrics)
 
 
+def record_folds(run: Run, session: "Session", activations: "Activations", folds: OutOfFold) -> "list[Predicted]":
+    """Calibrate the trained model of a cross-validated run, and write predictions.csv and metrics.json.
+
+    Each phase's temperature is fitted on the out-of-fold predictions, which are recorded and returned. The trained
+    model gives the scores of `train`, which is all images.
+    """
+    from kit.training.fit import Predicted, predict_trained
+
+    dataset, temperatures = session.dataset, [fit_temperature(one, session.dataset.labels) for one in folds.by_phase]
+    by_phase = [
+        Predicted(apply_temperature(one, temperature).astype(np.float32), temperature)
+        for one, temperature in zip(folds.by_phase, temperatures, strict=True)
+    ]
+    session.classifier.scale(temperatures[-1])
+    out_of_fold = replace(dataset, splits=np.full(len(dataset.keys), OUT_OF_FOLD))
+    record_scores(run, out_of_fold, by_phase, [phase.name for phase in session.phases])
+    trained = scores_by_split(dataset, predict_trained(session, activations), temperatures[-1])["train"]
+    run.write_metrics(run.metrics | {"train": trained} | folds.to_dict())
+    return by_phase
+
+
 def scores_by_split(dataset: Dataset, probabilities: np.ndarray, temperature: float | None = None) -> dict[str, Any]:
     """Scores of each split, as in metrics.json.
 
     `probabilities` is float (n, classes), scaled by `temperature`; None leaves the unscaled scores out.
     """
-    places = {split: dataset.indices(split) for split in SPLITS}
+    names = (OUT_OF_FOLD, *SPLITS) if OUT_OF_FOLD in dataset.splits else SPLITS
+    places = {split: dataset.indices(split) for split in names}
     return {
         split: score(
             probabilities[chosen],

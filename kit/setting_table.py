@@ -18,6 +18,7 @@ SHORTHANDS = {
     "backend": "backend",
     "seed": "seed",
     "split_seed": "split.seed",
+    "folds": "split.folds",
     "threads": "threads",
     "columns": "data.columns",
     "image_size": "data.image_size",

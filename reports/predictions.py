@@ -43,9 +43,9 @@ class PredictionsFacts:
 
 
 def scored_split(predictions: pd.DataFrame) -> tuple[str, pd.DataFrame]:
-    """Name and predictions of test, else validation, else ("", none)."""
+    """Name and predictions of out-of-fold, else test, else validation, else ("", none)."""
     present = set(predictions["split"])
-    split = next((split for split in ("test", "validation") if split in present), "")
+    split = next((split for split in ("out-of-fold", "test", "validation") if split in present), "")
     return split, predictions[predictions["split"] == split]
 
 
@@ -87,7 +87,10 @@ def predictions_section(facts: PredictionsFacts, album: Mapping[str, bytes]) -> 
     """Sample and most confident mistakes."""
     if not facts.split:
         return missing_section("predictions", "Predictions", "No photo was scored.")
-    which = "the test photos" if facts.split == "test" else "the validation photos, for there is no test split"
+    which = {
+        "test": "the test photos",
+        "out-of-fold": "all photos, each predicted by the model of a fold that held it out",
+    }.get(facts.split, "the validation photos, for there is no test split")
     drawn, wrong = len(facts.sample), sum(not one.right for one in facts.sample)
     see = (
         f"{wrong} of these {drawn} {_are(wrong)} wrong; of {which}, {facts.mistakes:,} of {facts.n:,} "

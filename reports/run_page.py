@@ -17,6 +17,7 @@ from reports.confusion import confusion_facts, confusion_section
 from reports.curves import curves_facts, curves_section
 from reports.dataset import dataset_facts, dataset_sections
 from reports.elements import Note, Page
+from reports.folds import folds_facts, folds_section
 from reports.label_issues import label_issues, label_issues_section
 from reports.learning_curve import learning_curve_facts, learning_curve_section
 from reports.network import exports_section, network_facts, network_section, read_exports
@@ -98,6 +99,7 @@ def run_page(folder: Path, grid: int = GRID) -> Page:
     data = dataset_facts(used, len(samples) - len(used), insights.images, findings, classes, album)
     sections = (
         curves_section(curves),
+        folds_section(folds_facts(metrics)),
         predictions_section(said, album),
         maps_section(
             said,
@@ -118,16 +120,18 @@ def run_page(folder: Path, grid: int = GRID) -> Page:
     name = text.name((manifest.get("data") or {}).get("name") or folder.resolve().name)
     return Page(
         title=f"{name}: a trained classifier",
-        subtitle=_subtitle(manifest, classes, folder),
+        subtitle=_subtitle(manifest, classes, folder, len(metrics.get("folds", []))),
         summary_box=summary_box(summary_facts(metrics)),
         sections=sections,
         notes=_notes(manifest),
     )
 
 
-def _subtitle(manifest: dict[str, Any], classes: list[str], folder: Path) -> str:
+def _subtitle(manifest: dict[str, Any], classes: list[str], folder: Path, folds: int) -> str:
     images = (manifest.get("data") or {}).get("photos") or {}
     counted = ", ".join(f"{count:,} {split}" for split, count in images.items())
+    if folds:
+        counted = f"{sum(images.values()):,} in {folds} folds"
     made = [
         text.name(folder.resolve().name),
         f"{text.count(len(classes), 'class', 'classes')}" if classes else "",

@@ -10,6 +10,8 @@ from reports.elements import Metric, SummaryBox
 
 OPTIMISM, CALIBRATION = "Validation minus test", "Calibration error"
 
+_NO_TEST = "on photos that also chose the epoch that is kept, for there is no test split: read it as an upper bound"
+
 
 @dataclass(frozen=True)
 class SummaryFacts:
@@ -40,17 +42,18 @@ class SummaryFacts:
     only_first: int = 0
     only_last: int = 0
     p_value: float | None = None
+    folds: int = 0
 
 
 def summary_facts(metrics: dict[str, Any]) -> SummaryFacts:
     """Facts from metrics.json; empty for a run that was not scored."""
-    split = next((split for split in ("test", "validation") if metrics.get(split, {}).get("n")), "")
+    split = next((split for split in ("out-of-fold", "test", "validation") if metrics.get(split, {}).get("n")), "")
     if not split:
         return SummaryFacts()
     scores, validation = metrics[split], metrics.get("validation", {})
     chosen = split == "test" and validation.get("accuracy") is not None
     phases = tuple((phase["name"], phase[split]["accuracy"]) for phase in metrics.get("phases", []))
-    paired = metrics.get("mcnemar") if split == "test" and len(phases) > 1 else None
+    paired = metrics.get("mcnemar") if split != "validation" and len(phases) > 1 else None
     return SummaryFacts(
         split=split,
         n=scores["n"],
@@ -67,6 +70,7 @@ def summary_facts(metrics: dict[str, Any]) -> SummaryFacts:
         only_first=paired["only_a"] if paired else 0,
         only_last=paired["only_b"] if paired else 0,
         p_value=paired["p_value"] if paired else None,
+        folds=len(metrics.get("folds", [])),
     )
 
 
@@ -83,21 +87,23 @@ def summary_box(facts: SummaryFacts) -> SummaryBox:
     """Box with the accuracy, its interval, optimism and calibration."""
     if facts.accuracy is None:
         return SummaryBox("Test accuracy", "–", "The model has not been scored.")
-    kept = (
-        "photos that played no part in training or choosing"
-        if facts.split == "test"
-        else ("photos that also chose the epoch that is kept, for there is no test split: read it as an upper bound")
-    )
+    kept, then = {
+        "test": ("on photos that played no part in training or choosing", ""),
+        "out-of-fold": (
+            f"each by the one of {facts.folds} models that was not trained on it",
+            " The model that is kept was trained on all of them, and has none left to be tested on.",
+        ),
+    }.get(facts.split, (_NO_TEST, ""))
     right = round(facts.accuracy * facts.n)
     says = (
-        f"{right:,} of {facts.n:,} right, on {kept}. With 95% confidence the accuracy on such photos lies between "
-        f"{text.share(facts.interval[0], facts.n)} and {text.share(facts.interval[1], facts.n)}.{_copies(facts)}"
+        f"{right:,} of {facts.n:,} right, {kept}. With 95% confidence the accuracy on such photos lies between "
+        f"{text.share(facts.interval[0], facts.n)} and {text.share(facts.interval[1], facts.n)}.{_copies(facts)}{then}"
         if facts.interval
         else ""
     )
     metrics = (_phases(facts), _optimism(facts), _calibration(facts), _balance(facts))
     return SummaryBox(
-        f"{facts.split.capitalize()} accuracy",
+        "Cross-validated accuracy" if facts.folds else f"{facts.split.capitalize()} accuracy",
         text.share(facts.accuracy, facts.n),
         says,
         tuple(metric for metric in metrics if metric is not None),

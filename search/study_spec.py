@@ -42,6 +42,12 @@ def prepare(spec: StudySpec) -> OpenStudy:
     address = None if spec.storage is None else Address.parse(spec.storage)
     space = plan_space(spec.config, objectives, spec.space)
     config = space.own
+    if config.split.folds:
+        raise ConfigError(
+            "A study compares trials on a validation split; split.folds cross-validates one configuration.",
+            "Leave split.folds out, and cross-validate the best: `transferkit train --config .../best/config.toml "
+            "--folds K`.",
+        )
     dataset = load_dataset(config)
     if not len(dataset.indices("validation")):
         raise DataError(

@@ -117,7 +117,7 @@ def evaluate(
 ) -> None:
     """Scores a run's model again on its own images, or on others."""
     from kit import progress
-    from kit.commands.training import score_lines
+    from kit.commands.training import fold_lines, score_lines
     from kit.run import Run
     from kit.run_scores import evaluate as score_run
 
@@ -130,6 +130,8 @@ def evaluate(
         print(json.dumps({"run": str(run), "data": data, "metrics": metrics, "as_recorded": same}))
         return
     print("\n".join(score_lines(metrics)))
+    if data is None and fold_lines(recorded):
+        print("\n".join(["Recorded by cross-validation:", *score_lines(recorded)[:1], *fold_lines(recorded)]))
     if same is not None:
         print("These are the figures of the run." if same else _why_not(folder.manifest["environment"]))
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kit.commands import AsJson, ConfigFile, Quiet, Sets, by_key, setting_options
+from kit.data import OUT_OF_FOLD
 
 if TYPE_CHECKING:
     from kit.config import RunConfig
@@ -68,7 +69,8 @@ def _show(run: "Run", as_json: bool) -> None:
         print(json.dumps({"run": str(run.path), "status": run.manifest["status"], "metrics": metrics}))
         return
     page = [f"Page: {run.report_path}"] if run.report_path.exists() else []
-    print("\n".join([*score_lines(metrics), *_phase_lines(metrics), *page, f"Run folder: {run.path}"]))
+    lines = [*score_lines(metrics), *fold_lines(metrics), *_phase_lines(metrics), *page, f"Run folder: {run.path}"]
+    print("\n".join(lines))
 
 
 def score_lines(metrics: dict[str, Any]) -> list[str]:
@@ -85,13 +87,29 @@ def score_lines(metrics: dict[str, Any]) -> list[str]:
     return lines
 
 
+def fold_lines(metrics: dict[str, Any]) -> list[str]:
+    """What the scores of a cross-validated run are; none for another run."""
+    if "folds" not in metrics:
+        return []
+    folds, epochs = metrics["folds"], zip(metrics["phases"], metrics["epochs"], strict=True)
+    kept = ", ".join(f"{phase['name']} {count}" for phase, count in epochs)
+    accuracies = ", ".join(f"{fold['accuracy']:.3f}" for fold in folds)
+    return [
+        f"Out-of-fold: each image by the one of {len(folds)} models that was not trained on it (folds: {accuracies}).",
+        f"The model that is kept was trained on all {metrics['train']['n']:,} images (epochs: {kept}); `train` is its "
+        "score on those, and no image is left to test it.",
+    ]
+
+
 def _phase_lines(metrics: dict[str, Any]) -> list[str]:
-    test = [(phase["name"], phase["test"]["accuracy"]) for phase in metrics["phases"] if phase["test"]["n"]]
+    split = OUT_OF_FOLD if OUT_OF_FOLD in metrics else "test"
+    test = [(phase["name"], phase[split]["accuracy"]) for phase in metrics["phases"] if phase[split]["n"]]
     if len(test) < 2:
         return []
     paired = metrics["mcnemar"]
+    scored = ", ".join(f"{name} {accuracy:.3f}" for name, accuracy in test)
     return [
-        f"On test: {', '.join(f'{name} {accuracy:.3f}' for name, accuracy in test)}; only {paired['first']} right "
+        f"{'On test' if split == 'test' else 'Out of fold'}: {scored}; only {paired['first']} right "
         f"{paired['only_a']}, only {paired['second']} right {paired['only_b']} (McNemar p = {paired['p_value']:.3f})"
     ]
 
@@ -109,9 +127,10 @@ def _show_seeds(config: "RunConfig", seeds: int, out: Path | None, as_json: bool
 def seed_lines(scores: dict[str, Any]) -> list[str]:
     """One line a split: mean, sample standard deviation and range over the runs."""
     lines = []
-    for split in ("train", "validation", "test"):
+    for split in ("train", "validation", "test", OUT_OF_FOLD):
         shown = {"accuracy": "accuracy", "macro F1": "macro_f1", "log loss": "log_loss"}
-        figures = [f"{name} {_spread(scores[split][key])}" for name, key in shown.items() if key in scores[split]]
+        found = scores.get(split, {})
+        figures = [f"{name} {_spread(found[key])}" for name, key in shown.items() if key in found]
         if figures:
             lines.append(f"{split:<11} {'  '.join(figures)}")
     return lines
@@ -146,6 +165,8 @@ def _show_plan(config: "RunConfig", seeds: int, out: Path | None, as_json: bool)
     for stage in plan.stages:
         print(f"{stage.name:<{width}}  {duration(stage.seconds):>12}  {_size(stage.bytes):>9}  {stage.work}")
     print(f"In all about {duration(seconds)} and {_size(size)} of disk; {_size(free)} are free.")
+    if config.split.folds:
+        print(f"That is {config.split.folds} folds, and a model of all images.")
     if seeds > 1:
         print(f"That is one run; each of the {seeds} seeds draws its own split and views, and costs about as much.")
     print("Nothing was trained or recorded.")

@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 
 SPLITS = ("train", "validation", "test")
+OUT_OF_FOLD = "out-of-fold"  # of predictions by models of cross-validation that were not trained on the image
 
 
 @dataclass(frozen=True, slots=True)

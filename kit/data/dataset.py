@@ -13,7 +13,7 @@ from kit.data.audit import Finding, audit, data_fingerprint, exclude
 from kit.data.facts import ImageFacts, grey_range_of
 from kit.data.listing import heic_advice
 from kit.data.sources import load_samples
-from kit.data.split import assign_splits
+from kit.data.split import assign_folds, assign_splits
 from kit.errors import DataError
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class Dataset:
         keys: SHA-256 of each file's bytes, 64 hex digits.
         labels: Class numbers, int (n,); `splits` are `train`, `validation` or `test`, (n,).
         groups: Images of one group share a split.
+        folds: Of cross-validation, from 1, int (n,); None without. All images are then in `train`.
         dropped: Images left out: path, label, given split, group, kind of finding; `dropped_files` are absolute.
         warnings: Sentences about what was left out, groups, and the split.
         fingerprint: SHA-256 over all samples of the source, those left out included.
@@ -45,6 +46,7 @@ class Dataset:
     labels: np.ndarray
     splits: np.ndarray
     groups: tuple[str, ...]
+    folds: np.ndarray | None
     dropped: tuple[tuple[str, str, str | None, str | None, str], ...]
     dropped_files: tuple[Path, ...]
     findings: tuple[Finding, ...]
@@ -68,14 +70,15 @@ class Dataset:
             name: tuple(getattr(self, name)[i] for i in indices)
             for name in ("paths", "files", "keys", "facts", "groups")
         }
-        return replace(self, labels=self.labels[indices], splits=self.splits[indices], **chosen)
+        folds = None if self.folds is None else self.folds[indices]
+        return replace(self, labels=self.labels[indices], splits=self.splits[indices], folds=folds, **chosen)
 
     def without(self, split: str) -> "Dataset":
         """Dataset without one of its splits."""
         return self.take(np.flatnonzero(self.splits != split))
 
     def as_recorded(self, samples: "pandas.DataFrame") -> "Dataset":
-        """Same images with the splits and groups of a samples.csv; DataError if one of those is left out now.
+        """Same images with the splits, folds and groups of a samples.csv; DataError if one of those is left out now.
 
         A run keeps its splits whatever the present version would draw or group.
         """
@@ -86,20 +89,28 @@ class Dataset:
                 f"{len(lost)} images of the run cannot be used any more, such as {lost[0]}.",
                 "`transferkit inspect` says what is wrong with each file.",
             )
-        rows = sorted(zip(used["path"], used["split"], used["group"], strict=True), key=lambda row: place[row[0]])
-        taken = self.take(np.array([place[path] for path, _, _ in rows]))
-        return replace(taken, splits=np.array([row[1] for row in rows]), groups=tuple(row[2] for row in rows))
+        used = used.iloc[np.argsort([place[path] for path in used["path"]])]
+        return replace(
+            self.take(np.array([place[path] for path in used["path"]])),
+            splits=np.array(used["split"].tolist()),
+            groups=tuple(used["group"]),
+            folds=used["fold"].to_numpy(int) if "fold" in used else None,
+        )
 
     def counts(self) -> dict[str, int]:
         """Number of images in each split."""
         return {split: len(self.indices(split)) for split in SPLITS}
 
     def table(self) -> "pandas.DataFrame":
-        """Every image of the source, those left out included, sorted by path: samples.csv."""
+        """Every image of the source, those left out included, sorted by path: samples.csv; `fold` where there are."""
         kept = zip(self.paths, self.labels, self.splits, self.groups, strict=True)
         rows = [(path, self.classes[label], str(split), group, None) for path, label, split, group in kept]
         columns = zip(*sorted([*rows, *self.dropped], key=lambda row: row[0]), strict=True)
-        return make_table(dict(zip(SAMPLE_COLUMNS, columns, strict=True)))
+        table = dict(zip(SAMPLE_COLUMNS, columns, strict=True))
+        if self.folds is not None:
+            fold = dict(zip(self.paths, map(str, self.folds), strict=True))
+            table["fold"] = tuple(fold.get(path) for path in table["path"])
+        return make_table(table)
 
 
 def load_dataset(config: RunConfig) -> Dataset:
@@ -118,7 +129,12 @@ def build_dataset(source: Source, config: RunConfig) -> Dataset:
     facts = tuple(audited.facts[i] for i in kept)
     groups = tuple(audited.groups[i] for i in kept)
     labels = [sample.label for sample in samples]
-    splits, warnings = assign_splits(labels, groups, [sample.split for sample in samples], config.split)
+    given, folds = [sample.split for sample in samples], None
+    if config.split.folds:
+        splits = ["train"] * len(samples)
+        folds, warnings = assign_folds(labels, groups, given, config.split)
+    else:
+        splits, warnings = assign_splits(labels, groups, given, config.split)
     dropped = [sample for sample in source.samples if sample.path in excluded]
     number = {label: i for i, label in enumerate(source.classes)}
     return Dataset(
@@ -131,6 +147,7 @@ def build_dataset(source: Source, config: RunConfig) -> Dataset:
         labels=np.array([number[label] for label in labels]),
         splits=np.array(splits),
         groups=groups,
+        folds=None if folds is None else np.array(folds),
         dropped=tuple((one.path, one.label, one.split, one.group, excluded[one.path]) for one in dropped),
         dropped_files=tuple(sample.file for sample in dropped),
         findings=audited.findings,

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from kit.config import SplitConfig
-from kit.data import SPLITS
+from kit.data import OUT_OF_FOLD, SPLITS
 from kit.errors import DataError
 from kit.significance import wilson_interval
 
@@ -48,7 +48,10 @@ def assign_splits(
             f"None of the {len(assigned)} images is in the train split.",
             "Give some of them to train, or raise split.train.",
         )
-    return assigned, warnings + _lacking(labels, assigned, config) + thin_splits(labels, assigned)
+    thin = thin_splits(labels, assigned)
+    if thin and not any(given):
+        thin.append("`--folds 5` measures on every image instead.")
+    return assigned, warnings + _lacking(labels, assigned, config) + thin
 
 
 def _filled(
@@ -216,6 +219,33 @@ class _Part:
             self.groups[label] -= 1
 
 
+def assign_folds(
+    labels: Sequence[str], groups: Sequence[str], given: Sequence[str | None], config: SplitConfig
+) -> tuple[list[int], list[str]]:
+    """Fold of each sample, from 1 to `config.folds`, stratified by class, and warnings.
+
+    Raises DataError if the data give splits, or a fold would hold no image.
+    """
+    if any(given):
+        raise DataError(
+            "The data come with splits of their own, which cross-validation would mix.",
+            "Leave --folds out, or name a folder without splits, such as the one to train on.",
+        )
+    shares = {str(fold): 1 / config.folds for fold in range(1, config.folds + 1)}
+    folds = [int(part) for part in share_out(labels, groups, shares, config.seed)]
+    if len(set(folds)) < config.folds:
+        raise DataError(
+            f"{len(set(groups))} images that are no copies of each other do not make {config.folds} folds.",
+            "Give --folds a smaller number.",
+        )
+    present = Counter(label for label, _ in set(zip(labels, groups, strict=True)))
+    lone = [label for label in sorted(present) if present[label] == 1]
+    warnings = (
+        [f"All images of {_named(lone)} are in one fold: no model is trained on them and measured."] if lone else []
+    )
+    return folds, warnings + thin_splits(labels, [OUT_OF_FOLD] * len(labels))
+
+
 # === Warnings ===
 
 
@@ -234,7 +264,7 @@ def thin_splits(labels: Sequence[str], splits: Sequence[str]) -> list[str]:
     """Warnings of classes with fewer than FEW validation or test images, with what such a number can tell."""
     counts = Counter(zip(labels, splits, strict=True))
     warnings = []
-    for split in SPLITS[1:]:
+    for split in (*SPLITS[1:], OUT_OF_FOLD):
         few = {label: n for label in sorted(set(labels)) if 0 < (n := counts[label, split]) < FEW}
         if few:
             least = min(few.values())

@@ -12,7 +12,7 @@ from typing import Any
 
 import jinja2
 
-from kit.data import SPLITS
+from kit.data import OUT_OF_FOLD, SPLITS
 from kit.export.formats import Format
 from kit.model.catalog import MOBILENET_V2, find, is_hub
 from kit.run import Run
@@ -49,7 +49,8 @@ def render_card(run: Run, chosen: Format, record: dict[str, Any]) -> str:
     return _template().render(
         front_matter=front_matter(run, chosen), example=example(chosen), provenance=_provenance(run),
         licence=_licence(manifest)[1], packages=chosen.packages + hub, manifest=manifest, metrics=metrics,
-        record=record, parity=record["gate"], images=manifest["data"]["photos"], splits=SPLITS, split=split,
+        record=record, parity=record["gate"], images=manifest["data"]["photos"], split=split,
+        splits=[name for name in (OUT_OF_FOLD, *SPLITS) if name in metrics],
         scores=scores, low=low, high=high, few=few, shares=run.config.split, shown=CLASSES_SHOWN,
         profiles=data.colour_profiles, grey=data.grey_range, side=data.image_size,
         resized=_RESIZED[data.resize].format(side=data.image_size),
@@ -137,8 +138,9 @@ def _licence(manifest: dict[str, Any]) -> tuple[str, str]:
 
 
 def _scored(metrics: dict[str, Any]) -> tuple[str, dict[str, Any] | None]:
-    """Split and scores that stand for the model: test, or validation where there is none, or neither."""
-    return next(((split, metrics[split]) for split in ("test", "validation") if metrics[split]["n"]), ("", None))
+    """Split and scores that stand for the model: out-of-fold, test, validation, or none."""
+    splits = (OUT_OF_FOLD, "test", "validation")
+    return next(((split, metrics[split]) for split in splits if metrics.get(split, {}).get("n")), ("", None))
 
 
 def _plain(text: str) -> str:

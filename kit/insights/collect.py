@@ -22,17 +22,22 @@ if TYPE_CHECKING:
 MAPS = 16
 ISSUES = 200
 ISSUES_SHOWN = 48
+NOT_ONE_MODEL = "The mistakes are of the models of the folds; the one that was kept has seen these images."
 NO_POOLED = "No phase trains the head alone, so the run keeps no pooled features."
 
 
 def collect_insights(
     run: Run, dataset: Dataset, session: "Session", activations: "Activations", probabilities: np.ndarray
 ) -> None:
-    """Record the insights of a run; `probabilities` (images, classes) are the kept model's."""
+    """Record the insights of a run; `probabilities` (images, classes) are the kept model's, or out-of-fold ones."""
     insights = Insights(run.insights)
     missing: dict[str, str] = {}
-    scored = next(
-        (found for split in ("test", "validation") if len(found := dataset.indices(split))), np.array([], int)
+    scored = (
+        np.arange(len(dataset.keys))
+        if dataset.folds is not None
+        else next(
+            (found for split in ("test", "validation") if len(found := dataset.indices(split))), np.array([], int)
+        )
     )
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     worst = scored[thumbnails.worst_mistakes(dataset.labels[scored], predicted[scored], confidence[scored])]
@@ -62,7 +67,10 @@ def collect_insights(
         {dataset.paths[i]: thumbnails.thumbnail(Image.fromarray(pixels[k])) for k, i in enumerate(shown)}
         | thumbnails.thumbnails_of_files({path: left_out[path] for path in odd}),
     )
-    _maps(insights, missing, dataset, session, activations, worst[:MAPS], predicted)
+    if dataset.folds is None:
+        _maps(insights, missing, dataset, session, activations, worst[:MAPS], predicted)
+    else:
+        missing["activation"] = NOT_ONE_MODEL
     insights.write_table("images", _images(dataset))
     insights.write_summary([dataset.paths[i] for i in sampled], missing)
 
