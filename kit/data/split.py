@@ -4,6 +4,7 @@ import hashlib
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 
 from kit.config import SplitConfig
 from kit.data import OUT_OF_FOLD, SPLITS
@@ -104,6 +105,8 @@ def share_out(
     shares: Mapping[str, float],
     seed: int,
     present: set[tuple[str, str]] | frozenset[tuple[str, str]] = frozenset(),
+    *,
+    trained: bool = True,
 ) -> list[str]:
     """Part of each sample, stratified by class: groups ranked by the hash of seed and group, cut at the shares.
 
@@ -111,8 +114,8 @@ def share_out(
     brings the images of its classes nearer to their shares; where both roundings are as good, that of the total
     decides. A class gets its share within one group, and at least one image in each part of some share if it has as
     many groups as there are such parts (always, unless groups span classes). The order of the samples does not matter.
-    `present` are (label, part) that have images already. With shares a, b, c, the last part is the same as with
-    a + b, 0, c.
+    `present` are (label, part) that have images already. `trained`: the first part is trained on, and has a group of
+    every class before any other has. With shares a, b, c, the last part is the same as with a + b, 0, c.
     """
     parts = list(shares)
     contents: dict[str, Counter[str]] = defaultdict(Counter)
@@ -136,7 +139,10 @@ def share_out(
             counts = _images(left.values())
             targets = {label: _target(n, own * whole[label], others * whole[label]) for label, n in counts.items()}
             total = own / (own + others) * counts.total()
-            reserve = {label: sum(other in names for other in earlier) for label, names in owed.items()}
+            reserve = {
+                label: sum(other in owed.get(label, parts[:trained]) and other in names for other in earlier)
+                for label, names in lacking.items()
+            }
             filling = _Part(left, targets, total, {label for label, names in owed.items() if part in names}, reserve)
             for group in filling.fill():
                 found[group] = part
@@ -185,9 +191,12 @@ class _Part:
         self.groups = Counter(label for content in contents.values() for label in content)
 
     def fill(self) -> Iterator[str]:
-        """Take groups: those that fit, those that round best, and one for each class that would have none."""
+        """Take groups: those that fit, those that round best, and one for each class that would have none.
+
+        Where groups are large, none may do so for its class, but some for the total.
+        """
         taken: set[str] = set()
-        for accept in (self._fits, self._rounds, self._lacks):
+        for accept in (self._fits, partial(self._rounds, most=1 - 1e-9), self._rounds, self._lacks):
             if accept == self._lacks and not self.lacking:
                 return
             for group, content in self.contents.items():
@@ -203,10 +212,10 @@ class _Part:
     def _fits(self, content: Counter[str]) -> bool:
         return all(self.gap[label] >= count - 1e-9 for label, count in content.items())
 
-    def _rounds(self, content: Counter[str]) -> bool:
+    def _rounds(self, content: Counter[str], most: float = math.inf) -> bool:
         gaps = ((self.gap[label], count) for label, count in content.items())
         nearer = sum(abs(gap - count) - abs(gap) for gap, count in gaps)
-        return nearer < 1 - 1e-9 and nearer + abs(self.total - content.total()) - abs(self.total) < -1e-9
+        return nearer < most and nearer + abs(self.total - content.total()) - abs(self.total) < -1e-9
 
     def _lacks(self, content: Counter[str]) -> bool:
         return not self.lacking.isdisjoint(content)
@@ -232,7 +241,7 @@ def assign_folds(
             "Leave --folds out, or name a folder without splits, such as the one to train on.",
         )
     shares = {str(fold): 1 / config.folds for fold in range(1, config.folds + 1)}
-    folds = [int(part) for part in share_out(labels, groups, shares, config.seed)]
+    folds = [int(part) for part in share_out(labels, groups, shares, config.seed, trained=False)]
     if len(set(folds)) < config.folds:
         raise DataError(
             f"{len(set(groups))} images that are no copies of each other do not make {config.folds} folds.",

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kit.config import SplitConfig
-from kit.data.split import assign_splits, share_out
+from kit.data.split import assign_folds, assign_splits, share_out
 from kit.errors import DataError
 
 NAMES = ("train", "validation", "test")
@@ -62,6 +62,40 @@ def test_stratified_shares(rows, three, seed):
         for part, share in named.items():
             count = counts(labels, parts, part)[label]
             assert abs(count - share * sum(own.values())) <= max(own.values())
+
+
+@given(samples, st.integers(2, 10), st.integers(0, 5))
+def test_folds(rows, folds, seed):
+    """Each class in each fold within one group of its share, groups whole."""
+    labels = [label for label, _ in rows]
+    groups = [f"{label}{group}" for label, group in rows]
+    config = SplitConfig(folds=folds, seed=seed)
+    if len(set(groups)) < folds:
+        with pytest.raises(DataError, match=f"do not make {folds} folds"):
+            assign_folds(labels, groups, [None] * len(rows), config)
+        return
+    assigned, _ = assign_folds(labels, groups, [None] * len(rows), config)
+    assert set(assigned) == set(range(1, folds + 1))
+    assert len({*zip(groups, assigned, strict=True)}) == len(set(groups))
+    sizes = Counter(groups)
+    for label in set(labels):
+        own = [size for group, size in sizes.items() if group[0] == label]
+        for fold in range(1, folds + 1):
+            assert abs(counts(labels, assigned, fold)[label] - sum(own) / folds) <= max(own)
+
+
+def test_few_large_groups_are_shared_out_as_far_as_they_go():
+    """Two videos of each class: no class can be everywhere, but no split or fold is empty, and all are trained on."""
+    labels = [f"c{number}" for number in range(10) for _ in range(40)]
+    groups = [f"{label}-{number // 20 % 2}" for number, label in enumerate(labels)]
+    for seed in range(5):
+        folds, _ = assign_folds(labels, groups, [None] * 400, SplitConfig(folds=5, seed=seed))
+        assert set(Counter(folds).values()) == {80}
+        splits, _ = assign_splits(labels, groups, [None] * 400, SplitConfig(seed=seed))
+        assert set(counts(labels, splits, "train").values()) <= {20, 40}
+        assert Counter(splits)["test"] == Counter(splits)["validation"] == 60
+    lone, _ = assign_splits(["a", "b", "c"], ["1", "2", "3"], [None] * 3, SplitConfig(train=0.4, test=0.45))
+    assert lone == ["train"] * 3
 
 
 @given(samples, st.integers(0, 5), st.randoms())
@@ -130,6 +164,7 @@ def test_classes_with_few_images_are_named_with_what_their_number_can_tell():
     assert warnings == [
         "Fewer than 10 validation images of few (3): with 3, 90% right would mean between 36% and 99% (95% interval).",
         "Fewer than 10 test images of few (3): with 3, 90% right would mean between 36% and 99% (95% interval).",
+        "`--folds 5` measures on every image instead.",
     ]
     assert assign(["a"] * 70 + ["b"] * 70)[1] == []
 
