@@ -153,6 +153,8 @@ def test_what_cannot_be_cross_validated_is_refused(refused, images, tmp_path):  
         shutil.copytree(images, given / split)
     assert "splits of their own" in refused("train", given, "--folds", 3, "--leaks", "drop", *none)
     assert "do not make 100 folds" in refused("train", images, "--folds", 100, *none)
+    assert "cross-validates one configuration" in refused("study", "run", images, "--set", "split.folds=3", *none)
+    assert kit.configure(images, folds=5).split.folds == 5
     assert "split.folds must be 0 or from 2 to 100" in refused("train", images, "--folds", 1)
 
 
