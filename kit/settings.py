@@ -27,6 +27,7 @@ from kit.setting_table import PHASE_KEY, SECTIONS, find_setting, flat, keys
 
 PREFIX = "TRANSFERKIT_"
 NOT_SETTINGS = frozenset({"TRANSFERKIT_CACHE", "TRANSFERKIT_REAL_DATA"})
+WHOLE = frozenset({"seed", "backend", "threads", "data", "split", "views", "model", "training", "phases"})
 _TYPE_WORDS = {
     int: "a whole number",
     float: "a number",
@@ -125,7 +126,7 @@ def _parse_toml(text: str, source: str) -> dict[str, Any]:
 
 def _from_tree(tree: Mapping[str, Any], source: str) -> Iterator[_Given]:
     split = tree.get("split")
-    if tree.keys() >= vars(RunConfig()).keys() and isinstance(split, dict) and "method" not in split:
+    if tree.keys() >= WHOLE and isinstance(split, dict) and "method" not in split:
         # a whole configuration, as version 0.1 recorded it: what it gave then, it gives now
         yield _Given("split.method", "hash", source)
     for name, value in tree.items():
