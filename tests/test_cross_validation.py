@@ -10,6 +10,7 @@ import pytest
 
 import kit
 import reports
+from doubles import swap
 from in_process import _loud, command, refused  # noqa: F401  # fixtures
 from kit.config import PhaseConfig, SplitConfig, TrainingConfig
 from kit.cross_validation import fold_split, kept_epochs
@@ -44,14 +45,14 @@ def counted(config, tmp_path_factory):
     computed = []
     original = extraction.extract
 
-    def counting(session, **options):
-        found = original(session, **options)
+    def counting(session, *, to_train=True, depths=()):
+        found = original(session, to_train=to_train, depths=depths)
         computed.append(found.computed)
         return found
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRANSFERKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(extraction, "extract", counting)
+        swap(patch, extraction, "extract", counting)
         run = train(config, tmp_path_factory.mktemp("runs") / "folds")
     return run, computed
 
