@@ -61,8 +61,13 @@ def run(
 
 
 @contextmanager
-def plain_side(config: RunConfig, epochs_timed: int, jit: str) -> Iterator[Callable[[], dict[str, Any]]]:
-    """Lay out images for the straightforward side; yields a function that times it once."""
+def plain_side(
+    config: RunConfig, epochs_timed: int, jit: str, guide: bool = False
+) -> Iterator[Callable[[], dict[str, Any]]]:
+    """Lay out images for the straightforward side; yields a function that times it once.
+
+    `guide` adds the augmentation and the unfreezing of Keras's guide.
+    """
     found = resolve(config.model.weights, config.model.alpha, config.data.image_size)
     with tempfile.TemporaryDirectory(prefix="transferkit-benchmark-") as name:
         folder = Path(name)
@@ -70,6 +75,7 @@ def plain_side(config: RunConfig, epochs_timed: int, jit: str) -> Iterator[Calla
         write_text(folder / "recipe.toml", settings.to_toml(config))
         rest = ["--epochs-timed", str(epochs_timed), "--jit", jit]
         rest += ["--weights", str(found.path.absolute())] if found.path else []
+        rest += ["--guide"] if guide else []
         arguments = [str(folder / "photos"), str(folder / "recipe.toml"), *rest]
         # a Keras home of its own: importing Keras writes there
         environ = {"KERAS_BACKEND": config.backend, "KERAS_HOME": str(folder / "keras")}

@@ -1,4 +1,4 @@
-"""Two-phase recipe in plain Keras, which run.py compares with transferkit.
+"""Two-phase recipe in plain Keras, which run.py and suite.py compare with transferkit.
 
 It follows Keras's guide to transfer learning (https://keras.io/guides/transfer_learning/): image_dataset_from_directory
 (which needs TensorFlow under JAX too), the whole network in every epoch, model.fit twice. transferkit computes nothing
@@ -29,6 +29,7 @@ def straightforward(
     weights: Annotated[Path | None, typer.Option(help="Weights file of the base; none for random weights.")] = None,
     epochs_timed: Annotated[int, typer.Option(min=0, help="Whole epochs to time in each phase; 0 runs all.")] = 0,
     jit: common.Jit = "auto",
+    guide: Annotated[bool, typer.Option("--guide", help="The guide's augmentation and unfreezing as well.")] = False,
 ) -> None:
     """How long the recipe takes in Keras as its guide writes it, stage by stage, and how good the model is.
 
@@ -42,10 +43,13 @@ def straightforward(
 
     keras.utils.set_random_seed(settings.seed)
     train, validation, test = (_dataset(images / split, settings) for split in ("train", "validation", "test"))
-    model, base = _build(settings, len(train.class_names), weights)
+    model, base = _build(settings, len(train.class_names), weights, guide)
     stages, phases = {"start and rest": perf_counter() - STARTED}, {}
     for number, phase in enumerate(settings.phases, start=1):
-        _unfreeze(base, phase.unfreeze_depth)
+        if guide:
+            base.trainable = phase.unfreeze_depth != 0
+        else:
+            _unfreeze(base, phase.unfreeze_depth)
         _compile(model, phase.learning_rate, jit_compile)
         name = f"phase {number}: {phase.name}"
         phases[name] = _fit(model, train, validation, phase, epochs_timed)
@@ -112,7 +116,7 @@ def _dataset(folder: Path, config: RunConfig) -> Any:
     )
 
 
-def _build(config: RunConfig, classes: int, weights: Path | None) -> tuple[Any, Any]:
+def _build(config: RunConfig, classes: int, weights: Path | None, augment: bool) -> tuple[Any, Any]:
     """Model from float32 pixels 0-255 (batch, S, S, 3) to probabilities (batch, classes), and its base."""
     import keras
 
@@ -120,9 +124,12 @@ def _build(config: RunConfig, classes: int, weights: Path | None) -> tuple[Any, 
     base = keras.applications.MobileNetV2(input_shape=shape, alpha=config.model.alpha, include_top=False, weights=None)
     if weights is not None:
         base.load_weights(weights)
-    inputs = keras.Input(shape)
+    inputs = pixels = keras.Input(shape)
+    if augment:
+        pixels = keras.layers.RandomFlip("horizontal", seed=config.seed)(pixels)
+        pixels = keras.layers.RandomRotation(0.1, seed=config.seed)(pixels)
     # training=False keeps batch normalisation in inference mode, also when the base is unfrozen
-    outputs = base(keras.layers.Rescaling(1 / 127.5, offset=-1.0)(inputs), training=False)
+    outputs = base(keras.layers.Rescaling(1 / 127.5, offset=-1.0)(pixels), training=False)
     outputs = keras.layers.GlobalAveragePooling2D()(outputs)
     if config.model.head_units:
         outputs = keras.layers.Dense(config.model.head_units, activation="relu")(outputs)

@@ -110,7 +110,7 @@ def run_page(folder: Path, grid: int = GRID) -> Page:
         ),
         confusion_section(confusion, scored, album),
         calibration_section(calibration_facts(predictions)),
-        label_issues_section(label_issues(insights.doubted), album, missing["doubted"]),
+        label_issues_section(label_issues(insights.doubted), album, missing["doubted"], summary["doubted"]),
         learning_curve_section(learning, missing.get("learning_curve", "")),
         *dataset_sections(data, album),
         network_section(network_facts(manifest.get("network") or {})),

@@ -172,6 +172,7 @@ def test_start_up_times_each_command(benchmark, images, recipe, backend, run_cli
 
 
 SCRIPTS = ["accuracy.py", "run.py", "memory.py", "trunk.py", "fine_tuning.py", "data.py", "start_up.py", "pages.py"]
+SCRIPTS += ["suite.py", "label_issues.py"]
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -219,3 +220,79 @@ def test_study_compares_with_one_straightforward_run(benchmark, images, recipe, 
     assert (tmp_path / "kept" / f"tpe-0-{backend}" / "report.html").exists()
     assert facts["ratio"] == one["seconds"] / 1000
     assert f"{one['test_accuracy']:.4f}" in printed
+
+
+# === Many sets ===
+
+SMALLEST = ("data.image_size=32", "model.alpha=0.35", "views.count=1", "phases.0.epochs=1", "phases.1.epochs=1")
+
+
+def test_suite_measures_every_set_and_goes_on_where_it_was(run_python, images, backend, tmp_path):
+    (tmp_path / "root" / "data").mkdir(parents=True)
+    (tmp_path / "root" / "data" / "drawn").symlink_to(images)
+    command = [BENCHMARKS / "suite.py", tmp_path / "root", "--weights", "none", "--results", tmp_path]
+    command += ["--frozen-epochs", 1, "--whole-epochs", 1, *(word for one in SMALLEST for word in ("--set", one))]
+    done = run_python(*command)
+    assert done.returncode == 0, done.stderr
+    record = tmp_path / f"suite-{backend}" / "drawn.json"
+    facts = json.loads(record.read_text())
+    assert sum(facts["kit"]["photos"].values()) == 72
+    assert 0 <= facts["probe"]["accuracy"] <= 1
+    assert ("accuracy" in facts["guide"]) == (find_spec("tensorflow") is not None)
+    assert f"| drawn | {facts['kit']['photos']['train']}/" in done.stdout
+    del facts["probe"]  # as a kill before it leaves it
+    facts["kit"]["accuracy"] = 0.123
+    record.write_text(json.dumps(facts))
+    again = run_python(*command)
+    assert again.returncode == 0, again.stderr
+    assert "0.123" in again.stdout
+    assert "probe" in json.loads(record.read_text())
+    other = run_python(*command, "--set", "model.dropout=0.5")
+    assert other.returncode == 2
+    assert "was measured with other settings" in other.stderr
+
+
+def test_suite_writes_each_result_when_it_is_there(modules, tmp_path):
+    suite, done = modules("suite"), []
+
+    def killed():
+        raise KeyboardInterrupt
+
+    sides = {"kit": lambda: done.append("kit") or {"accuracy": 1.0}, "guide": killed}
+    with pytest.raises(KeyboardInterrupt):
+        suite.measure(tmp_path / "a.json", "a", {"backend": "jax"}, sides)
+    sides["guide"] = lambda: {"skipped": "no TensorFlow"}
+    for _ in range(2):
+        facts = suite.measure(tmp_path / "a.json", "a", {"backend": "jax"}, sides)
+    assert done == ["kit"]
+    assert (facts["kit"], facts["guide"]) == ({"accuracy": 1.0}, {"skipped": "no TensorFlow"})
+
+
+@pytest.mark.parametrize(
+    ("kit", "guide", "said"), [(0.95, 0.80, "ahead (+0.150)"), (0.80, 0.95, "behind"), (0.9, 0.88, "level (+0.020)")]
+)
+def test_suite_calls_a_difference_within_chance_level(modules, kit, guide, said):
+    sides = {"accuracy": kit, "n_effective": 100.0, "seconds": 10.0}, {"accuracy": guide, "seconds": 30.0}
+    assert modules("suite").verdict(*sides).startswith(said)
+    assert modules("suite").verdict(*sides).endswith("3.0x as fast")
+    assert modules("suite").verdict(sides[0], {"skipped": "no TensorFlow"}) == "–"
+
+
+def test_planted_labels_are_counted(modules, tmp_path):
+    from kit.csv_tables import make_table
+    from kit.insights import DOUBTED_COLUMNS, Insights
+
+    label_issues = modules("label_issues")
+    labels = label_issues.plant(["a"] * 60 + ["b"] * 40 + ["c"] * 10, 0.1, 50, seed=0)
+    assert len(labels) == 50 + 40 + 10
+    assert sum(now != right for now, right in labels.values()) == 10
+    planted = {f"{now}/{i}.jpg": now != right for i, (now, right) in labels.items()}
+    wrong, right = ([path for path, one in planted.items() if one is which] for which in (True, False))
+    listed = [*wrong[:6], *right[:3]]
+    insights = Insights(tmp_path)
+    columns = dict.fromkeys(DOUBTED_COLUMNS, ["a"] * 9) | {"path": listed}
+    insights.write_table("doubted", make_table(columns | dict.fromkeys(("p_label", "p_predicted"), [0.5] * 9)))
+    insights.write_summary([], {}, {"total": 9, "judged": 100})
+    found = label_issues.judge(insights, planted)
+    assert (found["wrong"], found["doubted"], found["precision"], found["recall"]) == (10, 9, 6 / 9, 0.6)
+    assert found["false_alarms_of_1000"] == pytest.approx(1000 * 3 / 90)

@@ -1,12 +1,13 @@
 """Records of a run that need the model or the images, for its page.
 
     thumbnails.py    images a page may show, as small JPEGs; class activation maps of mistakes
-    linear_probe.py  linear discriminant analysis of pooled features: label issues, learning curve
+    linear_probe.py  linear discriminant analysis of pooled features: out-of-fold predictions, learning curve
+    label_issues.py  labels that the probe and the trained model doubt
     collect.py       runs them at the end of a run
 
 Here the files, written and read without keras; a missing one reads as empty. `reports` imports nothing else of this:
 
-    insights.json       schema version, the paths of the sampled grid, and why something is missing
+    insights.json       schema version, the paths of the sampled grid, why something is missing, how many are doubted
     thumbnails.zip      small JPEGs of the images that a page may show
     activation-predicted.zip, activation-label.zip      activation maps of mistakes
     images.csv          path, width, height, bytes, mean_r, mean_g, mean_b
@@ -46,13 +47,20 @@ class Insights:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """`sample` (paths of the grid, in the order drawn) and `missing` (name -> why it is missing)."""
+        """`sample` (paths of the grid, in the order drawn), `missing` (name -> why it is missing), `doubted`.
+
+        `doubted` holds `total`, the number of doubted labels (doubted.csv has a cap), and `judged`, that of all images;
+        it is empty in the records of 0.1.
+        """
         path = self.folder / "insights.json"
         content = read_json(path) if path.exists() else {}
-        return {"sample": [], "missing": {}, **content}
+        return {"sample": [], "missing": {}, "doubted": {}, **content}
 
-    def write_summary(self, sample: list[str], missing: Mapping[str, str]) -> None:
+    def write_summary(
+        self, sample: list[str], missing: Mapping[str, str], doubted: Mapping[str, int] | None = None
+    ) -> None:
         content = {"schema_version": SCHEMA_VERSION, "sample": sample, "missing": dict(missing)}
+        content["doubted"] = dict(doubted or {})
         write_json(self.folder / "insights.json", content)
 
     @property
@@ -78,7 +86,7 @@ class Insights:
 
     @property
     def doubted(self) -> "pandas.DataFrame":
-        """Images whose label an out-of-fold model finds unlikely; probabilities 0 to 1."""
+        """Images whose label both models find unlikely, the least plausible first; the probe's probabilities."""
         return self._table("doubted.csv", DOUBTED_COLUMNS)
 
     @property

@@ -10,7 +10,8 @@ from kit.csv_tables import make_table
 from kit.data.dataset import Dataset
 from kit.data.pixels import cached_pixels
 from kit.insights import CURVE_COLUMNS, Insights, thumbnails
-from kit.insights.linear_probe import label_issues, learning_curve, out_of_fold, reduce
+from kit.insights.label_issues import label_issues
+from kit.insights.linear_probe import learning_curve, out_of_fold, reduce
 from kit.insights.thumbnails import activation_maps, jpeg, spotlight
 from kit.run import Run
 
@@ -32,6 +33,7 @@ def collect_insights(
     """Record the insights of a run; `probabilities` (images, classes) are the kept model's, or out-of-fold ones."""
     insights = Insights(run.insights)
     missing: dict[str, str] = {}
+    doubted: dict[str, int] = {}
     scored = (
         np.arange(len(dataset.keys))
         if dataset.folds is not None
@@ -47,7 +49,8 @@ def collect_insights(
     if pooled is None:
         missing |= {"doubted": NO_POOLED, "learning_curve": NO_POOLED}
     else:
-        issues = _linear_probe(insights, missing, dataset, pooled, session.config.seed)
+        issues = _linear_probe(insights, missing, dataset, pooled, probabilities, session.config.seed)
+        doubted = {"total": len(issues), "judged": len(dataset.labels)}
     index = {path: i for i, path in enumerate(dataset.paths)}
     shown = _unique(
         sampled.tolist(),
@@ -72,17 +75,20 @@ def collect_insights(
     else:
         missing["activation"] = NOT_ONE_MODEL
     insights.write_table("images", _images(dataset))
-    insights.write_summary([dataset.paths[i] for i in sampled], missing)
+    insights.write_summary([dataset.paths[i] for i in sampled], missing, doubted)
 
 
-def _linear_probe(insights: Insights, missing: dict, dataset: Dataset, pooled: "CachedArray", seed: int) -> np.ndarray:
-    """Record label issues and the learning curve; returns the indices of the issues."""
+def _linear_probe(
+    insights: Insights, missing: dict, dataset: Dataset, pooled: "CachedArray", probabilities: np.ndarray, seed: int
+) -> np.ndarray:
+    """Record label issues and the learning curve; returns the indices of all issues."""
     classes, train, validation = len(dataset.classes), dataset.indices("train"), dataset.indices("validation")
     reduced = reduce(pooled, train, classes, seed)
-    predicted = out_of_fold(reduced, dataset.labels, dataset.groups, classes, seed)
-    issues = label_issues(predicted, dataset.labels)[:ISSUES]
+    probe = out_of_fold(reduced, dataset.labels, dataset.groups, classes, seed)
+    learned = (dataset.splits == "train") & (dataset.folds is None)
+    found = label_issues(probe, probabilities, dataset.labels, learned)
+    issues, other, predicted = found.images[:ISSUES], found.others[:ISSUES], found.probabilities
     names = np.array(dataset.classes, dtype=object)
-    other = predicted[issues].argmax(axis=1)
     columns = {
         "path": [dataset.paths[i] for i in issues],
         "split": dataset.splits[issues].tolist(),
@@ -94,13 +100,13 @@ def _linear_probe(insights: Insights, missing: dict, dataset: Dataset, pooled: "
     insights.write_table("doubted", make_table(columns))
     if not len(validation):
         missing["learning_curve"] = "There is no validation split to measure it on."
-        return issues
+        return found.images
     curve = learning_curve(reduced, dataset.labels, train, validation, classes, seed)
     if not curve:
         missing["learning_curve"] = "There are too few training images for parts of them to be compared."
     rows = {name: [point[k] for point in curve] for k, name in enumerate(CURVE_COLUMNS)}
     insights.write_table("learning_curve", make_table(rows))
-    return issues
+    return found.images
 
 
 def _maps(

@@ -1,4 +1,4 @@
-"""Linear probe of the pooled features: label issues, and a learning curve.
+"""Linear probe of the pooled features: out-of-fold predictions, and a learning curve.
 
 The features are the cached ones of the pretrained backbone, before fine-tuning. Principal components, then linear
 discriminant analysis: closed form, so it cannot fail to converge. Everywhere `reduced` is float (n, components), labels
@@ -55,17 +55,6 @@ def out_of_fold(reduced: np.ndarray, labels: np.ndarray, groups: Sequence[str], 
             result[held] = _probabilities(reduced[rest], labels[rest], reduced[held], classes)
         result[held & ~np.isin(labels, labels[rest])] = 1 / classes
     return result
-
-
-def label_issues(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Indices of the images predicted as another class, the least plausible label first.
-
-    Ordered by the normalised margin p(other) - p(label): C. Northcutt, L. Jiang, I. Chuang, Confident learning, JAIR 70
-    (2021) 1373-1411.
-    """
-    margin = probabilities.max(axis=1) - probabilities[np.arange(len(labels)), labels]
-    issues = np.flatnonzero(margin > 0)
-    return issues[np.argsort(-margin[issues], kind="stable")]
 
 
 def learning_curve(

@@ -17,7 +17,7 @@ from reports.confusion import ClassScore, ConfusionFacts, Pair, confusion_facts,
 from reports.curves import CurvesFacts, PhaseSpan, curves_facts
 from reports.dataset import ClassCount, DatasetFacts, dataset_facts, dataset_sections
 from reports.findings import FindingGroup
-from reports.label_issues import LabelIssue, label_issues
+from reports.label_issues import LabelIssue, label_issues, label_issues_section
 from reports.learning_curve import CurvePoint, LearningCurveFacts, learning_curve_facts
 from reports.network import NetworkFacts, PhaseFacts, network_facts, network_section
 from reports.predictions import ImagePrediction, PredictionsFacts, pair_predictions, predictions_facts
@@ -307,6 +307,17 @@ def test_label_issues():
     }
     assert label_issues(make_table(doubted)) == (LabelIssue("x", "train", "a", "b", 0.1, 0.9),)
     assert label_issues(make_table({name: [] for name in doubted})) == ()
+
+
+def test_the_list_of_doubted_labels_says_its_cap_its_total_and_the_false_alarms_to_expect():
+    issues = [LabelIssue(f"{k}.jpg", "train", "a", "b", 0.004, 0.996) for k in range(200)]
+    section = label_issues_section(issues, {}, "", {"total": 312, "judged": 15_000})
+    assert section.lead == (
+        "Of 15,000 labels 312 are doubted, of which the 200 least plausible are listed. Where all labels are right, "
+        "about 18 of 1,000 are: expect up to about 270 of these to be right."
+    )
+    assert section.elements[1].rows[0][-2:] == ("0.4%", "99.6%")
+    assert label_issues_section(issues, {}).lead == ""  # a record of 0.1 does not say
 
 
 def test_learning_curve():
