@@ -68,7 +68,9 @@ def loss_and_sums(logits, labels, weights, mask, smoothing: float):
     plain = cross_entropy()
     smoothed = cross_entropy(label_smoothing=smoothing) if smoothing else plain
     correct = ops.cast(ops.equal(ops.argmax(logits, axis=-1), ops.cast(labels, "int32")), mask.dtype)
-    return ops.sum(smoothed * weights), (ops.sum(plain * mask), ops.sum(correct * mask))
+    # where all weights are 1 XLA would round the gradient of a product otherwise than Keras's plain mean
+    weighted = ops.where(ops.equal(weights, 1), smoothed, smoothed * weights)
+    return ops.sum(weighted), (ops.sum(plain * mask), ops.sum(correct * mask))
 
 
 class PhaseLoop:

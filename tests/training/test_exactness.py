@@ -143,8 +143,7 @@ def train_whole(case: Case, weights, recipe: Recipe) -> keras.Model:
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.smoothing)
     model.compile(optimizer=recipe.build(), loss=loss)
     for batch in batches(case, pixel_rows(case)):
-        # weights of 1, as the kit has them: without any, XLA folds the mean into the softmax and rounds otherwise
-        model.train_on_batch(batch.x, keras.utils.to_categorical(batch.labels, classes), sample_weight=batch.weights)
+        model.train_on_batch(batch.x, keras.utils.to_categorical(batch.labels, classes))
     return model
 
 
