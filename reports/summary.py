@@ -20,8 +20,8 @@ class SummaryFacts:
     `split` is `test`, `validation` where no images were kept for a test, or empty where nothing was scored. Scores are
     then None. `n_effective` counts images that are not independent once; `interval` is 95% and of as many.
     `optimism` is validation minus test accuracy, None unless both were measured, and `optimism_interval` its 95%
-    interval (Newcombe's). `calibration_error_unscaled` is before temperature scaling; `log_loss` in nats; `phases` are
-    (name, accuracy on `split`).
+    interval (Newcombe's). `calibration_error_unscaled` is before temperature scaling, and `temperature_note` says why
+    there was none; `log_loss` in nats; `phases` are (name, accuracy on `split`).
 
     `only_first` and `only_last` count images that only the first or the last phase's model got right; `p_value` is
     McNemar's test of the two, None with fewer than two phases.
@@ -36,6 +36,7 @@ class SummaryFacts:
     optimism_interval: tuple[float, float] | None = None
     calibration_error: float | None = None
     calibration_error_unscaled: float | None = None
+    temperature_note: str = ""
     log_loss: float | None = None
     macro_f1: float | None = None
     phases: tuple[tuple[str, float], ...] = ()
@@ -64,6 +65,7 @@ def summary_facts(metrics: dict[str, Any]) -> SummaryFacts:
         optimism_interval=_difference(validation, scores) if chosen else None,
         calibration_error=scores["calibration_error"],
         calibration_error_unscaled=scores["calibration_error_unscaled"],
+        temperature_note=metrics.get("temperature_note", ""),
         log_loss=scores["log_loss"],
         macro_f1=scores["macro_f1"],
         phases=phases,
@@ -155,7 +157,7 @@ def _calibration(facts: SummaryFacts) -> Metric | None:
     if facts.calibration_error is None:
         return None
     unscaled = facts.calibration_error_unscaled
-    before = f" Before temperature scaling: {text.share(unscaled, facts.n)}."
+    before = f" {facts.temperature_note or f'Before temperature scaling: {text.share(unscaled, facts.n)}.'}"
     return Metric(
         CALIBRATION,
         text.share(facts.calibration_error, facts.n),

@@ -63,6 +63,7 @@ def test_summary():
         "validation": {"n": 4, "accuracy": 0.75},
         "phases": phases,
         "mcnemar": {"only_a": 1, "only_b": 2, "p_value": 1.0},
+        "temperature_note": "Confidence stays as it is.",
     }
     assert summary_facts(metrics) == SummaryFacts(
         split="test",
@@ -74,6 +75,7 @@ def test_summary():
         optimism_interval=newcombe_interval(0.75, 4, 0.8, 10),
         calibration_error=0.1,
         calibration_error_unscaled=0.05,
+        temperature_note="Confidence stays as it is.",
         log_loss=0.4,
         macro_f1=0.79,
         phases=(("head", 0.7), ("fine-tune", 0.8)),
