@@ -1,5 +1,6 @@
 """This machine: processor, installed packages, environment variables, the cache folder."""
 
+import hashlib
 import os
 import platform
 from collections.abc import Iterator
@@ -23,6 +24,11 @@ def processor() -> str:
 def processor_features() -> str:
     """Instruction sets of the processor; empty where the system does not tell."""
     return _cpuinfo("flags") or _cpuinfo("Features")
+
+
+def processor_key() -> str:
+    """Name and instruction sets of the processor, 12 hex digits: what decides the last bits of sums."""
+    return hashlib.sha256(f"{platform.machine()}:{processor()}:{processor_features()}".encode()).hexdigest()[:12]
 
 
 def package_version(*packages: str) -> str | None:

@@ -7,7 +7,6 @@ faster. At 14 x 14 positions reading the weights costs more than the activations
 """
 
 import os
-import platform
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
@@ -17,8 +16,7 @@ import numpy as np
 
 from kit.backends.jax_steps import compile_program, compiler_options, device
 from kit.backends.protocol import Forward, Loss, Passes, Steps
-from kit.files import fingerprint
-from kit.machine import available_threads, cache_folder, environment, processor, processor_features
+from kit.machine import available_threads, cache_folder, environment, processor_key
 
 if TYPE_CHECKING:
     import keras
@@ -153,7 +151,7 @@ def _keep_compiled_programs(undo: ExitStack) -> None:
     import jax
     from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
-    folder = cache_folder() / "compiled" / fingerprint([platform.machine(), processor(), processor_features()])[:12]
+    folder = cache_folder() / "compiled" / processor_key()
     settings = {
         "jax_compilation_cache_dir": str(folder),
         "jax_compilation_cache_max_size": COMPILED_BYTES,

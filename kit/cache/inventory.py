@@ -16,7 +16,10 @@ from kit.errors import StorageError
 from kit.files import fingerprint, read_json, storage_errors
 from kit.machine import cache_folder, heads_folder
 
-_OF_NO_INTEREST = ("decoder", "codecs", "pillow", "background")
+_OF_NO_INTEREST = (
+    *("decoder", "codecs", "pillow", "background", "grey_range", "colour_profiles"),
+    *("processor", "arithmetic"),
+)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from kit import progress
+from kit.backends.recipes import recipe
 from kit.cache import CachedArray, Store, writing
 from kit.config import RunConfig
 from kit.data.images import ImageProblem, load_image, read_file
@@ -22,7 +23,8 @@ BATCH = 32
 def pixel_store(view: int, config: RunConfig) -> Store:
     """Store of one view: uint8 (image_size, image_size, 3), 0-255, by SHA-256 of the file's bytes."""
     size = config.data.image_size
-    return Store("pixels", view_key(config.data, config.views, config.seed, view), (size, size, 3), np.uint8)
+    settings = view_key(config.data, config.views, config.seed, view)
+    return Store("pixels", recipe("pixels", settings), (size, size, 3), np.uint8)
 
 
 def cached_pixels(

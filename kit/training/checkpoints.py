@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kit import backends
+from kit.backends.recipes import recipe
 from kit.errors import StorageError
 from kit.files import atomic_path, fingerprint
 from kit.machine import heads_folder
@@ -171,19 +171,17 @@ def _key(session: Session, activations: Activations) -> str:
     config, dataset, phase = session.config, session.dataset, session.phases[0]
     columns = [list(dataset.keys), dataset.labels.tolist(), dataset.splits.tolist()]
     images = [(*image, split) for *image, split in zip(*columns, strict=True) if split != "test"]
-    name = backends.current_name()
-    return fingerprint(
-        {  # these names are part of keys on disk
-            "version": [VERSION, name, backends.backend_version(name), backends.current().threads()],
-            "rows": activations.stores[session.start(phase).depth],  # weights and views are in there
-            "photos": fingerprint(images),
-            "classes": len(dataset.classes),
-            "seed": config.seed,
-            "head": [config.model.head_units, config.model.dropout],
-            "training": asdict(config.training),
-            "phase": asdict(phase.settings),
-        }
-    )
+    settings = {  # these names are part of keys on disk
+        "version": VERSION,
+        "rows": activations.stores[session.start(phase).depth],  # weights and views are in there
+        "photos": fingerprint(images),
+        "classes": len(dataset.classes),
+        "seed": config.seed,
+        "head": [config.model.head_units, config.model.dropout],
+        "training": asdict(config.training),
+        "phase": asdict(phase.settings),
+    }
+    return fingerprint(recipe("heads", settings))
 
 
 def _load(path: Path) -> TrainedHead | None:

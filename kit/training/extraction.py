@@ -8,14 +8,14 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 
 import ml_dtypes
 import numpy as np
 from sklearn.utils.class_weight import compute_sample_weight
 
-from kit import backends, progress
+from kit import progress
 from kit.backends.kernels import KERNELS_VERSION
+from kit.backends.recipes import recipe
 from kit.cache import CachedArray, Store, Writer, writing
 from kit.config import RunConfig
 from kit.data.batches import Batches, prefetch
@@ -175,22 +175,15 @@ class Extractor:
             return pixel_store(view, self.config)
         if cut not in self._fingerprints:
             self._fingerprints[cut] = self.classifier.fingerprint(cut)
-        name, backend = backends.current_name(), backends.current()
-        recipe = {
+        shape, dtype = self.classifier.shape(cut), self.config.training.store_dtype
+        settings = {
             "pixels": view_key(self.config.data, self.config.views, self.config.seed, view),
             "cut": cut.name,
             "from": self.base.name,
             "weights": self._fingerprints[cut],
             "kernels": [self.classifier.kernels, KERNELS_VERSION],
-            "backend": [
-                name,
-                backends.backend_version(name),
-                backend.device(),
-                version("keras"),
-                *backend.arithmetic(),
-            ],
         }
-        return Store("features", recipe, self.classifier.shape(cut), self.config.training.store_dtype)
+        return Store("features", recipe("features", settings), shape, dtype)
 
     def _count(self, images: int, *cuts: Cut) -> None:
         if images:
