@@ -52,6 +52,7 @@ def look(config: "DataConfig", split_seed: int, threads: int) -> Inspection:
     from kit.data.audit import audit, exclude
     from kit.data.labels import require_learnable
     from kit.data.listing import heic_advice
+    from kit.data.mirroring import mirrored_classes
     from kit.data.sources import load_samples
 
     samples = load_samples(config.path, config.columns)
@@ -63,8 +64,15 @@ def look(config: "DataConfig", split_seed: int, threads: int) -> Inspection:
     except DataError as error:
         refusal = str(error)
     splits, warnings = _splits(samples.samples, found.facts, found.groups, split_seed)
+    hashes, labels = [fact.phash for fact in found.facts], [sample.label for sample in samples.samples]
+    turned = mirrored_classes(hashes, labels, found.groups)
     unread = (sample.file for sample, fact in zip(samples.samples, found.facts, strict=True) if fact.problem)
-    warnings = list(map(printable, (*samples.warnings, *heic_advice(unread), *found.warnings, *warnings)))
+    warnings = list(
+        map(
+            printable,
+            (*samples.warnings, *heic_advice(unread), *found.warnings, *turned, *warnings),
+        )
+    )
     return Inspection(samples, found.facts, found.groups, tuple(splits), found.findings, tuple(warnings), refusal)
 
 

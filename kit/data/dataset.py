@@ -12,6 +12,7 @@ from kit.data import SPLITS, Source
 from kit.data.audit import Finding, audit, data_fingerprint, exclude
 from kit.data.facts import ImageFacts, grey_range_of
 from kit.data.listing import heic_advice
+from kit.data.mirroring import mirrored_classes
 from kit.data.sources import load_samples
 from kit.data.split import assign_folds, assign_splits
 from kit.errors import DataError
@@ -135,6 +136,7 @@ def build_dataset(source: Source, config: RunConfig) -> Dataset:
         folds, warnings = assign_folds(labels, groups, given, config.split)
     else:
         splits, warnings = assign_splits(labels, groups, given, config.split)
+    turned = mirrored_classes([fact.phash for fact in facts], labels, groups) if config.views.flip else []
     dropped = [sample for sample in source.samples if sample.path in excluded]
     number = {label: i for i, label in enumerate(source.classes)}
     return Dataset(
@@ -151,7 +153,13 @@ def build_dataset(source: Source, config: RunConfig) -> Dataset:
         dropped=tuple((one.path, one.label, one.split, one.group, excluded[one.path]) for one in dropped),
         dropped_files=tuple(sample.file for sample in dropped),
         findings=audited.findings,
-        warnings=(*source.warnings, *heic_advice(sample.file for sample in dropped), *audited.warnings, *warnings),
+        warnings=(
+            *source.warnings,
+            *heic_advice(sample.file for sample in dropped),
+            *audited.warnings,
+            *turned,
+            *warnings,
+        ),
         fingerprint=data_fingerprint(source.samples, audited.facts),
         grey_range=grey_range_of(facts),
     )
