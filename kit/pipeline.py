@@ -245,9 +245,13 @@ def _failure_recorded(run: Run, clock: StageClock) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """Stages and cost of a run that has not begun: name of the data, images by split, seconds and bytes by stage."""
+    """Stages and cost of a run that has not begun: name of the data, images by split, seconds and bytes by stage.
+
+    `tree` says how folders or columns were understood, a line a level.
+    """
 
     name: str
+    tree: tuple[str, ...]
     classes: tuple[str, ...]
     images: dict[str, int]
     stages: "tuple[StageCost, ...]"
@@ -271,4 +275,4 @@ def rehearse(config: RunConfig) -> Rehearsal:
             else one
             for one in stages
         ]
-    return Rehearsal(dataset.name, dataset.classes, dataset.counts(), (audited, *stages))
+    return Rehearsal(dataset.name, dataset.tree, dataset.classes, dataset.counts(), (audited, *stages))

@@ -157,7 +157,11 @@ def _show_plan(config: "RunConfig", seeds: int, out: Path | None, as_json: bool)
     seconds, size = sum(stage.seconds for stage in plan.stages), sum(stage.bytes for stage in plan.stages)
     if as_json:
         content = {"photos": plan.images, "classes": plan.classes, "stages": [asdict(stage) for stage in plan.stages]}
-        print(json.dumps(content | {"seconds": seconds, "bytes": size, "free_bytes": free, "seeds": seeds}))
+        print(
+            json.dumps(
+                {"tree": plan.tree, **content, "seconds": seconds, "bytes": size, "free_bytes": free, "seeds": seeds}
+            )
+        )
         return
     counts = ", ".join(f"{count:,} {split}" for split, count in plan.images.items())
     print(f"{printable(plan.name)}: {counts}; classes: {printable(', '.join(plan.classes))}")

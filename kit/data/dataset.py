@@ -36,6 +36,7 @@ class Dataset:
         warnings: Sentences about what was left out, groups, and the split.
         fingerprint: SHA-256 over all samples of the source, those left out included.
         grey_range: Values of 16- and 32-bit grey that become black and white, of all images; empty if none is such.
+        tree: How folders or columns were understood, a line a level.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Dataset:
     warnings: tuple[str, ...]
     fingerprint: str
     grey_range: tuple[int, ...] = ()
+    tree: tuple[str, ...] = ()
 
     def decoding(self, config: RunConfig) -> RunConfig:
         """Configuration that says how these images become pixels where it left that to them."""
@@ -162,4 +164,5 @@ def build_dataset(source: Source, config: RunConfig) -> Dataset:
         ),
         fingerprint=data_fingerprint(source.samples, audited.facts),
         grey_range=grey_range_of(facts),
+        tree=source.tree,
     )

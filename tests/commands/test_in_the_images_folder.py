@@ -9,6 +9,7 @@ from image_files import make_images
 from kit.run import Run
 
 pytestmark = pytest.mark.backend
+UNDERSTOOD = "photos/: 2 class folders, 24 files: green 12, red 12"
 SHORT = ("--head-epochs", "1", "--fine-tune-epochs", "1", "--unfreeze-depth", "1")
 
 
@@ -56,7 +57,8 @@ def test_how_the_folders_were_understood_is_said_by_train_and_its_dry_run(inside
     for extra in ((*SHORT, "--dry-run"), SHORT):
         done = command("train", ".", *settings, *extra)
         assert done.status == 0, done.err
-        assert "photos/: 2 class folders, 24 files: green 12, red 12\n" in done.err
+        assert f"{UNDERSTOOD}\n" in done.err
+    assert json.loads(command("train", ".", *settings, *SHORT, "--dry-run", "--json").out)["tree"] == [UNDERSTOOD]
 
 
 def test_a_class_that_train_lacks_is_refused_before_any_work(inside, refused, settings):
