@@ -76,8 +76,8 @@ def predict_phases(
 ) -> list[Predicted]:
     """Calibrate the model of each finished phase on validation, and predict by it.
 
-    NaN for images outside `splits`, which are not read. The classifier is left with the last phase's weights, from the
-    folder `checkpoints`, calibrated.
+    NaN for images outside `splits`, which are not read, validation images excepted. The classifier is left with the
+    last phase's weights, from the folder `checkpoints`, calibrated.
     """
     dataset = session.dataset
     wanted, validation = np.flatnonzero(np.isin(dataset.splits, splits)), dataset.indices("validation")
