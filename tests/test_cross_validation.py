@@ -141,6 +141,11 @@ def test_the_page_and_the_command_say_which_number_is_which(run, command, tmp_pa
     assert done.status == 0
     assert "Recorded by cross-validation:\nout-of-fold accuracy" in done.out
     assert "trained on all 72 images" in done.out
+
+
+@pytest.mark.full
+def test_the_card_of_an_export_says_it_too(run, command, tmp_path):  # noqa: F811
+    copy = kit.Run(shutil.copytree(run.path, tmp_path / "copy"))
     exported = command("export", copy.path, "--format", "keras", "--out", tmp_path / "exported", "--json")
     assert json.loads(exported.out)["gate"]["split"] == "train"
     card = " ".join((tmp_path / "exported/README.md").read_text(encoding="utf-8").split())

@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 from kit.config import SplitConfig
@@ -196,10 +196,16 @@ class _Part:
         Where groups are large, none may do so for its class, but some for the total.
         """
         taken: set[str] = set()
-        for accept in (self._fits, partial(self._rounds, most=1 - 1e-9), self._rounds, self._lacks):
-            if accept == self._lacks and not self.lacking:
-                return
+        steps: list[tuple[Callable[[Counter[str]], bool], Callable[[], object]]] = [
+            (self._fits, lambda: True),
+            (partial(self._rounds, most=1 - 1e-9), lambda: self.total > 0),  # no image is gained beyond that
+            (self._rounds, lambda: self.total > 0),
+            (self._lacks, lambda: self.lacking),
+        ]
+        for accept, useful in steps:
             for group, content in self.contents.items():
+                if not useful():
+                    break
                 if group not in taken and self._spare(content) and accept(content):
                     taken.add(group)
                     self._take(content)
