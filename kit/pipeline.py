@@ -270,7 +270,7 @@ def rehearse(config: RunConfig) -> Rehearsal:
         # K folds of all images but one fold's each, and then all images
         times = config.split.folds
         stages = [
-            replace(one, seconds=one.seconds * times, work=f"{one.work}, and all folds but one's as often")
+            replace(one, seconds=one.seconds * times, work=f"{one.work}, and the rest for each of {times} folds")
             if one.name.startswith("phase ")
             else one
             for one in stages

@@ -107,7 +107,7 @@ def _print_findings(inspection: "Inspection") -> None:
     groups: dict[tuple[str, str], list[Finding]] = {}
     for finding in inspection.findings:
         groups.setdefault((finding.kind, finding.severity), []).append(finding)
-    if not groups:
+    if not groups and not inspection.warnings:
         print("\nNothing odd was found.")
     for (kind, severity), findings in groups.items():
         print(f"\n{severity}: {kind} ({len(findings)})")

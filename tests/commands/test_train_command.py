@@ -68,6 +68,7 @@ def test_paths_are_recorded_so_that_they_hold_from_anywhere(command, few, settin
     assert f"Run folder: runs/{made.name}\n" in done.out
     assert Run.open(made).config.data.path == str(few)
     assert done.err.endswith(f"Recording into runs/{made.name}\n")
+    assert "warning: Fewer than 10 test images of blue (1), red (1): with 1, 90% right would mean" in done.err
 
 
 @pytest.mark.full

@@ -31,6 +31,7 @@ def test_text(inspect, data, tmp_path):
     assert "25 images in 2 classes, largest class 1.08 x the smallest" in result.stdout
     assert "error: not-an-image (1)\n  daisy/notes.txt" in result.stdout
     assert "warning: duplicate (1)\n  rose/0000.jpg, rose/copy.jpg" in result.stdout
+    assert "warning: Fewer than 10 test images of daisy (2), rose (2): with 2, 90% right would mean" in result.stdout
     (record,) = (tmp_path / "inspections").iterdir()
     assert record.name.startswith("garden-")
     assert f"Record: {record.relative_to(tmp_path)}" in result.stdout
