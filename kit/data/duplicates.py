@@ -14,7 +14,7 @@ from kit.data.facts import ImageFacts
 
 ALIKE = 0.75  # score of two copies of an image: benchmarks/duplicates.py measures it
 ALIKE_ACROSS_LABELS = 0.95  # two labels are evidence against
-COLOUR_DISTANCE = 0.08  # of the shares of red, green and blue in the mean colour
+COLOUR_DISTANCE = 0.25  # of the shares of red, green and blue in the mean colour
 SMALL, LARGEST_SHARE, LARGEST_SHARE_OF_CLASS = 5, 0.05, 0.25
 MOST_CROPPED, MOST_COMPARED, BLOCK = 512, 4096, 256
 

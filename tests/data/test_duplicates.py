@@ -84,6 +84,9 @@ def test_given_groups_leave_nothing_to_be_said_of_a_scene(tmp_path):
 TREATMENTS = {
     "scaled": lambda image: image.resize((70, 60)),
     "brightened": lambda image: ImageEnhance.Brightness(image).enhance(1.2),
+    "warmer": lambda image: Image.merge(
+        "RGB", [c.point(lambda v, k=k: int(v * k)) for c, k in zip(image.split(), (1, 0.8, 0.5), strict=True)]
+    ),
     "cropped": lambda image: image.crop((2, 2, 94, 78)),
 }
 
