@@ -7,8 +7,11 @@ from typing import Any
 from kit import backends, pipeline, run_scores
 from kit.config import RunConfig
 from kit.errors import ConfigError
+from kit.inspection import refuse_other_content
+from kit.new_images import evaluate_images, write_evaluation
 from kit.pipeline import Listener
-from kit.run import Name, Run
+from kit.report_hook import draw_page
+from kit.run import Name, Run, path_of
 from kit.setting_table import SHORTHANDS
 from kit.settings import load_config
 
@@ -27,9 +30,9 @@ def configure(data: Name = "", *, file: Name | None = None, sets: Sequence[str] 
         ConfigError: If a setting is unknown (the nearest one is named), of the wrong type or out of range.
     """
     given = {SHORTHANDS.get(name, name): value for name, value in settings.items()}
-    if data:
-        given["data.path"] = data
-    return load_config(flags=given, sets=sets, file=None if file is None else Path(file), origin="a keyword")
+    if not isinstance(data, str) or data:
+        given["data.path"] = _data(data)
+    return load_config(flags=given, sets=sets, file=None if file is None else path_of(file, "file"), origin="a keyword")
 
 
 @backends.restored()
@@ -57,7 +60,7 @@ def train(data: Name | RunConfig, out: Name | None = None, *, on_epoch: Listener
         config = data
     else:
         config = configure(data, **settings)
-    return pipeline.train(config, None if out is None else Path(out), on_epoch=on_epoch)
+    return pipeline.train(config, None if out is None else path_of(out, "out"), on_epoch=on_epoch)
 
 
 @backends.restored()
@@ -71,20 +74,59 @@ def resume(run: Name | Run, *, on_epoch: Listener | None = None) -> Run:
 
 def load_run(path: Name) -> Run:
     """Open the run in a folder, finished or not; StorageError if there is none, or a newer transferkit wrote it."""
-    return Run.open(Path(path))
+    return Run.open(_folder(path))
 
 
 @backends.restored()
-def evaluate(run: Name | Run, data: Name | None = None) -> dict[str, Any]:
-    """Score a finished run's model again.
+def evaluate(
+    run: Name | Run,
+    data: Name | None = None,
+    *,
+    moved: Name | None = None,
+    include_seen: bool = False,
+    conflicts: str | None = None,
+    columns: str | None = None,
+    out: Name | None = None,
+) -> dict[str, Any]:
+    """Score a finished run's model again, on its own images or on others.
 
-    `data`: other images, in any form that training takes. Returns scores (as in `metrics.json`) by split for the run's
-    own images, under `all` for others.
+    Args:
+        data: Other images, in any form that training takes; None: the run's own.
+        moved: Where the run's own images lie now, if not where they were.
+        include_seen: Score those of `data` too that the run was trained on or validated with.
+        conflicts: `refuse` or `drop` images of `data` under two labels; None is as the run was trained.
+        columns: Which column of a table is what (`data.columns`); None is as the run was trained.
+        out: Folder of the record and page about `data`; None writes none.
 
-    Raises UserError if the run is not finished, or the images cannot be scored.
+    Returns:
+        Scores (as in `metrics.json`) by split for the run's own images. For others scores under `all`, and under
+        `images` how many are new, how many the run has in each split, how many were left out and how many scored.
+
+    Raises:
+        UserError: If the run is not finished, or the images cannot be scored.
     """
-    return run_scores.evaluate(load_run(_folder(run)), None if data is None else str(data))
+    folder = load_run(_folder(run))
+    if data is None:
+        return run_scores.evaluate(folder, moved=None if moved is None else _data(moved))
+    if moved is not None:
+        raise ConfigError("evaluate was given other images and `moved`, which is of the run's own.", "Give one.")
+    folder.require_finished()
+    place, record = _data(data), None if out is None else path_of(out, "out")
+    if record is not None:
+        refuse_other_content(record, "evaluation", "evaluate")
+    config = run_scores.evaluation_config(folder)
+    done = evaluate_images(folder, place, config, include_seen=include_seen, conflicts=conflicts, columns=columns)
+    if record is not None:
+        write_evaluation(record, done)
+        draw_page(record)
+    return {"all": done.scores, "images": done.images}
 
 
 def _folder(run: Name | Run) -> Path:
-    return run.path if isinstance(run, Run) else Path(run)
+    return path_of(run, "run", "Give a Run, or the folder of one.")
+
+
+def _data(images: Name) -> str:
+    return str(
+        path_of(images, "data", "Give a folder of class folders, a table or an archive; Run.predict takes pixels.")
+    )

@@ -78,7 +78,7 @@ def storage_errors(path: Path, needed: int | None = None) -> Iterator[None]:
             size = f"{needed:,} bytes are needed, " if needed else ""
             raise StorageError(
                 f"The disk that holds {path} is full: {size}{free_bytes(path):,} bytes are free.",
-                "Free some space (`transferkit cache prune`), or point TRANSFERKIT_CACHE or --out at a larger disk.",
+                "Free some space (`transferkit cache prune`) or take a larger disk: TRANSFERKIT_CACHE moves the cache.",
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP):
             raise StorageError(

@@ -213,8 +213,8 @@ def table_text(inspection: Inspection) -> str:
     return text.getvalue()
 
 
-def refuse_other_content(folder: Path) -> None:
-    """Raise StorageError if a folder holds anything but the record of an inspection."""
+def refuse_other_content(folder: Path, kind: str = "inspection", command: str = "inspect") -> None:
+    """Raise StorageError if a folder holds anything but a record of that kind."""
     from kit.files import read_json
 
     if folder.exists() and not folder.is_dir():
@@ -223,8 +223,10 @@ def refuse_other_content(folder: Path) -> None:
     if not content:
         return
     manifest = read_json(folder / "manifest.json") if "manifest.json" in content else None
-    if not (isinstance(manifest, dict) and manifest.get("kind") == "inspection"):
-        raise StorageError(f"{folder} is not empty and not a record of `inspect`.", "Give --out a new or empty folder.")
+    if not (isinstance(manifest, dict) and manifest.get("kind") == kind):
+        raise StorageError(
+            f"{folder} is not empty and not a record of `{command}`.", "Give --out a new or empty folder."
+        )
 
 
 def _versions() -> dict[str, str]:

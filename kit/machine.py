@@ -8,6 +8,24 @@ from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from kit.errors import StorageError
+
+# Optional dependencies that messages name, as in pyproject.toml (a test compares them): transferkit is on no package
+# index, so that pip finds none of its extras.
+EXTRAS = {
+    "jax": ("jax>=0.10.2",),
+    "tensorflow": ("tensorflow>=2.21",),
+    "parquet": ("pyarrow>=18",),
+    "export": ("tensorflow>=2.21", "tf2onnx>=1.17", "onnx>=1.20", "onnxruntime>=1.23", "ai-edge-litert>=2.1"),
+    "hub": ("keras-hub>=0.32", "tensorflow>=2.21"),
+    "postgres": ("psycopg[binary]>=3.2",),
+}
+
+
+def install_command(extra: str, options: str = "") -> str:
+    """Shell command that installs the packages of an extra."""
+    return " ".join(filter(None, ("pip install", options, *(f"'{package}'" for package in EXTRAS[extra]))))
+
 
 def available_threads() -> int:
     """CPU threads that this process may use."""
@@ -64,6 +82,22 @@ def cache_folder() -> Path:
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("transferkit", appauthor=False))
+
+
+def require_cache() -> None:
+    """Raise StorageError unless the cache folder, made if missing, can be written."""
+    import tempfile
+
+    folder = cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise StorageError(
+            f"The cache folder {folder} cannot be written: {error.strerror}.",
+            "Set TRANSFERKIT_CACHE in the environment to a folder you may write to.",
+        ) from None
 
 
 def heads_folder() -> Path:

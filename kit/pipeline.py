@@ -15,19 +15,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kit import backends, progress
+from kit.backends.choice import choose_backend
 from kit.config import RunConfig
 from kit.cross_validation import cross_validate
-from kit.data import SPLITS
+from kit.data import SPLITS, Source
 from kit.data.dataset import Dataset, build_dataset
 from kit.data.labels import require_learnable
 from kit.data.sources import load_samples
 from kit.errors import ConfigError, DataError, StorageError
 from kit.files import atomic_path, write_json
 from kit.insights.collect import collect_insights
+from kit.machine import require_cache
 from kit.model.catalog import HUB, is_hub
 from kit.model.weights import NAMED, Weights, resolve
 from kit.report_hook import draw_page
-from kit.run import SCHEMA_VERSION, Run, default_run_path
+from kit.run import DEFAULT_RUNS, SCHEMA_VERSION, Run, default_run_path
 from kit.run_scores import record_folds, record_scores
 from kit.stage_clock import StageClock
 from kit.training.history import History
@@ -58,11 +60,10 @@ def train(
     Raises:
         UserError: If the configuration, backend, images, weights or disk do not allow it; the message says what to do.
     """
-    config = with_absolute_paths(start_backend(config))
-    if out is not None:
-        Run(out).require_vacant()  # early, before loading and building
+    Run(out or DEFAULT_RUNS).require_vacant(default=out is None)  # early, before loading and building
+    config, found = start(config)
     clock = StageClock()
-    dataset, weights = load(config, clock)
+    dataset, weights = load(found, config, clock)
     config = dataset.decoding(config)
     if dataset.grey_range:
         black, white = config.data.grey_range
@@ -89,8 +90,8 @@ def resume(path: Path, *, on_epoch: Listener | None = None) -> Run:
         if not (path / "config.toml").exists():
             raise StorageError(f"{path} was stopped before its settings were recorded.", "Start a new run.")
         config, clock = run.config, StageClock()
-        start_backend(config)
-        dataset, weights = load(config, clock)
+        _, found = start(config)
+        dataset, weights = load(found, config, clock)
         if (path / "samples.csv").exists():
             dataset = dataset.as_recorded(run.samples)
         session = build(config, dataset, weights)
@@ -106,20 +107,30 @@ def resume(path: Path, *, on_epoch: Listener | None = None) -> Run:
 # === Before there is a run folder ===
 
 
-def start_backend(config: RunConfig) -> RunConfig:
-    """Start the backend of a configuration; returns the configuration that names it."""
-    return replace(config, backend=backends.start(config.backend, config.threads, config.seed))
+def start(config: RunConfig) -> tuple[RunConfig, Source]:
+    """Check what is cheap to check, then start the backend.
 
-
-def load(config: RunConfig, clock: StageClock) -> tuple[Dataset, Weights]:
-    """Find, audit and split the images, and find the weights; UserError if either is impossible."""
-    found = load_samples(config.data.path, config.data.columns)  # first: cheap, where weights may be a download
+    Returns the configuration that names the backend, its paths absolute, and the samples, unread. Raises UserError for
+    a missing backend, a cache that cannot be written, and data that are not there or no source of images.
+    """
+    choose_backend(config.backend)
+    require_cache()
+    found = load_samples(config.data.path, config.data.columns)
     for line in found.tree:
         progress.say(line)
     require_learnable(found)
-    weights = resolve(config.model.weights, config.model.alpha, config.data.image_size, config.model.backbone)
+    name = backends.start(config.backend, config.threads, config.seed)
+    return with_absolute_paths(replace(config, backend=name)), found
+
+
+def load(found: Source, config: RunConfig, clock: StageClock) -> tuple[Dataset, Weights]:
+    """Audit and split the images, and find the weights; UserError if either is impossible."""
+    model = config.model
+    named = (model.weights, model.alpha, config.data.image_size, model.backbone)
+    weights = None if model.weights == "imagenet" else resolve(*named)
     with clock.stage("audit"):
         dataset = build_dataset(found, config)
+    weights = weights or resolve(*named)  # downloaded last: folders without images are told before
     counts = Counter(finding.kind for finding in dataset.findings if finding.severity == "warning")
     findings = [f"{count:,} findings of the kind {kind}." for kind, count in counts.items()]
     kinds = Counter(kind for *_, kind in dataset.dropped)
@@ -259,11 +270,11 @@ class Rehearsal:
 
 def rehearse(config: RunConfig) -> Rehearsal:
     """Estimate the cost of a run, keeping nothing; UserError for whatever would keep the run from starting."""
-    config = start_backend(config)
+    config, found = start(config)
     from kit.training.estimate import StageCost, estimate
 
     clock = StageClock()
-    dataset, weights = load(config, clock)
+    dataset, weights = load(found, config, clock)
     audited = StageCost("audit", f"{len(dataset.findings):,} findings", clock.stages["audit"]["seconds"], 0)
     stages = estimate(build(dataset.decoding(config), dataset, weights))
     if config.split.folds:

@@ -4,12 +4,15 @@ Importing this module imports no backend; start one first.
 """
 
 import glob
-from collections.abc import Callable, Iterator, Sequence
+import io
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
 from kit import progress
 from kit.config import DataConfig
@@ -22,6 +25,10 @@ if TYPE_CHECKING:
     from kit.run import Run
 
 BATCH = 32  # images decoded before they are passed through the network
+_INPUTS_HINT = (
+    "Give a file, bytes of a file, uint8 pixels (height, width, 3), an image of Pillow, or a list of these; of a "
+    "table, the list of its paths: list(table['path'])."
+)
 _PATHS_HINT = "Name files, folders or globs such as 'images/*.jpg'."
 
 
@@ -30,6 +37,7 @@ class Prediction:
     """Prediction of one image.
 
     Attributes:
+        path: Of the file; `<image 3>` for the image of that place in a list, counted from 0.
         label: Predicted class; empty where the file could not be read.
         confidence: Its probability, 0 to 1.
         probabilities: Of every class, in the model's order.
@@ -66,8 +74,8 @@ class Predictor:
         forward = compile_from_pixels(classifier)
         return cls(tuple(run.manifest["classes"]), run.config.data, lambda batch: forward(batch)[0])
 
-    def probabilities(self, files: Sequence[Path]) -> Iterator[tuple[Path, np.ndarray | ImageProblem]]:
-        """Yield each file and its probabilities (classes,), or why it could not be read."""
+    def probabilities(self, files: Sequence[Path | bytes]) -> Iterator[np.ndarray | ImageProblem]:
+        """Yield the probabilities (classes,) of each file, or why it could not be read; bytes are a file's."""
         size = self.data.image_size
         with progress.track("predicting", len(files)) as advance:
             for start in range(0, len(files), BATCH):
@@ -75,20 +83,20 @@ class Predictor:
                 pixels = np.zeros((len(chunk), size, size, 3), np.uint8)
                 problems = {i: fault for i, file in enumerate(chunk) if (fault := self._decode(file, pixels[i]))}
                 probabilities = self.forward(pixels)
-                for i, file in enumerate(chunk):
-                    yield file, problems.get(i, probabilities[i])
+                yield from (problems.get(i, probabilities[i]) for i in range(len(chunk)))
                 advance(len(chunk))
 
-    def predict(self, files: Sequence[Path]) -> Iterator[Prediction]:
+    def predict(self, files: Sequence[Path | bytes]) -> Iterator[Prediction]:
         """Yield predictions in the order of `files`; that of an unreadable file says why."""
-        for file, output in self.probabilities(files):
+        for number, (file, output) in enumerate(zip(files, self.probabilities(files), strict=True)):
+            name = str(file) if isinstance(file, Path) else f"<image {number}>"
             if isinstance(output, ImageProblem):
-                yield Prediction(str(file), "", 0.0, (), f"{output.kind}: {output.detail}")
+                yield Prediction(name, "", 0.0, (), f"{output.kind}: {output.detail}")
                 continue
             best = int(output.argmax())
-            yield Prediction(str(file), self.classes[best], float(output[best]), tuple(map(float, output)))
+            yield Prediction(name, self.classes[best], float(output[best]), tuple(map(float, output)))
 
-    def _decode(self, file: Path, out: np.ndarray) -> ImageProblem | None:
+    def _decode(self, file: Path | bytes, out: np.ndarray) -> ImageProblem | None:
         try:
             out[:] = decode(file, self.data)
         except ImageProblem as problem:
@@ -117,6 +125,73 @@ def load_classifier(run: "Run") -> "Classifier":
         raise StorageError(
             f"{run.model_path} is not the network of this run ({error}).", "Train the run again."
         ) from error
+
+
+def gather(images: Any) -> tuple[list[Path | bytes], bool]:
+    """Files, or their bytes, of what `Run.predict` takes, and whether it is one image rather than a list.
+
+    Pixels and Pillow's images become files in memory, so that they are decoded by the same rules as any file.
+
+    Raises DataError for what is no image, saying what to give instead.
+    """
+    if isinstance(images, str | os.PathLike):
+        return [Path(images)], True
+    if _is_image(images):
+        return [_in_memory(images)], True
+    if _is_table(images) or not isinstance(images, Iterable):
+        raise DataError(f"Images cannot be read from a {_kind(images)}.", _INPUTS_HINT)
+    files: list[Path | bytes] = []
+    named: set[Path] = set()
+    for one in images:
+        if isinstance(one, str | os.PathLike):
+            found = [file for file in find_images([os.fspath(one)]) if file not in named]
+            named.update(found)
+            files += found
+        elif _is_image(one):
+            files.append(_in_memory(one))
+        else:
+            raise DataError(f"An image cannot be read from a {_kind(one)}.", _INPUTS_HINT)
+    return files, False
+
+
+def _is_image(value: Any) -> bool:
+    """Whether a value is one image: bytes, Pillow's, or pixels; an array of four dimensions holds several."""
+    if isinstance(value, bytes | bytearray | memoryview | Image.Image):
+        return True
+    return hasattr(value, "__array__") and not _is_table(value) and np.ndim(value) < 4
+
+
+def _is_table(value: Any) -> bool:
+    """Whether a value is a table or column of pandas."""
+    return type(value).__module__.partition(".")[0] == "pandas"
+
+
+def _in_memory(image: Any) -> bytes:
+    """File of an image, without loss; DataError for pixels that are not uint8 (height, width[, 3 or 4])."""
+    if isinstance(image, bytes | bytearray | memoryview):
+        return bytes(image)
+    if not isinstance(image, Image.Image):
+        pixels = np.asarray(image)
+        if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (3,), (4,)):
+            raise DataError(
+                f"Pixels must be uint8 (height, width, 3), 0 to 255, not {pixels.dtype} {pixels.shape}.",
+                "Values from 0 to 1 are made so by (255 * pixels).round().astype('uint8').",
+            )
+        if not pixels.size:
+            raise DataError(f"Pixels of shape {pixels.shape} are no image.", "Give at least one pixel.")
+        image = Image.fromarray(pixels)
+    content, plain = io.BytesIO(), image.mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
+    try:
+        image.save(
+            content, "PNG" if plain else "TIFF", exif=image.getexif(), **({"compress_level": 1} if plain else {})
+        )
+    except (OSError, ValueError, SyntaxError) as error:  # a file that Pillow opened and cannot decode
+        raise DataError(f"The image cannot be read: {error}.", "Give a readable image.") from None
+    return content.getvalue()
+
+
+def _kind(value: Any) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
 
 
 def find_images(paths: Sequence[str]) -> list[Path]:

@@ -2,7 +2,7 @@
 
     config.toml      the resolved configuration
     manifest.json    schema version, status, versions, seconds and peak memory per stage
-    samples.csv      path, label, split, group, finding, and fold of cross-validation
+    samples.csv      path, label, split, group, finding, sha256, and fold of cross-validation
     history.csv      one line an epoch (kit.training.history)
     predictions.csv  path, split, label, predicted, predicted_phase1, confidence, p_<class>...
     metrics.json     scores per split and per phase (kit.evaluation)
@@ -27,20 +27,25 @@ from kit import backends, settings
 from kit.config import BEFORE_RECORDED, RunConfig
 from kit.csv_tables import PREDICTION_COLUMNS, SAMPLE_COLUMNS, read_table, write_table
 from kit.data import SPLITS
-from kit.errors import DataError, StorageError
+from kit.errors import ConfigError, DataError, StorageError
 from kit.evaluation import apply_temperature
 from kit.files import is_address, make_folder, read_json, storage_errors, write_json, write_text
 from kit.training.history import COLUMNS as HISTORY_COLUMNS
 from kit.training.history import History
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas  # type: ignore[import-untyped]  # its stubs are a package of their own, not needed to run
+    from PIL import Image
 
     from kit.predict import Prediction, Predictor
+
+    OneImage = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
 
 SCHEMA_VERSION = 2  # from 2 on the temperature lies in the saved model, and in what the run recorded of it
 Name = str | os.PathLike[str]
 _LOCK = ".lock"
+DEFAULT_RUNS = Path("runs")
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,9 @@ class Run:
     """One run's folder. Make one with `create` or `open`."""
 
     path: Path
+
+    def __fspath__(self) -> str:
+        return str(self.path)
 
     # === Start and open ===
 
@@ -87,11 +95,23 @@ class Run:
             )
         return run
 
-    def require_vacant(self) -> None:
-        """Raise StorageError if the path is taken already; `create` checks again, under the lock."""
-        if not self.path.is_dir():
-            if self.path.exists():
-                raise StorageError(f"{self.path} cannot be a folder: a file is in its place.", "Give --out another.")
+    def require_vacant(self, *, default: bool = False) -> None:
+        """Raise StorageError if the path is taken already or cannot be written; `create` checks again, under the lock.
+
+        `default`: the path is the folder of all runs, which may hold some.
+        """
+        parents = (self.path.absolute(), *self.path.absolute().parents)
+        there = next(folder for folder in parents if os.path.lexists(folder))
+        if not there.is_dir():
+            what = f"{self.path} cannot be a folder: a file is in its place" + (
+                "." if there == parents[0] else f" ({there})."
+            )
+            raise StorageError(what, "Give --out another.")
+        if not os.access(there, os.W_OK):
+            raise StorageError(
+                f"{there} cannot be written, and the run is recorded there.", "Give --out another folder."
+            )
+        if default or there != parents[0]:
             return
         content = {entry.name for entry in self.path.iterdir() if not entry.name.startswith(".tmp-")} - {_LOCK}
         if content == {"manifest.json"} and self.manifest.get("kind") == "run":
@@ -156,7 +176,15 @@ class Run:
 
     @property
     def config(self) -> RunConfig:
-        return settings.load_config(file=self.path / "config.toml", base=BEFORE_RECORDED)
+        """Settings of the run; ConfigError if their file is missing or damaged."""
+        path = self.path / "config.toml"
+        try:
+            # surrogateescape: a path whose bytes are not UTF-8
+            text = path.read_text(encoding="utf-8", errors="surrogateescape")
+        except OSError as error:
+            hint = "Put the file back; without it a run cannot be used."
+            raise ConfigError(f"The settings of the run in {path} cannot be read: {error.strerror}.", hint) from None
+        return settings.from_toml(text, str(path), base=BEFORE_RECORDED)
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -178,13 +206,26 @@ class Run:
 
     @property
     def samples(self) -> "pandas.DataFrame":
-        """Every image: path, label, split, group, finding; text or None."""
+        """Every image: path, label, split, group, finding, sha256 (not in older runs); text or None."""
         return read_table(self.path / "samples.csv", SAMPLE_COLUMNS)
 
     def write_samples(self, table: "pandas.DataFrame") -> None:
-        """Write samples.csv; ValueError if the columns are not SAMPLE_COLUMNS, then `fold` if any, in order."""
-        expected = (*SAMPLE_COLUMNS, *(name for name in table.columns if name == "fold"))
+        """Write samples.csv; ValueError if the columns are not SAMPLE_COLUMNS, then `sha256`, `fold` if any."""
+        expected = (*SAMPLE_COLUMNS, *(name for name in table.columns if name in ("sha256", "fold")))
         write_table(self.path / "samples.csv", table, expected)
+
+    @property
+    def split_by_hash(self) -> dict[str, str]:
+        """SHA-256 of each image's bytes -> its split; of several copies the one trained on counts.
+
+        A run of an older transferkit recorded no hashes; there the names of groups stand in, which are those of images
+        without near copies.
+        """
+        samples = self.samples
+        hashes = samples["sha256" if "sha256" in samples else "group"]
+        rows = zip(hashes.tolist(), samples["split"].tolist(), samples["finding"].tolist(), strict=True)
+        used = {(key, split) for key, split, finding in rows if key and not finding}
+        return {key: split for split in reversed(SPLITS) for key, found in used if found == split}
 
     @property
     def history(self) -> History:
@@ -253,36 +294,50 @@ class Run:
         return Predictor.of(self)
 
     @overload
-    def predict(self, images: Name) -> "Prediction": ...  # type: ignore[overload-overlap]  # a str is no list of images
+    def predict(self, images: "OneImage") -> "Prediction": ...  # type: ignore[overload-overlap]  # a str is iterable
 
     @overload
-    def predict(self, images: Iterable[Name]) -> "list[Prediction]": ...
+    def predict(self, images: "Iterable[OneImage]") -> "list[Prediction]": ...
 
     @backends.restored()
-    def predict(self, images: Name | Iterable[Name]) -> "Prediction | list[Prediction]":
-        """Classify one file, or a list of files, folders (searched recursively) and globs.
+    def predict(self, images: "OneImage | Iterable[OneImage]") -> "Prediction | list[Prediction]":
+        """Classify one image, or a list of images, folders (searched recursively) and globs.
 
-        For a list, returns one Prediction for each image found, in order; that of an unreadable file has a `problem`.
+        Args:
+            images: A file; bytes of a file; pixels, uint8 (height, width, 3), 0-255, grey (height, width), or with
+                transparency (height, width, 4); an image of Pillow; or a list of these, or an array (n, height, width,
+                3). Pixels are taken as they are; a JPEG file may be decoded at a fraction of its size.
+
+        Returns:
+            For a list one Prediction for each image found, in order; that of an unreadable file has a `problem`.
 
         Raises:
-            DataError: If a name leads nowhere, or the one file given cannot be read.
+            DataError: If a name leads nowhere, the one image given cannot be read, or something is no image.
             StorageError: If the run is not finished.
         """
-        from kit.predict import find_images
+        from kit.predict import gather
 
-        if not isinstance(images, str | os.PathLike):
-            files = find_images([os.fspath(name) for name in images])
+        files, alone = gather(images)
+        if not alone:
             return list(self.predictor.predict(files))
-        if not Path(images).is_file():
-            what = "is a folder" if Path(images).is_dir() else "is not a file"
-            raise DataError(f"{images} {what}.", f"Folders and globs go in a list: predict([{os.fspath(images)!r}]).")
-        (one,) = self.predictor.predict([Path(images)])
+        if isinstance(files[0], Path) and not files[0].is_file():
+            what = "is a folder" if files[0].is_dir() else "is not a file"
+            raise DataError(f"{files[0]} {what}.", f"Folders and globs go in a list: predict([{str(files[0])!r}]).")
+        (one,) = self.predictor.predict(files)
         if one.problem:
             raise DataError(f"{one.path} cannot be read: {one.problem}.", "Give a readable image.")
         return one
 
 
-def default_run_path(name: str, root: Path = Path("runs")) -> Path:
+def path_of(value: Any, asked: str, hint: str = "") -> Path:
+    """Path of a name; ConfigError for arrays, images, bytes, tables and all else that is none, empty names included."""
+    if isinstance(value, str | os.PathLike) and isinstance(os.fspath(value), str) and os.fspath(value):
+        return Path(value)
+    shown = "an empty text" if isinstance(value, str) else f"{type(value).__module__}.{type(value).__qualname__}"
+    raise ConfigError(f"{asked} must be a path, not {shown.removeprefix('builtins.')}.", hint)
+
+
+def default_run_path(name: str, root: Path = DEFAULT_RUNS) -> Path:
     """`runs/<name>-<YYYYmmdd-HHMMSS>` in local time, made safe for file systems, with -2, -3, ... if it exists."""
     safe = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in name).strip(".-")[:80] or "run"
     base = f"{safe}-{datetime.now():%Y%m%d-%H%M%S}"

@@ -7,20 +7,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kit import backends, progress
-from kit.backends.choice import installed_backends
+from kit.backends.choice import choose_backend, installed_backends
 from kit.config import RunConfig
 from kit.cross_validation import OutOfFold
 from kit.csv_tables import PREDICTION_COLUMNS, make_table
 from kit.data import OUT_OF_FOLD, SPLITS
-from kit.data.audit import audit, exclude
-from kit.data.dataset import Dataset, load_dataset
-from kit.data.images import ImageProblem
-from kit.data.sources import load_samples
-from kit.errors import DataError
+from kit.data.dataset import Dataset, build_dataset
 from kit.evaluation import apply_temperature, explain_temperature, fit_temperature, score
 from kit.files import write_json
-from kit.predict import Predictor, load_classifier
+from kit.machine import require_cache
+from kit.predict import load_classifier
 from kit.run import Run
+from kit.run_images import config_at, find_own_images, require_same_images
 from kit.significance import mcnemar
 
 if TYPE_CHECKING:
@@ -93,31 +91,24 @@ def scores_by_split(dataset: Dataset, probabilities: np.ndarray, temperature: fl
     }
 
 
-def evaluate(run: Run, data: str | None = None, *, backend_name: str = "auto") -> dict[str, Any]:
-    """Score a finished run's model again.
+def evaluate(run: Run, *, moved: str | None = None, backend_name: str = "auto") -> dict[str, Any]:
+    """Score a finished run's model again on its own images, exactly as the run did; returns scores by split.
 
-    `data`: other images, in any form that training takes; None scores the run's own, exactly as the run did. Returns
-    scores by split for the run's own images, under `all` for others.
+    `moved`: where these images lie now, if not where they were.
 
-    Raises UserError if the run is not finished, or the images cannot be scored.
+    Raises UserError if the run is not finished, or the images are no longer those of the run.
     """
     run.require_finished()
-    config = run.config
-    if backend_name != "auto" or config.backend not in installed_backends():
-        config = replace(config, backend=backend_name)
+    config = evaluation_config(run, backend_name, moved)
+    require_cache()
+    source = find_own_images(run, moved, f"transferkit evaluate {run.path}")
     backends.start(config.backend, config.threads, config.seed)
-    if data is not None:
-        return {"all": _score_others(run, replace(config, data=replace(config.data, path=data)))}
     from kit.training.extraction import extract
     from kit.training.fit import predict_trained
     from kit.training.session import Session
 
-    dataset = load_dataset(config)
-    if dataset.fingerprint != run.manifest["data"]["fingerprint"]:
-        raise DataError(
-            f"The images in {config.data.path} are no longer those of {run.path}.",
-            f"Score them as other data: `transferkit evaluate {run.path} {config.data.path}`.",
-        )
+    dataset = build_dataset(source, config)
+    require_same_images(run, dataset.fingerprint, config.data.path)
     dtype = run.manifest["network"].get("store_dtype", config.training.store_dtype)  # absent in early runs
     config = replace(config, training=replace(config.training, store_dtype=dtype))
     dataset = dataset.as_recorded(run.samples)
@@ -126,22 +117,13 @@ def evaluate(run: Run, data: str | None = None, *, backend_name: str = "auto") -
     return scores_by_split(dataset, probabilities, run.metrics["temperature"])
 
 
-def _score_others(run: Run, config: RunConfig) -> dict[str, Any]:
-    """Scores of new images as one set; their labels must be among the model's classes."""
-    found = load_samples(config.data.path, config.data.columns)
-    excluded = exclude(found, audit(found, config.data, config.threads), config.data)
-    samples = [sample for sample in found.samples if sample.path not in excluded]
-    if strange := sorted(set(found.classes) - set(run.classes)):
-        raise DataError(
-            f"The model knows {', '.join(run.classes)}; {config.data.path} also has {', '.join(strange[:5])}.",
-            "Remove or rename those classes.",
-        )
-    outputs = [output for _, output in Predictor.of(run).probabilities([sample.file for sample in samples])]
-    probabilities = [output for output in outputs if not isinstance(output, ImageProblem)]
-    if len(probabilities) < len(outputs):
-        raise DataError(f"Images of {config.data.path} changed while they were scored.", "Run the command again.")
-    labels = np.array([run.classes.index(sample.label) for sample in samples])
-    return score(np.stack(probabilities), labels, run.classes, run.metrics["temperature"]).to_dict()
+def evaluation_config(run: Run, backend_name: str = "auto", moved: str | None = None) -> RunConfig:
+    """Configuration of a run to score it with, on its own backend where that is installed and none is asked for."""
+    config = config_at(run, moved)
+    if backend_name != "auto" or config.backend not in installed_backends():
+        config = replace(config, backend=backend_name)
+    choose_backend(config.backend)  # a wrong name is told before anything is read
+    return config
 
 
 def predictions_table(dataset: Dataset, final: np.ndarray, first: np.ndarray) -> "pandas.DataFrame":

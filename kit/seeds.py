@@ -8,10 +8,9 @@ from typing import Any
 
 from kit import progress
 from kit.config import RunConfig
-from kit.data.sources import load_samples
 from kit.errors import ConfigError
 from kit.files import write_json
-from kit.pipeline import resume, start_backend, train, with_absolute_paths
+from kit.pipeline import resume, start, train
 from kit.run import Run, default_run_path
 
 
@@ -24,10 +23,10 @@ def train_seeds(config: RunConfig, seeds: int, out: Path | None = None) -> tuple
 
     Raises UserError as `train`, and if the folder holds runs of other settings.
     """
-    config = with_absolute_paths(start_backend(config))
+    config, found = start(config)
     import keras  # late: keras picks its backend on import
 
-    folder = out or default_run_path(load_samples(config.data.path, config.data.columns).name)
+    folder = out or default_run_path(found.name)
     parts = [_of_seed(config, folder, i) for i in range(seeds)]
     metrics: list[dict[str, Any]] = []
     for one, part in parts:

@@ -23,11 +23,12 @@ from typing import Any, NamedTuple
 
 from kit.config import STARTER, STARTER_SETTINGS, PhaseConfig, RunConfig
 from kit.errors import ConfigError
-from kit.setting_table import PHASE_KEY, SECTIONS, find_setting, flat, keys
+from kit.setting_table import PHASE_KEY, SECTIONS, SHORTHANDS, find_setting, flat, keys
 
 PREFIX = "TRANSFERKIT_"
 NOT_SETTINGS = frozenset({"TRANSFERKIT_CACHE", "TRANSFERKIT_REAL_DATA"})
 WHOLE = frozenset({"seed", "backend", "threads", "data", "split", "views", "model", "training", "phases"})
+_NEAR = 0.7  # similarity (difflib's ratio, 0 to 1) from which a name may be a slip of another
 _TYPE_WORDS = {
     int: "a whole number",
     float: "a number",
@@ -68,9 +69,9 @@ def load_config(
     return draft.build()
 
 
-def from_toml(text: str, source: str = "the TOML text") -> RunConfig:
-    """RunConfig from TOML; `source` is what errors call the text. Raises ConfigError as `load_config`."""
-    draft = _Draft(RunConfig())
+def from_toml(text: str, source: str = "the TOML text", base: RunConfig | None = None) -> RunConfig:
+    """RunConfig from TOML; `source` is what errors call the text, `base` as of `load_config`, as is ConfigError."""
+    draft = _Draft(base or RunConfig())
     draft.put(_from_tree(_parse_toml(text, source), source))
     return draft.build()
 
@@ -190,13 +191,21 @@ def _typed(given: _Given) -> _Given:
     kind = type(setting.default)
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
+    value = _plain(value)
     if kind is float and type(value) is int and abs(value) < 2**53:
         value = float(value)
-    if kind is tuple and isinstance(value, list | tuple) and all(type(part) is int for part in value):
+    if kind is tuple and isinstance(value, list) and all(type(part) is int for part in value):
         value = tuple(value)
     if type(value) is not kind:
         raise ConfigError(f"{key} must be {_TYPE_WORDS[kind]}, not {_short(value)}.", f"{key} comes from {source}.")
     return _Given(key, value, source)
+
+
+def _plain(value: Any) -> Any:
+    """Python's own number or list for NumPy's; anything else as it is. NumPy is not imported."""
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return value.tolist() if type(value).__module__ == "numpy" and hasattr(value, "tolist") else value
 
 
 # === Putting them together ===
@@ -288,10 +297,23 @@ def _unknown(key: str, source: str, shown: Callable[[str], str] = str) -> Config
         return ConfigError(f"{key} from {source} is a table of settings, not a setting.", hint)
     phase = PHASE_KEY.fullmatch(key)
     known = [setting.key.replace(".N.", f".{phase[1] if phase else 0}.") for setting in keys()]
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0)
-    # prefer a key with the same last part (`learning_rate`) to one that merely looks similar
-    same_end = [other for other in known if other.rpartition(".")[2] == key.rpartition(".")[2]]
-    return ConfigError(f"There is no setting {key} ({source}).", f"The nearest is {shown((same_end or near)[0])}.")
+    # a key with the same last part (`learning_rate`), then one that looks similar, then such a last part or short name
+    last = key.rpartition(".")[2]
+    ends = {other.rpartition(".")[2]: other for other in reversed(known)}
+    short = {name: setting for name, setting in SHORTHANDS.items() if name not in ends}
+    near = [other for other in known if other.rpartition(".")[2] == last]
+    # equal tables alone (`phases.0.lr`, `phases.0.name`) do not make keys alike
+    alike = [other for other in known if other.rpartition(".")[0] != key.rpartition(".")[0] or _alike(other, key)]
+    near += difflib.get_close_matches(key, alike, n=1, cutoff=_NEAR)
+    near += [(ends | short)[end] for end in difflib.get_close_matches(last, ends | short, n=1, cutoff=_NEAR)]
+    hint = f"The nearest is {shown(near[0])}." if near else "docs/configuration.md lists all settings."
+    return ConfigError(f"There is no setting {key} ({source}).", hint)
+
+
+def _alike(one: str, other: str) -> bool:
+    """Whether the last parts of two keys look similar."""
+    first, second = (key.rpartition(".")[2] for key in (one, other))
+    return difflib.SequenceMatcher(None, first, second).ratio() >= _NEAR
 
 
 def _short(value: Any) -> str:

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from kit.errors import ConfigError, StorageError
 from kit.files import read_json, write_text
-from kit.run import Run
+from kit.run import Run, path_of
 from reports.compare import compare_page
 from reports.data_page import data_page
 from reports.elements import Page
@@ -42,7 +42,9 @@ def write_report(records: Record | Iterable[Record], out: Name | None = None, *,
     """
     if not 1 <= grid <= 96:
         raise ConfigError(f"grid must be from 1 to 96, not {grid}.")
-    given = [records] if isinstance(records, str | os.PathLike | Run) else list(records)
+    given: list[Any] = [records]
+    if isinstance(records, Iterable) and not isinstance(records, str | os.PathLike):
+        given = list(records)
     folders = [_folder(record) for record in given]
     path = None if out is None else Path(out)
     if path is not None and path.is_dir():
@@ -62,7 +64,7 @@ def write_report(records: Record | Iterable[Record], out: Name | None = None, *,
 
 
 def _folder(record: Record) -> Path:
-    return record.path if isinstance(record, Run) else Path(record)
+    return path_of(record, "a record", "Give the folder of a run, a study or an inspection.")
 
 
 def draw(folder: Path) -> Path | None:

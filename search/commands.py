@@ -26,7 +26,9 @@ _Storage = Annotated[str | None, typer.Option("--storage", metavar="URL", help="
 
 
 @app.command()
-@setting_options("backbone", "weights", "backend")
+@setting_options(
+    "backbone", "weights", "backend", "conflicts", "leaks", "strict", "columns", "near_duplicates", "group_by"
+)
 def run(
     data: Annotated[str, typer.Argument(metavar="DATA", help="The images, in any form that train takes.")],
     name: Annotated[str | None, typer.Option(help="Of the study.", show_default="that of the images")] = None,
@@ -52,11 +54,14 @@ def run(
 ) -> None:
     """Searches, trains the best again, and scores it once on test. The same command goes on where it ended."""
     from kit import progress
+    from kit.data import require_there
     from kit.settings import load_config
+
+    progress.set_quiet(quiet or as_json)
+    require_there(data)  # told at once: what follows takes seconds to import
     from search.api import run_study
     from search.show import best_lines, table
 
-    progress.set_quiet(quiet or as_json)
     seconds = None if timeout is None else parse_duration(timeout)
     flags = by_key(settings) | {"data.path": data}
     study = run_study(

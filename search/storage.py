@@ -22,6 +22,7 @@ from sqlalchemy.pool import NullPool
 from kit import progress
 from kit.errors import ConfigError, StorageError
 from kit.files import fingerprint
+from kit.machine import install_command
 from search.trial_queue import experimental, retry
 
 HEARTBEAT_SECONDS = 15
@@ -75,7 +76,7 @@ class Address:
         except ImportError:
             raise ConfigError(
                 "PostgreSQL needs the package psycopg, which is not installed.",
-                "Install it: pip install 'transferkit[postgres]'.",
+                f"Install it: {install_command('postgres')}",
             ) from None
         return cls(url.set(drivername="postgresql+psycopg"))
 
@@ -232,8 +233,8 @@ def _require_writable(file: Path) -> None:
     kind = network_drive(file.parent)
     if kind is not None:
         progress.say(
-            f"warning: {file} lies on a network drive ({kind}), where SQLite can lose trials: use a local folder "
-            "(--out), or PostgreSQL (--storage) for several machines."
+            f"warning: {file} lies on a network drive ({kind}), where SQLite can lose trials: begin the study in a "
+            "local folder (`transferkit study run --out FOLDER`), or on PostgreSQL (--storage) for several machines."
         )
 
 

@@ -244,7 +244,7 @@ def require_sampler(name: str) -> None:
     if name not in SAMPLERS:
         raise ConfigError(f"--sampler must be one of {', '.join(SAMPLERS)}, not {name!r}.")
     if name == "gp" and find_spec("torch") is None:
-        raise ConfigError("--sampler gp needs the package torch, which is not installed.", "pip install torch.")
+        raise ConfigError("--sampler gp needs torch, which is not installed.", "Install it: pip install torch")
 
 
 # === Records ===

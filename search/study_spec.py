@@ -8,6 +8,7 @@ from kit.config import RunConfig
 from kit.data.dataset import load_dataset
 from kit.errors import ConfigError, DataError
 from kit.files import storage_errors
+from kit.machine import require_cache
 from kit.model.weights import resolve
 from kit.pipeline import with_absolute_paths
 from search.records import DIRECTIONS, StudyRecord
@@ -39,6 +40,7 @@ def prepare(spec: StudySpec) -> OpenStudy:
     require_sampler(spec.sampler)
     if spec.pruner not in PRUNERS:
         raise ConfigError(f"--pruner must be one of {', '.join(PRUNERS)}, not {spec.pruner!r}.")
+    require_cache()
     address = None if spec.storage is None else Address.parse(spec.storage)
     space = plan_space(spec.config, objectives, spec.space)
     config = space.own

@@ -1,8 +1,12 @@
 """The Python API: what docs/python-api.md promises."""
 
+import zipfile
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+from PIL import Image
 
 import kit
 from kit.errors import ConfigError, DataError, StorageError
@@ -106,6 +110,126 @@ def test_what_cannot_be_predicted_is_one_message(run, images, tmp_path):
         run.predict("nowhere.jpg")
     with pytest.raises(StorageError, match="is not a run folder"):
         kit.load_run(images)
+
+
+def as_pixels(file):
+    with Image.open(file) as image:
+        return np.asarray(image)
+
+
+def test_images_in_memory_are_predicted_as_their_files(run, images, tmp_path):
+    """Pixels, bytes, Pillow's images in any mode, and lists of them: what a file of the same pixels gives."""
+    plain = tmp_path / "plain.png"
+    Image.fromarray(as_pixels(images / "red/0000.jpg")).save(plain)
+    turned = tmp_path / "turned.jpg"
+    with Image.open(images / "green/0000.jpg") as image:
+        image.getexif()[0x0112] = 6
+        image.save(turned, exif=image.getexif(), quality=95)
+    grey, clear, cmyk = tmp_path / "grey.png", tmp_path / "clear.png", tmp_path / "cmyk.tif"
+    Image.open(plain).convert("L").save(grey)
+    cut = Image.open(plain).convert("RGBA")
+    cut.putalpha(Image.fromarray(np.tile(np.arange(cut.width, dtype=np.uint8), (cut.height, 1))))
+    cut.save(clear)
+    Image.open(plain).convert("CMYK").save(cmyk)
+    for file in (plain, turned, grey, clear, cmyk):
+        expected = run.predict(file)
+        assert run.predict(file.read_bytes()).probabilities == expected.probabilities
+        with Image.open(file) as image:
+            found = run.predict(image)
+        # a JPEG file may be decoded at a fraction of its size
+        assert found.probabilities == pytest.approx(expected.probabilities, abs=0.02 if file is turned else 1e-6)
+    for file in (plain, grey, clear):
+        assert run.predict(as_pixels(file)).probabilities == run.predict(file).probabilities
+    several = run.predict([plain, as_pixels(plain), plain.read_bytes()])
+    assert [one.path for one in several] == [str(plain), "<image 1>", "<image 2>"]
+    assert len({one.probabilities for one in several}) == 1
+    stacked = run.predict(np.stack([as_pixels(plain)] * 2))
+    assert [one.label for one in stacked] == [several[0].label] * 2
+    assert run.predict([b"no image"])[0].problem.startswith("not-an-image")
+
+
+WRONG = {
+    "array": np.zeros((4, 4)),
+    "vector": np.arange(3),
+    "empty array": np.zeros((0, 4, 3), np.uint8),
+    "image": Image.new("RGB", (4, 4)),
+    "bytes": b"bytes",
+    "table": pd.DataFrame({"path": ["a.jpg", "b.jpg"]}),
+    "column": pd.Series(["a.jpg", "b.jpg"]),
+    "number": 3,
+    "none": None,
+    "list": [3, None],
+    "mapping": {"a": 1},
+    "object": object(),
+    "empty": "",
+}
+
+
+@pytest.mark.parametrize("value", WRONG.values(), ids=WRONG)
+def test_bad_input_of_any_kind_is_a_user_error(run, value):
+    """And never a TypeError, or "truth value is ambiguous"."""
+    import reports
+    import search
+
+    calls = [
+        lambda: kit.train(value, weights="none"),
+        lambda: kit.load_run(value),
+        lambda: kit.resume(value),
+        lambda: kit.evaluate(value),
+        lambda: kit.train("nowhere", weights=value),
+        lambda: kit.train("nowhere", views=value),
+        lambda: search.run_study(value, trials=1),
+        lambda: reports.write_report(value),
+    ]
+    if value is not None:
+        calls += [lambda: kit.evaluate(run, value), lambda: kit.configure("photos", file=value)]
+        calls += [lambda: kit.train("nowhere", out=value), lambda: kit.evaluate(run, moved=value)]
+    if not isinstance(value, Image.Image):
+        calls.append(lambda: run.predict(value))
+    for call in calls:
+        with pytest.raises(kit.UserError):
+            call()
+
+
+def test_a_table_or_wrong_pixels_are_told_what_to_give_instead(run):
+    with pytest.raises(DataError, match=r"list\(table\['path'\]\)"):
+        run.predict(WRONG["table"])
+    with pytest.raises(DataError, match=r"not float64 \(4, 4\)\.\n.*astype\('uint8'\)"):
+        run.predict(np.zeros((4, 4)))
+    with pytest.raises(ConfigError, match=r"data must be a path, not numpy\.ndarray\.\n.*Run\.predict"):
+        kit.train(np.zeros((4, 4, 3), np.uint8))
+
+
+def test_a_dtype_policy_of_the_notebook_does_not_leak_in(images, toy_weights, tmp_path):
+    import keras
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        run = kit.train(images, tmp_path / "run", weights=toy_weights, **SMALL)
+        assert keras.config.dtype_policy().name == "mixed_bfloat16"
+        assert b"bfloat16" not in zipfile.ZipFile(run.model_path).read("config.json")
+        assert run.predict(images / "red/0000.jpg").label
+        assert keras.config.dtype_policy().name == "mixed_bfloat16"
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def test_numbers_of_numpy_are_settings(tmp_path):
+    config = kit.configure(
+        "photos",
+        views=np.int64(2),
+        dropout=np.float32(0.25),
+        strict=np.bool_(True),
+        seed=np.uint32(7),
+        **{"data.background": np.array([1, 2, 3], np.uint8), "split.train": np.float64(0.7)},
+    )
+    assert config == kit.configure(
+        "photos", views=2, dropout=0.25, strict=True, seed=7, **{"data.background": (1, 2, 3), "split.train": 0.7}
+    )
+    assert type(config.views.count) is int
+    with pytest.raises(ConfigError, match=r"must be a whole number, not 2\.5"):
+        kit.configure("photos", views=np.float64(2.5))
 
 
 def test_an_unfinished_run_tells_its_record_but_predicts_nothing(tmp_path):

@@ -11,10 +11,11 @@ from kit.backends.protocol import Backend
 from test_architecture import FILES, imported, module_name, parsed, under
 
 NAMES = {*BACKENDS, "torch"}
-# Formats of models, whatever backend trained them; which backend a format needs is data of the format.
+# Packages to install, and formats of models: which backend a format needs is data of the format.
 EXCEPTIONS = {
     "kit.export.formats": "what each format needs to be installed, and the example that its user runs",
     "kit.export.writers": "LiteRT's converter takes TensorFlow's constants",
+    "kit.machine": "the packages of each extra of pyproject.toml, some of which are named after backends",
     "kit.export.parity": "a SavedModel's own runtime is TensorFlow",
 }
 

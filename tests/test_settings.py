@@ -226,6 +226,15 @@ def test_unknown_keys_name_the_nearest(wrong, nearest):
     assert error.hint == f"The nearest is {nearest}."
 
 
+@pytest.mark.parametrize("wrong", ["callbacks", "workers", "phases.0.lr", "data.zzz", "x", "metrics"])
+def test_a_key_that_resembles_none_is_not_likened_to_any(wrong):
+    assert refusal(sets=[f"{wrong}=1"]).hint == "docs/configuration.md lists all settings."
+
+
+def test_a_slip_in_a_short_name_is_recognised():
+    assert refusal(sets=["fine_tune_epoch=1"]).hint == "The nearest is phases.1.epochs."
+
+
 def test_an_unknown_variable_names_the_nearest_variable():
     error = refusal(environ={"TRANSFERKIT_MODEL_WEIGHTS": "none"})
     assert "TRANSFERKIT_MODEL_WEIGHTS" in error.what

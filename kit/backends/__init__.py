@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from kit.backends.choice import choose_backend, keras_home, running_backend
 from kit.errors import BackendError
-from kit.machine import environment, package_version, processor
+from kit.machine import environment, install_command, package_version, processor
 
 if TYPE_CHECKING:
     from kit.backends.protocol import Backend
@@ -148,7 +148,7 @@ def _load(requested: str, threads: int) -> str:
         raise BackendError(
             f"Keras could not start on {name}: {type(error).__name__}: {error}",
             "`transferkit doctor` says what is installed; reinstalling "
-            f"`pip install --force-reinstall 'transferkit[{name}]'` may mend it.",
+            f"`{install_command(name, '--force-reinstall')}` may mend it.",
         ) from error
     _started = True
     return name
@@ -159,11 +159,12 @@ def _configure(seed: int, undo: ExitStack) -> None:
     import keras
     from keras.src.backend.common import global_state
 
-    for name in ("global_random_seed", "global_seed_generator"):
+    for name in ("global_random_seed", "global_seed_generator", "dtype_policy"):
         undo.callback(global_state.set_global_attribute, name, global_state.get_global_attribute(name))
     undo.callback(keras.config.set_floatx, keras.config.floatx())
     undo.callback(keras.config.set_image_data_format, keras.config.image_data_format())
     current().configure(undo)
     keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy("float32")  # a notebook may have set another, such as mixed_bfloat16
     keras.config.set_image_data_format("channels_last")
     keras.utils.set_random_seed(seed)

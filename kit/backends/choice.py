@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from kit.errors import BackendError
+from kit.machine import install_command
 
 BACKENDS = ("jax", "tensorflow")  # in order of preference; each is a module of kit.backends and an extra of pyproject
 
@@ -83,7 +84,9 @@ def _checked(name: str, origin: str) -> str:
         found = f"installed here: {' and '.join(installed)}" if installed else "none is installed here"
         raise BackendError(
             f"{origin} must be {' or '.join(BACKENDS)}, not {name!r}; {found}.",
-            f"Use --backend {installed[0]} or KERAS_BACKEND={installed[0]}." if installed else _how_to_install(),
+            f"Choose {installed[0]}, by KERAS_BACKEND={installed[0]} or as the backend of the command."
+            if installed
+            else _how_to_install(),
         )
     if name not in installed:
         others = f"; installed: {' and '.join(installed)}" if installed else "; no backend is"
@@ -93,7 +96,7 @@ def _checked(name: str, origin: str) -> str:
 
 def _how_to_install(name: str = "") -> str:
     names = (name,) if name else BACKENDS
-    return "Install it: " + " or ".join(f"pip install 'transferkit[{extra}]'" for extra in names) + "."
+    return "Install it: " + " or ".join(map(install_command, names))
 
 
 def _backend_in_keras_json() -> str | None:

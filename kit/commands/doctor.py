@@ -151,13 +151,14 @@ def _examine_weights() -> dict[str, Any]:
 
 def _advice(choice: dict, backends: dict, cache: dict, weights: dict) -> list[str]:
     from kit.backends.choice import BACKENDS
+    from kit.machine import install_command
 
     advice = [choice["hint"]] if choice["hint"] else []
     for name, found in backends.items():
         if found["installed"] and not found["starts"]:
-            advice.append(f"{name} does not start: reinstall it (pip install --force-reinstall 'transferkit[{name}]').")
+            advice.append(f"{name} does not start: reinstall it ({install_command(name, '--force-reinstall')}).")
     if not any(found["installed"] for found in backends.values()) and not advice:
-        advice.append(f"Install a backend: pip install 'transferkit[{BACKENDS[0]}]'.")
+        advice.append(f"Install a backend: {install_command(BACKENDS[0])}")
     if not cache["writable"]:
         advice.append(f"Set TRANSFERKIT_CACHE to a folder you may write to: {cache['folder']} is not one.")
     if not weights["usable"]:

@@ -8,17 +8,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kit.backends.choice import BACKENDS
-from kit.commands import AsJson, FinishedRun, Quiet
+from kit.commands import AsJson, FinishedRun, Quiet, setting_options
 
 if TYPE_CHECKING:
     from kit.export.package import Export
+    from kit.new_images import Evaluation
     from kit.predict import Prediction, Predictor
+    from kit.run import Run
 
 
 SHOWN = 3  # classes beside the first in the table
 NAMED = 5  # unreadable files named in the final message
 WIDEST = 60  # width of the name column; longer names overflow
 _FORMAT = "keras, saved_model, onnx, litert or keras-hub."
+Moved = Annotated[
+    str | None,
+    typer.Option("--data", metavar="PLACE", help="Where the run's own images lie now, if moved.", show_default=False),
+]
 _OUT = "The folder to be; an earlier export there is replaced."
 
 
@@ -105,35 +111,119 @@ def _print_csv(predictions: "list[Prediction]", predictor: "Predictor") -> None:
         writer.writerow([escape_cell(one.path), one.label and escape_cell(one.label), *numbers, *blanks, one.problem])
 
 
+@setting_options("conflicts", "columns")
 def evaluate(
     run: FinishedRun,
     data: Annotated[
         str | None,
         typer.Argument(metavar="[DATA]", help="Other images; the run's own if left out.", show_default=False),
     ] = None,
+    moved: Moved = None,
+    include_seen: Annotated[
+        bool, typer.Option("--include-seen", help="Score those images of DATA too that chose the run's weights.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Where the record about DATA goes.", show_default="evaluations/NAME-TIME")
+    ] = None,
     backend: Annotated[str, typer.Option(help=f"{' or '.join(BACKENDS)}; the run's own by default.")] = "auto",
     as_json: AsJson = False,
     quiet: Quiet = False,
+    **settings: Any,
 ) -> None:
-    """Scores a run's model again on its own images, or on others."""
+    """Scores a run's model again on its own images, or on others, of which it leaves out those it was trained on."""
     from kit import progress
     from kit.commands.training import fold_lines, score_lines
+    from kit.errors import ConfigError
     from kit.run import Run
     from kit.run_scores import evaluate as score_run
 
     progress.set_quiet(quiet or as_json)
     folder = Run.open(run)
-    metrics = score_run(folder, data, backend_name=backend)
+    if data is not None:
+        if moved is not None:
+            hint = "Leave --data out to score other images, or DATA to score the run's own where they lie now."
+            raise ConfigError("DATA names other images, and --data is the place of the run's own.", hint)
+        _evaluate_others(folder, data, backend, include_seen, settings, out, as_json)
+        return
+    if include_seen or out is not None or any(value is not None for value in settings.values()):
+        hint = "Name the images: `transferkit evaluate RUN DATA`."
+        raise ConfigError(
+            "--include-seen, --out, --conflicts and --columns are for other images than the run's own.", hint
+        )
+    metrics = score_run(folder, moved=moved, backend_name=backend)
     recorded = folder.metrics
-    same = None if data is not None else all(metrics[split] == recorded[split] for split in metrics)
+    same = all(metrics[split] == recorded[split] for split in metrics)
     if as_json:
-        print(json.dumps({"run": str(run), "data": data, "metrics": metrics, "as_recorded": same}))
+        print(json.dumps({"run": str(run), "data": None, "metrics": metrics, "as_recorded": same}))
         return
     print("\n".join(score_lines(metrics)))
-    if data is None and fold_lines(recorded):
+    if fold_lines(recorded):
         print("\n".join(["Recorded by cross-validation:", *score_lines(recorded)[:1], *fold_lines(recorded)]))
-    if same is not None:
-        print("These are the figures of the run." if same else _why_not(folder.manifest["environment"]))
+    print("These are the figures of the run." if same else _why_not(folder.manifest["environment"]))
+
+
+def _evaluate_others(
+    run: "Run",
+    data: str,
+    backend: str,
+    include_seen: bool,
+    settings: dict[str, str | None],
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    from kit.inspection import refuse_other_content
+    from kit.new_images import evaluate_images, write_evaluation
+    from kit.report_hook import draw_page
+    from kit.run import default_run_path
+    from kit.run_scores import evaluation_config
+
+    run.require_finished()
+    if out is not None:
+        refuse_other_content(out, "evaluation", "evaluate")
+    config = evaluation_config(run, backend)
+    done = evaluate_images(run, data, config, include_seen=include_seen, **settings)
+    record = out or default_run_path(done.name, Path("evaluations"))
+    write_evaluation(record, done)
+    page = draw_page(record)
+    if as_json:
+        content = {"run": str(run.path), "data": data, "metrics": {"all": done.scores}, "as_recorded": None}
+        places = {"record": str(record), "page": None if page is None else str(page)}
+        print(json.dumps(content | {"images": done.images} | places))
+        return
+    drawn = [f"Page: {page}"] if page is not None else []
+    print("\n".join([*_new_score_lines(done), *_origin_lines(done.images, include_seen), *drawn, f"Record: {record}"]))
+
+
+def _new_score_lines(done: "Evaluation") -> list[str]:
+    from kit.commands.training import score_lines
+    from kit.new_images import only_class
+    from kit.progress import printable
+
+    alone, scores = only_class(done.scores), done.scores
+    if alone is None:
+        return score_lines({"all": scores})
+    low, high = scores["accuracy_interval"]
+    return [
+        f"all         recall of {printable(alone)} {scores['accuracy']:.3f} [{low:.3f}, {high:.3f}]  "
+        f"log loss {scores['log_loss']:.3f}  n = {scores['n']:,}",
+        f"All are of {printable(alone)}: accuracy over all classes, precision and macro F1 cannot be said from them.",
+    ]
+
+
+def _origin_lines(images: dict[str, int], include_seen: bool) -> list[str]:
+    """Sentences on what the run has seen of the images, and on what was left out."""
+    lines = []
+    if chosen_by := images["train"] + images["validation"]:
+        fate = (
+            "scored all the same, which flatters the model" if include_seen else "left out (--include-seen scores them)"
+        )
+        split = f"{images['train']:,} train, {images['validation']:,} validation"
+        lines.append(f"The run has seen {chosen_by:,} of these images ({split}): {fate}.")
+    if images["test"]:
+        lines.append(f"{images['test']:,} are among the run's test images, whose score it has recorded already.")
+    if images["left_out"]:
+        lines.append(f"{images['left_out']:,} files are left out: `transferkit inspect` on the same data says why.")
+    return lines
 
 
 def _why_not(recorded: dict[str, Any]) -> str:
@@ -151,6 +241,7 @@ def export(
     run: FinishedRun,
     format_name: Annotated[str, typer.Option("--format", help=_FORMAT, show_default=False)],
     out: Annotated[Path | None, typer.Option(help=_OUT, show_default="RUN/exports/FORMAT")] = None,
+    moved: Moved = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -165,7 +256,7 @@ def export(
 
     progress.set_quiet(quiet or as_json)
     folder = Run.open(run)
-    done = export_run(folder, format_name, out)
+    done = export_run(folder, format_name, out, moved=moved)
     if folder.report_path.exists() and done.path.resolve().is_relative_to(folder.path.resolve()):
         draw_page(folder.path)  # the page lists the exports in the run folder
     if as_json:

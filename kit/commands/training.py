@@ -37,6 +37,7 @@ def train(
     A flag or --set goes over TRANSFERKIT_<KEY> in the environment, that over --config, that over the default.
     """
     from kit import progress
+    from kit.data import require_there
     from kit.errors import ConfigError
     from kit.settings import load_config
 
@@ -53,6 +54,7 @@ def train(
         _show(resume_one(resume), as_json)
         return
     chosen = load_config(flags=given, sets=sets or [], environ=os.environ, file=config)
+    require_there(chosen.data.path)  # told at once: what follows takes seconds to import
     if dry_run:
         _show_plan(chosen, seeds, out, as_json)
     elif seeds > 1:

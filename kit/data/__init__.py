@@ -1,8 +1,12 @@
 """Images: found, audited, split, decoded, augmented, batched. Here: labelled files, before they are read."""
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+
+from kit.errors import DataError
+from kit.files import is_address
 
 SPLITS = ("train", "validation", "test")
 OUT_OF_FOLD = "out-of-fold"  # of predictions by models of cross-validation that were not trained on the image
@@ -49,3 +53,15 @@ class Source:
     def classes(self) -> tuple[str, ...]:
         """Labels in codepoint order; class k of the model is the k-th."""
         return tuple(sorted({sample.label for sample in self.samples}))
+
+
+def require_there(path: str) -> Path:
+    """Absolute path of data, read by nobody yet; DataError if nothing is there and the path is not `flowers`."""
+    if not path or "\0" in path:
+        raise DataError("No data was named.", "Name a folder, a table, an archive, or `flowers`.")
+    place = Path(os.path.abspath(Path(path).expanduser()))
+    if is_address(path) and not place.exists():
+        raise DataError(f"Images must be on this machine, not at the address {path}.", "Download them first.")
+    if path != "flowers" and not os.path.lexists(place):
+        raise DataError(f"There is no {place}.", "Check the path; the name `flowers` downloads an example.")
+    return place

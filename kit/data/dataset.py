@@ -106,10 +106,11 @@ class Dataset:
 
     def table(self) -> "pandas.DataFrame":
         """Every image of the source, those left out included, sorted by path: samples.csv; `fold` where there are."""
-        kept = zip(self.paths, self.labels, self.splits, self.groups, strict=True)
-        rows = [(path, self.classes[label], str(split), group, None) for path, label, split, group in kept]
-        columns = zip(*sorted([*rows, *self.dropped], key=lambda row: row[0]), strict=True)
-        table = dict(zip(SAMPLE_COLUMNS, columns, strict=True))
+        kept = zip(self.paths, self.labels, self.splits, self.groups, self.keys, strict=True)
+        rows = [(path, self.classes[label], str(split), group, None, key) for path, label, split, group, key in kept]
+        left_out = [(*row, None) for row in self.dropped]
+        columns = zip(*sorted([*rows, *left_out], key=lambda row: row[0]), strict=True)
+        table = dict(zip((*SAMPLE_COLUMNS, "sha256"), columns, strict=True))
         if self.folds is not None:
             fold = dict(zip(self.paths, map(str, self.folds), strict=True))
             table["fold"] = tuple(fold.get(path) for path in table["path"])

@@ -4,12 +4,11 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from kit.data import Source, archives, folders, tables
+from kit.data import Source, archives, folders, require_there, tables
 from kit.data.download import fetch
 from kit.data.labels import without_images
 from kit.data.listing import looks_like_image
 from kit.errors import DataError
-from kit.files import is_address
 from kit.machine import cache_folder
 
 # TF flowers: 3,670 images of five species, the data set named `flowers`.
@@ -19,39 +18,36 @@ FLOWERS_SHA256 = "4c54ace7911aaffe13a365c34f650e71dd5bf1be0a58b464e5a7183e3e595d
 _LAYOUT_HINT = "Name one folder a class (roses/, tulips/, ...), train/ and val/ holding those, a table or an archive."
 
 
-def load_samples(path: str, columns: str = "") -> Source:
+def load_samples(path: str, columns: str = "", *, fewest_classes: int = 2) -> Source:
     """List the samples of a folder, split folders, a table, an archive, or `flowers`.
 
     `columns` says which column of a table is what: `path=img,label=breed`.
 
     Raises:
-        DataError: If nothing is there, it is no source, or it holds fewer than two classes.
+        DataError: If nothing is there, it is no source, or it holds fewer than `fewest_classes` classes.
     """
-    if not path or "\0" in path:
-        raise DataError("No data was named.", "Name a folder, a table, an archive, or `flowers`.")
-    place = Path(os.path.abspath(Path(path).expanduser()))
-    if is_address(path) and not place.exists():
-        raise DataError(f"Images must be on this machine, not at the address {path}.", "Download them first.")
+    place = require_there(path)
     if path == "flowers" and not place.exists():
-        return _checked(folders.read_folder(_download_flowers(), "flowers"), path)
+        return _checked(folders.read_folder(_download_flowers(), "flowers"), path, fewest_classes)
     try:
-        return _read(place, path, columns)
+        return _read(place, path, columns, fewest_classes)
     except OSError as error:
         raise DataError(
             f"{place} cannot be read: {error.strerror or error}.", "Check the path and its permissions."
         ) from error
 
 
-def _read(place: Path, path: str, columns: str) -> Source:
+def _read(place: Path, path: str, columns: str, fewest_classes: int) -> Source:
     if place.is_dir():
-        return _read_folder(place, place.name or "data", path, columns)
+        return _read_folder(place, place.name or "data", path, columns, fewest_classes)
     if not place.exists():
         raise DataError(f"There is no {place}.", "Check the path; the name `flowers` downloads an example.")
     if place.name.lower().endswith(tables.SUFFIXES):
-        return _checked(tables.read_table(place, columns), path)
+        return _checked(tables.read_table(place, columns), path, fewest_classes)
     if suffix := archives.suffix_of(place):
         inside = folders.step_in(archives.extract(place))
-        return replace(_read_folder(inside, place.name[: -len(suffix)], path, columns), kind="archive")
+        unpacked = _read_folder(inside, place.name[: -len(suffix)], path, columns, fewest_classes)
+        return replace(unpacked, kind="archive")
     raise DataError(
         f"{place} is a file, and neither a table ({', '.join(tables.SUFFIXES)}) nor an archive "
         f"({', '.join(archives.SUFFIXES)}).",
@@ -59,17 +55,17 @@ def _read(place: Path, path: str, columns: str) -> Source:
     )
 
 
-def _read_folder(root: Path, name: str, path: str, columns: str) -> Source:
+def _read_folder(root: Path, name: str, path: str, columns: str, fewest_classes: int) -> Source:
     """Samples of class folders, or else of the one table that lies there, or in each split folder."""
     found, refusal = None, None
     try:
-        found = _checked(folders.read_folder(root, name), path)
-        if len(found.classes) > 1 and not without_images(found):
+        found = _checked(folders.read_folder(root, name), path, fewest_classes)
+        if len(found.classes) >= fewest_classes and not without_images(found):
             return found
     except DataError as error:
         refusal = error
     if table := tables.find_table(root, columns) or _read_split_tables(root, columns):
-        return replace(_checked(table, path), name=name)
+        return replace(_checked(table, path, fewest_classes), name=name)
     if refusal is None:
         assert found is not None
         return found
@@ -95,11 +91,11 @@ def _read_split_tables(root: Path, columns: str) -> Source | None:
     return Source(root.name, "table", root, ordered, tuple(tree), tuple(warnings))
 
 
-def _checked(source: Source, path: str) -> Source:
+def _checked(source: Source, path: str, fewest_classes: int) -> Source:
     if not any(looks_like_image(sample.file) for sample in source.samples):
         what = f": none of its {len(source.samples):,} files is one" if source.samples else ""
         raise DataError(f"{path} holds no images{what}.", _LAYOUT_HINT)
-    if len(source.classes) < 2:
+    if len(source.classes) < fewest_classes:
         raise DataError(
             f"{path} holds one class only ({source.classes[0]!r}); a classifier needs at least two.",
             "Name the folder above it, or the folder inside it that holds one folder a class.",

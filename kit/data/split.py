@@ -51,7 +51,7 @@ def assign_splits(
         )
     thin = thin_splits(labels, assigned)
     if thin and not any(given):
-        thin.append("`--folds 5` measures on every image instead.")
+        thin.append("`transferkit train DATA --folds 5` measures on every image instead.")
     return assigned, warnings + _lacking(labels, assigned, config) + thin
 
 

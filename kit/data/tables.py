@@ -15,6 +15,7 @@ from kit.data import Sample, Source
 from kit.data.folders import meaning
 from kit.data.listing import Tree, looks_like_image
 from kit.errors import ConfigError, DataError
+from kit.machine import install_command
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
 # Names that a column goes by elsewhere, in the order in which they are looked for.
@@ -255,7 +256,7 @@ def _parquet_rows(file: Path) -> tuple[list[str], list[list[str]]]:
     except ImportError:
         raise DataError(
             f"{file} is a Parquet table, and pyarrow, which reads those, is not installed.",
-            "Run `pip install pyarrow`, or save the table as CSV.",
+            f"Run `{install_command('parquet')}`, or save the table as CSV.",
         ) from None
     try:
         schema = parquet.read_schema(file)

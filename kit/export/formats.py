@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from kit.errors import ConfigError, ExportError
+from kit.machine import install_command
 
 
 @dataclass(frozen=True)
@@ -114,10 +115,10 @@ def find_format(name: str) -> Format:
 
 
 def require_installed(chosen: Format) -> None:
-    """Raise ExportError if a module that the format needs is missing; it names the extra that installs it."""
+    """Raise ExportError if a module that the format needs is missing; the hint installs it."""
     missing = [name for name in chosen.needs if find_spec(name) is None]
     if missing:
         raise ExportError(
             f"The format {chosen.name} needs {' and '.join(missing)}, not installed here.",
-            f"Install it: pip install 'transferkit[{chosen.extra}]'.",
+            f"Install it: {install_command(chosen.extra)}",
         )

@@ -30,7 +30,7 @@ from kit.data import decoding
 from kit.errors import ExportError, StorageError
 from kit.export.formats import Format, find_format, require_installed
 from kit.export.model_card import render_card
-from kit.export.parity import ORIGINAL, TOLERANCE, compare, parity_images
+from kit.export.parity import ORIGINAL, TOLERANCE, ParityImages, compare, parity_images
 from kit.export.worker import ask
 from kit.files import read_json, sha256_file, storage_errors, write_json, write_text
 from kit.machine import package_version
@@ -59,7 +59,12 @@ class Export:
 
 
 def export_run(
-    run: Run | Path | str, format_name: str, out: Path | str | None = None, *, tolerance: float = TOLERANCE
+    run: Run | Path | str,
+    format_name: str,
+    out: Path | str | None = None,
+    *,
+    moved: Path | str | None = None,
+    tolerance: float = TOLERANCE,
 ) -> Export:
     """Export a finished run's model to another format, after a parity check.
 
@@ -67,6 +72,7 @@ def export_run(
         run: A finished run, or its folder.
         format_name: `keras`, `saved_model`, `onnx`, `litert` or `keras-hub`.
         out: Default `exports/<format>` in the run folder. An earlier export there is replaced.
+        moved: Where the run's images lie now, if not where they were.
         tolerance: Greatest difference of a probability from the original's.
 
     Raises:
@@ -81,14 +87,14 @@ def export_run(
     chosen = find_format(format_name)
     require_installed(chosen)
     path = Path(out) if out else run.path / "exports" / chosen.name
+    images = parity_images(run, None if moved is None else str(moved))
     with replaced_folder(path) as folder, tempfile.TemporaryDirectory(prefix="transferkit-export-") as work:
-        record = _fill(run, chosen, folder, Path(work), tolerance)
+        record = _fill(run, chosen, images, folder, Path(work), tolerance)
     return Export(path, record)
 
 
-def _fill(run: Run, chosen: Format, folder: Path, work: Path, tolerance: float) -> dict[str, Any]:
+def _fill(run: Run, chosen: Format, images: ParityImages, folder: Path, work: Path, tolerance: float) -> dict[str, Any]:
     """Write the model, check parity, add labels, card and, last, the record, which is returned."""
-    images = parity_images(run)
     write_json(work / "photos.json", [os.fspath(file.absolute()) for file in images.files])
     own = run.config.backend if run.config.backend in installed_backends() else explain_choice().name
     progress.say(f"Writing {chosen.name}")

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from kit.backends import current_name
-from kit.data.sources import load_samples
 from kit.errors import DataError
 from kit.run import Run
+from kit.run_images import config_at, find_own_images
 from kit.significance import effective_n, wilson_interval
 
 TOLERANCE = 1e-4
@@ -74,21 +74,22 @@ class Parity:
         return {"photos" if name == "images" else name: value for name, value in fields.items()}
 
 
-def parity_images(run: Run) -> ParityImages:
-    """Images of the test split, or of the next split that has any; DataError if some are no longer there."""
+def parity_images(run: Run, moved: str | None = None) -> ParityImages:
+    """Images of the test split, or of the next split that has any; DataError if some are no longer there.
+
+    `moved`: where the run's images lie now, if not where they were.
+    """
     samples = run.samples
     kept = samples[samples["finding"].isna()]
     split = next(name for name in SPLITS if (kept["split"] == name).any())
     rows = kept[kept["split"] == split]
-    data, hint = run.config.data, "An export is compared on them: put them back where they were."
-    try:
-        files = {sample.path: sample.file for sample in load_samples(data.path, data.columns).samples}
-    except DataError as error:
-        raise DataError(f"The {split} images of {run.path} cannot be read: {error.what}", hint) from None
+    command = f"transferkit export {run.path} --format FORMAT"
+    files = {sample.path: sample.file for sample in find_own_images(run, moved, command).samples}
+    place, hint = config_at(run, moved).data.path, "An export is compared on them: put them back where they were."
     gone = [path for path in rows["path"] if path not in files]
     if gone:
         raise DataError(
-            f"{len(gone)} of the {len(rows)} {split} images of {run.path} are no longer in {data.path}: "
+            f"{len(gone)} of the {len(rows)} {split} images of {run.path} are no longer in {place}: "
             f"{', '.join(gone[:3])}{', ...' if len(gone) > 3 else ''}.",
             hint,
         )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kit.errors import BackendError, ConfigError, StorageError, UserError
+from kit.machine import install_command
 from kit.model.catalog import HUB, Pixels
 from kit.model.loading import CLASSES, named, require_classes
 
@@ -126,7 +127,7 @@ def _keras_hub() -> Any:
     try:
         import keras_hub
     except ImportError as error:
-        raise BackendError(f"KerasHub is not installed: {error}.", "Run `pip install 'transferkit[hub]'`.") from error
+        raise BackendError(f"KerasHub is not installed: {error}.", f"Run `{install_command('hub')}`.") from error
     return keras_hub
 
 

@@ -75,7 +75,7 @@ def require_alpha(path: Path, alpha: float) -> None:
     if found not in (None, alpha):
         raise WeightsError(
             f"The weights file {path} seems to be of alpha {found}, not of alpha {alpha}.",
-            f"Use --set model.alpha={found}, or a file for alpha {alpha}.",
+            f"Set model.alpha to {found}, or take a file for alpha {alpha}.",
         )
 
 

@@ -59,7 +59,7 @@ def diverged(epoch: int, phase: str, how: str) -> UserError:
     """Error for training that diverged, as a loss tells."""
     return UserError(
         f"Training diverged: {how} after epoch {epoch} (phase {phase!r}).",
-        "Lower the phase's learning rate (`--set phases.N.learning_rate=...`), or give it warmup_epochs.",
+        "Lower the phase's learning rate (phases.N.learning_rate), or give it warmup_epochs.",
     )
 
 

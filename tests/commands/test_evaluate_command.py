@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+import kit
 from image_files import make_images
 from kit.run import Run
 
@@ -13,6 +14,12 @@ from kit.run import Run
 def copied(run, tmp_path) -> Run:
     """A copy of the run that a test may damage."""
     return Run(shutil.copytree(run.path, tmp_path / "copied"))
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path_factory, monkeypatch):
+    """Records about other images go below the working folder."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("work"))
 
 
 def change_manifest(run: Run, **fields) -> None:
@@ -63,21 +70,117 @@ def test_other_images_are_scored_together(run, command, tmp_path):
     assert (said["data"], said["as_recorded"]) == (str(other), None)
     assert set(said["metrics"]) == {"all"}
     assert said["metrics"]["all"]["n"] == 10
+    assert said["images"] == {"new": 10, "train": 0, "validation": 0, "test": 0, "left_out": 0, "scored": 10}
     assert sum(map(sum, said["metrics"]["all"]["confusion"])) == 10
     shown = command("evaluate", run.path, other).out
     assert shown.startswith("all ")
     assert "n = 10" in shown
     assert "figures of the run" not in shown
+    assert "has seen" not in shown
 
 
 def test_the_runs_own_images_given_as_others_score_alike(run, command, images):
     """Whole images through the saved model, against stored float16 activations through the tail."""
-    scores = json.loads(command("evaluate", run.path, images, "--json").out)["metrics"]["all"]
+    scores = json.loads(command("evaluate", run.path, images, "--include-seen", "--json").out)["metrics"]["all"]
     own = [run.metrics[split] for split in ("train", "validation", "test")]
     total = sum(split["n"] for split in own)
     assert scores["n"] == total == 72
     expected = sum(split["log_loss"] * split["n"] for split in own) / total
     assert scores["log_loss"] == pytest.approx(expected, rel=0.01)
+
+
+def test_images_that_the_run_was_trained_on_are_left_out(run, command, images, tmp_path):
+    mixed = shutil.copytree(images, tmp_path / "mixed")
+    for file in make_images(tmp_path / "fresh", ("green", "red"), 5, seed=1).rglob("*.jpg"):
+        shutil.copy(file, mixed / file.parent.name / f"fresh-{file.name}")
+    counts = {split: run.metrics[split]["n"] for split in ("train", "validation", "test")}
+    said = json.loads(command("evaluate", run.path, mixed, "--json").out)
+    assert said["images"] == {"new": 10, **counts, "left_out": 0, "scored": 10 + counts["test"]}
+    assert said["metrics"]["all"]["n"] == 10 + counts["test"]
+    shown = command("evaluate", run.path, mixed).out
+    assert f"The run has seen {counts['train'] + counts['validation']} of these images" in shown
+    assert f"({counts['train']} train, {counts['validation']} validation): left out" in shown
+    assert f"{counts['test']} are among the run's test images" in shown
+    whole = json.loads(command("evaluate", run.path, mixed, "--include-seen", "--json").out)
+    assert whole["metrics"]["all"]["n"] == whole["images"]["scored"] == 82
+
+
+def test_images_that_the_run_has_all_seen(run, command, refused, images, tmp_path):
+    samples = run.samples
+    seen = tmp_path / "seen"
+    for path in samples[samples["split"] == "train"]["path"]:
+        (seen / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(images / path, seen / path)
+    count = run.metrics["train"]["n"]
+    assert f"has seen all of the {count} images" in refused("evaluate", run.path, seen)
+    assert json.loads(command("evaluate", run.path, seen, "--include-seen", "--json").out)["images"]["train"] == count
+
+
+def test_a_run_that_recorded_no_hashes_knows_most_of_its_images(copied, command, images):
+    copied.write_samples(copied.samples.drop(columns="sha256"))
+    assert len(copied.split_by_hash) == 72
+    assert json.loads(command("evaluate", copied.path, images, "--json").out)["images"]["new"] == 0
+
+
+def test_an_image_under_two_labels_is_refused_or_left_out(run, command, refused, tmp_path):
+    """The remedy that the message names is one that this command has."""
+    other = make_images(tmp_path / "other", ("green", "red"), 5, seed=1)
+    shutil.copy(next((other / "green").iterdir()), other / "red" / "copy.jpg")
+    assert "--conflicts drop" in refused("evaluate", run.path, other)
+    said = json.loads(command("evaluate", run.path, other, "--conflicts", "drop", "--json").out)
+    assert (said["images"]["scored"], said["images"]["left_out"]) == (9, 2)
+    assert "2 files are left out" in command("evaluate", run.path, other, "--conflicts", "drop").out
+
+
+def test_copies_in_two_given_splits_do_not_matter(run, command, tmp_path):
+    make_images(tmp_path / "other/train", ("green", "red"), 5, seed=1)
+    shutil.copytree(tmp_path / "other/train", tmp_path / "other/test")
+    assert json.loads(command("evaluate", run.path, tmp_path / "other", "--json").out)["images"]["scored"] == 20
+
+
+def test_images_of_one_class(run, command, tmp_path):
+    """What they tell is the recall of that class; what takes other classes is not said."""
+    other = make_images(tmp_path / "other", ("green",), 6, seed=1)
+    done = command("evaluate", run.path, other, "--json")
+    assert (done.status, done.err) == (0, "")
+    scores = json.loads(done.out)["metrics"]["all"]
+    right = scores["confusion"][run.classes.index("green")][run.classes.index("green")]
+    nothing = {"precision": None, "recall": None, "f1": None, "support": 0}
+    assert scores["per_class"] == {
+        "blue": nothing,
+        "green": nothing | {"recall": right / 6, "support": 6},
+        "red": nothing,
+    }
+    assert scores["macro_f1"] is None
+    shown = command("evaluate", run.path, other).out
+    assert shown.startswith(f"all         recall of green {right / 6:.3f} [")
+    assert "precision and macro F1 cannot be said" in shown
+
+
+def test_images_that_have_moved(copied, command, refused, images, tmp_path):
+    moved = shutil.copytree(images, tmp_path / "moved")
+    config = copied.path / "config.toml"
+    config.write_text(config.read_text(encoding="utf-8").replace(str(images), str(tmp_path / "gone")), encoding="utf-8")
+    message = refused("evaluate", copied.path)
+    assert f"transferkit evaluate {copied.path} --data FOLDER" in message
+    said = json.loads(command("evaluate", copied.path, "--data", moved, "--json").out)
+    assert said["as_recorded"] is True
+    next((moved / "green").iterdir()).unlink()
+    assert "no longer those of" in refused("evaluate", copied.path, "--data", moved)
+
+
+def test_options_of_other_images_need_other_images(run, refused, images):
+    for option in (("--include-seen",), ("--conflicts", "drop"), ("--out", "there")):
+        assert "transferkit evaluate RUN DATA" in refused("evaluate", run.path, *option)
+    assert "--data is the place of the run's own" in refused("evaluate", run.path, images, "--data", images)
+
+
+def test_python_says_what_the_command_says(run, images):
+    with pytest.raises(kit.UserError, match="must be one of refuse, drop"):
+        kit.evaluate(run, images, conflicts="perhaps")
+    done = kit.evaluate(run, images)
+    assert done["images"]["scored"] == done["all"]["n"] == run.metrics["test"]["n"]
+    assert kit.evaluate(run, moved=images) == {split: run.metrics[split] for split in ("train", "validation", "test")}
 
 
 def test_what_is_refused(run, refused, tmp_path):
@@ -105,3 +208,4 @@ def test_images_that_are_no_longer_those_of_the_run(copied, refused):
     message = refused("evaluate", copied.path)
     assert "no longer those of" in message
     assert f"transferkit evaluate {copied.path} {copied.config.data.path}" in message
+    assert f"transferkit evaluate {copied.path} --data FOLDER" in message

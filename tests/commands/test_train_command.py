@@ -318,6 +318,43 @@ def test_no_weights_are_fetched_for_images_that_are_not_there(refused, monkeypat
     assert "There is no" in refused("train", "nowhere")
 
 
+def test_no_weights_are_fetched_for_class_folders_without_images(refused, tmp_path, monkeypatch):
+    """It ended in a message about the download of ImageNet weights."""
+    for name in ("one", "two"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        (tmp_path / "data" / name / "notes.txt").write_text(f"no image {name}")
+    swap(monkeypatch, pipeline, "resolve", lambda *args: pytest.fail("weights were looked for"))
+    assert "No usable image is left of one, two" in refused("train", tmp_path / "data", "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("words", [("train",), ("train", "--dry-run"), ("train", "--seeds", "2"), ("study", "run")])
+def test_a_folder_that_is_not_there_is_told_before_anything_slow_is_imported(run_python, words):
+    code = f"""
+import sys
+from kit import cli
+sys.argv = ["transferkit", *{words!r}, "nowhere"]
+try:
+    cli.main()
+finally:
+    print(sorted({{"numpy", "pandas", "PIL", "optuna", "keras", "jax", "tensorflow"}} & set(sys.modules)))
+"""
+    done = run_python("-c", code)
+    assert (done.returncode, done.stdout) == (2, "[]\n")
+    assert done.stderr.startswith("error: There is no ")
+
+
+@pytest.mark.parametrize("words", [("train",), ("train", "--dry-run"), ("study", "run")])
+def test_a_cache_that_cannot_be_written_is_told_first(refused, few, settings, tmp_path, monkeypatch, words):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("TRANSFERKIT_CACHE", str(tmp_path / "file" / "cache"))
+    asked = settings if words[0] == "train" else settings[:4]
+    told = refused(*words, few, *asked, "--out", tmp_path / "out")
+    assert f"The cache folder {tmp_path / 'file' / 'cache'} cannot be written" in told
+    assert "Set TRANSFERKIT_CACHE in the environment" in told
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("also", [("--seeds", "0"), ("--seeds", "two"), ("--image-size", "big"), ("--nonsense",)])
 def test_misspelt_options_are_usage_errors(command, few, also):
     done = command("train", few, *also)

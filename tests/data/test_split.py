@@ -164,7 +164,7 @@ def test_classes_with_few_images_are_named_with_what_their_number_can_tell():
     assert warnings == [
         "Fewer than 10 validation images of few (3): with 3, 90% right would mean between 36% and 99% (95% interval).",
         "Fewer than 10 test images of few (3): with 3, 90% right would mean between 36% and 99% (95% interval).",
-        "`--folds 5` measures on every image instead.",
+        "`transferkit train DATA --folds 5` measures on every image instead.",
     ]
     assert assign(["a"] * 70 + ["b"] * 70)[1] == []
 

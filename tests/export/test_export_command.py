@@ -38,4 +38,4 @@ def test_bad_input_is_one_message(refused, run, tmp_path, monkeypatch):
     told = refused("export", run.path, "--format", "keras", "--out", run.path)
     assert "is not empty and holds more than an export" in told
     swap(monkeypatch, formats, "find_spec", lambda name: None)
-    assert "pip install 'transferkit[export]'" in refused("export", run.path, "--format", "litert")
+    assert "'tf2onnx>=" in refused("export", run.path, "--format", "litert")

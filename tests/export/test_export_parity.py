@@ -86,5 +86,5 @@ def test_images_that_are_gone_are_named(recorded):
 def test_a_folder_of_images_that_is_gone_is_named(recorded):
     run = recorded("test")
     shutil.rmtree(run.path.parent / "photos")
-    with pytest.raises(DataError, match=r"The test images of .* cannot be read: .*images"):
+    with pytest.raises(DataError, match=r"The images of .* cannot be read: There is no "):
         parity_images(run)

@@ -9,6 +9,7 @@ from doubles import swap
 from kit.errors import ConfigError, ExportError
 from kit.export import formats
 from kit.export.formats import FORMATS, find_format, require_installed
+from kit.machine import install_command
 
 ROOT = Path(__file__).resolve().parents[2]
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
@@ -29,7 +30,7 @@ def test_what_is_missing_is_named_with_the_command_that_installs_it(chosen, monk
     with pytest.raises(ExportError) as told:
         require_installed(chosen)
     assert all(name in told.value.what for name in chosen.needs)
-    assert f"pip install 'transferkit[{chosen.extra}]'" in told.value.hint
+    assert install_command(chosen.extra) in told.value.hint
 
 
 def test_only_what_is_missing_is_named(monkeypatch):

@@ -165,7 +165,7 @@ def test_a_preset_is_trained_end_to_end(preset, hub_images, tmp_path):
     shutil.move(preset, moved)  # a saved model is whole
     try:
         file = hub_images / "red" / "0000.jpg"
-        ((_, row),) = Predictor.of(run).probabilities([file])
+        (row,) = Predictor.of(run).probabilities([file])
     finally:
         shutil.move(moved, preset)
     assert row.shape == (2,)

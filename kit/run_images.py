@@ -1,0 +1,58 @@
+"""Images of a run, found again where they lie now, and which of other images a run has seen.
+
+Importing this module imports no backend.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from kit.config import RunConfig
+from kit.data import Source
+from kit.data.audit import data_fingerprint
+from kit.data.facts import ImageFacts, read_facts
+from kit.data.sources import load_samples
+from kit.errors import DataError
+from kit.machine import available_threads
+from kit.run import Run
+
+SEEN = ("train", "validation")  # splits that chose weights or epochs; test images were only measured
+
+
+def config_at(run: Run, moved: str | None) -> RunConfig:
+    """Configuration of a run whose images have moved to the path `moved`; None: they have not."""
+    config = run.config
+    return config if moved is None else replace(config, data=replace(config.data, path=str(moved)))
+
+
+def find_own_images(run: Run, moved: str | None, command: str) -> Source:
+    """Samples of a run's own images; `command` is what was asked for, as `transferkit evaluate RUN`.
+
+    Raises DataError if they cannot be found, or `moved` holds other images; the message names `--data`.
+    """
+    config = config_at(run, moved)
+    hint = f"If they lie elsewhere now, name the place: `{command} --data FOLDER`; else put them back."
+    try:
+        found = load_samples(config.data.path, config.data.columns)
+    except DataError as error:
+        raise DataError(f"The images of {run.path} cannot be read: {error.what}", hint) from None
+    if moved is not None:
+        files = [sample.file for sample in found.samples]
+        facts = read_facts(files, config.data.background, config.threads or available_threads())
+        require_same_images(run, data_fingerprint(found.samples, facts), str(moved))
+    return found
+
+
+def require_same_images(run: Run, fingerprint: str, place: str) -> None:
+    """Raise DataError unless images have the fingerprint that a run recorded."""
+    if fingerprint != run.manifest["data"]["fingerprint"]:
+        raise DataError(
+            f"The images in {place} are no longer those of {run.path}: files, labels or bytes differ.",
+            f"Score them as other data: `transferkit evaluate {run.path} {place}`; or name the place where the run's "
+            f"own lie now: `transferkit evaluate {run.path} --data FOLDER`.",
+        )
+
+
+def seen_splits(run: Run, facts: Sequence[ImageFacts]) -> list[str]:
+    """Split of the run that holds the same bytes as each image: `train`, `validation`, `test`, or empty for none."""
+    known = run.split_by_hash
+    return [known.get(fact.sha256, "") for fact in facts]
