@@ -27,6 +27,7 @@ from kit.files import atomic_path, write_json
 from kit.insights.collect import collect_insights
 from kit.machine import require_cache
 from kit.model.catalog import HUB, is_hub
+from kit.model.saving import save_model
 from kit.model.weights import NAMED, Weights, resolve
 from kit.report_hook import draw_page
 from kit.run import DEFAULT_RUNS, SCHEMA_VERSION, Run, default_run_path
@@ -217,7 +218,7 @@ def _finish(
                 by_phase = predict_phases(session, activations, run.checkpoints, SPLITS)
                 record_scores(run, dataset, by_phase, [phase.name for phase in session.phases])
         with clock.stage("saving"), atomic_path(run.model_path) as temporary:
-            session.classifier.full().save(temporary)
+            save_model(session.classifier.full(), temporary)
         with clock.stage("insights"):
             collect_insights(run, dataset, session, activations, by_phase[-1].probabilities)
         network = describe_network(session) | {"store_dtype": activations.dtype}

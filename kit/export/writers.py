@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from kit.model.classifier import Classifier
+from kit.model.saving import save_model
 from kit.run import Run
 
 OPSET = 18  # the newest that tf2onnx 1.17 writes; ONNX Runtime reads it since 1.14
@@ -20,7 +21,7 @@ def write_model(format_name: str, run: Run, classifier: Classifier, folder: Path
     if format_name == "keras" and run.unapplied_temperature == 1:
         shutil.copyfile(run.model_path, folder / "model.keras")  # the file that the run's scores are of
     elif format_name == "keras":
-        classifier.full().save(folder / "model.keras")
+        save_model(classifier.full(), folder / "model.keras")
     elif format_name == "saved_model":
         _called(classifier).export(str(folder / "model"), format="tf_saved_model", verbose=False)
     elif format_name == "onnx":
