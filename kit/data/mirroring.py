@@ -34,6 +34,6 @@ def mirrored_classes(hashes: Sequence[int], labels: Sequence[str], groups: Seque
     found = (mirrored >= MIRRORED_SHARE) & (plain <= PLAIN_SHARE) & enough[:, None] & enough
     return [
         f"Mirrored images of {names[first]} look like {names[second]}, and the other way round: "
-        "`--set views.flip=false` trains without mirrored views."
+        "`transferkit train --set views.flip=false` trains without mirrored views."
         for first, second in np.argwhere(np.triu(found & found.T, 1))
     ]

@@ -318,6 +318,7 @@ def test_no_weights_are_fetched_for_images_that_are_not_there(refused, monkeypat
     assert "There is no" in refused("train", "nowhere")
 
 
+@pytest.mark.backend
 def test_no_weights_are_fetched_for_class_folders_without_images(refused, tmp_path, monkeypatch):
     """It ended in a message about the download of ImageNet weights."""
     for name in ("one", "two"):

@@ -45,8 +45,8 @@ def said(folder, **views) -> list[str]:
 
 def test_classes_that_are_each_others_mirror_image_are_named(arrows):
     assert said(arrows) == [
-        "Mirrored images of left look like right, and the other way round: `--set views.flip=false` trains without "
-        "mirrored views."
+        "Mirrored images of left look like right, and the other way round: `transferkit train --set "
+        "views.flip=false` trains without mirrored views."
     ]
     assert said(arrows, flip=False) == []
 

@@ -197,7 +197,7 @@ def test_parquet_reads_as_csv_does(tmp_path):
 def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
     fill(tmp_path, "t.parquet")
     monkeypatch.setitem(__import__("sys").modules, "pyarrow.parquet", None)
-    with pytest.raises(DataError, match="pip install pyarrow"):
+    with pytest.raises(DataError, match="pip install 'pyarrow"):
         load_samples(str(tmp_path / "t.parquet"))
 
 
