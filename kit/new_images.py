@@ -1,13 +1,15 @@
 """Evaluation of a finished run on images that it has not seen, and the record folder of its page.
 
-    manifest.json     schema version, kind `evaluation`, run, data, counts of images by origin
+    manifest.json     schema version, kind `evaluation`, run, data, options, counts of images by origin
     predictions.csv   path, split, label, predicted, confidence, p_<class>; `split` is the run's, or `new`
-    metrics.json      all: scores of what was scored; test: the run's own; drift: differences of the two sets
+    metrics.json      all, new: scores of what was scored, and of what is new; test (out-of-fold of a cross-validated
+                      run): the run's own, where it has any; drift: what differs between `new` and those
     images.csv  thumbnails.zip  insights.json     as of a run (kit.insights)
 
 Importing this module imports no backend.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,13 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from kit import backends
+from kit import backends, progress
 from kit.config import RunConfig
 from kit.csv_tables import make_table, write_table
-from kit.data import SPLITS
+from kit.data import OUT_OF_FOLD, SPLITS
 from kit.data.audit import audit, exclude
 from kit.data.facts import ImageFacts
 from kit.data.images import ImageProblem
+from kit.data.listing import heic_advice
 from kit.data.sources import load_samples
 from kit.errors import DataError
 from kit.evaluation import score
@@ -50,7 +53,10 @@ class Evaluation:
         labels: Class numbers in the run's order, int (n,).
         probabilities: As the model gives them, float (n, c).
         images: Counts of all usable images by origin, and of what was `left_out` as unusable and `scored`.
+        left_out: Counts of unusable files by the kind of finding.
+        options: What the evaluation was asked for beside its defaults.
         scores: As in metrics.json; what images of one class alone cannot tell is None.
+        new_scores: Of the new ones among them.
     """
 
     run: Run
@@ -63,7 +69,10 @@ class Evaluation:
     labels: np.ndarray
     probabilities: np.ndarray
     images: dict[str, int]
+    left_out: dict[str, int]
+    options: dict[str, Any]
     scores: dict[str, Any]
+    new_scores: dict[str, Any]
 
 
 def evaluate_images(
@@ -94,11 +103,16 @@ def evaluate_images(
             f"The model knows {_some(run.classes)}; {data} also has {_some(strange)}.",
             "Remove or rename those classes.",
         )
+    for line in found.tree:
+        progress.say(line)
     # how data are split, and whether a file must be mended, matters to training alone
     found = replace(found, samples=tuple(replace(sample, split=None) for sample in found.samples))
     wanted = replace(config.data, path=data, strict=False, group_by="", conflicts=conflicts or config.data.conflicts)
     audited = audit(found, wanted, config.threads)
     excluded = exclude(found, audited, wanted)
+    unread = heic_advice(sample.file for sample in found.samples if sample.path in excluded)
+    for warning in (*found.warnings, *unread):
+        progress.say(f"warning: {warning}")
     kept = [i for i, sample in enumerate(found.samples) if sample.path not in excluded]
     origins = [split or NEW for split in seen_splits(run, [audited.facts[i] for i in kept])]
     images = {name: origins.count(name) for name in (NEW, *SPLITS)} | {"left_out": len(found.samples) - len(kept)}
@@ -123,6 +137,8 @@ def evaluate_images(
         raise DataError(f"Images of {data} changed while they were scored.", "Run the command again.")
     table = np.stack(probabilities)
     labels = np.array([run.classes.index(sample.label) for sample in samples])
+    new = np.flatnonzero([origin == NEW for origin in scored_origins])
+    asked = {"include_seen": include_seen, "conflicts": conflicts, "columns": columns}
     return Evaluation(
         run=run,
         data=data,
@@ -134,14 +150,17 @@ def evaluate_images(
         labels=labels,
         probabilities=table,
         images=images | {"scored": len(samples)},
+        left_out=dict(Counter(excluded.values())),
+        options={name: value for name, value in asked.items() if value},
         scores=_scores(table, labels, groups, run),
+        new_scores=_scores(table[new], labels[new], [groups[i] for i in new], run),
     )
 
 
 def _scores(probabilities: np.ndarray, labels: np.ndarray, groups: Sequence[str], run: Run) -> dict[str, Any]:
     """Scores as in metrics.json; those that need images of other classes are None where all are of one."""
     scores = score(probabilities, labels, run.classes, run.metrics["temperature"], groups).to_dict()
-    if len(only := set(labels.tolist())) > 1:
+    if len(only := set(labels.tolist())) != 1:
         return scores
     nothing = {"precision": None, "recall": None, "f1": None, "support": 0}
     alone = run.classes[only.pop()]
@@ -172,7 +191,9 @@ def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
         "data": evaluation.data,
         "name": evaluation.name,
         "classes": list(run.classes),
+        "options": evaluation.options,
         "images": evaluation.images,
+        "left_out": evaluation.left_out,
         "environment": backends.describe(),
     }
     write_json(folder / "manifest.json", manifest)
@@ -188,10 +209,11 @@ def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
     columns = dict(zip(COLUMNS, values, strict=True))
     table = make_table(columns | {f"p_{name}": evaluation.probabilities[:, i] for i, name in enumerate(run.classes)})
     write_table(folder / "predictions.csv", table, list(table.columns))
-    drift = _drift(evaluation, confidence)
-    write_json(
-        folder / "metrics.json", {"all": evaluation.scores, "test": run.metrics.get("test", {"n": 0}), "drift": drift}
-    )
+    own = _measured_split(run)
+    measured = {own: run.metrics[own]} if own else {}
+    drift = _drift(evaluation, confidence, own)
+    scores = {"all": evaluation.scores, "new": evaluation.new_scores}
+    write_json(folder / "metrics.json", {**scores, **measured, "drift": drift})
     insights.write_table("images", _image_table(evaluation))
     worst = thumbnails.worst_mistakes(evaluation.labels, predicted, confidence)
     drawn = thumbnails.sample(len(evaluation.paths), run.config.seed)
@@ -211,8 +233,13 @@ def _image_table(evaluation: Evaluation) -> Any:
     return make_table(dict(zip(IMAGE_COLUMNS, [list(evaluation.paths), *whole], strict=True)))
 
 
-def _drift(evaluation: Evaluation, confidence: np.ndarray) -> list[dict[str, Any]]:
-    """Differences in distribution between the new images and the run's test images.
+def _measured_split(run: Run) -> str:
+    """Split on which a run measured what it had not been trained on; empty where it kept none."""
+    return next((split for split in (OUT_OF_FOLD, "test") if run.metrics.get(split, {}).get("n")), "")
+
+
+def _drift(evaluation: Evaluation, confidence: np.ndarray, own: str) -> list[dict[str, Any]]:
+    """Differences in distribution between the new images and those of the run's split `own`.
 
     Kolmogorov and Smirnov's two-sample test of each property, p-values by Holm; empty where either set is missing.
     """
@@ -220,11 +247,11 @@ def _drift(evaluation: Evaluation, confidence: np.ndarray) -> list[dict[str, Any
 
     run, new = evaluation.run, np.array([origin == NEW for origin in evaluation.origins])
     predictions, recorded = run.predicted, Insights(run.insights).images
-    test = predictions[predictions["split"] == "test"]
-    if not new.any() or not len(test):
+    scored = predictions[predictions["split"] == own]
+    if not new.any() or not len(scored):
         return []
-    pairs = {"confidence": (test["confidence"].to_numpy(np.float64), confidence[new])}
-    measured = set(test["path"].tolist())
+    pairs = {"confidence": (scored["confidence"].to_numpy(np.float64), confidence[new])}
+    measured = set(scored["path"].tolist())
     rows = recorded[[path in measured for path in recorded["path"].tolist()]]
     if len(rows):
         old = _properties(rows[list(IMAGE_COLUMNS[1:])].to_numpy(np.float64))
@@ -236,7 +263,7 @@ def _drift(evaluation: Evaluation, confidence: np.ndarray) -> list[dict[str, Any
     return [
         {
             "property": name,
-            "test_median": float(np.median(old)),
+            "own_median": float(np.median(old)),
             "new_median": float(np.median(fresh)),
             "distance": float(found.statistic),
             "p_value": p_value,

@@ -7,7 +7,8 @@ partial_run.py          a run's folder with some records missing
 text.py                 names and numbers as text; names of files and classes are untrusted input
 elements.py             elements of a page: sections, charts, tables, thumbnails
 charts.py               palette and layout that all figures share
-run_page.py data_page.py trials/ compare/     which sections, in which order; of a study, of several runs
+run_page.py data_page.py evaluation/ trials/ compare/
+                        which sections, in which order; of other images than a run's, of a study, of several runs
 drawing.py templates/   kind of page by folder, page -> HTML; `write_report`, the Python API (docs/python-api.md)
 commands.py             `transferkit report`
 """

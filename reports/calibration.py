@@ -163,7 +163,7 @@ def calibration_section(facts: CalibrationFacts) -> Section:
     if not facts.split:
         return missing_section("calibration", title, "No photo was scored.")
     bins = Table(
-        f"Photos of {facts.split} by confidence",
+        f"Confidence on {facts.split}",
         ("confidence", "photos", "right", "wrong", "mean confidence", "accuracy"),
         tuple(
             (

@@ -11,7 +11,9 @@ def report(
     folders: Annotated[
         list[Path],
         typer.Argument(
-            metavar="RUN|STUDY|INSPECTION...", help="Record folders; several runs are compared.", show_default=False
+            metavar="RUN|STUDY|INSPECTION|EVALUATION...",
+            help="Record folders; several runs are compared.",
+            show_default=False,
         ),
     ],
     out: Annotated[

@@ -20,11 +20,12 @@ from kit.run import Run, path_of
 from reports.compare import compare_page
 from reports.data_page import data_page
 from reports.elements import Page
+from reports.evaluation import evaluation_page
 from reports.predictions import GRID
 from reports.run_page import run_page
 from reports.trials import study_page
 
-KINDS = ("run", "inspection", "study")
+KINDS = ("run", "inspection", "evaluation", "study")
 Name = str | os.PathLike[str]
 Record = Name | Run
 
@@ -33,7 +34,7 @@ def write_report(records: Record | Iterable[Record], out: Name | None = None, *,
     """Draw one HTML page that needs no network, from what was recorded.
 
     Args:
-        records: Folder of a run, a study or an inspection; several runs are compared.
+        records: Folder of a run, a study, an inspection or an evaluation; several runs are compared.
         out: Default `report.html` in the folder, for several runs `comparison.html` in the working directory.
         grid: Images in each grid of predictions, 1 to 96.
 
@@ -52,19 +53,19 @@ def write_report(records: Record | Iterable[Record], out: Name | None = None, *,
     if len(folders) == 1:
         return write_page(page_of(folders[0], grid=grid), path or folders[0] / "report.html")
     if not folders:
-        raise ConfigError("No record was given.", "Give the folder of a run, a study or an inspection.")
+        raise ConfigError("No record was given.", "Give the folder of a run, a study, an inspection or an evaluation.")
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise ConfigError("The same folder was given twice.", "Give each run once.")
     for folder in folders:
-        if kind_of(folder) not in ("run", None):
-            raise StorageError(
-                f"{folder} is the record of a {kind_of(folder)}.", "Only runs are compared: give one alone."
-            )
+        kind = kind_of(folder)
+        if kind not in ("run", None):
+            article = "an" if kind in ("inspection", "evaluation") else "a"
+            raise StorageError(f"{folder} is the record of {article} {kind}.", "Only runs are compared: give it alone.")
     return write_page(compare_page(folders), path or Path("comparison.html"))
 
 
 def _folder(record: Record) -> Path:
-    return path_of(record, "a record", "Give the folder of a run, a study or an inspection.")
+    return path_of(record, "a record", "Give the folder of a run, a study, an inspection or an evaluation.")
 
 
 def draw(folder: Path) -> Path | None:
@@ -73,7 +74,7 @@ def draw(folder: Path) -> Path | None:
 
 
 def kind_of(folder: Path) -> str | None:
-    """`run`, `inspection` or `study`; None for anything else."""
+    """One of KINDS; None for anything else."""
     if (folder / "study.toml").is_file():
         return "study"
     manifest = folder / "manifest.json"
@@ -84,16 +85,19 @@ def kind_of(folder: Path) -> str | None:
 def page_of(folder: Path, grid: int = GRID) -> Page:
     """Page of one record folder; StorageError if it is none, or damaged.
 
-    `grid` is the number of images in each grid of predictions, for runs only.
+    `grid` is the number of images in each grid of predictions, of runs and evaluations.
     """
     kind = kind_of(folder)
     if kind is None:
         missing = "is not a record of transferkit" if folder.is_dir() else "is not a folder"
         raise StorageError(
-            f"{folder} {missing}.", "Give the folder that `train`, `inspect` or `study run` printed at its end."
+            f"{folder} {missing}.",
+            "Give the folder that `train`, `inspect`, `evaluate RUN DATA` or `study run` printed at its end.",
         )
     if kind == "run":
         return run_page(folder, grid)
+    if kind == "evaluation":
+        return evaluation_page(folder, grid)
     return study_page(folder) if kind == "study" else data_page(folder)
 
 

@@ -9,6 +9,8 @@ from reports import text
 from reports.elements import Note, Section, Thumbnail, ThumbnailGrid, missing_section
 
 GRID = 32
+NEW, GIVEN = "new images", "scored images"  # of an evaluation: new to the run; whichever were scored
+SCORED = (NEW, GIVEN, "out-of-fold", "test", "validation")
 PER_PAIR = 6
 
 
@@ -43,9 +45,9 @@ class PredictionsFacts:
 
 
 def scored_split(predictions: pd.DataFrame) -> tuple[str, pd.DataFrame]:
-    """Name and predictions of out-of-fold, else test, else validation, else ("", none)."""
+    """Name and predictions of the first of SCORED that there is, else ("", none)."""
     present = set(predictions["split"])
-    split = next((split for split in ("out-of-fold", "test", "validation") if split in present), "")
+    split = next((split for split in SCORED if split in present), "")
     return split, predictions[predictions["split"] == split]
 
 
@@ -88,6 +90,8 @@ def predictions_section(facts: PredictionsFacts, album: Mapping[str, bytes]) -> 
     if not facts.split:
         return missing_section("predictions", "Predictions", "No photo was scored.")
     which = {
+        NEW: "all new photos",
+        GIVEN: "all that were scored",
         "test": "the test photos",
         "out-of-fold": "all photos, each predicted by the model of a fold that held it out",
     }.get(facts.split, "the validation photos, for there is no test split")

@@ -43,16 +43,17 @@ def provenance_facts(manifest: Mapping[str, Any], folder: str) -> ProvenanceFact
     )
     again = "again" if folder != "again" else "once-more"
     command = f"transferkit train --config {shlex.quote(str(PurePath(folder) / 'config.toml'))} --out {again}"
-    return ProvenanceFacts(_pairs(manifest.get("environment") or {}), _pairs(origin), stages, command)
+    return ProvenanceFacts(pairs_of(manifest.get("environment") or {}), pairs_of(origin), stages, command)
 
 
-def _pairs(values: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+def pairs_of(values: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Names and values as text, without those that are missing."""
     return tuple((key.replace("_", " "), str(value)) for key, value in values.items() if value not in (None, ""))
 
 
-def provenance_section(facts: ProvenanceFacts) -> Section:
-    """Command, environment, origin and stages."""
-    elements: list = [Code("The command that repeats it, from the folder that holds the run folder", facts.command)]
+def provenance_section(facts: ProvenanceFacts, place: str = "the folder that holds the run folder") -> Section:
+    """Command, environment, origin and stages; `place` is where the command works."""
+    elements: list = [Code(f"The command that repeats it, from {place}", facts.command)]
     if facts.stages:
         elements.append(_stages_table(facts))
     for caption, pairs in (("Where it comes from", facts.origin), ("Made with", facts.environment)):

@@ -58,11 +58,11 @@ def summary_facts(metrics: dict[str, Any]) -> SummaryFacts:
     return SummaryFacts(
         split=split,
         n=scores["n"],
-        n_effective=_independent(scores),
+        n_effective=independent_n(scores),
         accuracy=scores["accuracy"],
         interval=tuple(scores["accuracy_interval"]),
         optimism=validation["accuracy"] - scores["accuracy"] if chosen else None,
-        optimism_interval=_difference(validation, scores) if chosen else None,
+        optimism_interval=difference_interval(validation, scores) if chosen else None,
         calibration_error=scores["calibration_error"],
         calibration_error_unscaled=scores["calibration_error_unscaled"],
         temperature_note=metrics.get("temperature_note", ""),
@@ -76,12 +76,13 @@ def summary_facts(metrics: dict[str, Any]) -> SummaryFacts:
     )
 
 
-def _difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[float, float]:
-    return newcombe_interval(first["accuracy"], _independent(first), second["accuracy"], _independent(second))
+def difference_interval(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[float, float]:
+    """Newcombe's 95% interval of the accuracy of `first` minus that of `second`; both as in metrics.json."""
+    return newcombe_interval(first["accuracy"], independent_n(first), second["accuracy"], independent_n(second))
 
 
-def _independent(scores: Mapping[str, Any]) -> float:
-    """`n_effective`; n in the records of 0.1, which lack it."""
+def independent_n(scores: Mapping[str, Any]) -> float:
+    """Its `n_effective`; n in the records of 0.1, which lack it."""
     return float(scores.get("n_effective", scores["n"]))
 
 
@@ -99,7 +100,8 @@ def summary_box(facts: SummaryFacts) -> SummaryBox:
     right = round(facts.accuracy * facts.n)
     says = (
         f"{right:,} of {facts.n:,} right, {kept}. With 95% confidence the accuracy on such photos lies between "
-        f"{text.share(facts.interval[0], facts.n)} and {text.share(facts.interval[1], facts.n)}.{_copies(facts)}{then}"
+        f"{text.share(facts.interval[0], facts.n)} and {text.share(facts.interval[1], facts.n)}."
+        f"{copies_note(facts.n, facts.n_effective)}{then}"
         if facts.interval
         else ""
     )
@@ -112,12 +114,13 @@ def summary_box(facts: SummaryFacts) -> SummaryBox:
     )
 
 
-def _copies(facts: SummaryFacts) -> str:
-    if facts.n_effective > facts.n - 0.5:
+def copies_note(n: int, n_effective: float) -> str:
+    """Sentence, after a space, on images that are not independent; empty where all are."""
+    if n_effective > n - 0.5:
         return ""
     return (
         " Some of them are near copies or belong together, and are no evidence of their own: the interval is that of "
-        f"{text.count(max(1, round(facts.n_effective)), 'independent photo')}."
+        f"{text.count(max(1, round(n_effective)), 'independent photo')}."
     )
 
 

@@ -191,7 +191,7 @@ def _evaluate_others(
         print(json.dumps(content | {"images": done.images} | places))
         return
     drawn = [f"Page: {page}"] if page is not None else []
-    print("\n".join([*_new_score_lines(done), *_origin_lines(done.images, include_seen), *drawn, f"Record: {record}"]))
+    print("\n".join([*_new_score_lines(done), *_origin_lines(done, include_seen), *drawn, f"Record: {record}"]))
 
 
 def _new_score_lines(done: "Evaluation") -> list[str]:
@@ -210,9 +210,9 @@ def _new_score_lines(done: "Evaluation") -> list[str]:
     ]
 
 
-def _origin_lines(images: dict[str, int], include_seen: bool) -> list[str]:
+def _origin_lines(done: "Evaluation", include_seen: bool) -> list[str]:
     """Sentences on what the run has seen of the images, and on what was left out."""
-    lines = []
+    images, lines = done.images, []
     if chosen_by := images["train"] + images["validation"]:
         fate = (
             "scored all the same, which flatters the model" if include_seen else "left out (--include-seen scores them)"
@@ -222,7 +222,10 @@ def _origin_lines(images: dict[str, int], include_seen: bool) -> list[str]:
     if images["test"]:
         lines.append(f"{images['test']:,} are among the run's test images, whose score it has recorded already.")
     if images["left_out"]:
-        lines.append(f"{images['left_out']:,} files are left out: `transferkit inspect` on the same data says why.")
+        why = ", ".join(f"{count:,} {kind}" for kind, count in done.left_out.items())
+        lines.append(
+            f"{images['left_out']:,} files are left out ({why}): `transferkit inspect {done.data}` names them."
+        )
     return lines
 
 

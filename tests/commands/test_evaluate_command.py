@@ -7,6 +7,9 @@ import pytest
 
 import kit
 from image_files import make_images
+from kit.csv_tables import read_table
+from kit.data.sources import load_samples
+from kit.files import read_json
 from kit.run import Run
 
 
@@ -155,6 +158,71 @@ def test_images_of_one_class(run, command, tmp_path):
     shown = command("evaluate", run.path, other).out
     assert shown.startswith(f"all         recall of green {right / 6:.3f} [")
     assert "precision and macro F1 cannot be said" in shown
+
+
+def test_the_record_of_other_images_and_its_page(run, command, images, tmp_path):
+    """The page was null: `reports` did not know the kind."""
+    other = make_images(tmp_path / "other", ("green", "red"), 5, seed=1)
+    for file in sorted((images / "green").iterdir()):
+        shutil.copy(file, other / "green" / f"own-{file.name}")
+    (other / "red" / "broken.jpg").write_bytes(b"no image")
+    done = command("evaluate", run.path, other, "--out", tmp_path / "record", "--include-seen", "--json")
+    assert (done.status, done.err) == (0, "")
+    said = json.loads(done.out)
+    assert said["page"] == str(tmp_path / "record" / "report.html")
+    manifest, metrics, table = (
+        read_json(tmp_path / "record" / "manifest.json"),
+        read_json(tmp_path / "record" / "metrics.json"),
+        read_table(tmp_path / "record" / "predictions.csv", ("path", "split", "label", "predicted", "confidence")),
+    )
+    assert (manifest["kind"], manifest["status"], manifest["run"]) == ("evaluation", "finished", str(run.path))
+    assert (manifest["images"], manifest["options"]) == (said["images"], {"include_seen": True})
+    assert sum(manifest["left_out"].values()) == manifest["images"]["left_out"] == 1
+    assert metrics["all"] == said["metrics"]["all"]
+    assert (metrics["all"]["n"], metrics["new"]["n"]) == (manifest["images"]["scored"], 10)
+    assert metrics["test"] == run.metrics["test"]
+    fresh = table[table["split"] == "new"]
+    assert (fresh["label"] == fresh["predicted"]).mean() == metrics["new"]["accuracy"]
+    known = dict(zip(run.samples["path"], run.samples["split"], strict=True))
+    own = table[table["split"] != "new"]
+    assert all(split == known[path.replace("own-", "")] for path, split in zip(own["path"], own["split"], strict=True))
+    properties = [row["property"] for row in metrics["drift"]]
+    assert properties[:2] == ["confidence", "brightness"]
+    page = (tmp_path / "record" / "report.html").read_text(encoding="utf-8")
+    assert f"{round(metrics['new']['accuracy'] * 10)} of 10 right, all new to the run" in page
+    assert "data:image/jpeg;base64," in page
+    assert "Beside test" in page
+    shown = command("evaluate", run.path, other, "--out", tmp_path / "record")
+    assert f"Page: {said['page']}" in shown.out
+    assert f"1 files are left out (1 {next(iter(manifest['left_out']))}): `transferkit inspect {other}`" in shown.out
+    (tmp_path / "record" / "report.html").unlink()
+    assert command("report", tmp_path / "record").out == f"Page: {said['page']}\n"
+
+
+def test_how_other_images_were_understood_is_said(run, command, tmp_path):
+    """As `train` says it, on standard error."""
+    other = make_images(tmp_path / "other", ("green", "red"), 2, seed=1)
+    shutil.copytree(run.path, other / "run")
+    done = command("evaluate", run.path, other)
+    assert done.status == 0
+    found = load_samples(str(other))
+    assert found.tree
+    assert found.warnings
+    for line in (*found.tree, *(f"warning: {warning}" for warning in found.warnings)):
+        assert line in done.err
+
+
+def test_the_images_of_a_cross_validated_run_are_compared_with_its_folds(copied, command, tmp_path):
+    """It measured itself on no test split, and was compared with nothing."""
+    metrics, predictions = copied.metrics, copied.predicted
+    copied.write_metrics(metrics | {"out-of-fold": metrics["test"], "test": metrics["test"] | {"n": 0}})
+    folded = predictions.assign(split=predictions["split"].replace("test", "out-of-fold"))
+    copied.write_predictions(folded)
+    other = make_images(tmp_path / "other", ("green", "red"), 3, seed=1)
+    assert command("evaluate", copied.path, other, "--out", tmp_path / "record").status == 0
+    recorded = read_json(tmp_path / "record" / "metrics.json")
+    assert (set(recorded), recorded["out-of-fold"]) == ({"all", "new", "out-of-fold", "drift"}, metrics["test"])
+    assert recorded["drift"]
 
 
 def test_images_that_have_moved(copied, command, refused, images, tmp_path):

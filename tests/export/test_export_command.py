@@ -1,6 +1,7 @@
 """`transferkit export`, as it is typed."""
 
 import json
+import shutil
 
 import pytest
 
@@ -27,6 +28,22 @@ def test_json_is_the_record(command, run, tmp_path, monkeypatch):
     said = json.loads(done.out)
     assert said.pop("export") == str(tmp_path / "out")
     assert said == json.loads((tmp_path / "out" / "export.json").read_text())
+
+
+def test_images_that_have_moved(command, refused, own_run, images, answers, tmp_path):
+    """`--data` names where they lie now; the export is compared on them."""
+    config = own_run / "config.toml"
+    text = config.read_text(encoding="utf-8").replace(str(images), str(tmp_path / "gone"))
+    config.unlink()  # a link
+    config.write_text(text, encoding="utf-8")
+    moved = shutil.copytree(images, tmp_path / "moved")
+    wanted = ("export", own_run, "--format", "keras", "--out", tmp_path / "out")
+    assert "--data FOLDER" in refused(*wanted)
+    done = command(*wanted, "--data", moved)
+    assert done.status == 0
+    assert "Of 11 test images 100.0% get the same class" in done.out
+    next((moved / "green").iterdir()).unlink()
+    assert "no longer those of" in refused(*wanted, "--data", moved)
 
 
 def test_bad_input_is_one_message(refused, run, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Records made by hand: runs, studies and inspections that no model was trained for."""
+"""Records made by hand: runs, studies, inspections and evaluations that no model was trained for."""
 
 import io
 import tomllib
@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from kit.config import RunConfig
-from kit.csv_tables import make_table
+from kit.csv_tables import make_table, write_table
 from kit.evaluation import score
 from kit.files import write_json, write_text
 from kit.insights import Insights
@@ -227,6 +227,98 @@ def make_inspection(folder: Path) -> None:
     summary = {"name": "photos", "classes": [{"label": "a"}, {"label": "b"}], "training_refuses": "No."}
     write_json(folder / "manifest.json", {"kind": "inspection", "status": "finished", "summary": summary})
     Insights(folder).write_album("thumbnails", {"a/1.jpg": jpeg(), "b/1.jpg": jpeg()})
+
+
+# === Evaluations ===
+
+DRIFT = (
+    ("confidence", 0.94, 0.71, 0.4, 0.0004),
+    ("brightness", 0.52, 0.31, 0.6, 1e-9),
+    ("warmth (red - blue)", 0.1, -0.02, 0.1, 1.0),
+    ("shorter side in pixels", 1080.0, 240.0, 0.9, 1e-12),
+    ("width : height", 1.33, 1.33, 0.2, 0.01),
+)
+
+
+def make_evaluation(
+    folder: Path,
+    classes: tuple[str, ...] = ("daisy", "roses", "tulips"),
+    per_class: int = 12,
+    *,
+    given: tuple[str, ...] | None = None,
+    origins: tuple[str, ...] = ("new",),
+    own: str = "test",
+    sure: tuple[float, float] = (1.6, 1.6),
+    options: dict | None = None,
+    images: dict | None = None,
+) -> Path:
+    """What `evaluate` leaves of other images.
+
+    Args:
+        folder: Where; created.
+        classes: Names, in the model's order.
+        per_class: Images of each.
+        given: Classes that there are images of; None: all.
+        origins: Images take turns among them.
+        own: Split that the run measured itself on; empty for none.
+        sure: How far the label leads, of the images and of the run's own.
+        options: As the command was given.
+        images: Counts that the scored images do not say.
+    """
+    random = np.random.default_rng(0)
+    present = [place for place, name in enumerate(classes) if given is None or name in given]
+    labels, measured = np.repeat(present, per_class), np.repeat(np.arange(len(classes)), per_class)
+    origin = np.array([origins[number % len(origins)] for number in range(len(labels))])
+    said, own_said = (_said(random, of, len(classes), lead) for of, lead in zip((labels, measured), sure, strict=True))
+    names, new = np.array(classes, dtype=object), origin == "new"
+    paths = [f"{classes[label]}/{number:05d}.jpg" for number, label in enumerate(labels)]
+    columns = {"path": paths, "split": origin.tolist(), "label": names[labels].tolist()}
+    columns |= {"predicted": names[said.argmax(axis=1)].tolist(), "confidence": said.max(axis=1)}
+    table = make_table(columns | {f"p_{name}": said[:, i] for i, name in enumerate(classes)})
+    folder.mkdir(parents=True, exist_ok=True)
+    write_table(folder / "predictions.csv", table, list(table.columns))
+    drift = [
+        dict(zip(("property", "own_median", "new_median", "distance", "p_value"), row, strict=True)) for row in DRIFT
+    ]
+    metrics = {"all": _one_class(score(said, labels, classes, 1.2).to_dict())}
+    metrics["new"] = _one_class(score(said[new], labels[new], classes, 1.2).to_dict())
+    if own:
+        metrics[own] = score(own_said, measured, classes, 1.2).to_dict()
+    write_json(folder / "metrics.json", metrics | {"drift": drift if own and new.any() else []})
+    counted = {name: int((origin == name).sum()) for name in ("new", *SPLITS)} | {"left_out": 0, "scored": len(labels)}
+    manifest = {
+        "schema_version": 1,
+        "kind": "evaluation",
+        "status": "finished",
+        "created": "2026-01-02T03:04:05+00:00",
+        "run": "/runs/first",
+        "data": "other/photos",
+        "name": "photos",
+        "classes": list(classes),
+        "options": options or {},
+        "images": counted | (images or {}),
+        "left_out": {"truncated": 2} if (images or {}).get("left_out") else {},
+        "environment": {"backend": "jax", "keras": "3.15.1", "device": "cpu", "threads": 2},
+    }
+    write_json(folder / "manifest.json", manifest)
+    insights = Insights(folder)
+    insights.write_summary(paths[:96], {})
+    insights.write_album("thumbnails", {path: jpeg() for path in paths[:200]})
+    colour = {f"mean_{letter}": np.full(len(paths), 40 + 20 * k, np.float32) for k, letter in enumerate("rgb")}
+    size = {"width": np.full(len(paths), 320), "height": np.full(len(paths), 240), "bytes": np.full(len(paths), 9000)}
+    insights.write_table("images", make_table({"path": paths, **size, **colour}))
+    return folder
+
+
+def _one_class(scores: dict) -> dict:
+    """As recorded where all images are of one class: what takes others is None."""
+    present = [name for name, one in scores["per_class"].items() if one["support"]]
+    if len(present) != 1:
+        return scores
+    nothing = {"precision": None, "recall": None, "f1": None, "support": 0}
+    only = nothing | {"recall": scores["accuracy"], "support": scores["n"]}
+    per_class = {name: only if name == present[0] else nothing for name in scores["per_class"]}
+    return scores | {"macro_f1": None, "per_class": per_class}
 
 
 # === Studies ===

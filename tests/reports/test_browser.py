@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from handmade import HOSTILE, make_inspection, make_run, make_study
+from handmade import HOSTILE, make_evaluation, make_inspection, make_run, make_study
 
 from reports.compare import compare_page
 from reports.drawing import draw, write_page
@@ -47,13 +47,14 @@ def pages(tmp_path_factory) -> dict[str, Path]:
         "hostile": draw(make_run(folder / "hostile", HOSTILE).path),
         "interrupted": draw(make_run(folder / "interrupted", status="interrupted", splits=("train",)).path),
         "inspection": draw(folder / "inspection"),
+        "evaluation": draw(make_evaluation(folder / "evaluation", HOSTILE)),
         "study": draw(folder / "study"),
         "pareto": draw(folder / "pareto"),
         "comparison": write_page(compare_page(runs), folder / "comparison.html"),
     }
 
 
-KINDS = ("run", "hostile", "interrupted", "inspection", "study", "pareto", "comparison")
+KINDS = ("run", "hostile", "interrupted", "inspection", "evaluation", "study", "pareto", "comparison")
 
 
 @pytest.fixture(scope="module")

@@ -430,7 +430,7 @@ def test_runs_of_one_name_are_told_apart(tmp_path):
 
 
 def test_only_runs_are_compared(run, study):
-    with pytest.raises(StorageError, match="record of a study"):
+    with pytest.raises(StorageError, match="the record of a study"):
         write_report([run, study.path])
 
 
