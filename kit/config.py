@@ -13,6 +13,7 @@ from kit.backends.choice import BACKENDS
 from kit.errors import ConfigError
 
 STARTER = "starter"
+NAMED = ("imagenet", STARTER, "none")  # weights that have a name instead of a file
 # What the starter weights were trained for: the settings of a run that takes them and says nothing else.
 STARTER_SETTINGS = {"model.alpha": 0.35, "data.image_size": 128}
 
@@ -171,7 +172,10 @@ class ModelConfig:
             `resnet50_v2`, `convnext_tiny`, `densenet121`, or `hub:` and a KerasHub preset (extra `hub`).
         alpha: Width multiplier: 0.35, 0.5, 0.75, 1.0, 1.3 or 1.4 of MobileNetV2, 0.75 or 1.0 of MobileNetV3; others
             have one width, 1.0.
-        weights: `imagenet`, `starter`, `none` (random), or a weights file (.weights.h5, .h5). For a KerasHub preset
+        weights: `imagenet`, `starter`, `none` (random), a weights file (.weights.h5, .h5), or a finished run. A run
+            (its folder, or the model.keras in it) gives its fine-tuned backbone, without its head, and the settings
+            that go with it where these are not given: backbone, alpha, image size, resize, background, grey range and
+            colour profiles, and split.method and split.seed, so that images keep their splits. For a KerasHub preset
             `imagenet` means its own weights. `starter` are transferkit's own of MobileNetV2, which need no download:
             alpha 0.35, and 128 pixels unless data.image_size says otherwise.
         head_units: Units of the dense layer; 0 leaves it out.
@@ -191,7 +195,9 @@ class ModelConfig:
             raise ConfigError("model.backbone must name a backbone, such as mobilenet_v2, not be empty.")
         _check(self, "model.")
         if not self.weights:
-            raise ConfigError("model.weights must be `imagenet`, `starter`, `none` or a weights file, not empty.")
+            raise ConfigError(
+                "model.weights must be `imagenet`, `starter`, `none`, a weights file or a run, not empty."
+            )
         if self.weights == STARTER and self.alpha != STARTER_SETTINGS["model.alpha"]:
             raise ConfigError(
                 f"The starter weights are of alpha {STARTER_SETTINGS['model.alpha']}; model.alpha is {self.alpha}.",

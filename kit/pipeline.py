@@ -16,22 +16,23 @@ from typing import TYPE_CHECKING, Any
 
 from kit import backends, progress
 from kit.backends.choice import choose_backend
-from kit.config import RunConfig
+from kit.config import NAMED, RunConfig
 from kit.cross_validation import cross_validate
 from kit.data import SPLITS, Source
 from kit.data.dataset import Dataset, build_dataset
 from kit.data.labels import require_learnable
 from kit.data.sources import load_samples
-from kit.errors import ConfigError, DataError, StorageError
+from kit.errors import ConfigError, DataError, StorageError, WeightsError
 from kit.files import atomic_path, write_json
 from kit.insights.collect import collect_insights
 from kit.machine import require_cache
 from kit.model.catalog import HUB, is_hub
 from kit.model.saving import save_model
-from kit.model.weights import NAMED, Weights, resolve
+from kit.model.weights import Weights
 from kit.report_hook import draw_page
 from kit.run import DEFAULT_RUNS, SCHEMA_VERSION, Run, default_run_path
 from kit.run_scores import record_folds, record_scores
+from kit.run_weights import describe_weights, resolve_weights, starting_run, warn_of_weights
 from kit.stage_clock import StageClock
 from kit.training.history import History
 
@@ -91,6 +92,7 @@ def resume(path: Path, *, on_epoch: Listener | None = None) -> Run:
         if not (path / "config.toml").exists():
             raise StorageError(f"{path} was stopped before its settings were recorded.", "Start a new run.")
         config, clock = run.config, StageClock()
+        _require_weights(config, path)
         _, found = start(config)
         dataset, weights = load(found, config, clock)
         if (path / "samples.csv").exists():
@@ -112,7 +114,8 @@ def start(config: RunConfig) -> tuple[RunConfig, Source]:
     """Check what is cheap to check, then start the backend.
 
     Returns the configuration that names the backend, its paths absolute, and the samples, unread. Raises UserError for
-    a missing backend, a cache that cannot be written, and data that are not there or no source of images.
+    a missing backend, a cache that cannot be written, data that are not there or no source of images, and weights of no
+    finished run.
     """
     choose_backend(config.backend)
     require_cache()
@@ -120,18 +123,18 @@ def start(config: RunConfig) -> tuple[RunConfig, Source]:
     for line in found.tree:
         progress.say(line)
     require_learnable(found)
+    starting_run(config)
     name = backends.start(config.backend, config.threads, config.seed)
     return with_absolute_paths(replace(config, backend=name)), found
 
 
 def load(found: Source, config: RunConfig, clock: StageClock) -> tuple[Dataset, Weights]:
     """Audit and split the images, and find the weights; UserError if either is impossible."""
-    model = config.model
-    named = (model.weights, model.alpha, config.data.image_size, model.backbone)
-    weights = None if model.weights == "imagenet" else resolve(*named)
+    weights = None if config.model.weights == "imagenet" else resolve_weights(config)
     with clock.stage("audit"):
         dataset = build_dataset(found, config)
-    weights = weights or resolve(*named)  # downloaded last: folders without images are told before
+    dataset = replace(dataset, warnings=(*dataset.warnings, *warn_of_weights(config, dataset)))
+    weights = weights or resolve_weights(config)  # downloaded last: folders without images are told before
     counts = Counter(finding.kind for finding in dataset.findings if finding.severity == "warning")
     findings = [f"{count:,} findings of the kind {kind}." for kind, count in counts.items()]
     kinds = Counter(kind for *_, kind in dataset.dropped)
@@ -168,11 +171,21 @@ def _origin(config: RunConfig, dataset: Dataset, weights: Weights) -> dict[str, 
     return {
         "data": {"name": dataset.name, "fingerprint": dataset.fingerprint, "photos": dataset.counts()},
         "classes": list(dataset.classes),
-        "weights": {"name": weights.name, "sha256": weights.sha256},
+        "weights": describe_weights(config, weights, dataset),
         "seeds": {"run": config.seed, "split": config.split.seed},
         "warnings": list(dataset.warnings),
         "environment": backends.describe(),
     }
+
+
+def _require_weights(config: RunConfig, path: Path) -> None:
+    """Raise WeightsError if the file or run that a run started from is gone."""
+    weights = Path(config.model.weights).expanduser()
+    if config.model.weights not in NAMED and not os.path.exists(weights):
+        raise WeightsError(
+            f"{weights}, whose weights {path} started from, is gone.",
+            f"Put it back, or write its new place as model.weights into {path / 'config.toml'}; or start a new run.",
+        )
 
 
 def _require_same(

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from kit import backends, settings
-from kit.config import BEFORE_RECORDED, RunConfig
+from kit.config import RunConfig
 from kit.csv_tables import PREDICTION_COLUMNS, SAMPLE_COLUMNS, read_table, write_table
 from kit.data import SPLITS
 from kit.errors import ConfigError, DataError, StorageError
@@ -177,14 +177,7 @@ class Run:
     @property
     def config(self) -> RunConfig:
         """Settings of the run; ConfigError if their file is missing or damaged."""
-        path = self.path / "config.toml"
-        try:
-            # surrogateescape: a path whose bytes are not UTF-8
-            text = path.read_text(encoding="utf-8", errors="surrogateescape")
-        except OSError as error:
-            hint = "Put the file back; without it a run cannot be used."
-            raise ConfigError(f"The settings of the run in {path} cannot be read: {error.strerror}.", hint) from None
-        return settings.from_toml(text, str(path), base=BEFORE_RECORDED)
+        return settings.recorded_config(self.path)
 
     @property
     def manifest(self) -> dict[str, Any]:

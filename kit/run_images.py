@@ -5,6 +5,7 @@ Importing this module imports no backend.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from kit.config import RunConfig
 from kit.data import Source
@@ -12,6 +13,7 @@ from kit.data.audit import data_fingerprint
 from kit.data.facts import ImageFacts, read_facts
 from kit.data.sources import load_samples
 from kit.errors import DataError
+from kit.files import sha256_file
 from kit.machine import available_threads
 from kit.run import Run
 
@@ -53,6 +55,30 @@ def require_same_images(run: Run, fingerprint: str, place: str) -> None:
 
 
 def seen_splits(run: Run, facts: Sequence[ImageFacts]) -> list[str]:
-    """Split of the run that holds the same bytes as each image: `train`, `validation`, `test`, or empty for none."""
+    """Split of the run that holds the same bytes as each image: `train`, `validation`, `test`, or empty for none.
+
+    What chose the weights that the run started from, of earlier runs, counts as if it had been the run's own.
+    """
     known = run.split_by_hash
+    for earlier in earlier_runs(run)[0]:
+        for key, split in earlier.split_by_hash.items():
+            if split == "train" or (split == "validation" and known.get(key) != "train"):
+                known[key] = split
     return [known.get(fact.sha256, "") for fact in facts]
+
+
+def earlier_runs(run: Run) -> tuple[list[Run], list[Path]]:
+    """Runs that a run's weights come from (`model.weights`), and folders of those that are gone or hold another model.
+
+    The latest comes first.
+    """
+    found, gone = [], []
+    weights = run.manifest.get("weights", {})
+    while origin := weights.get("run"):
+        earlier = Run(Path(origin["path"]))
+        if earlier.model_path.is_file() and sha256_file(earlier.model_path) == weights["sha256"]:
+            found.append(earlier)
+        else:
+            gone.append(earlier.path)
+        weights = origin["weights"]
+    return found, gone

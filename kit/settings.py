@@ -8,7 +8,8 @@ From weakest to strongest:
 4. the command line: a setting's own flag and `--set data.image_size=160` weigh the same; two different values for one
    key are an error.
 
-Starter weights bring the alpha and image size that they were trained for, where no source gives these.
+Starter weights, and those of a finished run, bring the settings that they were trained for, where no source gives
+these.
 """
 
 import dataclasses
@@ -21,13 +22,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kit.config import STARTER, STARTER_SETTINGS, PhaseConfig, RunConfig
+from kit.config import BEFORE_RECORDED, NAMED, STARTER, STARTER_SETTINGS, PhaseConfig, RunConfig
 from kit.errors import ConfigError
 from kit.setting_table import PHASE_KEY, SECTIONS, SHORTHANDS, find_setting, flat, keys
 
 PREFIX = "TRANSFERKIT_"
 NOT_SETTINGS = frozenset({"TRANSFERKIT_CACHE", "TRANSFERKIT_REAL_DATA"})
 WHOLE = frozenset({"seed", "backend", "threads", "data", "split", "views", "model", "training", "phases"})
+# What weights bring: what the network is, how it sees images, and which of them it has seen.
+CARRIED = (
+    *("model.backbone", "model.alpha", "data.image_size", "data.resize", "data.background", "data.grey_range"),
+    *("data.colour_profiles", "split.method", "split.seed"),
+)
 _NEAR = 0.7  # similarity (difflib's ratio, 0 to 1) from which a name may be a slip of another
 _TYPE_WORDS = {
     int: "a whole number",
@@ -79,13 +85,35 @@ def from_toml(text: str, source: str = "the TOML text", base: RunConfig | None =
 def override(config: RunConfig, values: Mapping[str, object], source: str) -> RunConfig:
     """Copy of a configuration with other values for some dotted keys; `source` is what errors call them.
 
-    A change to the starter weights brings their alpha and image size where the configuration has the defaults.
+    A change of the weights brings the settings that go with them where the configuration has the defaults.
 
     Raises ConfigError as `load_config`.
     """
     draft = _Draft(config)
     draft.put(_Given(key, value, source) for key, value in values.items())
     return draft.build()
+
+
+def recorded_config(folder: Path) -> RunConfig:
+    """Settings of the run in a folder; ConfigError if their file is missing or damaged."""
+    path = folder / "config.toml"
+    try:
+        # surrogateescape: a path whose bytes are not UTF-8
+        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError as error:
+        hint = "Put the file back; without it a run cannot be used."
+        raise ConfigError(f"The settings of the run in {path} cannot be read: {error.strerror}.", hint) from None
+    return from_toml(text, str(path), base=BEFORE_RECORDED)
+
+
+def named_run(weights: str) -> Path | None:
+    """Folder that `model.weights` names as a run's, by itself or by the model.keras in it; None for other weights."""
+    path = Path(weights).expanduser()
+    if weights in NAMED:
+        return None
+    if path.name == "model.keras" and os.path.isfile(path.with_name("manifest.json")):
+        return path.parent
+    return path if os.path.isdir(path) and path.suffix != ".h5" else None
 
 
 def value_of(config: RunConfig, key: str) -> Any:
@@ -258,11 +286,7 @@ class _Draft:
         self.values[item.key], self.sources[item.key] = item.value, item.source
 
     def build(self) -> RunConfig:
-        if self.values["model.weights"] == STARTER != self.base["model.weights"]:
-            default = flat(RunConfig())
-            for key, value in STARTER_SETTINGS.items():
-                if key not in self.sources and self.values[key] == default[key]:
-                    self.values[key] = value
+        self._carry()
         parts: defaultdict[str, dict[str, Any]] = defaultdict(dict)
         for key, value in self.values.items():
             parent, _, name = key.rpartition(".")
@@ -270,6 +294,18 @@ class _Draft:
         phases = tuple(self._make(PhaseConfig, parts[part], part) for part in parts if part.startswith("phases."))
         sections = {name: self._make(kind, parts[name]) for name, kind in SECTIONS.items()}
         return self._make(RunConfig, parts[""] | sections | {"phases": phases})
+
+    def _carry(self) -> None:
+        """Take over what the weights were trained with, where no source says otherwise."""
+        weights, default = self.values["model.weights"], flat(RunConfig())
+        absent = [key for key in CARRIED if key not in self.sources and self.values[key] == default[key]]
+        if weights == self.base["model.weights"] or not absent:
+            return
+        brought: Mapping[str, Any] = STARTER_SETTINGS if weights == STARTER else {}
+        folder = named_run(weights)
+        if folder is not None and (folder / "config.toml").is_file():
+            brought = flat(recorded_config(folder))
+        self.values |= {key: brought[key] for key in absent if key in brought}
 
     def _make(self, kind: Any, values: dict[str, Any], phase: str = "") -> Any:
         try:

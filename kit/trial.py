@@ -17,7 +17,8 @@ from kit.data.labels import require_learnable
 from kit.data.sources import load_samples
 from kit.errors import DataError
 from kit.files import fingerprint
-from kit.model.weights import Weights, resolve
+from kit.model.weights import Weights
+from kit.run_weights import resolve_weights
 from kit.stage_clock import StageClock
 from kit.training.history import EpochRecord, History
 
@@ -134,5 +135,5 @@ class Trainer:
     def _resolved(self, config: RunConfig) -> Weights:
         key = (config.model.weights, config.model.alpha, config.data.image_size, config.model.backbone)
         if key not in self._weights:
-            self._weights[key] = resolve(*key)
+            self._weights[key] = resolve_weights(config)
         return self._weights[key]

@@ -3,14 +3,15 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from kit import progress
 from kit.backends.choice import explain_choice
 from kit.config import RunConfig
 from kit.data.dataset import load_dataset
 from kit.errors import ConfigError, DataError
 from kit.files import storage_errors
 from kit.machine import require_cache
-from kit.model.weights import resolve
 from kit.pipeline import with_absolute_paths
+from kit.run_weights import resolve_weights, warn_of_weights
 from search.records import DIRECTIONS, StudyRecord
 from search.space import Space, load_space
 from search.storage import Address
@@ -56,7 +57,9 @@ def prepare(spec: StudySpec) -> OpenStudy:
             "There are no validation images, by which trials are compared.",
             "Give more images, or raise split.validation.",
         )
-    weights = resolve(config.model.weights, config.model.alpha, config.data.image_size, config.model.backbone)
+    weights = resolve_weights(config)
+    for warning in warn_of_weights(config, dataset):
+        progress.say(f"warning: {warning}")
     name = spec.name or dataset.name
     if not name or "/" in name or name.startswith("."):
         raise ConfigError(f"A study's name cannot be {name!r}.", "Give --name letters, digits and hyphens.")

@@ -111,7 +111,7 @@ with open("labels.json", encoding="utf-8") as file:
 
 def _provenance(run: Run) -> dict[str, str]:
     manifest, environment, model = run.manifest, run.manifest["environment"], run.config.model
-    backend, weights, network = environment["backend"], manifest["weights"], manifest["network"]
+    backend, network = environment["backend"], manifest["network"]
     phases = (
         f"{phase['name']}: {phase['trained_parameters']:,} parameters, unfreeze depth {phase['unfreeze_depth']}"
         for phase in network["phases"]
@@ -121,7 +121,7 @@ def _provenance(run: Run) -> dict[str, str]:
     return {
         "trained": f"{manifest['created']}, by transferkit, {versions}",
         "device": f"{environment['device']} ({environment['device_name']}), Python {environment['python']}",
-        "pretrained weights": weights["name"] + (f", SHA-256 {weights['sha256']}" if weights["sha256"] else ""),
+        "pretrained weights": "; those from ".join(map(_named, _weights_lineage(manifest))),
         "seeds": ", ".join(f"{kind} {seed}" for kind, seed in manifest["seeds"].items()),
         "network": f"{model.backbone}, {size}",
         "phases": "; ".join(phases),
@@ -129,12 +129,25 @@ def _provenance(run: Run) -> dict[str, str]:
 
 
 def _licence(manifest: dict[str, Any]) -> tuple[str, str]:
-    name = manifest["weights"]["name"]
+    name = _weights_lineage(manifest)[-1]["name"]
     if name == "imagenet":
         licence = find(manifest["network"].get("backbone", MOBILENET_V2.name)).licence  # absent in early runs
         return licence, _IMAGENET.format(licence=licence)
     licence, said = _LICENCES.get(name, _UNKNOWN)
     return licence, said.format(name=_plain(name))
+
+
+def _weights_lineage(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """Weights that a run started from, those that an earlier run started from, and so on to the first."""
+    lineage = [manifest["weights"]]
+    while earlier := lineage[-1].get("run"):
+        lineage.append(earlier["weights"])
+    return lineage
+
+
+def _named(weights: dict[str, Any]) -> str:
+    trained = f" (trained on {weights['run']['data']})" if "run" in weights else ""
+    return weights["name"] + trained + (f", SHA-256 {weights['sha256']}" if weights["sha256"] else "")
 
 
 def _scored(metrics: dict[str, Any]) -> tuple[str, dict[str, Any] | None]:

@@ -12,13 +12,11 @@ from kit.errors import WeightsError
 from kit.files import is_address, sha256_file, storage_errors
 from kit.model.catalog import MOBILENET_V2, Published, find, is_hub
 from kit.model.hub import resolve_preset
-from kit.model.weights_file import WANTED, load_by_keras, load_by_layer, require_alpha
+from kit.model.weights_file import WANTED, load_by_keras, load_by_layer, load_from_model, require_alpha
 
 if TYPE_CHECKING:
     import keras
 
-# Weights that have a name instead of a file; docs/starter-weights.md says where the starter weights come from.
-NAMED = ("imagenet", STARTER, "none")
 STARTER_FILE = Path(__file__).with_name("starter.weights.h5")
 
 
@@ -26,8 +24,8 @@ STARTER_FILE = Path(__file__).with_name("starter.weights.h5")
 class Weights:
     """Initial weights of a backbone.
 
-    `name` is `imagenet`, `starter`, `none`, or a file's; `path` the HDF5 file, None for random weights; `sha256` its 64
-    hex digits, empty for random weights.
+    `name` is `imagenet`, `starter`, `none`, or a file's; `path` the HDF5 file or a run's model.keras, None for random
+    weights; `sha256` its 64 hex digits, empty for random weights.
     """
 
     name: str
@@ -62,7 +60,11 @@ def load_into(backbone: "keras.Model", weights: Weights, *, hub: bool = False) -
 
     `hub`: a network of KerasHub, whose layers hold layers. Raises WeightsError if the file does not fit.
     """
-    if weights.path is not None:
+    if weights.path is None:
+        return
+    if weights.path.suffix == ".keras":
+        load_from_model(backbone, weights.path, hub=hub)
+    else:
         (load_by_keras if hub else load_by_layer)(backbone, weights.path)
 
 
@@ -186,10 +188,14 @@ def _local(weights: str) -> Path:
         )
     path = Path(weights).expanduser()
     if path.name.endswith(".keras"):
-        raise WeightsError(f"{path} is a whole model, not a weights file.", WANTED)
+        raise WeightsError(
+            f"{path} is a whole model, and not in the folder of the run that trained it.",
+            "Give --weights the folder of a finished run, or a weights file (model.save_weights('x.weights.h5')).",
+        )
     if not path.name.endswith(".h5"):
         raise WeightsError(
-            f"--weights must be imagenet, starter, none, or a file that ends in .weights.h5 or .h5, not {weights!r}.",
+            f"--weights must be imagenet, starter, none, a file that ends in .weights.h5 or .h5, or the folder of a "
+            f"finished run, not {weights!r}.",
             WANTED,
         )
     if not path.is_file():

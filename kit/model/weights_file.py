@@ -1,15 +1,17 @@
-"""Load HDF5 weights files of Keras 3 and Keras 2 into a model, all or nothing."""
+"""Load HDF5 weights files of Keras 3 and Keras 2, or a run's model, into a backbone, all or nothing."""
 
+import io
 import math
 import re
-from collections import Counter
+import zipfile
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kit.errors import StorageError, WeightsError
-from kit.model.loading import require_plain_weights
+from kit.model.loading import WEIGHTS, load_model, require_plain_weights, require_safe
 
 if TYPE_CHECKING:
     import h5py
@@ -28,30 +30,56 @@ def load_by_layer(backbone: "keras.Model", path: Path) -> None:
     `backbone` is a built model of plain layers, such as MobileNetV2(include_top=False). Raises WeightsError, naming the
     first layer that differs, if the file does not fit.
     """
-    layers = [layer for layer in backbone.layers if layer.weights]
     with _opened(path) as file:
-        saved = _saved_layers(path, file)
-        # A Keras 2 file is read in order, as Keras does: its layers may have been named otherwise.
-        names = (
-            _names_in_keras3(backbone.layers)
-            if _is_keras3(file)
-            else {layer.name: [name] for layer, name in zip(layers, saved, strict=False)}
-        )
-        held = {
-            layer.name: [array for name in names.get(layer.name, ()) for array in saved.get(name, ())]
-            for layer in layers
-        }
-        for layer in layers:
-            wanted, found = [tuple(one.shape) for one in layer.weights], [one.shape for one in held[layer.name]]
-            if wanted != found:
-                raise _misfit(
-                    path, saved, f"layer {layer.name} needs the shapes {_shapes(wanted)}, the file has {_shapes(found)}"
-                )
-        known = {name for layer in layers for name in names.get(layer.name, ())}
-        if extra := next((name for name in saved if name not in known), None):
-            fault = f"it holds {len(saved)} layers, the model has {len(layers)}; one too many is {extra}"
-            raise _misfit(path, saved, fault)
-        values = [(layer, [_finite(path, layer, array) for array in held[layer.name]]) for layer in layers]
+        _load(backbone, path, _saved_layers(path, file), keras3=_is_keras3(file))
+
+
+def load_from_model(backbone: "keras.Model", path: Path, *, hub: bool = False) -> None:
+    """Load the backbone of a run's model.keras; its head is left aside.
+
+    Raises StorageError if the file holds what transferkit never writes, WeightsError if its backbone is another one.
+    """
+    if hub:
+        *_, found, _, _ = load_model(path, hub=True).layers
+        if [tuple(one.shape) for one in found.weights] != [tuple(one.shape) for one in backbone.weights]:
+            raise WeightsError(f"The network in {path} does not fit the preset.", "Take the preset of that run.")
+        backbone.set_weights(found.get_weights())
+        return
+    require_safe(path)
+    with zipfile.ZipFile(path) as archive:
+        content = io.BytesIO(archive.read(WEIGHTS))
+    with _opened(path, content) as file:
+        parts: defaultdict[str, dict[str, h5py.Dataset]] = defaultdict(dict)
+        for name, arrays in _saved_layers(path, file).items():
+            part, _, inner = name.partition("/")
+            parts[part][inner] = arrays
+        # inner models are numbered in their order: the backbone's comes before the head's
+        first = min(parts, key=lambda part: (len(part), part), default="")
+        _load(backbone, path, parts[first], keras3=True)
+
+
+def _load(backbone: "keras.Model", path: Path, saved: "dict[str, list[h5py.Dataset]]", *, keras3: bool) -> None:
+    layers = [layer for layer in backbone.layers if layer.weights]
+    # A Keras 2 file is read in order, as Keras does: its layers may have been named otherwise.
+    names = (
+        _names_in_keras3(backbone.layers)
+        if keras3
+        else {layer.name: [name] for layer, name in zip(layers, saved, strict=False)}
+    )
+    held = {
+        layer.name: [array for name in names.get(layer.name, ()) for array in saved.get(name, ())] for layer in layers
+    }
+    for layer in layers:
+        wanted, found = [tuple(one.shape) for one in layer.weights], [one.shape for one in held[layer.name]]
+        if wanted != found:
+            raise _misfit(
+                path, saved, f"layer {layer.name} needs the shapes {_shapes(wanted)}, the file has {_shapes(found)}"
+            )
+    known = {name for layer in layers for name in names.get(layer.name, ())}
+    if extra := next((name for name in saved if name not in known), None):
+        fault = f"it holds {len(saved)} layers, the model has {len(layers)}; one too many is {extra}"
+        raise _misfit(path, saved, fault)
+    values = [(layer, [_finite(path, layer, array) for array in held[layer.name]]) for layer in layers]
     for layer, arrays in values:
         layer.set_weights(arrays)
 
@@ -86,12 +114,12 @@ def _alpha_of(saved: "dict[str, list[h5py.Dataset]]") -> float | None:
 
 
 @contextmanager
-def _opened(path: Path) -> "Iterator[h5py.File]":
-    """Open an HDF5 file read-only; damage found then or later raises one WeightsError."""
+def _opened(path: Path, content: "io.BytesIO | None" = None) -> "Iterator[h5py.File]":
+    """Open an HDF5 file read-only, or its `content`; damage found then or later raises one WeightsError."""
     import h5py
 
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(content or path, "r") as file:
             yield file
     except PermissionError as error:
         raise WeightsError(f"The weights file {path} cannot be read: {error.strerror}.") from error
