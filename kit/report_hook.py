@@ -13,7 +13,7 @@ BUILT_IN = {"report": "reports.drawing:draw"}  # what pyproject.toml lists, for 
 
 
 def draw_page(folder: Path) -> Path | None:
-    """Draw the page of a finished run, study or inspection; None where there is none. Failing costs only a warning."""
+    """Draw the page of a finished record; None where there is none. Failing costs only a warning."""
     points = list(entry_points(group=GROUP)) or [EntryPoint(name, value, GROUP) for name, value in BUILT_IN.items()]
     for point in sorted(points, key=lambda point: point.name):
         try:

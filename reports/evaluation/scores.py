@@ -15,6 +15,7 @@ from reports.summary import CALIBRATION, copies_note
 
 DRAWN = 25  # classes in the figure; more are illegible
 LISTED = 100
+WIDE = 0.2  # width of an interval of the difference that leaves much open
 MIX = 0.01  # difference of accuracies from which another mix of classes is worth a word
 
 
@@ -52,7 +53,8 @@ def _beside(facts: EvaluationFacts, what: str) -> Metric | None:
     )
     between = f"95% interval of the difference {text.points(low, 0)} to {text.points(high, 0)}"
     if facts.chance:
-        verdict = "the difference is within chance"
+        few = ", but so few images may hide one that matters" if high - low > WIDE else ""
+        verdict = f"the difference is within chance{few}"
     elif facts.difference < 0:
         verdict = "the new images are harder for it, by more than chance explains"
     else:

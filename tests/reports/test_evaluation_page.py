@@ -62,7 +62,9 @@ def test_the_summary_says_whether_chance_explains_the_difference(tmp_path):
     better = make_evaluation(tmp_path / "better", per_class=60, sure=(2.5, 1.0))
     assert "easier for it, by more than chance explains" in metric(better, "Beside test")[1]
     same = make_evaluation(tmp_path / "same")
-    assert "the difference is within chance" in metric(same, "Beside test")[1]
+    assert "within chance, but so few images may hide one that matters (95%" in metric(same, "Beside test")[1]
+    many = make_evaluation(tmp_path / "many", per_class=200)
+    assert "the difference is within chance (95%" in metric(many, "Beside test")[1]
 
 
 def test_each_class_stands_beside_test(tmp_path):
