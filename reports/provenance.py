@@ -33,6 +33,7 @@ def provenance_facts(manifest: Mapping[str, Any], folder: str) -> ProvenanceFact
         "data": data.get("name"),
         "data fingerprint": data.get("fingerprint"),
         "pretrained weights": weights.get("name"),
+        "weights trained on": (weights.get("run") or {}).get("data"),
         "weights SHA-256": weights.get("sha256"),
         **{f"seed of the {name}": seed for name, seed in seeds.items()},
         "kernels": network.get("kernels"),

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -12,8 +13,11 @@ from image_files import make_images
 from kit.data.dataset import load_dataset
 from kit.errors import WeightsError
 from kit.export.model_card import _licence, _provenance
-from kit.model.backbones import build_backbone
-from kit.model.weights import load_into
+from kit.model.backbones import build_backbone, preprocessing_layer
+from kit.model.catalog import CAFFE
+from kit.model.classifier import Classifier, build_head
+from kit.model.saving import save_model
+from kit.model.weights import Weights, load_into
 from kit.pipeline import resume, train
 from kit.run import Run
 from kit.run_images import earlier_runs
@@ -44,6 +48,17 @@ def test_the_backbone_of_the_run_is_loaded_and_no_head(run, images, named):
     trained, _ = classifier_parts(run)
     assert len(trained.weights) == len(fresh.model.weights) > 0
     assert all(np.array_equal(a, b) for a, b in zip(trained.get_weights(), fresh.model.get_weights(), strict=True))
+
+
+def test_a_network_with_a_preprocessing_of_its_own_is_told_from_it(toy_weights, tmp_path):
+    trained, fresh = (replace(build_backbone("toy", 32), preprocessing=preprocessing_layer(CAFFE)) for _ in range(2))
+    assert isinstance(trained.preprocessing, keras.Model)  # numbered before the backbone in the file
+    load_into(trained.model, Weights("toy", toy_weights, "0" * 64))
+    head = build_head(32, classes=3, units=8, dropout=0.0, seed=0)
+    save_model(Classifier(trained, head, "stock").full(), tmp_path / "model.keras")
+    load_into(fresh.model, Weights("model.keras", tmp_path / "model.keras", "0" * 64))
+    pairs = zip(trained.model.get_weights(), fresh.model.get_weights(), strict=True)
+    assert all(np.array_equal(a, b) for a, b in pairs)
 
 
 def test_what_the_network_needs_comes_with_it_unless_given(run, images, tmp_path):
