@@ -50,13 +50,14 @@ def test_the_backbone_of_the_run_is_loaded_and_no_head(run, images, named):
     assert all(np.array_equal(a, b) for a, b in zip(trained.get_weights(), fresh.model.get_weights(), strict=True))
 
 
-def test_a_network_with_a_preprocessing_of_its_own_is_told_from_it(toy_weights, tmp_path):
+@pytest.mark.parametrize("hub", [False, True])
+def test_a_network_with_a_preprocessing_of_its_own_is_told_from_it(toy_weights, tmp_path, hub):
     trained, fresh = (replace(build_backbone("toy", 32), preprocessing=preprocessing_layer(CAFFE)) for _ in range(2))
     assert isinstance(trained.preprocessing, keras.Model)  # numbered before the backbone in the file
     load_into(trained.model, Weights("toy", toy_weights, "0" * 64))
     head = build_head(32, classes=3, units=8, dropout=0.0, seed=0)
     save_model(Classifier(trained, head, "stock").full(), tmp_path / "model.keras")
-    load_into(fresh.model, Weights("model.keras", tmp_path / "model.keras", "0" * 64))
+    load_into(fresh.model, Weights("model.keras", tmp_path / "model.keras", "0" * 64), hub=hub)
     pairs = zip(trained.model.get_weights(), fresh.model.get_weights(), strict=True)
     assert all(np.array_equal(a, b) for a, b in pairs)
 
