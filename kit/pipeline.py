@@ -95,12 +95,12 @@ def resume(path: Path, *, on_epoch: Listener | None = None) -> Run:
         _require_weights(config, path)
         _, found = start(config)
         dataset, weights = load(found, config, clock)
-        if (path / "samples.csv").exists():
-            dataset = dataset.as_recorded(run.samples)
-        session = build(config, dataset, weights)
         # absent if the run was killed before recording it
         manifest = _origin(config, dataset, weights) | run.manifest
         _require_same(manifest, path, config, dataset, weights)
+        if (path / "samples.csv").exists():
+            dataset = dataset.as_recorded(run.samples)
+        session = build(config, dataset, weights)
         run.update_manifest(**(manifest | {"status": "running"}))
         clock.add(manifest.get("stages", {}))
         _finish(run, dataset, weights, session, clock, on_epoch)

@@ -22,6 +22,7 @@ def main(pixels_file: str, weights: str, alpha: str, depth: str, result: str) ->
     import keras
 
     keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
     from kit.model.weights import resolve
     from kit.training.checkpoints import assign, values_of
     from kit.training.forward import compile_forward
