@@ -31,14 +31,15 @@ def probe(
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    from kit.pipeline import build, load, start_backend
+    from kit.pipeline import build, load, start
     from kit.stage_clock import StageClock
     from kit.training.extraction import extract
 
     settings = load_config(file=config)
     frozen = replace(settings, views=replace(settings.views, count=1), phases=(PhaseConfig(name="head", epochs=1),))
-    frozen = start_backend(frozen)
-    dataset, weights = load(frozen, StageClock())
+    frozen, found = start(frozen)
+    dataset, weights = load(found, frozen, StageClock())
+    frozen = dataset.decoding(frozen)
     features = extract(build(frozen, dataset, weights)).plain[0][:].astype("float32")
     train, validation, test = (dataset.indices(split) for split in ("train", "validation", "test"))
     fitted = {}
