@@ -314,7 +314,7 @@ def test_bad_settings_are_one_message_and_leave_nothing(refused, few, settings, 
 
 @pytest.mark.backend
 def test_no_weights_are_fetched_for_images_that_are_not_there(refused, monkeypatch):
-    swap(monkeypatch, pipeline, "resolve", lambda *args: pytest.fail("weights were looked for"))
+    swap(monkeypatch, pipeline, "resolve_weights", lambda config: pytest.fail("weights were looked for"))
     assert "There is no" in refused("train", "nowhere")
 
 
@@ -324,8 +324,8 @@ def test_no_weights_are_fetched_for_class_folders_without_images(refused, tmp_pa
     for name in ("one", "two"):
         (tmp_path / "data" / name).mkdir(parents=True)
         (tmp_path / "data" / name / "notes.txt").write_text(f"no image {name}")
-    swap(monkeypatch, pipeline, "resolve", lambda *args: pytest.fail("weights were looked for"))
-    assert "No usable image is left of one, two" in refused("train", tmp_path / "data", "--out", tmp_path / "out")
+    swap(monkeypatch, pipeline, "resolve_weights", lambda config: pytest.fail("weights were looked for"))
+    assert "holds no images: none of its 2 files is one" in refused("train", tmp_path / "data", "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

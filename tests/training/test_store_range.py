@@ -104,7 +104,7 @@ def test_a_run_is_scored_again_as_it_was_even_where_the_cache_is_gone(images, tm
         return outputs
 
     swap(monkeypatch, extraction.Extractor, "forward", beyond)
-    config = small_toy(images, TAIL, training={"store_dtype": "float16"}, views={"count": 2})
+    config = small_toy(images, replace(TAIL, epochs=2), training={"store_dtype": "float16"}, views={"count": 2})
     run = train(config, tmp_path / "run")
     assert run.manifest["network"]["store_dtype"] == "float32"
     assert run.config.training.store_dtype == "float16"
