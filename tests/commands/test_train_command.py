@@ -325,7 +325,8 @@ def test_no_weights_are_fetched_for_class_folders_without_images(refused, tmp_pa
         (tmp_path / "data" / name).mkdir(parents=True)
         (tmp_path / "data" / name / "notes.txt").write_text(f"no image {name}")
     swap(monkeypatch, pipeline, "resolve_weights", lambda config: pytest.fail("weights were looked for"))
-    assert "holds no images: none of its 2 files is one" in refused("train", tmp_path / "data", "--out", tmp_path / "out")
+    told = refused("train", tmp_path / "data", "--out", tmp_path / "out")
+    assert "holds no images: none of its 2 files is one" in told
     assert not (tmp_path / "out").exists()
 
 
