@@ -170,6 +170,7 @@ except BackendError as error:
 
 
 @pytest.mark.skipif("jax" not in choice.installed_backends(), reason="JAX is not installed here")
+@pytest.mark.full
 def test_a_jax_run_never_imports_tensorflow(run_python, tmp_path):
     code = """
 import sys

@@ -45,6 +45,7 @@ def runs(config, tmp_path_factory) -> dict[int, kit.Run]:
     }
 
 
+@pytest.mark.full
 def test_12_bits_train_as_16_do(runs):
     few, full = (runs[bits].metrics for bits in (12, 16))
     assert full["train"]["accuracy"] >= 0.9
@@ -68,6 +69,7 @@ def test_the_run_records_its_range_and_every_use_of_the_model_takes_it(runs, tmp
     assert np.ptp(probabilities, axis=0).max() < 0.1, "dim images were scaled by a range of their own"
 
 
+@pytest.mark.full
 def test_seeds_go_on_where_they_stopped(config, tmp_path):
     data = replace(config.data, path=str(write_textures(tmp_path / "data", 10)))
     short = replace(config, data=data, phases=(replace(config.phases[0], epochs=1),))

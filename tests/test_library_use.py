@@ -61,6 +61,7 @@ def notebook(run_python, images, tmp_path_factory):
     return folder, [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[{")]
 
 
+@pytest.mark.full
 def test_the_process_is_as_it_was(notebook):
     _, told = notebook
     assert len(told) == 2
@@ -68,6 +69,7 @@ def test_the_process_is_as_it_was(notebook):
         assert {name: after[name] for name in before if after[name] != before[name]} == {}
 
 
+@pytest.mark.full
 def test_children_do_not_import_what_lies_in_the_folder(run_python, notebook):
     folder, _ = notebook
     (folder / "kit").mkdir()

@@ -21,6 +21,7 @@ def inside(tmp_path, monkeypatch, quick_jax) -> Path:
     return folder
 
 
+@pytest.mark.full
 def test_inspect_train_evaluate_and_resume_work_twice_in_a_row(inside, command, settings):
     for _ in range(2):
         seen = json.loads(command("inspect", ".", "--json").out)

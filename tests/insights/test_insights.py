@@ -256,6 +256,7 @@ def run(images, lively_weights, tmp_path_factory):
     return train(load_config(flags=sets), tmp_path_factory.mktemp("runs") / "small")
 
 
+@pytest.mark.full
 def test_a_run_records_its_insights_and_draws_its_page(run):
     insights, samples, verdicts = Insights(run.insights), run.samples, run.predicted
     assert set(insights.images["path"]) == set(samples["path"])
@@ -275,6 +276,7 @@ def test_a_run_records_its_insights_and_draws_its_page(run):
     assert 'class="note missing"' not in page
 
 
+@pytest.mark.full
 def test_feature_maps_of_a_cut_average_to_what_the_head_reads(run):
     """The maps are drawn from the very features that the head was given."""
     from kit.data.images import decode
@@ -298,6 +300,7 @@ def test_feature_maps_of_a_cut_average_to_what_the_head_reads(run):
     np.testing.assert_allclose(maps.mean(axis=(1, 2)), evidence, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.full
 def test_a_page_that_cannot_be_drawn_costs_a_warning_and_not_the_run(run, tmp_path, monkeypatch, capsys):
     from kit import report_hook
 
@@ -308,5 +311,6 @@ def test_a_page_that_cannot_be_drawn_costs_a_warning_and_not_the_run(run, tmp_pa
     assert report_hook.draw_page(run.path) == run.report_path
 
 
+@pytest.mark.full
 def test_findings_are_recorded_as_the_audit_told_them(run):
     assert Insights(run.insights).findings == [asdict(finding) for finding in ()]

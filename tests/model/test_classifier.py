@@ -84,6 +84,7 @@ def test_the_whole_network_takes_pixels_and_gives_probabilities(classifier, pixe
     assert not np.allclose(probabilities, run(model, 255 - pixels), atol=1e-3)
 
 
+@pytest.mark.full
 def test_a_network_of_another_size_and_width():
     backends.start()
     classifier = Classifier(mobilenet_v2(96, 0.5), build_head(1280, 4, 0, 0.0, 0), "own")

@@ -19,7 +19,11 @@ pytestmark = pytest.mark.backend
 
 BATCH = 2
 # (alpha, image size): the usual network; the narrowest and a wide one; an odd size, whose strided layers pad otherwise.
-NETWORKS = ((1.0, 224), (0.35, 96), (1.4, 75))
+NETWORKS = (
+    pytest.param(1.0, 224, marks=pytest.mark.full),
+    (0.35, 96),
+    pytest.param(1.4, 75, marks=pytest.mark.full),
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -191,6 +195,7 @@ def test_an_accelerated_model_has_the_variables_of_the_stock_model(classifier):
     assert accelerate(model, STOCK) is model
 
 
+@pytest.mark.full
 def test_assigning_through_one_is_seen_by_the_other(classifier):
     model = classifier.backbone.model
     own = accelerate(model, OWN)
