@@ -25,7 +25,7 @@ def run(images, lively_weights, tmp_path_factory):
     from training.small import run_config
 
     phases = (
-        PhaseConfig(name="head", epochs=2, learning_rate=1e-2),
+        PhaseConfig(name="head", epochs=6, learning_rate=3e-3),
         PhaseConfig(name="tail", epochs=1, unfreeze_depth=1, learning_rate=1e-3),
     )
     config = run_config(images, lively_weights, phases=phases)
