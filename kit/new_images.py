@@ -31,6 +31,7 @@ from kit.errors import DataError
 from kit.evaluation import score
 from kit.files import make_folder, write_json
 from kit.insights import IMAGE_COLUMNS, Insights, thumbnails
+from kit.insights.collect import image_table
 from kit.insights.thumbnails import thumbnails_of_files
 from kit.predict import Predictor
 from kit.run import Run
@@ -100,7 +101,7 @@ def evaluate_images(
     found = load_samples(data, named, fewest_classes=1)
     if strange := sorted(set(found.classes) - set(run.classes)):
         raise DataError(
-            f"The model knows {_some(run.classes)}; {data} also has {_some(strange)}.",
+            f"The model knows {progress.some(run.classes)}; {data} also has {progress.some(strange)}.",
             "Remove or rename those classes.",
         )
     for line in found.tree:
@@ -214,7 +215,7 @@ def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
     drift = _drift(evaluation, confidence, own)
     scores = {"all": evaluation.scores, "new": evaluation.new_scores}
     write_json(folder / "metrics.json", {**scores, **measured, "drift": drift})
-    insights.write_table("images", _image_table(evaluation))
+    insights.write_table("images", image_table(evaluation.paths, evaluation.facts))
     worst = thumbnails.worst_mistakes(evaluation.labels, predicted, confidence)
     drawn = thumbnails.sample(len(evaluation.paths), run.config.seed)
     pairs = thumbnails.confused(evaluation.labels, predicted, worst)
@@ -223,14 +224,6 @@ def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
     insights.write_album("thumbnails", thumbnails_of_files(files))
     insights.write_summary([evaluation.paths[i] for i in drawn], {})
     write_json(folder / "manifest.json", {**manifest, "status": "finished"})
-
-
-def _image_table(evaluation: Evaluation) -> Any:
-    facts = evaluation.facts
-    numbers = [[fact.width, fact.height, fact.bytes, *fact.mean_colour] for fact in facts]
-    columns = np.array(numbers, dtype=np.float64).T
-    whole = [column.astype(np.int64) if place < 3 else column for place, column in enumerate(columns)]
-    return make_table(dict(zip(IMAGE_COLUMNS, [list(evaluation.paths), *whole], strict=True)))
 
 
 def _measured_split(run: Run) -> str:
@@ -281,7 +274,3 @@ def _properties(facts: np.ndarray) -> dict[str, np.ndarray]:
         "shorter side in pixels": np.minimum(width, height),
         "width : height": width / height,
     }
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

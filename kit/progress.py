@@ -73,6 +73,11 @@ def printable(text: str) -> str:
     )
 
 
+def some(names: Sequence[object], most: int = 5) -> str:
+    """The first names, and how many there are besides: `a, b and 3 more`."""
+    return ", ".join(map(str, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
 def mebibytes(count: int) -> str:
     """Bytes as MiB, with one digit."""
     return f"{count / 2**20:,.1f} MiB"

@@ -14,6 +14,7 @@ from kit.data.name_groups import groups_by, propose
 from kit.errors import DataError
 from kit.files import fingerprint
 from kit.machine import available_threads
+from kit.progress import some
 
 SMALLEST_SIDE = 32
 LARGEST_PIXELS = 50_000_000
@@ -170,7 +171,7 @@ def exclude(source: Source, audit: Audit, config: DataConfig) -> dict[str, str]:
     if problems and config.strict:
         named = [f"{path} ({fact.problem})" for path, fact in problems.items()]
         raise DataError(
-            f"{_count(len(named), 'file')} cannot be read as an image: {_some(named)}.",
+            f"{_count(len(named), 'file')} cannot be read as an image: {some(named)}.",
             "Mend or remove them, or train without --strict, which leaves them out.",
         )
     dropped = {path: fact.problem for path, fact in problems.items()}
@@ -180,7 +181,7 @@ def exclude(source: Source, audit: Audit, config: DataConfig) -> dict[str, str]:
     if lost := [label for label in source.classes if label not in left]:
         reasons = sorted({dropped[sample.path] for sample in source.samples if sample.label in lost})
         raise DataError(
-            f"No usable image is left of {_some(lost)}: all were left out ({', '.join(reasons)}).",
+            f"No usable image is left of {some(lost)}: all were left out ({', '.join(reasons)}).",
             "Mend the files, or remove the class; `transferkit inspect` lists what is wrong with each.",
         )
     return dropped
@@ -199,7 +200,7 @@ def _conflicts(audit: Audit, config: DataConfig) -> dict[str, str]:
     conflicts = [finding.paths for finding in audit.findings if finding.kind == "conflict"]
     if conflicts and config.conflicts == "refuse":
         raise DataError(
-            f"Copies of {_count(len(conflicts), 'image')} lie under two labels: {_some(_joined(conflicts))}.",
+            f"Copies of {_count(len(conflicts), 'image')} lie under two labels: {some(_joined(conflicts))}.",
             "Remove the wrong copies, or leave all of them out with `--conflicts drop`.",
         )
     return {path: "conflict" for paths in conflicts for path in paths}
@@ -210,7 +211,7 @@ def _leaks(source: Source, audit: Audit, config: DataConfig, dropped: dict[str, 
     leaks = [f.paths for f in audit.findings if f.kind == "leak" and f.paths[0] not in dropped]
     if leaks and config.leaks == "refuse":
         raise DataError(
-            f"Copies of {_count(len(leaks), 'image')} lie in two given splits: {_some(_joined(leaks))}.",
+            f"Copies of {_count(len(leaks), 'image')} lie in two given splits: {some(_joined(leaks))}.",
             "Remove the copies, or leave out those that would be trained on with `--leaks drop`.",
         )
     split_of = {sample.path: sample.split for sample in source.samples}
@@ -223,10 +224,6 @@ def _leaks(source: Source, audit: Audit, config: DataConfig, dropped: dict[str, 
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _joined(sets: Sequence[tuple[str, ...]]) -> list[str]:

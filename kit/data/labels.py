@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from kit.data import SPLITS, Source
 from kit.data.listing import looks_like_image
 from kit.errors import DataError
+from kit.progress import some
 
 
 def require_learnable(source: Source) -> None:
@@ -27,10 +28,9 @@ def require_learnable(source: Source) -> None:
         )
     lost = [label for label, found in splits.items() if not found & {"train", None}]
     if lost and len(lost) < len(splits):  # where train has nothing at all, the split says so
-        named = ", ".join(_located(label, splits[label]) for label in lost[:5])
-        more = f" and {len(lost) - 5} more" if len(lost) > 5 else ""
+        named = some([_located(label, splits[label]) for label in lost])
         raise DataError(
-            f"{source.name} has no training images of {named}{more}: such a class cannot be learned.",
+            f"{source.name} has no training images of {named}: such a class cannot be learned.",
             "Add images of it to train, or leave it out of the other splits too.",
         )
 

@@ -9,6 +9,7 @@ from functools import partial
 from kit.config import SplitConfig
 from kit.data import OUT_OF_FOLD, SPLITS
 from kit.errors import DataError
+from kit.progress import some
 from kit.significance import wilson_interval
 
 FEW = 10  # with fewer images of a class its recall says little
@@ -256,7 +257,9 @@ def assign_folds(
     present = Counter(label for label, _ in set(zip(labels, groups, strict=True)))
     lone = [label for label in sorted(present) if present[label] == 1]
     warnings = (
-        [f"All images of {_named(lone)} are in one fold: no model is trained on them and measured."] if lone else []
+        [f"All images of {some(lone, NAMED)} are in one fold: no model is trained on them and measured."]
+        if lone
+        else []
     )
     return folds, warnings + thin_splits(labels, [OUT_OF_FOLD] * len(labels))
 
@@ -271,7 +274,7 @@ def _lacking(labels: Sequence[str], splits: Sequence[str], config: SplitConfig) 
         lacking = [label for label in sorted(set(labels)) if (label, split) not in present]
         if lacking and (split in splits or getattr(config, split) > 0):
             images = "image" if len(lacking) == 1 else "images"
-            warnings.append(f"The {split} split has no {images} of {_named(lacking)}.")
+            warnings.append(f"The {split} split has no {images} of {some(lacking, NAMED)}.")
     return warnings
 
 
@@ -284,13 +287,9 @@ def thin_splits(labels: Sequence[str], splits: Sequence[str]) -> list[str]:
         if few:
             least = min(few.values())
             low, high = wilson_interval(RIGHT * least, least)
-            named = _named([f"{label} ({n})" for label, n in few.items()])
+            named = some([f"{label} ({n})" for label, n in few.items()], NAMED)
             warnings.append(
                 f"Fewer than {FEW} {split} images of {named}: with {least}, {RIGHT:.0%} right would mean between "
                 f"{low:.0%} and {high:.0%} (95% interval)."
             )
     return warnings
-
-
-def _named(names: Sequence[str]) -> str:
-    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")

@@ -16,6 +16,7 @@ from kit.data.folders import meaning
 from kit.data.listing import Tree, looks_like_image
 from kit.errors import ConfigError, DataError
 from kit.machine import install_command
+from kit.progress import some
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
 # Names that a column goes by elsewhere, in the order in which they are looked for.
@@ -55,8 +56,7 @@ class _Table:
     def refuse(self, fault: str, faulty: Sequence[bool], hint: str) -> None:
         """Raise DataError for the rows that have a fault."""
         if rows := [number for (number, _), wrong in zip(self.rows, faulty, strict=True) if wrong]:
-            named = ", ".join(map(str, rows[:10])) + (f" and {len(rows) - 10} more" if len(rows) > 10 else "")
-            where = f"row{'s' if len(rows) > 1 else ''} {named} (the header is row 1)"
+            where = f"row{'s' if len(rows) > 1 else ''} {some(rows, 10)} (the header is row 1)"
             raise DataError(f"{self.file} has {fault} in {where}.", hint)
 
 

@@ -8,6 +8,7 @@ from PIL import Image
 
 from kit.csv_tables import make_table
 from kit.data.dataset import Dataset
+from kit.data.facts import ImageFacts
 from kit.data.pixels import cached_pixels
 from kit.insights import CURVE_COLUMNS, Insights, thumbnails
 from kit.insights.label_issues import label_issues
@@ -16,6 +17,8 @@ from kit.insights.thumbnails import activation_maps, jpeg, spotlight
 from kit.run import Run
 
 if TYPE_CHECKING:
+    import pandas  # type: ignore[import-untyped]  # its stubs are a package of their own, not needed to run
+
     from kit.cache import CachedArray
     from kit.training.extraction import Activations
     from kit.training.session import Session
@@ -74,7 +77,7 @@ def collect_insights(
         _maps(insights, missing, dataset, session, activations, worst[:MAPS], predicted)
     else:
         missing["activation"] = NOT_ONE_MODEL
-    insights.write_table("images", _images(dataset))
+    insights.write_table("images", image_table(dataset.paths, dataset.facts))
     insights.write_summary([dataset.paths[i] for i in sampled], missing, doubted)
 
 
@@ -159,11 +162,10 @@ def _pixels(session: "Session", dataset: Dataset, indices: Sequence[int] | np.nd
     return pixels[:]
 
 
-def _images(dataset: Dataset):
-    """Table of size and mean colour of every image."""
-    facts = dataset.facts
+def image_table(paths: Sequence[str], facts: Sequence[ImageFacts]) -> "pandas.DataFrame":
+    """Size and mean colour of images: images.csv."""
     columns: dict[str, Any] = {
-        "path": list(dataset.paths),
+        "path": list(paths),
         "width": np.array([fact.width for fact in facts], np.int64),
         "height": np.array([fact.height for fact in facts], np.int64),
         "bytes": np.array([fact.bytes for fact in facts], np.int64),
