@@ -54,7 +54,7 @@ def load_recipe(recipe: str, sets: Sequence[str] | None, flags: Mapping[str, obj
 def train_in_child(
     config: RunConfig, out: Path | None = None, environ: Mapping[str, str] | None = None, watch: "Watch | None" = None
 ) -> dict[str, Any]:
-    """Train once in a process of its own; `one_run.py` lists the returned facts.
+    """Train once in a process of its own; `one_run.py` lists the returned facts, beside `cpu_seconds`.
 
     The run folder goes to `out`, or is not kept. `environ` and `watch` are as for `child`.
     """
@@ -74,7 +74,10 @@ def child(
     watch: Watch | None = None,
     quiet: bool = False,
 ) -> dict[str, Any]:
-    """Run a script of this folder in its own process, and return the facts it wrote.
+    """Run a script of this folder in its own process, and return the facts it wrote, with `cpu_seconds`.
+
+    Those are user and system time of the process and of its own children, from Python's start to its end. What else
+    runs on the machine changes them little. One child at a time: the system counts those of this process together.
 
     Args:
         script: File name; it writes a JSON object to the file of its option `--facts`.
@@ -89,6 +92,7 @@ def child(
         facts = Path(folder) / "facts.json"
         command = [sys.executable, str(HERE / script), *arguments, "--facts", str(facts)]
         log = Path(folder) / "stderr.txt"
+        before = _cpu_seconds_of_children()
         with log.open("wb") as said:
             stderr = said if quiet else None
             with subprocess.Popen(
@@ -104,7 +108,13 @@ def child(
         if process.returncode:
             print(log.read_text(errors="replace"), end="", file=sys.stderr)
             raise UserError(f"{script} ended with status {process.returncode}.", "Its own message stands above.")
-        return read_json(facts)
+        return {**read_json(facts), "cpu_seconds": _cpu_seconds_of_children() - before}
+
+
+def _cpu_seconds_of_children() -> float:
+    """User and system time of the processes that this one has waited for, and of theirs; 0 on Windows."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def environment(added: Mapping[str, str] | None = None) -> dict[str, str]:

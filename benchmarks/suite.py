@@ -85,13 +85,14 @@ def measure(
 ) -> dict[str, Any]:
     """Facts of one set by side; what `record` has is taken from there, what is new is written at once.
 
-    Raises ConfigError if the record is of other settings.
+    Sides that were skipped, or recorded without CPU time, are measured again. Raises ConfigError if the record is of
+    other settings.
     """
     facts = read_json(record) if record.exists() else {"benchmark": "suite", "set": name, "asked": dict(asked)}
     if facts["asked"] != asked:
         raise ConfigError(f"{record} was measured with other settings.", "Delete it, or give another --results.")
     for side, run in sides.items():
-        if side in facts and "skipped" not in facts[side]:
+        if "cpu_seconds" in facts.get(side, {}):
             continue
         progress.say(f"{name}: {side}")
         facts[side] = run()
@@ -114,6 +115,7 @@ def _kit(config: RunConfig) -> dict[str, Any]:
         "n_effective": test["n_effective"],
         "interval": test["accuracy_interval"],
         "seconds": facts["seconds"],
+        "cpu_seconds": facts["cpu_seconds"],
         "photos": facts["photos"],
         "findings": dict(kinds),
         "doubted": doubted.get("total"),
@@ -145,7 +147,7 @@ def _guide(config: RunConfig, frozen_epochs: int, whole_epochs: int) -> dict[str
         return {"skipped": NO_TENSORFLOW}
     with plain_side(guide_recipe(config, frozen_epochs, whole_epochs), 0, "auto", guide=True) as plain:
         facts = plain()
-    return {"accuracy": facts["accuracy"], "seconds": facts["seconds"], "stages": facts["stages"]}
+    return {name: facts[name] for name in ("accuracy", "seconds", "cpu_seconds", "stages")}
 
 
 def _probe(config: RunConfig) -> dict[str, Any]:
@@ -159,7 +161,7 @@ def _probe(config: RunConfig) -> dict[str, Any]:
 
 
 def markdown(measured: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Table in Markdown: accuracy with its 95% interval, time, and whether transferkit is ahead of the guide."""
+    """Table in Markdown: accuracy with its 95% interval, CPU and wall time, and the comparison with the guide."""
     head = ("set", "train/validation/test", "findings", "transferkit", "guide", "linear probe", "to the guide")
     rows = [head, ("---",) * len(head)]
     for name, facts in measured.items():
@@ -175,7 +177,8 @@ def _cell(side: Mapping[str, Any], independent: float) -> str:
     if "skipped" in side:
         return "–"
     low, high = wilson_interval(side["accuracy"] * independent, independent)
-    return f"{side['accuracy']:.3f} [{low:.3f}, {high:.3f}], {duration(side['seconds'])}"
+    time = f"{side['cpu_seconds'] / 60:.1f} CPU min ({duration(side['seconds'])})"
+    return f"{side['accuracy']:.3f} [{low:.3f}, {high:.3f}], {time}"
 
 
 def verdict(kit: Mapping[str, Any], guide: Mapping[str, Any]) -> str:
@@ -185,7 +188,8 @@ def verdict(kit: Mapping[str, Any], guide: Mapping[str, Any]) -> str:
     n = kit["n_effective"]
     low, high = newcombe_interval(kit["accuracy"], n, guide["accuracy"], n)
     word = "ahead" if low > 0 else "behind" if high < 0 else "level"
-    return f"{word} ({kit['accuracy'] - guide['accuracy']:+.3f}), {guide['seconds'] / kit['seconds']:.1f}x as fast"
+    time = "cpu_seconds" if kit["cpu_seconds"] else "seconds"  # Windows counts none
+    return f"{word} ({kit['accuracy'] - guide['accuracy']:+.3f}), {guide[time] / kit[time]:.1f}x as fast"
 
 
 if __name__ == "__main__":

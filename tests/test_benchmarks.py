@@ -261,26 +261,46 @@ def test_suite_measures_every_set_and_goes_on_where_it_was(run_python, images, b
 
 
 def test_suite_writes_each_result_when_it_is_there(modules, tmp_path):
-    suite, done = modules("suite"), []
+    suite, done, measured = modules("suite"), [], {"accuracy": 1.0, "cpu_seconds": 60.0}
 
     def killed():
         raise KeyboardInterrupt
 
-    sides = {"kit": lambda: done.append("kit") or {"accuracy": 1.0}, "guide": killed}
+    sides = {"kit": lambda: done.append("kit") or measured, "guide": killed}
     with pytest.raises(KeyboardInterrupt):
         suite.measure(tmp_path / "a.json", "a", {"backend": "jax"}, sides)
     sides["guide"] = lambda: {"skipped": "no TensorFlow"}
     for _ in range(2):
         facts = suite.measure(tmp_path / "a.json", "a", {"backend": "jax"}, sides)
     assert done == ["kit"]
-    assert (facts["kit"], facts["guide"]) == ({"accuracy": 1.0}, {"skipped": "no TensorFlow"})
+    assert (facts["kit"], facts["guide"]) == (measured, {"skipped": "no TensorFlow"})
+
+
+def test_suite_measures_again_what_an_old_record_has_no_cpu_time_of(modules, tmp_path):
+    record, new = tmp_path / "a.json", {"accuracy": 0.9, "seconds": 20.0, "cpu_seconds": 30.0}
+    old = {"set": "a", "asked": {}, "kit": {"accuracy": 1.0, "seconds": 10.0}, "probe": new}
+    record.write_text(json.dumps(old))
+    facts = modules("suite").measure(record, "a", {}, {"kit": lambda: new, "probe": lambda: pytest.fail("measured")})
+    assert facts["kit"] == json.loads(record.read_text())["kit"] == new
+
+
+def test_a_child_is_told_its_cpu_time_and_that_of_its_own_children(modules, monkeypatch, tmp_path):
+    busy = "import time\nwhile time.process_time() < 0.3: pass\n"
+    (tmp_path / "parent.py").write_text(
+        f"import subprocess, sys, pathlib\nsubprocess.run([sys.executable, '-c', {busy!r}], check=True)\n"
+        f"{busy}pathlib.Path(sys.argv[-1]).write_text('{{}}')\n"
+    )
+    common = modules("common")
+    monkeypatch.setattr(common, "HERE", tmp_path)
+    for _ in range(2):  # the second is not charged with the first
+        assert 0.6 <= common.child("parent.py", [])["cpu_seconds"] < 1.1
 
 
 @pytest.mark.parametrize(
     ("kit", "guide", "said"), [(0.95, 0.80, "ahead (+0.150)"), (0.80, 0.95, "behind"), (0.9, 0.88, "level (+0.020)")]
 )
 def test_suite_calls_a_difference_within_chance_level(modules, kit, guide, said):
-    sides = {"accuracy": kit, "n_effective": 100.0, "seconds": 10.0}, {"accuracy": guide, "seconds": 30.0}
+    sides = {"accuracy": kit, "n_effective": 100.0, "cpu_seconds": 10.0}, {"accuracy": guide, "cpu_seconds": 30.0}
     assert modules("suite").verdict(*sides).startswith(said)
     assert modules("suite").verdict(*sides).endswith("3.0x as fast")
     assert modules("suite").verdict(sides[0], {"skipped": "no TensorFlow"}) == "–"
