@@ -4,6 +4,7 @@ summary.py curves.py predictions.py confusion.py calibration.py label_issues.py 
 findings.py network.py provenance.py
                         each: `*_facts()` (frozen, no plotly), then `*_figure()`, then the section of a page
 partial_run.py          a run's folder with some records missing
+next_steps.py           what to do next, by rules
 text.py                 names and numbers as text; names of files and classes are untrusted input
 elements.py             elements of a page: sections, charts, tables, thumbnails
 charts.py               palette and layout that all figures share

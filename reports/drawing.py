@@ -154,6 +154,7 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters["figure"] = figure_json
     environment.filters["data_url"] = lambda jpeg: f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
+    environment.filters["code"] = _code
     environment.tests["element"] = lambda element, name: type(element).__name__ == name
     return environment
 
@@ -166,6 +167,15 @@ def figure_json(figure: Any) -> Markup:
     for letter in "<>&":
         encoded = encoded.replace(letter, f"\\u{ord(letter):04x}")
     return Markup(encoded)
+
+
+def _code(sentence: str) -> Markup:
+    """Sentence whose parts in backticks are code."""
+    parts = sentence.split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if place % 2 and place < len(parts) - 1 else part
+        for place, part in enumerate(parts)
+    )
 
 
 @cache

@@ -124,6 +124,26 @@ class NetworkBars:
 
 
 @dataclass(frozen=True)
+class NextStep:
+    """Line of advice: a number from the record, what follows from it, and a link to its place.
+
+    Text in backticks is code; `section` is the id of the place.
+    """
+
+    number: str
+    says: str
+    section: str
+    link: str
+
+
+@dataclass(frozen=True)
+class NextSteps:
+    """Lines of advice, the most worthwhile first."""
+
+    steps: tuple[NextStep, ...]
+
+
+@dataclass(frozen=True)
 class Metric:
     """Formatted number of the summary box and what it means."""
 

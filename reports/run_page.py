@@ -21,6 +21,7 @@ from reports.folds import folds_facts, folds_section
 from reports.label_issues import label_issues, label_issues_section
 from reports.learning_curve import learning_curve_facts, learning_curve_section
 from reports.network import exports_section, network_facts, network_section, read_exports
+from reports.next_steps import PageFacts, next_steps, next_steps_section, scored_matrix
 from reports.predictions import GRID, maps_section, predictions_facts, predictions_section, scored_split
 from reports.provenance import provenance_facts, provenance_section
 from reports.summary import summary_box, summary_facts
@@ -92,12 +93,25 @@ def run_page(folder: Path, grid: int = GRID) -> Page:
     used = samples[samples["finding"].isna() & samples["split"].notna()]
     findings = insights.findings if (insights.folder / "findings.json").exists() else None
 
-    curves = curves_facts(run.history, run.monitor)
+    measured, curves = summary_facts(metrics), curves_facts(run.history, run.monitor)
     said = predictions_facts(predictions, summary["sample"], grid)
     confusion = confusion_facts(split, metrics[split], classes) if split in metrics else None
-    learning = learning_curve_facts(insights.learning_curve, metrics.get("validation", {}).get("n", 0))
+    validation = metrics.get("validation", {}).get("n", 0)
+    learning = learning_curve_facts(insights.learning_curve, validation)
     data = dataset_facts(used, len(samples) - len(used), insights.images, findings, classes, album)
+    facts = PageFacts(
+        summary=measured,
+        classes=tuple(classes),
+        confusion=scored_matrix(metrics, measured.split),
+        validation=validation,
+        curves=curves,
+        phases=tuple(phase["name"] for phase in run.settings.get("phases", ())),
+        learning=learning,
+        doubted=summary["doubted"],
+        data=data,
+    )
     sections = (
+        next_steps_section(next_steps(facts)),
         curves_section(curves),
         folds_section(folds_facts(metrics)),
         predictions_section(said, album),
@@ -121,7 +135,7 @@ def run_page(folder: Path, grid: int = GRID) -> Page:
     return Page(
         title=f"{name}: a trained classifier",
         subtitle=_subtitle(manifest, classes, folder, len(metrics.get("folds", []))),
-        summary_box=summary_box(summary_facts(metrics)),
+        summary_box=summary_box(measured),
         sections=sections,
         notes=_notes(manifest),
     )

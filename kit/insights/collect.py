@@ -63,11 +63,13 @@ def collect_insights(
         thumbnails.per_class(dataset.labels.tolist()),
         [index[path] for path in thumbnails.in_findings(dataset.findings) if path in index],
     )[: thumbnails.LARGEST]
-    pixels = _pixels(session, dataset, shown)
     left_out = {row[0]: file for row, file in zip(dataset.dropped, dataset.dropped_files, strict=True)}
     odd = [path for path in thumbnails.in_findings(dataset.findings) if path in left_out][
         : thumbnails.LARGEST - len(shown)
     ]
+    # what room is left shows the others that were scored: the page browses them
+    shown = _unique(shown, scored.tolist())[: thumbnails.LARGEST - len(odd)]
+    pixels = _pixels(session, dataset, shown)
     insights.write_album(
         "thumbnails",
         {dataset.paths[i]: thumbnails.thumbnail(Image.fromarray(pixels[k])) for k, i in enumerate(shown)}
