@@ -8,7 +8,7 @@ from kit.files import read_json
 from kit.insights import Insights
 from reports import text
 from reports.dataset import DatasetFacts, dataset_facts, dataset_sections
-from reports.elements import Metric, Note, Page, SummaryBox
+from reports.elements import Code, Metric, Note, Page, Section, SummaryBox
 
 COLUMNS = ("path", "label", "split", "width", "height", "mean_r", "mean_g", "mean_b")
 
@@ -37,9 +37,16 @@ def data_page(folder: Path) -> Page:
         title=f"{name}: what is in the data",
         subtitle=f"{text.name(folder.resolve().name)} · {manifest.get('created', '')[:10]}",
         summary_box=_summary_box(facts),
-        sections=dataset_sections(facts, album),
+        sections=(_layout_section(summary.get("tree", [])), *dataset_sections(facts, album)),
         notes=tuple(notes),
     )
+
+
+def _layout_section(tree: list[str]) -> Section:
+    """Folders or columns as `inspect` understood them, a line a level; without elements where it recorded none."""
+    lead = "Is each folder or column what you meant? Classes and splits come from here."
+    lines = "\n".join(text.name(line, 300) for line in tree)
+    return Section("layout", "How it was read", (Code("What was found", lines),) if lines else (), lead)
 
 
 def _summary_box(facts: DatasetFacts) -> SummaryBox:

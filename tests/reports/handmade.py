@@ -225,6 +225,7 @@ def make_inspection(folder: Path) -> None:
     finding = {"kind": "duplicate", "severity": "warning", "paths": ["a/1.jpg", "b/1.jpg"], "message": "twice"}
     write_json(folder / "findings.json", [finding])
     summary = {"name": "photos", "classes": [{"label": "a"}, {"label": "b"}], "training_refuses": "No."}
+    summary["tree"] = ["photos/: 2 class folders", "  a/, b/<i>: 3 files"]
     write_json(folder / "manifest.json", {"kind": "inspection", "status": "finished", "summary": summary})
     Insights(folder).write_album("thumbnails", {"a/1.jpg": jpeg(), "b/1.jpg": jpeg()})
 

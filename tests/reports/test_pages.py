@@ -457,6 +457,15 @@ def test_an_inspection_gives_a_page(tmp_path):
     assert "twice" in page
     assert page.count("data:image/jpeg") == 4
     assert len(Parsed(page).figures) == 4
+    assert "photos/: 2 class folders\n  a/, b/&lt;i&gt;: 3 files</code>" in page
+
+
+def test_an_old_inspection_without_its_tree_gives_a_page(tmp_path):
+    make_inspection(tmp_path)
+    manifest = read_json(tmp_path / "manifest.json")
+    del manifest["summary"]["tree"]
+    write_json(tmp_path / "manifest.json", manifest)
+    assert "How it was read" not in html_of(tmp_path)
 
 
 # === Size, memory, imports ===
