@@ -199,6 +199,22 @@ def test_the_record_of_other_images_and_its_page(run, command, images, tmp_path)
     assert command("report", tmp_path / "record").out == f"Page: {said['page']}\n"
 
 
+def test_copies_say_nothing_new_about_what_differs(run, command, tmp_path):
+    """Each image eight times over made every difference of the ten look certain."""
+    found = {}
+    other = make_images(tmp_path / "other", ("green", "red"), 5, seed=1)
+    for times in (1, 8):
+        for file in [*other.rglob("0*.jpg")] if times > 1 else []:
+            for number in range(1, times):
+                shutil.copy(file, file.with_name(f"copy{number}-{file.name}"))
+        record = tmp_path / f"record{times}"
+        assert command("evaluate", run.path, other, "--out", record).status == 0
+        found[times] = read_json(record / "metrics.json")
+    assert (found[8]["new"]["n"], found[8]["new"]["n_effective"]) == (80, 10)
+    assert found[8]["drift"] == [pytest.approx(row) for row in found[1]["drift"]]
+    assert any(row["p_value"] > 0.05 for row in found[8]["drift"])
+
+
 def test_how_other_images_were_understood_is_said(run, command, tmp_path):
     """As `train` says it, on standard error."""
     other = make_images(tmp_path / "other", ("green", "red"), 2, seed=1)
