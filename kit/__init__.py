@@ -15,6 +15,7 @@ Packages and modules; each imports only those above it:
     cross_validation                folds of a run, and the epochs of the model of all images
     pipeline                        `train`: the steps of a run, from top to bottom; the dry run
     run_scores, seeds               score again; several seeds
+    new_images, evaluation_record   score other images; what that leaves
     trial                           `train` for a search: no folder, no test split
     export                          other formats, checked against the original
     api                             the Python API (docs/python-api.md): configure, train, resume, load_run, evaluate

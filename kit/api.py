@@ -7,8 +7,9 @@ from typing import Any
 from kit import backends, pipeline, run_scores
 from kit.config import RunConfig
 from kit.errors import ConfigError
+from kit.evaluation_record import write_evaluation
 from kit.inspection import refuse_other_content
-from kit.new_images import evaluate_images, write_evaluation
+from kit.new_images import evaluate_images
 from kit.pipeline import Listener
 from kit.report_hook import draw_page
 from kit.run import Name, Run, path_of

@@ -17,6 +17,7 @@ from kit.errors import StorageError
 from kit.files import storage_errors, write_text
 
 if TYPE_CHECKING:
+    import numpy
     import pandas  # type: ignore[import-untyped]  # its stubs are a package of their own, not needed to run
 
 SAMPLE_COLUMNS = ("path", "label", "split", "group", "finding")
@@ -41,6 +42,31 @@ def make_table(columns: Mapping[str, Sequence[Any]]) -> "pandas.DataFrame":
     table = pandas.DataFrame(dict(enumerate(series)))
     table.columns = pandas.Index(list(columns), dtype="object")
     return table
+
+
+def predictions_table(
+    classes: Sequence[str],
+    paths: Sequence[str],
+    splits: Sequence[str],
+    labels: "numpy.ndarray",
+    probabilities: "numpy.ndarray",
+    first: "numpy.ndarray | None" = None,
+) -> "pandas.DataFrame":
+    """Table of predictions of n images: predictions.csv.
+
+    `labels` are class numbers, int (n,); `probabilities` float (n, classes), as `first`, those after the first phase,
+    without which there is no `predicted_phase1`.
+    """
+
+    def names(numbers: "numpy.ndarray") -> list[str]:
+        return [classes[number] for number in numbers.tolist()]
+
+    columns = {"path": list(paths), "split": list(splits), "label": names(labels)}
+    columns["predicted"] = names(probabilities.argmax(axis=1))
+    if first is not None:
+        columns["predicted_phase1"] = names(first.argmax(axis=1))
+    by_class = {f"p_{name}": probabilities[:, i] for i, name in enumerate(classes)}
+    return make_table({**columns, "confidence": probabilities.max(axis=1), **by_class})
 
 
 def write_table(path: Path, frame: "pandas.DataFrame", columns: Sequence[str]) -> None:

@@ -32,7 +32,7 @@ from kit.model.weights import Weights
 from kit.report_hook import draw_page
 from kit.run import DEFAULT_RUNS, SCHEMA_VERSION, Run, default_run_path
 from kit.run_scores import record_folds, record_scores
-from kit.run_weights import describe_weights, resolve_weights, starting_run, warn_of_weights
+from kit.run_weights import count_seen, describe_weights, resolve_weights, starting_run, warn_of_weights
 from kit.stage_clock import StageClock
 from kit.training.history import History
 
@@ -133,8 +133,10 @@ def load(found: Source, config: RunConfig, clock: StageClock) -> tuple[Dataset, 
     weights = None if config.model.weights == "imagenet" else resolve_weights(config)
     with clock.stage("audit"):
         dataset = build_dataset(found, config)
-    dataset = replace(dataset, warnings=(*dataset.warnings, *warn_of_weights(config, dataset)))
+    seen = count_seen(config, dataset)
+    dataset = replace(dataset, warnings=(*dataset.warnings, *warn_of_weights(config, dataset, seen)))
     weights = weights or resolve_weights(config)  # downloaded last: folders without images are told before
+    weights = replace(weights, seen=seen)
     counts = Counter(finding.kind for finding in dataset.findings if finding.severity == "warning")
     findings = [f"{count:,} findings of the kind {kind}." for kind, count in counts.items()]
     kinds = Counter(kind for *_, kind in dataset.dropped)
@@ -171,7 +173,7 @@ def _origin(config: RunConfig, dataset: Dataset, weights: Weights) -> dict[str, 
     return {
         "data": {"name": dataset.name, "fingerprint": dataset.fingerprint, "photos": dataset.counts()},
         "classes": list(dataset.classes),
-        "weights": describe_weights(config, weights, dataset),
+        "weights": describe_weights(config, weights),
         "seeds": {"run": config.seed, "split": config.split.seed},
         "warnings": list(dataset.warnings),
         "environment": backends.describe(),

@@ -10,7 +10,7 @@ from kit import backends, progress
 from kit.backends.choice import choose_backend, installed_backends
 from kit.config import RunConfig
 from kit.cross_validation import OutOfFold
-from kit.csv_tables import PREDICTION_COLUMNS, make_table
+from kit.csv_tables import predictions_table
 from kit.data import OUT_OF_FOLD, SPLITS
 from kit.data.dataset import Dataset, build_dataset
 from kit.evaluation import apply_temperature, explain_temperature, fit_temperature, score
@@ -22,8 +22,6 @@ from kit.run_images import config_at, find_own_images, require_same_images
 from kit.significance import mcnemar
 
 if TYPE_CHECKING:
-    import pandas  # type: ignore[import-untyped]  # its stubs are a package of their own, not needed to run
-
     from kit.training.extraction import Activations
     from kit.training.fit import Predicted
     from kit.training.session import Session
@@ -47,7 +45,8 @@ def record_scores(run: Run, dataset: Dataset, by_phase: "Sequence[Predicted]", n
     ]
     metrics["mcnemar"] = {"first": names[0], "second": names[-1], **asdict(paired)}
     write_json(run.insights / "mcnemar.json", metrics["mcnemar"])
-    run.write_predictions(predictions_table(dataset, final, first))
+    table = predictions_table(dataset.classes, dataset.paths, dataset.splits.tolist(), dataset.labels, final, first)
+    run.write_predictions(table)
     run.write_metrics(metrics)
 
 
@@ -124,18 +123,3 @@ def evaluation_config(run: Run, backend_name: str = "auto", moved: str | None = 
         config = replace(config, backend=backend_name)
     choose_backend(config.backend)  # a wrong name is told before anything is read
     return config
-
-
-def predictions_table(dataset: Dataset, final: np.ndarray, first: np.ndarray) -> "pandas.DataFrame":
-    """Predictions after the last and the first phase, from probabilities of float (n, classes)."""
-    names = np.array(dataset.classes, dtype=object)
-    values = (
-        list(dataset.paths),
-        dataset.splits.tolist(),
-        names[dataset.labels].tolist(),
-        names[final.argmax(axis=1)].tolist(),
-        names[first.argmax(axis=1)].tolist(),
-        final.max(axis=1),
-    )
-    columns = dict(zip(PREDICTION_COLUMNS, values, strict=True))
-    return make_table(columns | {f"p_{name}": final[:, i] for i, name in enumerate(dataset.classes)})

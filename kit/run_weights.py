@@ -3,6 +3,7 @@
 Importing this module imports no backend.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from kit.config import RunConfig
@@ -49,7 +50,26 @@ def starting_run(config: RunConfig) -> Run | None:
     return run
 
 
-def describe_weights(config: RunConfig, weights: Weights, dataset: Dataset) -> dict[str, Any]:
+def count_seen(config: RunConfig, dataset: Dataset) -> dict[str, int]:
+    """Number of images that the starting run, or one before it, has used otherwise than now; empty without such a run.
+
+    Of `test` those that it trained on or chose epochs by, of `validation` those that it trained on; of cross-validation
+    `out-of-fold`, where each image is a test image.
+    """
+    run = starting_run(config)
+    if run is None:
+        return {}
+    before = seen_splits(run, dataset.facts)
+    if dataset.folds is not None:
+        return {OUT_OF_FOLD: sum(split in SEEN for split in before)}
+    splits = list(zip(before, dataset.splits.tolist(), strict=True))
+    return {
+        "test": sum(now == "test" and split in SEEN for split, now in splits),
+        "validation": sum(now == "validation" and split == "train" for split, now in splits),
+    }
+
+
+def describe_weights(config: RunConfig, weights: Weights) -> dict[str, Any]:
     """Manifest of the weights: name, sha256 and, of a run, `run` (path, data, its own weights) and `seen`."""
     described: dict[str, Any] = {"name": weights.name, "sha256": weights.sha256}
     if run := starting_run(config):
@@ -60,16 +80,15 @@ def describe_weights(config: RunConfig, weights: Weights, dataset: Dataset) -> d
             "data": manifest["data"]["name"],
             "weights": manifest["weights"],
         }
-        described["seen"] = _seen(run, dataset)
+        described["seen"] = dict(weights.seen)
     return described
 
 
-def warn_of_weights(config: RunConfig, dataset: Dataset) -> tuple[str, ...]:
-    """Sentences about what makes the scores of a run that starts from another one doubtful."""
+def warn_of_weights(config: RunConfig, dataset: Dataset, seen: Mapping[str, int]) -> tuple[str, ...]:
+    """Sentences about what makes the scores of a run that starts from another one doubtful; `seen`: `count_seen`."""
     run = starting_run(config)
     if run is None:
         return ()
-    seen = _seen(run, dataset)
     told = [
         f"{count:,} of the {len(dataset.indices(split)) or len(dataset.keys):,} {split} images"
         for split, count in seen.items()
@@ -93,22 +112,6 @@ def warn_of_weights(config: RunConfig, dataset: Dataset) -> tuple[str, ...]:
             f"{found[1]:,}. data.grey_range gives another range."
         )
     return tuple(sentences)
-
-
-def _seen(run: Run, dataset: Dataset) -> dict[str, int]:
-    """Number of images that the run, or one that it started from, has used otherwise than they are used now.
-
-    Of `test` those that it trained on or chose epochs by, of `validation` those that it trained on; of cross-validation
-    `out-of-fold`, where each image is a test image.
-    """
-    before = seen_splits(run, dataset.facts)
-    if dataset.folds is not None:
-        return {OUT_OF_FOLD: sum(split in SEEN for split in before)}
-    splits = list(zip(before, dataset.splits.tolist(), strict=True))
-    return {
-        "test": sum(now == "test" and split in SEEN for split, now in splits),
-        "validation": sum(now == "validation" and split == "train" for split, now in splits),
-    }
 
 
 def _network(backbone: str) -> str:

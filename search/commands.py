@@ -2,14 +2,13 @@
 
 import json
 import os
-import re
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kit.commands import AsJson, ConfigFile, Quiet, Sets, by_key, setting_options
+from kit.commands import AsJson, ConfigFile, Quiet, Sets, by_key, parse_duration, setting_options
 
 if TYPE_CHECKING:
     from search.kept_model import Refit
@@ -62,7 +61,7 @@ def run(
     from search.api import run_study
     from search.show import best_lines, table
 
-    seconds = None if timeout is None else parse_duration(timeout)
+    seconds = None if timeout is None else parse_duration(timeout, "--timeout", bare="s")
     flags = by_key(settings) | {"data.path": data}
     study = run_study(
         load_config(flags=flags, sets=sets or (), environ=os.environ, file=config), trials,
@@ -169,19 +168,6 @@ def folder_of(name: str) -> Path:
     near = difflib.get_close_matches(name, [path.name for path in ROOT.glob("*") if is_study(path)], n=1)
     hint = f"The nearest is {near[0]}." if near else "`transferkit study list` names those there are."
     raise StorageError(f"There is no study {name} under {ROOT}/.", hint)
-
-
-def parse_duration(text: str) -> float:
-    """Seconds of `90`, `90s`, `30m`, `2h`, `1d`, or several of them: `1h30m`; else ConfigError."""
-    from kit.errors import ConfigError
-
-    if re.fullmatch(r"\d+(\.\d+)?", text):
-        return float(text)
-    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ConfigError(f"--timeout must be a time such as 90s, 30m, 2h or 1h30m, not {text!r}.")
-    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-    return sum(float(number) * units[unit] for number, unit in parts)
 
 
 def summary(record: "StudyRecord", best: "Refit | None") -> dict[str, Any]:

@@ -11,7 +11,7 @@ from kit.errors import ConfigError, DataError
 from kit.files import storage_errors
 from kit.machine import require_cache
 from kit.pipeline import with_absolute_paths
-from kit.run_weights import resolve_weights, warn_of_weights
+from kit.run_weights import count_seen, resolve_weights, warn_of_weights
 from search.records import DIRECTIONS, StudyRecord
 from search.space import Space, load_space
 from search.storage import Address
@@ -58,7 +58,7 @@ def prepare(spec: StudySpec) -> OpenStudy:
             "Give more images, or raise split.validation.",
         )
     weights = resolve_weights(config)
-    for warning in warn_of_weights(config, dataset):
+    for warning in warn_of_weights(config, dataset, count_seen(config, dataset)):
         progress.say(f"warning: {warning}")
     name = spec.name or dataset.name
     if not name or "/" in name or name.startswith("."):

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from kit.cache import Store, chunks, inventory, writing
 from kit.cache.inventory import StoreInfo, choose_stores, in_words
-from kit.commands.caching import app, parse_age, parse_size
+from kit.commands import parse_duration
+from kit.commands.caching import app, parse_size
 from kit.errors import ConfigError
 
 DAY = 86400.0
@@ -186,7 +187,7 @@ def test_sizes(text, size):
 
 @pytest.mark.parametrize(("text", "seconds"), [("45m", 2700), ("12h", 43200), ("30d", 30 * DAY), ("1.5W", 10.5 * DAY)])
 def test_ages(text, seconds):
-    assert parse_age(text) == seconds
+    assert parse_duration(text, "--older-than") == seconds
 
 
 @pytest.mark.parametrize("text", ["", "GB", "-1GB", "10", "10XB", "1e3MB", "nan", "inf"])
@@ -194,7 +195,7 @@ def test_what_is_no_size_or_age(text):
     with pytest.raises(ConfigError):
         parse_size(text)
     with pytest.raises(ConfigError):
-        parse_age(text)
+        parse_duration(text, "--older-than")
 
 
 # === Verify ===

@@ -1,6 +1,7 @@
 """Commands, a module each; here the options that several share, and those that stand for settings."""
 
 import inspect
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +15,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 FinishedRun = Annotated[Path, typer.Argument(metavar="RUN", help="A finished run folder.", show_default=False)]
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting; may be repeated.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="Settings in TOML.", show_default=False)]
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 def setting_options(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -32,6 +34,22 @@ def setting_options(*names: str) -> Callable[[Callable[..., None]], Callable[...
 def by_key(settings: dict[str, Any]) -> dict[str, Any]:
     """Options by short name -> values by key; those not given are left out."""
     return {SHORTHANDS[name]: value for name, value in settings.items() if value is not None}
+
+
+def parse_duration(text: str, option: str, bare: str = "") -> float:
+    """Seconds of `90s`, `45m`, `12h`, `30d`, `2w`, or several of them: `1h30m`; else ConfigError, naming the option.
+
+    `bare` is the unit of a number without one; by default such is refused.
+    """
+    from kit.errors import ConfigError
+
+    given = "".join(text.lower().split())
+    if re.fullmatch(r"[\d.]+", given):
+        given += bare
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smhdw])", given)
+    if not parts or "".join(number + unit for number, unit in parts) != given:
+        raise ConfigError(f"{option} must be a time such as 90s, 45m, 12h, 30d or 1h30m, not {text!r}.")
+    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
 
 
 def _option(name: str, key: str) -> inspect.Parameter:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from kit.commands import AsJson
+from kit.commands import AsJson, parse_duration
 from kit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
 
-_SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _BYTES = {f"{p}b": 1000**i for i, p in enumerate(["", *"kmgt"])} | {f"{p}ib": 1024**i for i, p in enumerate("kmgt", 1)}
 
 
@@ -85,7 +84,7 @@ def prune_command(
         )
     if everything and (older_than or kind or max_size):
         raise ConfigError("`cache prune --all` removes every store: it cannot be combined with the other criteria.")
-    age = parse_age(older_than) if older_than else None
+    age = parse_duration(older_than, "--older-than") if older_than else None
     most = parse_size(max_size) if max_size else None
     stores = list_stores()
     kinds = sorted({"pixels", "features", "heads"} | {info.kind for info in stores})
@@ -138,23 +137,14 @@ def verify_command(
         raise typer.Exit(1)
 
 
-def parse_age(text: str) -> float:
-    """Seconds of `45m`, `12h`, `30d` or `2w`; else ConfigError."""
-    return _parse(text, _SECONDS, "--older-than must be a number and m, h, d or w (minutes to weeks), as in 30d")
-
-
 def parse_size(text: str) -> int:
     """Bytes of `500MB`, `10GB`, `1.5GiB` or `0` (GB is 10^9, GiB 2^30); else ConfigError."""
     if text.strip() == "0":
         return 0
-    return int(_parse(text, _BYTES, "--max-size must be a number and KB, MB, GB or TB (or KiB ...), as in 10GB"))
-
-
-def _parse(text: str, units: dict[str, int], rule: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]+)", text.strip().lower())
-    if not match or match[2] not in units:
-        raise ConfigError(f"{rule}, not {text!r}.")
-    return float(match[1]) * units[match[2]]
+    if not match or match[2] not in _BYTES:
+        raise ConfigError(f"--max-size must be a number and KB, MB, GB or TB (or KiB ...), as in 10GB, not {text!r}.")
+    return int(float(match[1]) * _BYTES[match[2]])
 
 
 def _ask(chosen: Sequence["StoreInfo"], as_json: bool) -> None:

@@ -171,8 +171,9 @@ def _evaluate_others(
     out: Path | None,
     as_json: bool,
 ) -> None:
+    from kit.evaluation_record import write_evaluation
     from kit.inspection import refuse_other_content
-    from kit.new_images import evaluate_images, write_evaluation
+    from kit.new_images import evaluate_images
     from kit.report_hook import draw_page
     from kit.run import default_run_path
     from kit.run_scores import evaluation_config

@@ -1,7 +1,8 @@
 """Pretrained weights: named, downloaded, verified, and loaded into a backbone."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,12 +26,14 @@ class Weights:
     """Initial weights of a backbone.
 
     `name` is `imagenet`, `starter`, `none`, or a file's; `path` the HDF5 file or a run's model.keras, None for random
-    weights; `sha256` its 64 hex digits, empty for random weights.
+    weights; `sha256` its 64 hex digits, empty for random weights. `seen` counts the images of a run, by split, that a
+    run's weights were made with; empty for others.
     """
 
     name: str
     path: Path | None
     sha256: str
+    seen: Mapping[str, int] = field(default_factory=dict, compare=False)
 
     def __post_init__(self):
         if (self.path is None) != (self.name == "none") or (self.path is None) != (self.sha256 == ""):

@@ -21,7 +21,7 @@ from kit.model.weights import Weights, load_into
 from kit.pipeline import resume, train
 from kit.run import Run
 from kit.run_images import earlier_runs
-from kit.run_weights import resolve_weights, warn_of_weights
+from kit.run_weights import count_seen, resolve_weights, warn_of_weights
 from kit.settings import from_toml, override, to_toml, value_of
 
 pytestmark = pytest.mark.backend
@@ -104,7 +104,8 @@ def test_a_copy_of_the_run_elsewhere_is_the_same_weights(run, images, tmp_path):
 
 
 def warnings_of(config):
-    return " ".join(warn_of_weights(config, load_dataset(config)))
+    dataset = load_dataset(config)
+    return " ".join(warn_of_weights(config, dataset, count_seen(config, dataset)))
 
 
 def test_images_that_the_weights_have_seen_are_counted(run, images, tmp_path, command):
@@ -132,6 +133,20 @@ def test_images_that_the_weights_have_seen_are_counted(run, images, tmp_path, co
     origin["run"]["path"] = str(tmp_path / "nowhere")
     other.update_manifest(weights=origin)
     assert f"no longer in {tmp_path / 'nowhere'}" in warnings_of(started_from(other, images))
+
+
+def test_a_dry_run_tells_what_going_on_would_cost_and_what_was_seen(run, images, command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    asked = ("train", images, "--weights", run.path, "--split-seed", "6", *FLAGS, "--dry-run")
+    done = command(*asked, "--json")
+    assert done.status == 0, done.err
+    plan = json.loads(done.out)
+    assert (tuple(plan["classes"]), sum(plan["photos"].values())) == (run.classes, 72)
+    assert {"audit", "phase 1: head"} <= {stage["name"] for stage in plan["stages"]}
+    told = command(*asked)
+    assert f"The weights of {run.path} have seen" in told.err
+    assert f"of the {plan['photos']['test']} test images" in told.err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_card_gives_the_licence_of_the_first_weights(run, images):

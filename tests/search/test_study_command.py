@@ -6,9 +6,9 @@ import tomllib
 
 import pytest
 
+from kit.commands import parse_duration
 from kit.run import Run
 from kit.settings import from_toml
-from search.commands import parse_duration
 from search.records import StudyRecord
 
 pytestmark = pytest.mark.full
@@ -90,6 +90,23 @@ def test_the_same_command_goes_on_to_more(study, place, flowers):
     assert record.counts.finished == 5
     assert "scored once" in done.stdout
     assert "Validation minus test" in done.stdout
+
+
+def test_a_study_starts_from_a_finished_run(here, images, command, tmp_path):
+    best = Run.open(here / "best")
+    changed = (*SMALL, "phases.0.epochs=1", "phases.1.epochs=1", "phases.1.unfreeze_depth=2", "split.seed=6")
+    sets = [part for text in changed for part in ("--set", text)]
+    command_line = ("study", "run", images, "--weights", best.path, "--space", here.parents[1] / "space.toml", *sets)
+    done = command(*command_line, "--trials", "1", "--out", tmp_path / "second")
+    assert done.status == 0, done.err
+    refit = Run.open(tmp_path / "second" / "best")
+    origin = refit.manifest["weights"]
+    assert StudyRecord.load(tmp_path / "second").data["weights"] == origin["sha256"]
+    assert origin["run"]["path"] == str(best.path.absolute())
+    before, now = (one.samples.set_index("path")["split"] for one in (best, refit))
+    seen = int((before[now == "test"] != "test").sum())
+    assert seen == origin["seen"]["test"] > 0
+    assert f"have seen {seen} of the {(now == 'test').sum()} test images" in done.err
 
 
 def test_show_prints_a_table_and_a_configuration_to_paste(here, command):
@@ -201,4 +218,4 @@ def test_bad_input_gets_one_clear_message(here, refused, images, arguments, said
     [("90", 90), ("90s", 90), ("30m", 1800), ("2h", 7200), ("1h30m", 5400), ("1d", 86400), ("0.5h", 1800)],
 )
 def test_times(text, seconds):
-    assert parse_duration(text) == seconds
+    assert parse_duration(text, "--timeout", bare="s") == seconds
