@@ -61,12 +61,12 @@ def predictions_table(
     def names(numbers: "numpy.ndarray") -> list[str]:
         return [classes[number] for number in numbers.tolist()]
 
-    columns = {"path": list(paths), "split": list(splits), "label": names(labels)}
+    columns: dict[str, Any] = {"path": list(paths), "split": list(splits), "label": names(labels)}
     columns["predicted"] = names(probabilities.argmax(axis=1))
     if first is not None:
         columns["predicted_phase1"] = names(first.argmax(axis=1))
-    by_class = {f"p_{name}": probabilities[:, i] for i, name in enumerate(classes)}
-    return make_table({**columns, "confidence": probabilities.max(axis=1), **by_class})
+    columns["confidence"] = probabilities.max(axis=1)
+    return make_table(columns | {f"p_{name}": probabilities[:, i] for i, name in enumerate(classes)})
 
 
 def write_table(path: Path, frame: "pandas.DataFrame", columns: Sequence[str]) -> None:
