@@ -8,6 +8,7 @@ import numpy as np
 
 from kit.config import DataConfig
 from kit.data import SPLITS, Sample, Source
+from kit.data.decoding import usual_range
 from kit.data.duplicates import LARGEST_SHARE, Clusters, LookAlikes, look_alikes, same_bytes, split_groups
 from kit.data.facts import ImageFacts, grey_range_of, read_facts, read_thumbnails
 from kit.data.name_groups import groups_by, propose
@@ -82,9 +83,13 @@ def decoding_findings(
         if dark := [index for index, _, high in deep if 16 * (high - black) <= white - black]:
             what = f"of 16 or 32 bits, values below a sixteenth of {white:,}: nearly black, or of another bit depth."
             yield finding("bit-depth", "warning", dark, what)
-    if coloured := [index for index, fact, (_, high) in known if not fact.is_deep_grey and high < 2**14]:
-        what = "of 16 bits a channel, of which 14 or fewer are used: only the upper 8 are read, so convert to 8 bits."
-        yield finding("bit-depth", "warning", coloured, what)
+    if coloured := [(index, high) for index, fact, (_, high) in known if not fact.is_deep_grey and high < 2**14]:
+        white = usual_range(0, max(high for _, high in coloured))[1]
+        what = (
+            f"of 16 bits a channel, values to {white:,} at most: the upper 8 bits are read, {(white + 1) // 256} "
+            f"of 256 levels. Scale them, 0 to {white:,} becoming 0 to 255, and save 8 bits a channel."
+        )
+        yield finding("bit-depth", "warning", [index for index, _ in coloured], what)
     if unusable := [index for index, fact in enumerate(facts) if fact.profile == "unusable"]:
         what = "with a colour profile that is ignored: it is damaged, or of another kind of image."
         yield finding("colour-profile", "warning", unusable, what)

@@ -245,6 +245,9 @@ def test_colour_of_16_bits_that_uses_few_of_them_is_warned_of(tmp_path):
     noise = np.random.default_rng(0).integers(0, 4096, (64, 64 * 3))
     found = findings_of(tmp_path, {"a/12.png": png(noise), "b/16.png": png(noise * 16)})
     assert found == {("bit-depth", "warning"): ("a/12.png",)}
+    (finding,) = audit(load_samples(str(tmp_path)), DataConfig()).findings
+    assert "values to 4,095 at most" in finding.message
+    assert "16 of 256 levels. Scale them, 0 to 4,095 becoming 0 to 255" in finding.message
 
 
 @given(st.integers(0, 2**32 - 1))
