@@ -180,7 +180,7 @@ def test_start_up_times_each_command(benchmark, images, toy_recipe, backend, run
 
 
 SCRIPTS = ["accuracy.py", "run.py", "memory.py", "trunk.py", "fine_tuning.py", "data.py", "start_up.py", "pages.py"]
-SCRIPTS += ["suite.py", "label_issues.py"]
+SCRIPTS += ["suite.py", "recipes.py", "label_issues.py"]
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -324,3 +324,48 @@ def test_planted_labels_are_counted(modules, tmp_path):
     found = label_issues.judge(insights, planted)
     assert (found["wrong"], found["doubted"], found["precision"], found["recall"]) == (10, 9, 6 / 9, 0.6)
     assert found["false_alarms_of_1000"] == pytest.approx(1000 * 3 / 90)
+
+
+def test_recipes_differ_by_the_settings_after_their_name(modules):
+    named = modules("recipes").named
+    assert named("default") == ("default", ("default", []))
+    assert named("fast:phases.1.epochs=2,views.count=1") == (
+        "fast",
+        ("default", ["phases.1.epochs=2", "views.count=1"]),
+    )
+    assert named("examples/quick.toml") == ("quick", ("examples/quick.toml", []))
+
+
+def test_recipes_are_compared_without_test_images(modules, images, tmp_path):
+    from kit import settings
+    from kit.data.dataset import load_dataset
+
+    dataset = load_dataset(settings.load_config(flags={"data.path": str(images)}))
+    held = {str(dataset.files[i]) for i in dataset.indices("test")}
+    for limit, least in ((1000, len(dataset.keys) - len(held)), (len(dataset.classes) * 2, len(dataset.classes) * 2)):
+        path = modules("recipes").development_images(images, limit, tmp_path / "images.csv")
+        table = load_dataset(settings.load_config(flags={"data.path": str(path)}))
+        assert not held & {str(file) for file in table.files}
+        assert len(table.keys) == least
+        assert table.classes == dataset.classes
+
+
+def test_recipes_are_paired_image_by_image(modules):
+    recipes = modules("recipes")
+
+    def facts(right: list[bool], group: str = "") -> dict:
+        images = {f"{i}.jpg": [one, 0.9] for i, one in enumerate(right)}
+        return {"images": images, "groups": {path: group or path for path in images}, "seconds": 60.0}
+
+    many = facts([True] * 60 + [False] * 40), facts([True] * 90 + [False] * 10)
+    gained, p_value = recipes.compare(*many)
+    assert gained.sum() == pytest.approx(0.3)
+    assert p_value < 1e-6
+    mean, low, high = recipes.mean_difference([gained, gained * 0])
+    assert mean == pytest.approx(0.15)
+    assert 0 < low < mean < high < 0.3
+    copies = [facts(list(one), "one") for one in ([True] * 6 + [False] * 4, [True] * 9 + [False])]
+    assert recipes.compare(*copies)[1] == 1.0  # copies are one observation
+    table = recipes.markdown({"default": {"a": many[0], "b": many[0]}, "new": {"a": many[1], "b": many[0]}})
+    assert "| new | 0.900 (better) | 0.600 | 0.7500 | +0.1500 [" in table[-1]
+    assert "–" in table[-2]
