@@ -4,13 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
 import plotly.graph_objects as go
 
 from reports import text
 from reports.charts import SHADES, new_figure
-from reports.elements import Chart, Section, Table, ThumbnailGrid, limited_table, missing_section
-from reports.predictions import pair_predictions, thumbnail_of
+from reports.elements import Chart, Section, Table, limited_table, missing_section
 
 LARGEST = 25  # classes in the matrix; more are illegible
 SHARES_WRITTEN = 6  # classes up to which the share fits into a cell on a telephone
@@ -142,27 +140,13 @@ def confusion_figure(facts: ConfusionFacts) -> go.Figure:
     return figure
 
 
-def confusion_section(facts: ConfusionFacts | None, scored: pd.DataFrame, album: Mapping[str, bytes]) -> Section:
-    """Matrix, table of classes, and thumbnails of the most frequent confusions.
-
-    `facts` is None where nothing was scored; `scored` are the predictions of the scored split.
-    """
+def confusion_section(facts: ConfusionFacts | None) -> Section:
+    """Matrix and table of classes; `facts` is None where nothing was scored."""
     title = "Classes"
     if facts is None:
         return missing_section("confusion", title, "No photo was scored.")
     matrix = Chart("confusion-figure", "Confusion matrix", _see(facts), confusion_figure(facts), _matrix_table(facts))
-    pairs = (_pair_grid(place, pair, scored, album) for place, pair in enumerate(facts.pairs))
-    return Section("confusion", title, (matrix, _class_table(facts), *(grid for grid in pairs if grid.images)))
-
-
-def _pair_grid(place: int, pair: Pair, scored: pd.DataFrame, album: Mapping[str, bytes]) -> ThumbnailGrid:
-    mistakes = pair_predictions(scored, pair.label, pair.predicted)
-    return ThumbnailGrid(
-        f"pair-{place}",
-        f"{text.name(pair.label, 32)} predicted as {text.name(pair.predicted, 32)}",
-        f"{pair.images:,} of {text.count(pair.support, 'photo')} of {text.name(pair.label, 32)}.",
-        tuple(thumbnail_of(mistake, album) for mistake in mistakes if mistake.path in album),
-    )
+    return Section("confusion", title, (matrix, _class_table(facts)))
 
 
 def _see(facts: ConfusionFacts) -> str:

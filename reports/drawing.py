@@ -17,6 +17,7 @@ from markupsafe import Markup
 from kit.errors import ConfigError, StorageError
 from kit.files import read_json, write_text
 from kit.run import Run, path_of
+from reports import text
 from reports.compare import compare_page
 from reports.data_page import data_page
 from reports.elements import Page
@@ -112,8 +113,11 @@ def render(page: Page, date: datetime | None = None) -> str:
 
     `date` is when it was drawn; default SOURCE_DATE_EPOCH in the environment, else now.
     """
-    scripts = (_plotly(), _template_text("page.js"))
     sections = tuple(section for section in page.sections if section.elements)
+    needed = dict.fromkeys(
+        element.script for section in sections for element in section.elements if hasattr(element, "script")
+    )
+    scripts = (_plotly(), *(_template_text(name) for name in ("page.js", *needed)))
     return (
         _environment()
         .get_template("page.html")
@@ -154,15 +158,22 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters["figure"] = figure_json
     environment.filters["data_url"] = lambda jpeg: f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
+    environment.filters["shortened"] = text.shortened
+    environment.filters["json"] = script_json
     environment.filters["code"] = _code
     environment.tests["element"] = lambda element, name: type(element).__name__ == name
     return environment
 
 
 def figure_json(figure: Any) -> Markup:
-    """Figure as JSON that can neither end its script element nor begin a tag."""
+    """Figure as JSON."""
     content = figure.to_plotly_json()
     content["layout"].pop("template", None)  # the page's colours come in the browser
+    return script_json(content)
+
+
+def script_json(content: Any) -> Markup:
+    """JSON that can neither end its script element nor begin a tag."""
     encoded = json.dumps(content, allow_nan=False, ensure_ascii=True, separators=(",", ":"))
     for letter in "<>&":
         encoded = encoded.replace(letter, f"\\u{ord(letter):04x}")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -74,6 +74,11 @@ class Thumbnail:
     others: tuple[tuple[str, bytes], ...] = ()
     caption: str = ""
 
+    @property
+    def alt(self) -> str:
+        """What a screen reader says of the image: its lines, or its name."""
+        return ", ".join(self.lines) or self.caption or self.path
+
 
 @dataclass(frozen=True)
 class ThumbnailGrid:
@@ -84,6 +89,23 @@ class ThumbnailGrid:
     see: str
     images: tuple[Thumbnail, ...]
     wide: bool = False
+
+
+@dataclass(frozen=True)
+class ImageBrowser:
+    """Grid of thumbnails which `script` lets one filter, sort and enlarge.
+
+    Without the script the page shows `images`, of which `title` and `see` speak. `data` is what the script reads,
+    `note` says what it lacks.
+    """
+
+    id: str
+    title: str
+    see: str
+    images: tuple[Thumbnail, ...]
+    data: dict[str, Any]
+    note: str = ""
+    script: ClassVar[str] = "browser.js"
 
 
 @dataclass(frozen=True)

@@ -1,27 +1,33 @@
-"""Sample of predictions, most confident mistakes, class activation maps."""
+"""Predictions of the scored images, to be browsed."""
 
+import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from reports import text
-from reports.elements import Note, Section, Thumbnail, ThumbnailGrid, missing_section
+from reports.elements import ImageBrowser, Section, Thumbnail, missing_section
 
 GRID = 32
 NEW, GIVEN = "new images", "scored images"  # of an evaluation: new to the run; whichever were scored
 SCORED = (NEW, GIVEN, "out-of-fold", "test", "validation")
-PER_PAIR = 6
+BROWSED = 3000  # images that the page lists
+PICTURE_BYTES = 1_400_000  # of thumbnails and evidence maps behind the grid: keeps the page below 8 MB
+TOP = 3
 
 
 @dataclass(frozen=True)
 class ImagePrediction:
-    """Label, predicted class and its probability, 0 to 1."""
+    """Label, predicted class and its probability, 0 to 1; `top` are the likeliest classes with theirs, if recorded."""
 
     path: str
     label: str
     predicted: str
     confidence: float
+    top: tuple[tuple[str, float], ...] = ()
 
     @property
     def right(self) -> bool:
@@ -33,15 +39,15 @@ class ImagePrediction:
 class PredictionsFacts:
     """Predictions of one split.
 
-    `split` is empty where nothing was scored. `sample` is drawn with the run's seed; `worst` are mistakes,
-    the most confident first.
+    `split` is empty where nothing was scored. `images` are at most BROWSED of the n: first those drawn with the run's
+    seed, of which the page shows `drawn`, then the mistakes, most confident first, then the others.
     """
 
     split: str = ""
     n: int = 0
     mistakes: int = 0
-    sample: tuple[ImagePrediction, ...] = ()
-    worst: tuple[ImagePrediction, ...] = ()
+    drawn: int = 0
+    images: tuple[ImagePrediction, ...] = ()
 
 
 def scored_split(predictions: pd.DataFrame) -> tuple[str, pd.DataFrame]:
@@ -51,106 +57,135 @@ def scored_split(predictions: pd.DataFrame) -> tuple[str, pd.DataFrame]:
     return split, predictions[predictions["split"] == split]
 
 
-def predictions_facts(predictions: pd.DataFrame, sample: list[str], size: int = GRID) -> PredictionsFacts:
-    """Facts from predictions.csv, with `size` images in each grid.
+def predictions_facts(predictions: pd.DataFrame, sample: Sequence[str], size: int = GRID) -> PredictionsFacts:
+    """Facts from predictions.csv, with `size` images in the grid; its columns p_<class> may be left out.
 
     `sample` are the recorded paths; where there are none (an older run), the first images stand in.
     """
     split, rows = scored_split(predictions)
     if not split:
         return PredictionsFacts()
-    scored = _image_predictions(rows)
-    by_path = {one.path: one for one in scored}
-    wrong = sorted((one for one in scored if not one.right), key=_surest)
-    drawn = [by_path[path] for path in sample if path in by_path] or scored
-    return PredictionsFacts(split, len(scored), len(wrong), tuple(drawn[:size]), tuple(wrong[:size]))
-
-
-def pair_predictions(scored: pd.DataFrame, label: str, predicted: str) -> tuple[ImagePrediction, ...]:
-    """Most confident mistakes of a label predicted as another class, at most PER_PAIR."""
-    found = scored[(scored["label"] == label) & (scored["predicted"] == predicted)]
-    return tuple(sorted(_image_predictions(found), key=_surest)[:PER_PAIR])
-
-
-def _surest(prediction: ImagePrediction) -> tuple[float, str]:
-    return (-prediction.confidence, prediction.path)
-
-
-def _image_predictions(rows: pd.DataFrame) -> list[ImagePrediction]:
     # no pandas index or groupby on names: its string type rejects paths that are not UTF-8
-    columns = (rows[name].tolist() for name in ("path", "label", "predicted", "confidence"))
-    return [ImagePrediction(*row) for row in zip(*columns, strict=True)]
+    paths, labels, predicted = (rows[name].tolist() for name in ("path", "label", "predicted"))
+    confidence = rows["confidence"].tolist()
+    place = {path: i for i, path in enumerate(paths)}
+    drawn = [place[path] for path in sample if path in place] or list(range(len(paths)))[:size]
+    wrong = [i for i in range(len(paths)) if labels[i] != predicted[i]]
+    surest = sorted(wrong, key=lambda i: (-confidence[i], paths[i]))
+    chosen = list(dict.fromkeys([*drawn, *surest, *range(len(paths))]))[:BROWSED]
+    likeliest = _likeliest(rows, chosen)
+    images = tuple(
+        ImagePrediction(paths[i], labels[i], predicted[i], confidence[i], top)
+        for i, top in zip(chosen, likeliest, strict=True)
+    )
+    return PredictionsFacts(split, len(paths), len(wrong), min(size, len(drawn)), images)
 
 
-# === Sections ===
+def _likeliest(rows: pd.DataFrame, chosen: Sequence[int]) -> list[tuple[tuple[str, float], ...]]:
+    """The TOP likeliest classes of some rows; none where the classes' columns were not read."""
+    places = [i for i, name in enumerate(rows.columns) if name.startswith("p_")]
+    if not places:
+        return [()] * len(chosen)
+    classes = [rows.columns[i].removeprefix("p_") for i in places]
+    table = rows.iloc[chosen, places].to_numpy(np.float64)
+    order = np.argsort(-table, axis=1, kind="stable")[:, :TOP]
+    return [tuple((classes[j], float(table[row, j])) for j in likeliest) for row, likeliest in enumerate(order)]
 
 
-def predictions_section(facts: PredictionsFacts, album: Mapping[str, bytes]) -> Section:
-    """Sample and most confident mistakes."""
+# === Section ===
+
+
+def predictions_section(
+    facts: PredictionsFacts,
+    album: Mapping[str, bytes],
+    classes: Sequence[str],
+    for_predicted: Mapping[str, bytes] | None = None,
+    for_label: Mapping[str, bytes] | None = None,
+) -> Section:
+    """Image browser; `classes` are in the model's order.
+
+    `for_predicted` and `for_label` map a path to the evidence for the predicted class and for the label.
+    """
     if not facts.split:
-        return missing_section("predictions", "Predictions", "No photo was scored.")
+        return missing_section("predictions", "Images", "No photo was scored.")
     which = {
         NEW: "all new photos",
         GIVEN: "all that were scored",
         "test": "the test photos",
         "out-of-fold": "all photos, each predicted by the model of a fold that held it out",
     }.get(facts.split, "the validation photos, for there is no test split")
-    drawn, wrong = len(facts.sample), sum(not one.right for one in facts.sample)
+    sample = facts.images[: facts.drawn]
+    wrong = sum(not one.right for one in sample)
     see = (
-        f"{wrong} of these {drawn} {_are(wrong)} wrong; of {which}, {facts.mistakes:,} of {facts.n:,} "
+        f"{wrong} of these {len(sample)} {_are(wrong)} wrong; of {which}, {facts.mistakes:,} of {facts.n:,} "
         f"{_are(facts.mistakes)}."
     )
-    sample = _grid("sample", f"{text.count(drawn, 'photo')} drawn at random", see, facts.sample, album)
-    if not facts.worst:
-        none = Note("The model made no mistake on these photos.")
-        return Section("predictions", "Predictions", (sample, none))
-    see = "Wrong, and surest of it: look for labels that are wrong themselves, and photos that show two things."
-    worst = _grid("worst", "The worst mistakes", see, facts.worst, album)
-    return Section("predictions", "Predictions", (sample, worst))
+    maps = {
+        path: (for_predicted[path], for_label[path])
+        for path in for_predicted or ()
+        if for_predicted is not None and for_label is not None and path in for_label
+    }
+    data, left_out = _browser_data(facts, album, classes, maps)
+    browser = ImageBrowser(
+        "images",
+        f"{text.count(len(sample), 'photo')} drawn at random",
+        see,
+        tuple(thumbnail_of(one, album) for one in sample),
+        data,
+        _bounds(facts, left_out),
+    )
+    return Section("predictions", "Images", (browser,))
 
 
-def _grid(id: str, title: str, see: str, shown: Sequence[ImagePrediction], album: Mapping[str, bytes]) -> ThumbnailGrid:
-    return ThumbnailGrid(id, title, see, tuple(thumbnail_of(one, album) for one in shown))
+def _browser_data(
+    facts: PredictionsFacts,
+    album: Mapping[str, bytes],
+    classes: Sequence[str],
+    maps: Mapping[str, tuple[bytes, bytes]],
+) -> tuple[dict[str, Any], int]:
+    """What templates/browser.js reads, and how many images of it have no picture.
+
+    Pictures of the grid stand in the page already; those of the others follow while PICTURE_BYTES last.
+    """
+    number = {label: i for i, label in enumerate(classes)}
+    evidence, left = {}, PICTURE_BYTES
+    for i, one in enumerate(facts.images):
+        if one.path in maps and (left := left - sum(map(len, maps[one.path]))) >= 0:
+            evidence[str(i)] = [_encoded(picture) for picture in maps[one.path]]
+    rows: list[list[Any]] = []
+    pictures: list[str] = []
+    without = 0
+    for i, one in enumerate(facts.images):
+        picture = album.get(one.path)
+        place = -1
+        if i >= facts.drawn and picture is not None and len(picture) <= left:
+            left, place = left - len(picture), len(pictures)
+            pictures.append(_encoded(picture))
+        without += place < 0 and (i >= facts.drawn or picture is None)
+        top = [[number[label], round(share, 7)] for label, share in one.top if label in number]
+        known = number.get(one.label, -1), number.get(one.predicted, -1)
+        rows.append([text.name(one.path, 160), *known, round(one.confidence, 7), top, place])
+    names = [text.name(label, 48) for label in classes]
+    return {"classes": names, "grid": facts.drawn, "images": rows, "pictures": pictures, "evidence": evidence}, without
+
+
+def _encoded(jpeg: bytes) -> str:
+    return base64.b64encode(jpeg).decode()
+
+
+def _bounds(facts: PredictionsFacts, without: int) -> str:
+    """Sentence on what is left out; empty where nothing is."""
+    says = []
+    if facts.n > len(facts.images):
+        says.append(f"{len(facts.images):,} of {facts.n:,} images are listed, all others are in predictions.csv.")
+    if without:
+        has = "has" if without == 1 else "have"
+        says.append(f"{without:,} of {len(facts.images):,} {has} no picture here.")
+    return " ".join(says)
 
 
 def _are(n: int) -> str:
     return "is" if n == 1 else "are"
-
-
-def maps_section(
-    facts: PredictionsFacts,
-    album: Mapping[str, bytes],
-    for_predicted: Mapping[str, bytes],
-    for_label: Mapping[str, bytes],
-    missing: str,
-) -> Section:
-    """Class activation maps of the mistakes in `worst`; `missing` says why there are none.
-
-    `for_predicted` and `for_label` map a path to the evidence for the predicted class and for the label.
-    """
-    title = "Where it looked when it erred"
-    images = tuple(
-        Thumbnail(
-            text.name(one.path),
-            album.get(one.path),
-            _lines(one),
-            "wrong",
-            (
-                (f"evidence for {text.name(one.predicted)}", for_predicted[one.path]),
-                (f"evidence for {text.name(one.label)}", for_label[one.path]),
-            ),
-            caption="the photo",
-        )
-        for one in facts.worst
-        if one.path in for_predicted and one.path in for_label
-    )
-    if not images:
-        return missing_section("maps", title, missing or "This run recorded no activation maps.")
-    see = (
-        "Lit is what spoke for the class: a subject lit for the wrong class is a mix-up, a lit background a habit that "
-        "the photos taught. Both pictures of a photo share one scale."
-    )
-    return Section("maps", title, (ThumbnailGrid("maps-photos", "Class activation maps", see, images, wide=True),))
 
 
 def thumbnail_of(prediction: ImagePrediction, album: Mapping[str, bytes]) -> Thumbnail:

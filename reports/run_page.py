@@ -22,11 +22,12 @@ from reports.label_issues import label_issues, label_issues_section
 from reports.learning_curve import learning_curve_facts, learning_curve_section
 from reports.network import exports_section, network_facts, network_section, read_exports
 from reports.next_steps import PageFacts, next_steps, next_steps_section, scored_matrix
-from reports.predictions import GRID, maps_section, predictions_facts, predictions_section, scored_split
+from reports.predictions import GRID, predictions_facts, predictions_section, scored_split
 from reports.provenance import provenance_facts, provenance_section
 from reports.summary import summary_box, summary_facts
 
 NOT_DOUBTED = "This run recorded no doubted labels."
+CELLS = 1_000_000  # of predictions.csv that are read whole
 _STATUS = {
     "running": "The run has not ended, or was killed: the page shows what is recorded so far.",
     "interrupted": "The run was interrupted: the page shows what is recorded so far.",
@@ -68,6 +69,10 @@ class PartialRun(Run):
         return super().predicted if self._has("predictions.csv") else _empty(PREDICTION_COLUMNS)
 
     @property
+    def predictions(self) -> pd.DataFrame:
+        return super().predictions if self._has("predictions.csv") else _empty(PREDICTION_COLUMNS)
+
+    @property
     def samples(self) -> pd.DataFrame:
         return super().samples if self._has("samples.csv") else _empty(SAMPLE_COLUMNS)
 
@@ -86,10 +91,12 @@ def run_page(folder: Path, grid: int = GRID) -> Page:
     """
     run = PartialRun.open(folder)
     insights = Insights(run.insights)
-    manifest, metrics, predictions, samples = run.manifest, run.metrics, run.predicted, run.samples
+    manifest, metrics, samples = run.manifest, run.metrics, run.samples
+    # the classes' columns take most of the memory, and serve the image browser alone
+    predictions = run.predictions if len(samples) * len(manifest.get("classes", [])) <= CELLS else run.predicted
     summary, album = insights.summary, insights.album("thumbnails")
     missing = {"doubted": "" if (insights.folder / "doubted.csv").exists() else NOT_DOUBTED, **summary["missing"]}
-    classes, (split, scored) = manifest.get("classes", []), scored_split(predictions)
+    classes, (split, _) = manifest.get("classes", []), scored_split(predictions)
     used = samples[samples["finding"].isna() & samples["split"].notna()]
     findings = insights.findings if (insights.folder / "findings.json").exists() else None
 
@@ -114,15 +121,10 @@ def run_page(folder: Path, grid: int = GRID) -> Page:
         next_steps_section(next_steps(facts)),
         curves_section(curves),
         folds_section(folds_facts(metrics)),
-        predictions_section(said, album),
-        maps_section(
-            said,
-            album,
-            insights.album("activation-predicted"),
-            insights.album("activation-label"),
-            missing.get("activation", ""),
+        predictions_section(
+            said, album, classes, insights.album("activation-predicted"), insights.album("activation-label")
         ),
-        confusion_section(confusion, scored, album),
+        confusion_section(confusion),
         calibration_section(calibration_facts(predictions)),
         label_issues_section(label_issues(insights.doubted), album, missing["doubted"], summary["doubted"]),
         learning_curve_section(learning, missing.get("learning_curve", "")),

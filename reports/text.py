@@ -22,12 +22,18 @@ def name(text: str | None, limit: int = _KEPT) -> str:
     if not text:
         return "–"
     safe = "".join(map(_letter, text))
-    if len(safe) > limit:
-        front = (limit - 1) * 2 // 3
-        safe = f"{safe[:front]}…{safe[len(safe) - (limit - 1 - front) :]}"
+    safe = shortened(safe, limit)
     return (
         f"{_ISOLATE}{safe}{_END}" if any(unicodedata.bidirectional(letter) in ("R", "AL") for letter in safe) else safe
     )
+
+
+def shortened(safe: str, limit: int) -> str:
+    """Printable text of at most `limit` characters, its middle left out where it is longer."""
+    if len(safe) <= limit:
+        return safe
+    front = (limit - 1) * 2 // 3
+    return f"{safe[:front]}…{safe[len(safe) - (limit - 1 - front) :]}"
 
 
 def label(text: str | None, limit: int = 24) -> str:

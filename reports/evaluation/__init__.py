@@ -51,8 +51,8 @@ def evaluation_page(folder: Path, grid: int = GRID) -> Page:
     sections = (
         recall_section(facts),
         drift_section(drift_facts(metrics["drift"]), facts, _sizes(insights.images, shown, classes)),
-        predictions_section(said, album),
-        confusion_section(confusion_facts(facts.shown, facts.scores, classes), shown, album),
+        predictions_section(said, album, classes),
+        confusion_section(confusion_facts(facts.shown, facts.scores, classes)),
         calibration_section(calibration_facts(shown)),
         _images_section(manifest, predictions),
         _provenance_section(manifest),

@@ -272,7 +272,7 @@ def test_a_run_records_its_insights_and_draws_its_page(run):
     assert insights.learning_curve["photos"].max() == (samples["split"] == "train").sum()
     assert {"insights"} <= set(run.manifest["stages"])
     page = run.report_path.read_text(encoding="utf-8")
-    assert "Class activation maps" in page
+    assert '"evidence":{"' in page
     assert 'class="note missing"' not in page
 
 

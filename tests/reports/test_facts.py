@@ -20,7 +20,7 @@ from reports.findings import FindingGroup
 from reports.label_issues import LabelIssue, label_issues, label_issues_section
 from reports.learning_curve import CurvePoint, LearningCurveFacts, learning_curve_facts
 from reports.network import NetworkFacts, PhaseFacts, network_facts, network_section
-from reports.predictions import ImagePrediction, PredictionsFacts, pair_predictions, predictions_facts
+from reports.predictions import ImagePrediction, PredictionsFacts, predictions_facts, predictions_section
 from reports.provenance import ProvenanceFacts, provenance_facts
 from reports.sizes import Sizes
 from reports.summary import SummaryFacts, summary_box, summary_facts
@@ -186,15 +186,42 @@ def test_curves_without_validation_keep_the_last_epoch():
 
 
 def test_predictions():
-    assert predictions_facts(SAID, ["b/2", "gone", "a/1", "a/2"], size=2) == PredictionsFacts(
-        split="test",
-        n=4,
-        mistakes=2,
-        sample=(ImagePrediction("b/2", "b", "b", 0.35), ImagePrediction("a/1", "a", "a", 0.95)),
-        worst=(ImagePrediction("b/1", "b", "a", 0.75), ImagePrediction("a/2", "a", "b", 0.55)),
+    drawn = (ImagePrediction("b/2", "b", "b", 0.35),)
+    surest_mistakes = (ImagePrediction("b/1", "b", "a", 0.75), ImagePrediction("a/2", "a", "b", 0.55))
+    others = (ImagePrediction("a/1", "a", "a", 0.95),)
+    assert predictions_facts(SAID, ["b/2", "gone"], size=2) == PredictionsFacts(
+        split="test", n=4, mistakes=2, drawn=1, images=(*drawn, *surest_mistakes, *others)
     )
-    assert pair_predictions(SAID[SAID["split"] == "test"], "b", "a") == (ImagePrediction("b/1", "b", "a", 0.75),)
     assert predictions_facts(predictions(("a/1", "train", "a", "a", 0.9)), []) == PredictionsFacts()
+
+
+def test_the_likeliest_classes_of_an_image_come_with_it():
+    table = predictions(("x/1", "test", "c", "b", 0.5))
+    for name, share in (("a", 0.1), ("b", 0.5), ("c", 0.3), ("d", 0.1)):
+        table[f"p_{name}"] = [share]
+    assert predictions_facts(table, []).images[0].top == (("b", 0.5), ("c", 0.3), ("a", 0.1))
+
+
+def test_a_page_lists_a_bounded_number_of_images_and_says_so():
+    table = predictions(*((f"a/{k}", "test", "a", "b" if k == 4900 else "a", 0.5) for k in range(5000)))
+    facts = predictions_facts(table, ["a/7"])
+    assert (facts.n, len(facts.images)) == (5000, 3000)
+    assert [one.path for one in facts.images[:3]] == ["a/7", "a/4900", "a/0"]
+    (browser,) = predictions_section(facts, {"a/7": b"1", "a/0": b"2"}, ["a", "b"]).elements
+    assert browser.note == (
+        "3,000 of 5,000 images are listed, all others are in predictions.csv. 2,998 of 3,000 have no picture here."
+    )
+
+
+def test_pictures_end_before_the_page_is_too_large(monkeypatch):
+    monkeypatch.setattr("reports.predictions.PICTURE_BYTES", 25)
+    table = predictions(*((f"a/{k}", "test", "a", "a", 0.5) for k in range(6)))
+    (browser,) = predictions_section(
+        predictions_facts(table, ["a/0", "a/1"]), {f"a/{k}": b"0123456789" for k in range(6)}, ["a"]
+    ).elements
+    assert len(browser.images) == 2  # stand in the page themselves
+    assert len(browser.data["pictures"]) == 2
+    assert [row[5] for row in browser.data["images"]] == [-1, -1, 0, 1, -1, -1]
 
 
 def test_confusion():
@@ -223,7 +250,7 @@ def test_confusion():
 def test_a_class_without_images_has_a_dash_and_no_recall():
     per_class = {name: dict.fromkeys(("precision", "recall", "f1"), 0.0) for name in "ab"}
     facts = confusion_facts("test", {"n": 2, "confusion": [[1, 1], [0, 0]], "per_class": per_class}, ["a", "b"])
-    table = confusion_section(facts, SAID, {}).elements[1]
+    table = confusion_section(facts).elements[1]
     assert ("b", "0", "1", "0%", "–", "–") in table.rows
 
 

@@ -1,0 +1,163 @@
+"use strict";
+// Filters, sorts and enlarges the images of the page. Without it the page shows the images drawn at random.
+(() => {
+  const box = document.querySelector("[data-browser]");
+  const data = JSON.parse(document.getElementById(box.dataset.browser).textContent);
+  const [form, list, dialog] = ["form", "ul", "dialog"].map((name) => box.querySelector(name));
+  const [count, more] = ["[data-count]", "[data-more]"].map((name) => box.querySelector(name));
+  const [heading, see] = ["h3", "[data-see]"].map((name) => box.querySelector(name));
+  const title = heading.textContent;
+  const MORE = 96;
+
+  const drawn = [...list.children].map((item) => item.querySelector("img")?.src ?? null);
+  const jpeg = (content) => `data:image/jpeg;base64,${content}`;
+  const images = data.images.map(([path, label, predicted, confidence, top, picture], place) => ({
+    path, label, predicted, confidence, top, place,
+    right: label === predicted,
+    source: place < data.grid ? drawn[place] : picture < 0 ? null : jpeg(data.pictures[picture]),
+    evidence: (data.evidence[place] ?? []).map(jpeg),
+    text: `${path} ${data.classes[label]} ${data.classes[predicted]}`.toLowerCase(),
+  }));
+  const name = (number) => data.classes[number] ?? "–";
+  const percent = (share, digits = 0) => `${(100 * share).toFixed(digits)}%`;
+  const words = (one) => one.right ? `${name(one.label)}, predicted so` : `${name(one.label)}, predicted as ${name(one.predicted)}`;
+  const made = (tag, attributes = {}, ...inner) => {
+    const element = Object.assign(document.createElement(tag), attributes);
+    element.append(...inner);
+    return element;
+  };
+  const middle = (path, most) => {  // as text.shortened
+    const front = Math.floor((2 * (most - 1)) / 3);
+    return path.length <= most ? path : `${path.slice(0, front)}…${path.slice(path.length - (most - 1 - front))}`;
+  };
+
+  const ORDERS = {
+    drawn: (a, b) => a.place - b.place,
+    most: (a, b) => b.confidence - a.confidence || a.place - b.place,
+    least: (a, b) => a.confidence - b.confidence || a.place - b.place,
+    label: (a, b) => a.label - b.label || a.predicted - b.predicted || a.place - b.place,
+    path: (a, b) => (a.path < b.path ? -1 : Number(a.path > b.path)),
+  };
+  let found = images;
+  let shown = data.grid;
+  let open = 0; // place in `found` of the image in the dialog
+
+  function matches() {
+    const asked = Object.fromEntries(new FormData(form));
+    const [low, high] = [asked.low, asked.high].map((share, end) => (share === "" ? end : share / 100));
+    const searched = asked.text.trim().toLowerCase();
+    const chosen = (one) =>
+      (asked.label === "" || one.label === Number(asked.label)) &&
+      (asked.predicted === "" || one.predicted === Number(asked.predicted)) &&
+      (asked.answer === "" || one.right === (asked.answer === "right")) &&
+      one.confidence >= low && one.confidence <= high && one.text.includes(searched);
+    return images.filter(chosen).sort(ORDERS[asked.sort]);
+  }
+
+  function picture(source, alt) {
+    return source ? made("img", { src: source, alt, decoding: "async" }) : made("span", { className: "absent" }, "no picture recorded");
+  }
+
+  function card(one, place) {
+    const mark = made("span", { className: "mark" }, one.right ? "✓" : "✗", made("span", { className: "hidden" }, one.right ? "right:" : "wrong:"));
+    const says = [made("span", { className: "line first" }, made("bdi", {}, name(one.predicted)), ` ${percent(one.confidence)}`)];
+    if (!one.right) says.push(made("span", { className: "line" }, "is ", made("bdi", {}, name(one.label))));
+    const caption = made("span", { className: "caption" }, mark, ...says, made("span", { className: "path" }, made("bdi", {}, middle(one.path, 24))));
+    const button = made("button", { type: "button", className: "enlarge", title: one.path }, picture(one.source, words(one)), caption);
+    button.addEventListener("click", () => enlarge(place));
+    return made("li", { className: `thumbnail ${one.right ? "right" : "wrong"}` }, button);
+  }
+
+  function draw() {
+    const first = form.elements.sort.value === "drawn" && found.length === images.length && shown === data.grid;
+    heading.textContent = first ? title : "Images as asked for";
+    see.hidden = !first;
+    const visible = found.slice(0, shown);
+    list.replaceChildren(...visible.map(card));
+    const wrong = found.filter((one) => !one.right).length;
+    const whole = found.length === images.length;
+    count.textContent = `${visible.length.toLocaleString("en")} shown of ${found.length.toLocaleString("en")} ` +
+      `${whole ? "images" : `that match, among ${images.length.toLocaleString("en")} images`}; ${wrong.toLocaleString("en")} of them wrong.`;
+    more.hidden = found.length <= shown;
+    more.textContent = `Show ${Math.min(MORE, found.length - shown)} more`;
+  }
+
+  function apply() {
+    found = matches();
+    shown = data.grid;
+    draw();
+  }
+
+  function enlarge(place) {
+    open = place;
+    const one = found[place];
+    const part = (id) => dialog.querySelector(`[data-${id}]`);
+    const labelled = (caption, source) => made("figure", {}, picture(source, `${caption}: ${words(one)}`), made("figcaption", {}, caption));
+    const views = [labelled("the image", one.source)];
+    if (one.evidence.length) {
+      views.push(labelled(`evidence for ${name(one.predicted)}`, one.evidence[0]), labelled(`evidence for ${name(one.label)}`, one.evidence[1]));
+    }
+    const top = one.top.length ? one.top : [[one.predicted, one.confidence]];
+    part("heading").replaceChildren(one.right ? "✓ " : "✗ ", made("bdi", {}, name(one.predicted)), one.right ? "" : ", is ", made("bdi", {}, one.right ? "" : name(one.label)));
+    part("views").replaceChildren(...views);
+    part("top").replaceChildren(...top.map(([number, share]) => {
+      const bar = made("span", { className: "bar" });
+      bar.style.width = percent(share, 1);
+      return made("li", {}, made("bdi", {}, name(number)), made("span", { className: "track", ariaHidden: "true" }, bar), percent(share, 1));
+    }));
+    part("path").textContent = one.path;
+    part("place").textContent = `${(place + 1).toLocaleString("en")} of ${found.length.toLocaleString("en")}`;
+    if (!dialog.open) dialog.showModal();
+  }
+
+  function turn(step) {
+    enlarge((open + step + found.length) % found.length);
+  }
+
+  // Shows what a cell, a class or a line of advice asks for: {label, predicted, answer, low, high, text, sort}.
+  function browse(asked) {
+    form.reset();
+    for (const [field, value] of Object.entries(asked)) form.elements[field].value = value;
+    apply();
+    box.scrollIntoView();
+    box.querySelector("h3").focus({ preventScroll: true });
+  }
+
+  for (const field of ["label", "predicted"]) {
+    const used = new Set(images.map((one) => one[field]));
+    const options = data.classes.map((text, number) => [text, number]).filter(([, number]) => used.has(number));
+    form.elements[field].append(...options.map(([text, number]) => made("option", { value: number }, text)));
+  }
+  form.addEventListener("input", apply);
+  form.addEventListener("reset", () => setTimeout(apply));
+  form.addEventListener("submit", (event) => event.preventDefault());
+  more.addEventListener("click", () => {
+    const first = shown;
+    shown += MORE;
+    draw();
+    list.children[first].firstChild.focus();
+  });
+  dialog.addEventListener("keydown", (event) => {
+    if (event.key === "ArrowLeft" || event.key === "ArrowRight") turn(event.key === "ArrowLeft" ? -1 : 1);
+  });
+  dialog.addEventListener("close", () => {
+    if (open >= shown) {
+      shown = open + 1;
+      draw();
+    }
+    list.children[open].firstChild.focus();
+  });
+  for (const button of dialog.querySelectorAll("button")) {
+    button.addEventListener("click", () => (button.value === "close" ? dialog.close() : turn(Number(button.value))));
+  }
+  addEventListener("click", (event) => {
+    const asking = event.target.closest?.("[data-browse]");
+    if (asking) {
+      event.preventDefault();
+      browse(JSON.parse(asking.dataset.browse));
+    }
+  });
+  form.hidden = false;
+  box.querySelector(".asking").hidden = images.every((one) => one.right);
+  draw();
+})();
