@@ -214,6 +214,12 @@ class TrainingConfig:
         optimizer: `adam`, `adamw`, `sgd` (Nesterov momentum 0.9) or `rmsprop`.
         label_smoothing: Share of each label spread evenly over all classes; 0 to 0.5.
         class_weights: `none`, or `balanced` (each class weighs the same in the loss, however many images it has).
+        layer_decay: Factor of the learning rate from block to block down the network: a block of unfreeze depth d
+            learns at learning_rate times layer_decay to the power of d, the head (d = 0) at learning_rate; 0.3 to 1. 1
+            is one rate for all.
+        ema: Momentum of an exponential moving average of the trained weights, updated each step; 0 for none, 0.99
+            averages over about 100 steps, once that many are done. Validation, the epoch that is kept and the saved
+            model use the average.
         monitor: What picks the epoch that is kept: `val_accuracy` (ties: lower val_loss) or `val_loss`.
         store_dtype: Type of stored activations: `float16`, `bfloat16` or `float32`. Where one exceeds float16 (65,504),
             a run stores all as float32, or as bfloat16 if that exceeds store_limit_gib, and says so.
@@ -228,6 +234,8 @@ class TrainingConfig:
     optimizer: str = _one_of("adam", "adamw", "sgd", "rmsprop")
     label_smoothing: float = _within(0.1, 0.0, 0.5)
     class_weights: str = _one_of("none", "balanced")
+    layer_decay: float = _within(1.0, 0.3, 1.0)
+    ema: float = _within(0.0, 0.0, 0.9999)
     monitor: str = _one_of("val_accuracy", "val_loss")
     store_dtype: str = _one_of("float16", "bfloat16", "float32")
     store_limit_gib: float = _within(50.0, 0.0, 1e6)
@@ -310,4 +318,4 @@ class RunConfig:
 
 
 # Of runs recorded before a setting existed: what its absence meant.
-BEFORE_RECORDED = RunConfig(data=DataConfig(colour_profiles=False))
+BEFORE_RECORDED = RunConfig(data=DataConfig(colour_profiles=False), training=TrainingConfig(layer_decay=1.0, ema=0.0))

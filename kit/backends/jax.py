@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kit.backends.jax_steps import compile_program, compiler_options, device
-from kit.backends.protocol import Forward, Loss, Passes, Steps
+from kit.backends.protocol import Forward, Loss, Passes, Steps, Updates
 from kit.machine import available_threads, cache_folder, environment, processor_key
 
 if TYPE_CHECKING:
@@ -119,10 +119,10 @@ def compile_forward(model: "keras.Model", then: "keras.Model | None" = None, *, 
     return forward
 
 
-def build_steps(model: "keras.Model", optimizer: "keras.optimizers.Optimizer", loss: Loss) -> Steps:
+def build_steps(model: "keras.Model", updates: Updates, loss: Loss) -> Steps:
     from kit.backends.jax_steps import JaxSteps
 
-    return JaxSteps(model, optimizer, loss)
+    return JaxSteps(model, updates, loss)
 
 
 def _values(variables) -> list:

@@ -1,13 +1,13 @@
 """Programs compiled by JAX, with options for correct and repeatable results; training steps, several a program."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kit.backends.protocol import Loss
+from kit.backends.protocol import Group, Loss, Updates
 from kit.stage_clock import counted
 
 if TYPE_CHECKING:
@@ -53,14 +53,13 @@ def _jaxlib_version() -> tuple[int, ...]:
 class JaxSteps:
     """`kit.backends.protocol.Steps` on JAX."""
 
-    def __init__(self, model: "keras.Model", optimizer: "keras.optimizers.Optimizer", loss: Loss):
+    def __init__(self, model: "keras.Model", updates: Updates, loss: Loss):
         import jax
         import jax.numpy as jnp
 
         from kit.backends.kernels import keeps_keras_convolutions
 
-        self._model, self._optimizer = model, optimizer
-        rate_index = next(i for i, variable in enumerate(optimizer.variables) if variable is optimizer.learning_rate)
+        self._model, self.updates = model, updates
         on_cpu = device() == "cpu"
         # Within a loop XLA computes the gradients of its own convolutions many times slower on a CPU: those of 3x3 on
         # 28x28x128 in 1,160 ms instead of 38. Their replacements avoid that.
@@ -87,19 +86,21 @@ class JaxSteps:
             return gradients, other, sums
 
         def advanced(number, carry, held, order):
-            trainable, other, state, totals = carry
-            rows, labels, weights, mask, rate = (values[number] for values in order)
-            state = [rate if i == rate_index else value for i, value in enumerate(state)]
+            trainable, other, states, averages, totals = carry
+            rows, labels, weights, mask, rate, *momentum = (values[number] for values in order)
             gradients, other, sums = gradients_of(trainable, other, held[rows], labels, weights, mask)
-            trainable, state = optimizer.stateless_apply(state, gradients, trainable)
-            return trainable, other, state, [t.at[number].set(one) for t, one in zip(totals, sums, strict=True)]
+            trainable, states = _apply(updates.groups, states, gradients, trainable, rate)
+            pairs = zip(averages, trainable, strict=True) if averages else ()
+            averages = [average + (value - average) * (1 - momentum[0]) for average, value in pairs]
+            totals = [t.at[number].set(one) for t, one in zip(totals, sums, strict=True)]
+            return trainable, other, states, averages, totals
 
-        def train(trainable, other, state, held, count, *order):
-            carry = trainable, other, state, [jnp.zeros(len(order[3]), order[3].dtype)] * 2
+        def train(trainable, other, states, averages, held, count, *order):
+            carry = trainable, other, states, averages, [jnp.zeros(len(order[3]), order[3].dtype)] * 2
             return jax.lax.fori_loop(0, count, lambda number, carry: advanced(number, carry, held, order), carry)
 
-        def train_in_python(trainable, other, state, held, count, *order):
-            carry = trainable, other, state, [np.zeros(len(order[3]), order[3].dtype)] * 2
+        def train_in_python(trainable, other, states, averages, held, count, *order):
+            carry = trainable, other, states, averages, [np.zeros(len(order[3]), order[3].dtype)] * 2
             for number in range(count):
                 carry = one_step(np.int32(number), carry, held, order)
             return carry
@@ -112,7 +113,8 @@ class JaxSteps:
         self._predict = compile_program(predict)
         self._trainable: list[Any]
         self._other: list[Any]
-        self._state: list[Any]
+        self._states: list[list[Any]]  # of each group
+        self._averages: list[Any]
         self.reload()
 
     def hold(self, samples):
@@ -120,10 +122,11 @@ class JaxSteps:
 
         return ops.convert_to_tensor(samples)
 
-    def train(self, held, order, learning_rates):
+    def train(self, held, order, learning_rates, momenta=None):
         taken = (order.rows, order.labels, order.weights, order.mask, learning_rates)
-        self._trainable, self._other, self._state, sums = self._train(
-            self._trainable, self._other, self._state, held, order.steps, *taken
+        taken += (momenta,) if self._averages else ()
+        self._trainable, self._other, self._states, self._averages, sums = self._train(
+            self._trainable, self._other, self._states, self._averages, held, order.steps, *taken
         )
         return sums
 
@@ -134,7 +137,7 @@ class JaxSteps:
         for variables, values in (
             (self._model.trainable_variables, self._trainable),
             (self._model.non_trainable_variables, self._other),
-            (self._optimizer.variables, self._state),
+            (self.updates.variables, [*(value for state in self._states for value in state), *self._averages]),
         ):
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
@@ -142,4 +145,22 @@ class JaxSteps:
     def reload(self):
         self._trainable = [variable.value for variable in self._model.trainable_variables]
         self._other = [variable.value for variable in self._model.non_trainable_variables]
-        self._state = [variable.value for variable in self._optimizer.variables]
+        self._states = [[variable.value for variable in group.optimizer.variables] for group in self.updates.groups]
+        self._averages = [variable.value for variable in self.updates.averages]
+
+
+def _apply(
+    groups: Sequence[Group], states: list[list[Any]], gradients: list[Any], trainable: list[Any], rate: Any
+) -> tuple[list[Any], list[list[Any]]]:
+    """New values of the trainable variables, and of the state of each group's optimiser."""
+    trainable, new = list(trainable), []
+    for group, state in zip(groups, states, strict=True):
+        own, optimizer = rate if group.scale == 1 else rate * group.scale, group.optimizer
+        pairs = zip(optimizer.variables, state, strict=True)
+        state = [own if variable is optimizer.learning_rate else value for variable, value in pairs]
+        chosen = [[values[place] for place in group.places] for values in (gradients, trainable)]
+        values, state = optimizer.stateless_apply(state, *chosen)
+        new.append(state)
+        for place, value in zip(group.places, values, strict=True):
+            trainable[place] = value
+    return trainable, new

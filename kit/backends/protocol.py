@@ -43,25 +43,52 @@ class Forward(Protocol):
 Loss = Callable[..., tuple[Any, tuple[Any, Any]]]
 
 
+@dataclass(frozen=True)
+class Group:
+    """Trainable variables of one learning rate, and an optimiser of their own, built already.
+
+    `places` are their numbers among the model's trainable variables; `scale` times the rate of a step is theirs.
+    """
+
+    optimizer: "keras.optimizers.Optimizer"
+    places: tuple[int, ...]
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Updates:
+    """What a step changes: groups of variables, and moving averages of all, in the model's order; empty for none."""
+
+    groups: tuple[Group, ...]
+    averages: "tuple[keras.Variable, ...]" = ()
+
+    @property
+    def variables(self) -> "list[keras.Variable]":
+        """State besides the model's: of the optimisers, then the averages."""
+        return [*(variable for group in self.groups for variable in group.optimizer.variables), *self.averages]
+
+
 class Steps(Protocol):
-    """A model and its optimiser, some steps per call; batches have one shape, padded at the end."""
+    """A model and its updates, some steps per call; batches have one shape, padded at the end."""
+
+    updates: Updates
 
     def hold(self, samples: np.ndarray) -> Any:
         """Put training samples (n, ...) on the device, for `train`."""
 
-    def train(self, held: Any, order: Order, learning_rates: np.ndarray) -> Any:
+    def train(self, held: Any, order: Order, learning_rates: np.ndarray, momenta: np.ndarray | None = None) -> Any:
         """Train on held samples, without returning to Python between steps.
 
-        `order` gives the samples of each step; steps of padding alone at its end are skipped. `learning_rates` are
-        float32 (steps,). Returns (sum of plain cross-entropy, sum of correct) over unpadded samples: two arrays
-        (steps,), on the device.
+        `order` gives the samples of each step; steps of padding alone at its end are skipped. `learning_rates`, and
+        `momenta` of the moving averages (not read where there are none), are float32 (steps,). Returns (sum of plain
+        cross-entropy, sum of correct) over unpadded samples: two arrays (steps,), on the device.
         """
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Logits, float32 (batch, classes), in inference mode."""
 
     def synchronise(self) -> None:
-        """Write the state back to the Keras variables of model and optimiser."""
+        """Write the state back to the Keras variables of model and updates."""
 
     def reload(self) -> None:
         """Read the state from the Keras variables, after they were assigned elsewhere."""
@@ -129,5 +156,5 @@ class Backend(Protocol):
         `one_by_one` passes images through `model` one after the other; a backend may ignore it.
         """
 
-    def build_steps(self, model: "keras.Model", optimizer: "keras.optimizers.Optimizer", loss: Loss) -> Steps:
-        """Compile training steps; the optimiser is built already."""
+    def build_steps(self, model: "keras.Model", updates: Updates, loss: Loss) -> Steps:
+        """Compile training steps."""

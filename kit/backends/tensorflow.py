@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kit.backends.protocol import Forward, Loss, Passes, Steps
+from kit.backends.protocol import Forward, Loss, Passes, Steps, Updates
 from kit.machine import available_threads
 from kit.stage_clock import counted
 
@@ -104,29 +104,38 @@ def compile_forward(model: "keras.Model", then: "keras.Model | None" = None, *, 
     return forward
 
 
-def build_steps(model: "keras.Model", optimizer: "keras.optimizers.Optimizer", loss: Loss) -> Steps:
-    return TensorFlowSteps(model, optimizer, loss)
+def build_steps(model: "keras.Model", updates: Updates, loss: Loss) -> Steps:
+    return TensorFlowSteps(model, updates, loss)
 
 
 class TensorFlowSteps:
     """`kit.backends.protocol.Steps` on TensorFlow, whose variables are the state."""
 
-    def __init__(self, model: "keras.Model", optimizer: "keras.optimizers.Optimizer", loss: Loss):
+    def __init__(self, model: "keras.Model", updates: Updates, loss: Loss):
         import tensorflow as tf
+
+        self.updates = updates
 
         def one(*batch):
             x, labels, weights, mask = batch
             with tf.GradientTape() as tape:
                 total, sums = loss(model(x, training=True), labels, weights, mask)
                 mean = total / tf.reduce_sum(mask)
-            optimizer.apply(tape.gradient(mean, model.trainable_variables), model.trainable_variables)
+            variables = model.trainable_variables
+            gradients = tape.gradient(mean, variables)
+            for group in updates.groups:
+                chosen = [(gradients[place], variables[place]) for place in group.places]
+                group.optimizer.apply(*zip(*chosen, strict=True))
             return sums
 
         def train(held, count, *order):
             def step(number, sums):
-                rows, labels, weights, mask, rate = (values[number] for values in order)
-                optimizer.learning_rate.assign(rate)
+                rows, labels, weights, mask, rate, *momentum = (values[number] for values in order)
+                for group in updates.groups:
+                    group.optimizer.learning_rate.assign(rate if group.scale == 1 else rate * group.scale)
                 found = one(tf.gather(held, rows), labels, weights, mask)
+                for average, variable in zip(updates.averages, model.trainable_variables, strict=False):
+                    average.assign_add((variable - average) * (1 - momentum[0]))
                 return number + 1, [all_.write(number, value) for all_, value in zip(sums, found, strict=True)]
 
             sums = [tf.TensorArray(order[3].dtype, order[3].shape[0], element_shape=()) for _ in range(2)]
@@ -141,8 +150,9 @@ class TensorFlowSteps:
     def hold(self, samples):
         return _constant(samples)
 
-    def train(self, held, order, learning_rates):
+    def train(self, held, order, learning_rates, momenta=None):
         taken = (order.steps, order.rows, order.labels, order.weights, order.mask, learning_rates)
+        taken += (momenta,) if self.updates.averages else ()
         return self._train(held, *map(_constant, taken))
 
     def predict(self, x):

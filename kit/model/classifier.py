@@ -5,6 +5,7 @@ All parts share their layers: training a tail trains the full model.
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import keras
@@ -127,6 +128,17 @@ class Classifier:
             for inner in inner_layers(layer):
                 if isinstance(inner, keras.layers.BatchNormalization):
                     inner.trainable = False
+
+    def depths(self, variables: Sequence[keras.Variable]) -> list[int]:
+        """Unfreeze depth of the block of each variable; 0 for those of the head."""
+        places = {operation.name: place for place, operation in enumerate(self.backbone.model.operations)}
+        bottoms = [places.get(cut.layer, -1) for cut in self.backbone.cuts[1:]]  # what a block reads, from the top
+        depth_of = {
+            id(variable): 1 + next(i for i, bottom in enumerate(bottoms) if bottom < places[layer.name])
+            for layer in self.backbone.model.layers
+            for variable in layer.variables
+        }
+        return [depth_of.get(id(variable), 0) for variable in variables]
 
     def scale(self, temperature: float) -> None:
         """Divide the logits by a temperature, in the weights of the last layer: the class predicted stays."""

@@ -24,6 +24,7 @@ from kit.training.history import EpochRecord, History
 from kit.training.session import Session
 
 Arrays = tuple[np.ndarray, ...]
+OF_TAILS = ("layer_decay",)  # settings that a phase of the head alone does not know
 VERSION = 2  # part of every key: raise it when a file's content, or how a head is trained, changes
 
 
@@ -46,7 +47,8 @@ class Progress:
 class Checkpoint:
     """State of a phase after an epoch.
 
-    All arrays are in Keras's order; `weights`, and `best` (of the best epoch), include states of random generators.
+    All arrays are in Keras's order; `weights`, and `best` (of the best epoch), include states of random generators;
+    `optimizer` ends with the moving averages of the weights, where there are any.
     """
 
     progress: Progress
@@ -178,7 +180,7 @@ def _key(session: Session, activations: Activations) -> str:
         "classes": len(dataset.classes),
         "seed": config.seed,
         "head": [config.model.head_units, config.model.dropout],
-        "training": asdict(config.training),
+        "training": {name: value for name, value in asdict(config.training).items() if name not in OF_TAILS},
         "phase": asdict(phase.settings),
     }
     return fingerprint(recipe("heads", settings))

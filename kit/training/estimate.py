@@ -19,7 +19,7 @@ from kit.data.pixels import decode_views, pixel_store
 from kit.model.backbones import Cut
 from kit.training.extraction import BATCH, Extractor
 from kit.training.forward import compile_forward
-from kit.training.loop import build_optimizer, build_steps, steps_at_once
+from kit.training.loop import phase_steps, steps_at_once
 from kit.training.schedule import Phase
 from kit.training.session import Session
 
@@ -141,17 +141,17 @@ def _training(session: Session, phase: Phase) -> StageCost:
     settings, batch = session.config.training, session.config.training.batch_size
     trained, validated = (len(session.dataset.indices(split)) for split in ("train", "validation"))
     tail = session.tail(phase, logits=True)
-    optimizer = build_optimizer(settings.optimizer, phase.settings.weight_decay)
-    steps = build_steps(tail, optimizer, settings.label_smoothing)
+    steps = phase_steps(tail, phase, settings, session.classifier.depths(tail.trainable_variables))
     x = _batch(session, tail)
     epochs, epoch_steps = phase.epochs, -(-trained // batch)
     size = steps_at_once(x[0].nbytes, batch, epoch_steps)
-    # the program of a run, of which one step is made; a learning rate of 0 moves nothing
+    # the program of a run, of which one step is made; a learning rate of 0 moves nothing, and averages are not kept
     ones = np.ones((1, batch), np.float32)
     order = Order(np.arange(batch, dtype=np.int32)[None], np.zeros((1, batch), np.int32), ones, ones).part(0, size)
     held = steps.hold(np.concatenate([x] * size))
     # reading the loss waits for the step to end
-    step = _timed(lambda: np.asarray(steps.train(held, order, np.zeros(size, np.float32))[0]))
+    still = np.zeros(size, np.float32)
+    step = _timed(lambda: np.asarray(steps.train(held, order, still, still)[0]))
     forward = _timed(lambda: steps.predict(x))
     seconds = step.of(epochs * epoch_steps) + forward.of(epochs * -(-validated // batch))
     work = f"at most {epochs} epochs of {trained:,} images, from {session.start(phase).name} on"

@@ -53,7 +53,8 @@ def fit(
             with stage(f"phase {phase.index + 1}: {phase.name}"):
                 training = training_batches(session, activations, phase)
                 validation = validation_batches(session, activations, phase)
-                loop = PhaseLoop(phase, tail, training, validation, session.config.training)
+                depths = session.classifier.depths(tail.trainable_variables)
+                loop = PhaseLoop(phase, tail, training, validation, session.config.training, depths)
                 history = loop.run(history, epochs, on_epoch, checkpoints)
             if shared:
                 shared.keep(tail, history)

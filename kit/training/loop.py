@@ -5,7 +5,8 @@ partial batch, and reports the smoothed and weighted loss.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -18,13 +19,13 @@ from keras import ops
 from scipy.special import log_softmax
 
 from kit import backends, progress
-from kit.backends.protocol import Steps
+from kit.backends.protocol import Group, Steps, Updates
 from kit.config import TrainingConfig
 from kit.data.batches import Batches, Order, part
 from kit.training.checkpoints import Arrays, Checkpoint, Progress, assign, values_of
 from kit.training.forward import predict
 from kit.training.history import EpochRecord, History, diverged
-from kit.training.schedule import Phase
+from kit.training.schedule import Phase, averaging_momentum, layer_scale
 
 # Activations of a phase that trains the head alone are held on the device up to this size: its steps take less time
 # than Python needs to feed them.
@@ -48,14 +49,40 @@ def build_optimizer(name: str, weight_decay: float) -> keras.optimizers.Optimize
     return builders[name]()
 
 
-def build_steps(model: keras.Model, optimizer: keras.optimizers.Optimizer, label_smoothing: float) -> Steps:
+def phase_steps(model: keras.Model, phase: Phase, settings: TrainingConfig, depths: Sequence[int]) -> Steps:
+    """Training steps of a phase; `depths` are the unfreeze depths of the model's trainable variables."""
+    optimizer = build_optimizer(settings.optimizer, phase.settings.weight_decay)
+    scales = [layer_scale(settings.layer_decay, depth) for depth in depths]
+    return build_steps(model, optimizer, settings.label_smoothing, scales, averaged=settings.ema > 0)
+
+
+def build_steps(
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    label_smoothing: float,
+    scales: Sequence[float] = (),
+    averaged: bool = False,
+) -> Steps:
     """Training steps of a model to logits, compiled by the current backend.
 
     Weight decay falls on kernels alone: towards zero is no better a place for biases, or for scales that begin at one.
+    `scales` are factors of the learning rate, and so of weight decay, of each trainable variable (none: 1); variables
+    of one scale share an optimiser. `averaged` keeps moving averages of all, which begin at the present values.
     """
-    optimizer.exclude_from_weight_decay([one for one in model.trainable_variables if len(one.shape) < 2])
-    optimizer.build(model.trainable_variables)
-    return backends.current().build_steps(model, optimizer, partial(loss_and_sums, smoothing=label_smoothing))
+    variables, config = model.trainable_variables, optimizer.get_config()
+    by_scale: dict[float, list[int]] = {}
+    for place, scale in enumerate(scales or [1.0] * len(variables)):
+        by_scale.setdefault(scale, []).append(place)
+    groups: list[Group] = []
+    for scale, places in by_scale.items():
+        one = type(optimizer).from_config(config) if groups else optimizer
+        chosen = [variables[place] for place in places]
+        one.exclude_from_weight_decay([variable for variable in chosen if len(variable.shape) < 2])
+        one.build(chosen)
+        groups.append(Group(one, tuple(places), scale))
+    averages = [keras.Variable(values, trainable=False) for values in values_of(variables)] if averaged else []
+    updates = Updates(tuple(groups), tuple(averages))
+    return backends.current().build_steps(model, updates, partial(loss_and_sums, smoothing=label_smoothing))
 
 
 def loss_and_sums(logits, labels, weights, mask, smoothing: float):
@@ -76,17 +103,23 @@ def loss_and_sums(logits, labels, weights, mask, smoothing: float):
 class PhaseLoop:
     """Trains a model in place for one phase of a schedule.
 
-    `model` maps activations to logits, its trainable layers already set. `validation` chooses the epoch that is
-    kept; the last one where empty. All phases share `settings`.
+    `model` maps activations to logits, its trainable layers already set; `depths` are the unfreeze depths of its
+    trainable variables, where `training.layer_decay` is not 1. `validation` chooses the epoch that is kept; the last
+    one where empty. All phases share `settings`.
     """
 
     def __init__(
-        self, phase: Phase, model: keras.Model, training: Batches, validation: Batches, settings: TrainingConfig
+        self,
+        phase: Phase,
+        model: keras.Model,
+        training: Batches,
+        validation: Batches,
+        settings: TrainingConfig,
+        depths: Sequence[int] = (),
     ):
         self.phase, self.model, self.settings = phase, model, settings
         self.training, self.validation = training, validation
-        self.optimizer = build_optimizer(settings.optimizer, phase.settings.weight_decay)
-        self.steps: Steps = build_steps(model, self.optimizer, settings.label_smoothing)
+        self.steps: Steps = phase_steps(model, phase, settings, depths)
         self.best: Arrays = ()
 
     def run(
@@ -114,8 +147,8 @@ class PhaseLoop:
             history = history.append(self._epoch(number=len(history) + 1))
             on_epoch(history)
             if checkpoints is not None:
-                weights, optimizer = values_of(self.model.variables), values_of(self.optimizer.variables)
-                Checkpoint(self.progress, weights, optimizer, self.best).save(checkpoints)
+                weights, updates = values_of(self.model.variables), values_of(self.steps.updates.variables)
+                Checkpoint(self.progress, weights, updates, self.best).save(checkpoints)
         if self.best:
             assign(self.model.variables, self.best)
         return history
@@ -129,7 +162,7 @@ class PhaseLoop:
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         assign(self.model.variables, checkpoint.weights)
-        assign(self.optimizer.variables, checkpoint.optimizer)
+        assign(self.steps.updates.variables, checkpoint.optimizer)
         self.steps.reload()
         self.progress, self.best = checkpoint.progress, checkpoint.best
 
@@ -147,13 +180,14 @@ class PhaseLoop:
         if times > DIVERGED:
             raise diverged(number, self.phase.name, f"loss is {loss:.4g}, {times:.0f} times that of guessing,")
         self.steps.synchronise()
-        val_loss, val_accuracy = self._validate()
         done = self.progress.epochs_done + 1
-        score = self._score(val_loss, val_accuracy, done)
-        self.progress = replace(self.progress, epochs_total=number, epochs_done=done)
-        if score > self.progress.best_score:
-            self.progress = replace(self.progress, best_epoch=done, best_score=score)
-            self.best = values_of(self.model.variables)
+        with self._averaged():
+            val_loss, val_accuracy = self._validate()
+            score = self._score(val_loss, val_accuracy, done)
+            self.progress = replace(self.progress, epochs_total=number, epochs_done=done)
+            if score > self.progress.best_score:
+                self.progress = replace(self.progress, best_epoch=done, best_score=score)
+                self.best = values_of(self.model.variables)
         seconds = perf_counter() - start
         if progress.shown():
             validated = "" if val_loss is None else f"  val_loss {val_loss:.4f}  val_accuracy {val_accuracy:.3f}"
@@ -163,11 +197,14 @@ class PhaseLoop:
     def _train(self) -> tuple[float, float, float]:
         """Train one epoch; returns plain mean cross-entropy, accuracy and the last learning rate."""
         steps, done, images = len(self.training), self.progress.epochs_done, len(self.training.labels)
-        planned = [self.phase.learning_rate(done * steps + step, steps) for step in range(steps)]
+        numbers = range(done * steps, (done + 1) * steps)
+        planned = [self.phase.learning_rate(number, steps) for number in numbers]
         rates = np.array(planned, np.float32)
+        momenta = np.array([averaging_momentum(self.settings.ema, number) for number in numbers], np.float32)
         order = self.training.order(self.phase.index, done)
         held_whole = not self.phase.start_depth and self.training.x.nbytes <= HELD_BYTES
-        sums = self.steps.train(self._held, order, rates) if held_whole else self._in_parts(order, rates)
+        train = partial(self.steps.train, self._held) if held_whole else self._in_parts
+        sums = train(order, rates, momenta)
         loss, correct = np.asarray(sums, np.float64).sum(axis=1).tolist()
         return loss / images, correct / images, planned[-1]
 
@@ -176,7 +213,7 @@ class PhaseLoop:
         """All training activations, on the device."""
         return self.steps.hold(self.training.x[:])
 
-    def _in_parts(self, order: Order, rates: np.ndarray) -> np.ndarray:
+    def _in_parts(self, order: Order, rates: np.ndarray, momenta: np.ndarray) -> np.ndarray:
         """Train one epoch, some steps at a time; returns (plain cross-entropy, correct), each (steps,)."""
         x, batch_size = self.training.x, self.training.batch_size
         size = steps_at_once(x.row_bytes, batch_size, len(rates))
@@ -190,10 +227,26 @@ class PhaseLoop:
                 # These were gathered while the steps before were computed. Not more than one part ahead: the device
                 # would be given a whole epoch's activations at once.
                 done += [] if running is None else [np.asarray(running, np.float64)]
-                running = self.steps.train(held, replace(taken, rows=numbers), part(rates, start, size))
+                scheduled = (part(values, start, size) for values in (rates, momenta))
+                running = self.steps.train(held, replace(taken, rows=numbers), *scheduled)
                 advance(int(taken.mask.sum()))
             done.append(np.asarray(running, np.float64))
         return np.concatenate(done, axis=1)
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The model with the averages of its weights, if there are any, instead of those being trained."""
+        if averages := values_of(self.steps.updates.averages):
+            trained = values_of(self.model.trainable_variables)
+            self._load(averages)
+            yield
+            self._load(trained)
+        else:
+            yield
+
+    def _load(self, values: Arrays) -> None:
+        assign(self.model.trainable_variables, values)
+        self.steps.reload()
 
     def _validate(self) -> tuple[float | None, float | None]:
         """Validation loss and accuracy; None without a validation split."""

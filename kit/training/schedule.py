@@ -47,6 +47,25 @@ class Phase:
         return highest * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(total - warmup, 1)))
 
 
+def averaging_momentum(ema: float, step: int) -> float:
+    """Momentum of the moving average of weights at a step t, counted from 0: min(ema, (1 + t) / (10 + t)).
+
+    At first the average spans a ninth of the steps done, so that early epochs are not the weights that it began with
+    [`tf.train.ExponentialMovingAverage`, `num_updates`].
+    """
+    return min(ema, (1 + step) / (10 + step))
+
+
+def layer_scale(decay: float, depth: int) -> float:
+    """Factor of the learning rate of a block, by its unfreeze depth; 0 is the head: decay to the power of depth.
+
+    The head learns at the whole rate and the top block at `decay` times that, as in timm (`param_groups_layer_decay`)
+    and AutoGluon (`optim.lr_decay`). A last convolution such as MobileNetV2's Conv_1 counts as a block here; timm
+    counts it with the block below.
+    """
+    return decay**depth
+
+
 def plan(settings: Sequence[PhaseConfig], depths: Sequence[int], views: int = 1) -> tuple[Phase, ...]:
     """Resolve a schedule; `depths` hold no -1, and later phases that unfreeze nothing are left out.
 

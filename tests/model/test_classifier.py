@@ -130,6 +130,17 @@ def test_the_parameters_trained_are_counted_right(classifier):
     assert counted == 112 * 1280 + (1280 * 8 + 8) + (8 * 3 + 3)
 
 
+def test_the_depth_of_a_variable_is_the_first_that_trains_it(classifier):
+    depths: dict[int, int] = {}
+    for cut in classifier.backbone.cuts:
+        classifier.unfreeze(cut)
+        for variable in classifier.tail(cut).trainable_variables:
+            depths.setdefault(id(variable), cut.depth)
+    variables = classifier.full().trainable_variables
+    assert classifier.depths(variables) == [depths[id(variable)] for variable in variables]
+    assert set(depths.values()) == set(ALL)
+
+
 @pytest.mark.parametrize("depth", [0, 1, 5, 19])
 def test_a_tail_trains_the_same_variables_as_the_whole_network(classifier, depth):
     cut = classifier.backbone.cut(depth)

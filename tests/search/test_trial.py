@@ -85,7 +85,7 @@ def test_a_head_is_trained_once(config, monkeypatch):
     trainer, epochs = Trainer(), []
     first = trainer.train(config, DEPTHS)
     assert not trainer.work.shared_head
-    other = override(config, {"phases.1.learning_rate": 3e-3}, "the test")
+    other = override(config, {"phases.1.learning_rate": 3e-3, "training.layer_decay": 0.7}, "the test")
     second = trainer.train(other, DEPTHS, lambda history: epochs.append(len(history)))
     assert trainer.work.shared_head
     assert second.history.records[:2] == first.history.records[:2]  # seconds too: it is a record of that training
@@ -103,6 +103,7 @@ def test_a_head_is_trained_once(config, monkeypatch):
         {"model.dropout": 0.2},
         {"phases.0.epochs": 1},
         {"split.seed": 1},
+        {"training.ema": 0.9},
     ],
     ids=str,
 )

@@ -29,8 +29,9 @@ def batches_of(training: Batches, phase: int, epoch: int) -> Iterator[Batch]:
         yield Batch(padded(training.x, rows[:size], training.batch_size), labels, weights, mask, size)
 
 
-def one_step(steps: Steps, x, labels, weights, mask, learning_rate: float) -> list[Any]:
+def one_step(steps: Steps, x, labels, weights, mask, learning_rate: float, momentum: float = 0.0) -> list[Any]:
     """Trains on one batch; returns (sum of plain cross-entropy, sum of correct)."""
     numbers = np.arange(len(x), dtype=np.int32)
     order = Order(*(np.asarray(values)[None] for values in (numbers, labels, weights, mask)))
-    return [total[0] for total in steps.train(steps.hold(x), order, np.array([learning_rate], np.float32))]
+    rate, momentum = np.array([learning_rate], np.float32), np.array([momentum], np.float32)
+    return [total[0] for total in steps.train(steps.hold(x), order, rate, momentum)]

@@ -222,6 +222,27 @@ def test_predictions_of_a_padded_last_batch_are_those_of_each_row_alone(head):
     np.testing.assert_allclose(softmax(found, axis=1), keras.ops.convert_to_numpy(head(rows.values)), atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "rmsprop"])
+def test_variables_of_another_scale_learn_as_at_that_rate(name):
+    """The hidden layer at half the rate and the output at the whole one: weight decay goes with the rate."""
+    head = build_head(6, 3, 5, 0.0, 0)
+    random = np.random.default_rng(0)
+    x, labels = random.standard_normal((8, 6)).astype(np.float32), random.integers(0, 3, 8).astype(np.int32)
+    start, ones = values_of(head.variables), np.ones(8, np.float32)
+
+    def moved(rate: float, scales: tuple[float, ...] = ()) -> list[np.ndarray]:
+        assign(head.variables, start)
+        steps = build_steps(without_softmax(head), build_optimizer(name, 0.3), 0.1, scales)
+        one_step(steps, x, labels, ones, ones, rate)
+        steps.synchronise()
+        return [new - old for new, old in zip(values_of(head.variables), start, strict=True)]
+
+    half, whole, found = moved(0.01), moved(0.02), moved(0.02, (0.5, 0.5, 1.0, 1.0))
+    for mine, expected, other in zip(found, half[:2] + whole[2:], whole[:2] + half[2:], strict=True):
+        np.testing.assert_allclose(mine, expected, rtol=1e-4, atol=1e-7)
+        assert not np.allclose(mine, other, rtol=0.1, atol=1e-7)
+
+
 def test_weight_decay_spares_biases():
     model = build_head(6, 3, 5, 0.0, 0)
     for variable in model.variables:

@@ -67,6 +67,7 @@ def train_head(
     training: TrainingConfig | None = None,
     spread=1.0,
     weight=1.0,
+    on_epoch=lambda history: None,
     **settings,
 ) -> Trained:
     backends.start()
@@ -80,7 +81,13 @@ def train_head(
     batches = Batches(rows, labels, settings.batch_size, np.full(60, weight))
     validation = Batches(val_rows.take(chosen), val_labels[chosen], settings.batch_size)
     loop = PhaseLoop(phase, without_softmax(model), batches, validation, settings)
-    history = loop.run(History(), 0, lambda history: weights.append(values_of(model.variables)), folder)
+
+    def record(history: History) -> None:
+        weights.append(values_of(model.variables))
+        on_epoch(history)
+
+    folder.mkdir(exist_ok=True)
+    history = loop.run(History(), 0, record, folder)
     return Trained(history, model, weights)
 
 
@@ -107,6 +114,33 @@ def test_the_recorded_figures_are_those_of_the_epochs_weights(tmp_path):
         probabilities = keras.ops.convert_to_numpy(done.model(rows[:]))
         assert record.val_accuracy == pytest.approx((probabilities.argmax(axis=1) == labels).mean())
         assert record.val_loss == pytest.approx(-np.log(probabilities[np.arange(40), labels]).mean(), rel=1e-4)
+
+
+def test_averages_are_validated_and_kept_while_the_weights_themselves_go_on(tmp_path):
+    settings = {"learning_rate": 0.3, "spread": 2.0}
+    plain = train_head(tmp_path / "plain", training=TrainingConfig(batch_size=16), **settings)
+    done = train_head(tmp_path / "ema", training=TrainingConfig(batch_size=16, ema=0.9), **settings)
+    for mine, theirs in zip(done.weights, plain.weights, strict=True):
+        for one, other in zip(mine, theirs, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+    assert [one.val_loss for one in done.history] != pytest.approx([one.val_loss for one in plain.history], rel=0.01)
+    rows, labels = points(40, seed=2, spread=2.0)
+    probabilities = keras.ops.convert_to_numpy(done.model(rows[:]))
+    best = done.history.best()
+    assert best.val_loss == pytest.approx(-np.log(probabilities[np.arange(40), labels]).mean(), rel=1e-4)
+    assert best.val_accuracy == (probabilities.argmax(axis=1) == labels).mean()
+
+
+def test_averages_go_on_to_the_bit_after_an_interruption(tmp_path):
+    def stop(history: History) -> None:
+        if len(history) == 3:
+            raise KeyboardInterrupt
+
+    settings = {"training": TrainingConfig(batch_size=16, ema=0.9), "validation_images": 0}
+    whole = train_head(tmp_path / "whole", **settings)
+    with pytest.raises(KeyboardInterrupt):
+        train_head(tmp_path / "stopped", on_epoch=stop, **settings)
+    assert_weights(train_head(tmp_path / "stopped", **settings).model, values_of(whole.model.variables))
 
 
 @pytest.mark.parametrize("patience", [1, 3])

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from kit.config import PhaseConfig
 from kit.errors import ConfigError
-from kit.training.schedule import Phase, plan
+from kit.training.schedule import Phase, averaging_momentum, plan
 
 STEPS = 10  # an epoch
 
@@ -61,6 +61,15 @@ def test_a_rate_is_positive_never_above_its_highest_and_rises_before_it_falls(ep
     assert rates[: top + 1] == sorted(rates[: top + 1])
     # past a fractional warm-up the cosine may begin up to a step late
     assert rates[top + 1 :] == sorted(rates[top + 1 :], reverse=True)
+
+
+def test_averages_forget_the_initial_weights_at_once_and_then_span_what_was_asked():
+    momenta = [averaging_momentum(0.99, step) for step in range(2000)]
+    assert momenta[:2] == pytest.approx([0.1, 2 / 11])
+    assert momenta == sorted(momenta)
+    assert momenta[-1] == 0.99
+    assert math.prod(momenta[:10]) < 1e-4  # the share of the initial weights after ten steps; 0.9 by 0.99 each
+    assert averaging_momentum(0.05, 0) == 0.05
 
 
 # depths asked for -> depths of the phases that run, and the cut each starts from: the deepest so far, for below it
