@@ -166,10 +166,10 @@ def markdown(measured: Mapping[str, Mapping[str, Any]]) -> list[str]:
     rows = [head, ("---",) * len(head)]
     for name, facts in measured.items():
         kit = facts["kit"]
-        photos = "/".join(f"{kit['photos'][split]:,}" for split in ("train", "validation", "test"))
+        images = "/".join(f"{kit['photos'][split]:,}" for split in ("train", "validation", "test"))
         findings = ", ".join(f"{count} {kind}" for kind, count in kit["findings"].items()) or "none"
         cells = [_cell(facts[side], kit["n_effective"]) for side in SIDES]
-        rows.append((name, photos, findings, *cells, verdict(kit, facts["guide"])))
+        rows.append((name, images, findings, *cells, verdict(kit, facts["guide"])))
     return [f"| {' | '.join(row)} |" for row in rows]
 
 

@@ -106,7 +106,7 @@ def reliability_figure(facts: CalibrationFacts) -> go.Figure:
         line={"color": BLUE, "width": 2},
         marker={"color": BLUE, "size": [6 + 22 * (one.n / facts.n) ** 0.5 for one in filled], "opacity": 0.8},
         customdata=[f"{one.n:,}" for one in filled],
-        hovertemplate="confidence %{x:.1%}<br>accuracy %{y:.1%}<br>%{customdata} photos<extra></extra>",
+        hovertemplate="confidence %{x:.1%}<br>accuracy %{y:.1%}<br>%{customdata} images<extra></extra>",
     )
     return figure
 
@@ -118,7 +118,7 @@ def confidence_figure(facts: CalibrationFacts) -> go.Figure:
         barmode="stack",
         bargap=0.06,
         xaxis=share_axis("confidence", range=[0, 1]),
-        yaxis={"title": "photos"},
+        yaxis={"title": "images"},
     )
     middle = [(one.low + one.high) / 2 for one in facts.bins]
     for name, counts, colour, pattern in (
@@ -161,10 +161,10 @@ def calibration_section(facts: CalibrationFacts) -> Section:
     """Reliability diagram, histogram of confidence, accuracy and coverage."""
     title = "Confidence"
     if not facts.split:
-        return missing_section("calibration", title, "No photo was scored.")
+        return missing_section("calibration", title, "No image was scored.")
     bins = Table(
         f"Confidence on {facts.split}",
-        ("confidence", "photos", "right", "wrong", "mean confidence", "accuracy"),
+        ("confidence", "images", "right", "wrong", "mean confidence", "accuracy"),
         tuple(
             (
                 f"{one.low:.0%} to {one.high:.0%}",
@@ -209,7 +209,7 @@ def _see_reliability(facts: CalibrationFacts) -> str:
 def _see_confidence(facts: CalibrationFacts) -> str:
     sure = [one for one in facts.bins if one.low >= 0.8 - 1e-9]
     wrong = sum(one.n - one.right for one in sure)
-    images = text.count(sum(one.n for one in sure), "photo")
+    images = text.count(sum(one.n for one in sure), "image")
     return f"Of {images} on which it is more than 80% sure, {text.count(wrong, 'is', 'are')} wrong."
 
 
@@ -218,8 +218,8 @@ def _see_abstention(facts: CalibrationFacts) -> str:
     if enough is None:
         return f"No threshold shown brings the answers to {TARGET:.0%} accuracy."
     if enough.threshold == 0:
-        return f"Answering every photo, it is right {text.share(enough.accuracy, facts.n)} of the time."
+        return f"Answering every image, it is right {text.share(enough.accuracy, facts.n)} of the time."
     return (
-        f"Silent below {enough.threshold:.0%}, it answers {enough.coverage:.0%} of the photos and gets "
+        f"Silent below {enough.threshold:.0%}, it answers {enough.coverage:.0%} of the images and gets "
         f"{text.share(enough.accuracy, facts.n)} of those right."
     )

@@ -20,7 +20,7 @@ def report(
         Path | None,
         typer.Option(help="The page to be.", show_default="FOLDER/report.html, comparison.html for several"),
     ] = None,
-    grid: Annotated[int, typer.Option(min=1, max=96, help="Photos in each grid of predictions.")] = 32,
+    grid: Annotated[int, typer.Option(min=1, max=96, help="Images in each grid of predictions.")] = 32,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
     """Draws one HTML page that needs no network, from what was recorded."""

@@ -130,7 +130,7 @@ def confusion_figure(facts: ConfusionFacts) -> go.Figure:
         texttemplate="%{text}" if len(names) <= 16 else None,
         customdata=hover,
         hovertemplate=(
-            "%{customdata[0]} predicted as %{customdata[1]}<br>%{customdata[2]} photos, %{customdata[3]} of the class"
+            "%{customdata[0]} predicted as %{customdata[1]}<br>%{customdata[2]} images, %{customdata[3]} of the class"
             "<extra></extra>"
         ),
         xgap=2,
@@ -144,19 +144,19 @@ def confusion_section(facts: ConfusionFacts | None) -> Section:
     """Matrix and table of classes; `facts` is None where nothing was scored."""
     title = "Classes"
     if facts is None:
-        return missing_section("confusion", title, "No photo was scored.")
+        return missing_section("confusion", title, "No image was scored.")
     matrix = Chart("confusion-figure", "Confusion matrix", _see(facts), confusion_figure(facts), _matrix_table(facts))
     return Section("confusion", title, (matrix, _class_table(facts)))
 
 
 def _see(facts: ConfusionFacts) -> str:
     if not facts.pairs:
-        return "Every photo lies on the diagonal: no class was predicted as another."
+        return "Every image lies on the diagonal: no class was predicted as another."
     pair = facts.pairs[0]
     cap = f" Shown are the {len(facts.classes)} classes with the most errors." if facts.left_out else ""
     return (
         f"Off the diagonal are the mistakes; the most frequent one is {text.name(pair.label, 32)} predicted as "
-        f"{text.name(pair.predicted, 32)}, {text.count(pair.images, 'photo')}.{cap}"
+        f"{text.name(pair.predicted, 32)}, {text.count(pair.images, 'image')}.{cap}"
     )
 
 
@@ -169,7 +169,7 @@ def _matrix_table(facts: ConfusionFacts) -> Table:
         )
         for label, *row in zip(facts.classes, facts.counts, facts.shares, strict=True)
     )
-    return Table("Photos, and their share of the label's", head, rows)
+    return Table("Images, and their share of the label's", head, rows)
 
 
 def _class_table(facts: ConfusionFacts) -> Table:
@@ -184,6 +184,6 @@ def _class_table(facts: ConfusionFacts) -> Table:
         )
         for one in facts.scores
     )
-    head = ("class", "photos", "predicted", "precision", "recall", "F1")
+    head = ("class", "images", "predicted", "precision", "recall", "F1")
     rest = "classes with a higher F1 are left out; metrics.json has them"
     return limited_table(f"Each class on {facts.split}, the weakest first", head, rows, LARGEST_TABLE, rest)

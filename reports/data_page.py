@@ -18,7 +18,7 @@ def data_page(folder: Path) -> Page:
     manifest = read_json(folder / "manifest.json")
     summary, insights = manifest.get("summary", {}), Insights(folder)
     if not (folder / "samples.csv").exists():
-        raise StorageError(f"{folder} holds no samples.csv: the inspection did not end.", "Inspect the photos again.")
+        raise StorageError(f"{folder} holds no samples.csv: the inspection did not end.", "Inspect the images again.")
     samples = read_table(folder / "samples.csv", COLUMNS)
     # an inspection assigns a split to readable images only
     used = samples[samples["split"].notna()]
@@ -57,10 +57,10 @@ def _summary_box(facts: DatasetFacts) -> SummaryBox:
         Metric(
             "Largest to smallest class",
             "–" if facts.imbalance is None else f"{facts.imbalance:.1f} : 1",
-            "At least one class has no photo." if facts.imbalance is None else "",
+            "At least one class has no image." if facts.imbalance is None else "",
         ),
         Metric("Left out", f"{facts.left_out:,}", "Files that give no picture."),
         Metric("Findings", f"{grave:,}", "Errors and warnings of the audit."),
     )
     says = f"As training would split them: {', '.join(f'{count:,} {split}' for split, count in splits.items())}."
-    return SummaryBox("Photos", f"{facts.images:,}", says, metrics)
+    return SummaryBox("Images", f"{facts.images:,}", says, metrics)

@@ -107,7 +107,7 @@ def classes_figure(facts: DatasetFacts) -> go.Figure:
     """Images of each class, split by split."""
     shown = _drawn(facts.classes)
     # 30: a legend of two lines, on a telephone
-    figure = bars_figure(len(shown), 30, barmode="stack", xaxis={"title": "photos"})
+    figure = bars_figure(len(shown), 30, barmode="stack", xaxis={"title": "images"})
     names = text.labels([one.label for one in shown])
     for split, colour, pattern in zip(SPLITS, (BLUE, GREEN, VERMILLION), ("", "/", "."), strict=True):
         figure.add_bar(
@@ -139,11 +139,11 @@ def dataset_sections(facts: DatasetFacts, album: Mapping[str, bytes]) -> tuple[S
 
 def _data_section(facts: DatasetFacts) -> Section:
     if not facts.classes:
-        return missing_section("data", "Data", "The run was not so far that it knew its photos.")
+        return missing_section("data", "Data", "The run was not so far that it knew its images.")
     see, figure = _see_classes(facts), classes_figure(facts)
-    classes = Chart("classes-figure", "Photos of each class", see, figure, _class_table(facts))
+    classes = Chart("classes-figure", "Images of each class", see, figure, _class_table(facts))
     if facts.sizes is None:
-        return Section("data", "Data", (classes, Note("Sizes and colours of the photos were not recorded.", "missing")))
+        return Section("data", "Data", (classes, Note("Sizes and colours of the images were not recorded.", "missing")))
     return Section("data", "Data", (classes, sizes_chart(facts.sizes), colours_chart(facts.sizes)))
 
 
@@ -158,17 +158,17 @@ def _samples_section(facts: DatasetFacts, album: Mapping[str, bytes]) -> Section
         for place, (label, paths) in enumerate(facts.samples)
     )
     which = f"each of the first {len(grids)} classes" if len(facts.classes) > len(grids) else "each class"
-    return Section("samples", title, grids, f"The first photos of {which}.")
+    return Section("samples", title, grids, f"The first images of {which}.")
 
 
 def _see_classes(facts: DatasetFacts) -> str:
-    counted = f"{text.count(facts.images, 'photo')} in {text.count(len(facts.classes), 'class', 'classes')}"
+    counted = f"{text.count(facts.images, 'image')} in {text.count(len(facts.classes), 'class', 'classes')}"
     left = f"; {text.count(facts.left_out, 'file')} left out" if facts.left_out else ""
     if facts.imbalance is None:
-        return f"{counted}{left}; at least one class has no photo."
+        return f"{counted}{left}; at least one class has no image."
     if facts.imbalance < EVEN:
         return f"{counted}{left}" + ("; every class has about as many." if len(facts.classes) > 1 else ".")
-    ratio = f"the largest class has {facts.imbalance:.1f} times as many photos as the smallest"
+    ratio = f"the largest class has {facts.imbalance:.1f} times as many images as the smallest"
     if facts.imbalance >= IMBALANCED:
         ratio += ", enough for the rare ones to suffer: read macro F1 beside accuracy"
     return f"{counted}{left}; {ratio}."
@@ -182,7 +182,7 @@ def _class_table(facts: DatasetFacts) -> Table:
     rows = (*zip(names, *cells, strict=True), ("largest to smallest", *ratios))
     more = len(facts.classes) - len(names)
     note = f"{more:,} further classes are left out." if more else ""
-    return Table("Photos of each class, and their share of the split", ("class", *SPLITS, "all"), rows, note)
+    return Table("Images of each class, and their share of the split", ("class", *SPLITS, "all"), rows, note)
 
 
 def _counted(count: int, of: int) -> str:

@@ -11,10 +11,10 @@ SHOWN, PER_FINDING = 8, 4
 LISTED = 20
 # Kinds of kit.data.audit in words; others are shown as they are.
 TITLES = {
-    "conflict": "One photo, two labels",
-    "near-conflict": "Nearly one photo, two labels",
-    "leak": "One photo, two splits",
-    "near-leak": "Nearly one photo, two splits",
+    "conflict": "One image, two labels",
+    "near-conflict": "Nearly one image, two labels",
+    "leak": "One image, two splits",
+    "near-leak": "Nearly one image, two splits",
     "duplicate": "Copies",
     "near-duplicate": "Near copies",
     "unreadable": "Unreadable files",

@@ -74,7 +74,7 @@ def folds_section(facts: FoldsFacts) -> Section:
         "folds",
         "The folds",
         (Table("Each fold", (*head, *(f"epochs of {name}" for name in names)), rows),),
-        "Every photo was held out once, and predicted by the model of its fold: all scores, mistakes and confidences "
-        f"on this page are of these predictions. The model that is kept was then trained on all {facts.n:,} photos, "
+        "Every image was held out once, and predicted by the model of its fold: all scores, mistakes and confidences "
+        f"on this page are of these predictions. The model that is kept was then trained on all {facts.n:,} images, "
         f"for the median of the epochs that the folds kept ({kept}); the curves are its own.",
     )

@@ -11,10 +11,10 @@ from reports.elements import Note, Section, Thumbnail, ThumbnailGrid, limited_ta
 SHOWN = 24
 LISTED = 100
 SEE = (
-    "A linear model that was trained on other photos only holds another class for at least 12 times as likely, and the "
+    "A linear model that was trained on other images only holds another class for at least 12 times as likely, and the "
     "trained network does not outweigh it: some are labelled wrongly, some show two classes, some are merely hard."
 )
-SEE_0_1 = "Each was judged by a linear model that was trained on other photos only."
+SEE_0_1 = "Each was judged by a linear model that was trained on other images only."
 # of 1,000 images whose labels are all right, in benchmarks/label_issues.py (docs/reports.md)
 FALSE_ALARMS = 18
 
@@ -59,7 +59,7 @@ def label_issues_section(
         )
         for issue in issues
     )
-    head = ("photo", "split", "label", "looks like", "p(label)", "p(looks like)")
+    head = ("image", "split", "label", "looks like", "p(label)", "p(looks like)")
     table = limited_table("The list", head, rows, LISTED, "more are in insights/doubted.csv")
     see = SEE if doubted else SEE_0_1
     grid = ThumbnailGrid("doubted", "Most doubted", see, shown) if shown else Note(see)

@@ -1,4 +1,4 @@
-"""Learning curve of the linear probe: would more photos help?"""
+"""Learning curve of the linear probe: would more images help?"""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ WORTH = 0.005  # least gain that makes more images worthwhile
 ONE_SIGMA = 0.6827
 CLEAR = 0.02  # greatest standard error of a curve called flat
 LEAD = (
-    "A linear model on the pretrained features, trained on parts of the training photos and measured on "
+    "A linear model on the pretrained features, trained on parts of the training images and measured on "
     "validation: a cheap stand-in for the network, not the accuracy of the network itself."
 )
 
@@ -62,7 +62,7 @@ def learning_curve_figure(facts: LearningCurveFacts) -> go.Figure:
         320,
         showlegend=False,
         xaxis={
-            "title": "training photos",
+            "title": "training images",
             "type": "log",
             "tickvals": sizes,
             "ticktext": [f"{size:,}" for size in sizes],
@@ -77,21 +77,21 @@ def learning_curve_figure(facts: LearningCurveFacts) -> go.Figure:
         line={"color": BLUE, "width": 2},
         marker={"size": 7},
         customdata=[(f"{point.low:.1%}", f"{point.high:.1%}") for point in facts.points],
-        hovertemplate="%{x:,} photos: %{y:.1%}<br>draws from %{customdata[0]} to %{customdata[1]}<extra></extra>",
+        hovertemplate="%{x:,} images: %{y:.1%}<br>draws from %{customdata[0]} to %{customdata[1]}<extra></extra>",
     )
     return figure
 
 
 def learning_curve_section(facts: LearningCurveFacts, missing: str = "") -> Section:
     """Learning curve; `missing` says why the record has none."""
-    title = "Would more photos help?"
+    title = "Would more images help?"
     if not facts.points:
         return missing_section("learning", title, missing or "This run recorded no learning curve.")
     rows = tuple(
         (f"{point.images:,}", text.share(point.mean), text.share(point.low), text.share(point.high))
         for point in facts.points
     )
-    table = Table("Accuracy of the linear model", ("photos", "mean", "lowest draw", "highest draw"), rows)
+    table = Table("Accuracy of the linear model", ("images", "mean", "lowest draw", "highest draw"), rows)
     chart = Chart("learning-figure", "Learning curve", _see(facts), learning_curve_figure(facts), table)
     return Section("learning", title, (chart,), LEAD)
 
@@ -99,12 +99,12 @@ def learning_curve_section(facts: LearningCurveFacts, missing: str = "") -> Sect
 def _see(facts: LearningCurveFacts) -> str:
     if facts.gain is None:
         return "One size only: nothing to compare."
-    doubled = f"The last doubling, to {facts.points[-1].images:,} photos, brought {text.points(facts.gain)}"
+    doubled = f"The last doubling, to {facts.points[-1].images:,} images, brought {text.points(facts.gain)}"
     noise = facts.error or 0.0
     if facts.gain > max(WORTH, noise):
-        return f"{doubled}: the curve still rises, so more photos are worth having."
+        return f"{doubled}: the curve still rises, so more images are worth having."
     if facts.gain < -noise:
-        return f"{doubled}: the newer photos differ from the older ones, or their labels are worse."
+        return f"{doubled}: the newer images differ from the older ones, or their labels are worse."
     if noise > CLEAR:
-        return f"{doubled}, within the noise (±{100 * noise:.0f} points): too few validation photos to tell."
-    return f"{doubled}: the curve is flat, so better labels or other photos may help more than many of the same."
+        return f"{doubled}, within the noise (±{100 * noise:.0f} points): too few validation images to tell."
+    return f"{doubled}: the curve is flat, so better labels or other images may help more than many of the same."

@@ -99,7 +99,7 @@ def network_section(facts: NetworkFacts) -> Section:
 def _see(facts: NetworkFacts) -> str:
     see = f"{facts.parameters:,} parameters, {text.name(facts.backbone)} and a head on its pooled features"
     if facts.multiply_adds:
-        see += f", {facts.multiply_adds / 1e6:,.0f} million multiply-adds a photo"
+        see += f", {facts.multiply_adds / 1e6:,.0f} million multiply-adds an image"
     if not facts.phases:
         return f"{see}."
     deepest = max(facts.phases, key=lambda phase: phase.parameters)
@@ -124,10 +124,10 @@ def exports_section(exports: Sequence[Mapping[str, Any]]) -> Section:
         return Section("exports", "Exports", ())
     batches = sorted({int(batch) for export in exports for batch in export["latency_ms"]})
     rows = tuple(_row(export, batches) for export in exports)
-    latencies = (f"{text.count(batch, 'photo')} at once" for batch in batches)
+    latencies = (f"{text.count(batch, 'image')} at once" for batch in batches)
     head = ("format", "runtime", "size", *latencies, "same answer", "greatest difference", "accuracy")
     gates = [export["gate"] for export in exports]
-    scored = ", ".join(dict.fromkeys(f"{text.count(g['photos'], 'photo')} of {text.name(g['split'])}" for g in gates))
+    scored = ", ".join(dict.fromkeys(f"{text.count(g['photos'], 'image')} of {text.name(g['split'])}" for g in gates))
     original = next((gate for gate in gates if gate["original_accuracy"] is not None), None)
     note = f"Scored on {scored}"
     if original:

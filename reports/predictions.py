@@ -107,13 +107,13 @@ def predictions_section(
     `for_predicted` and `for_label` map a path to the evidence for the predicted class and for the label.
     """
     if not facts.split:
-        return missing_section("predictions", "Images", "No photo was scored.")
+        return missing_section("predictions", "Images", "No image was scored.")
     which = {
-        NEW: "all new photos",
+        NEW: "all new images",
         GIVEN: "all that were scored",
-        "test": "the test photos",
-        "out-of-fold": "all photos, each predicted by the model of a fold that held it out",
-    }.get(facts.split, "the validation photos, for there is no test split")
+        "test": "the test images",
+        "out-of-fold": "all images, each predicted by the model of a fold that held it out",
+    }.get(facts.split, "the validation images, for there is no test split")
     sample = facts.images[: facts.drawn]
     wrong = sum(not one.right for one in sample)
     see = (
@@ -128,7 +128,7 @@ def predictions_section(
     data, left_out = _browser_data(facts, album, classes, maps)
     browser = ImageBrowser(
         "images",
-        f"{text.count(len(sample), 'photo')} drawn at random",
+        f"{text.count(len(sample), 'image')} drawn at random",
         see,
         tuple(thumbnail_of(one, album) for one in sample),
         data,

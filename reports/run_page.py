@@ -151,7 +151,7 @@ def _subtitle(manifest: dict[str, Any], classes: list[str], folder: Path, folds:
     made = [
         text.name(folder.resolve().name),
         f"{text.count(len(classes), 'class', 'classes')}" if classes else "",
-        f"photos: {counted}" if counted else "",
+        f"images: {counted}" if counted else "",
         (manifest.get("environment") or {}).get("backend", ""),
         manifest.get("created", "")[:10],
     ]

@@ -77,13 +77,13 @@ def size_figures(sizes: Sizes) -> tuple[go.Figure, go.Figure]:
 
 def _bars(histogram: tuple[tuple[int, ...], tuple[float, ...]], axis: dict[str, Any], unit: str) -> go.Figure:
     counts, edges = histogram
-    figure = new_figure(300, xaxis=axis, yaxis={"title": "photos"}, showlegend=False)
+    figure = new_figure(300, xaxis=axis, yaxis={"title": "images"}, showlegend=False)
     figure.add_bar(
         x=[(low + high) / 2 for low, high in pairwise(edges)],
         width=[high - low for low, high in pairwise(edges)],
         y=list(counts),
         marker={"color": BLUE},
-        hovertemplate="%{y:,} photos at about %{x:.2~f}" + unit + "<extra></extra>",
+        hovertemplate="%{y:,} images at about %{x:.2~f}" + unit + "<extra></extra>",
     )
     return figure
 
@@ -116,7 +116,7 @@ def sizes_chart(sizes: Sizes) -> Chart:
     """Histograms of size and shape."""
     (narrow, width, wide), (low, height, high) = sizes.width, sizes.height
     see = (
-        f"The median photo is {width:,.0f} x {height:,.0f} pixels; widths go from {narrow:,} to {wide:,}, "
+        f"The median image is {width:,.0f} x {height:,.0f} pixels; widths go from {narrow:,} to {wide:,}, "
         f"heights from {low:,} to {high:,}."
     )
     rows = tuple(
@@ -130,7 +130,7 @@ def sizes_chart(sizes: Sizes) -> Chart:
         "Sizes and shapes",
         see,
         size_figures(sizes),
-        Table("Photos by size and shape", ("measure", "from, to", "photos"), rows),
+        Table("Images by size and shape", ("measure", "from, to", "images"), rows),
     )
 
 

@@ -10,7 +10,7 @@ from reports.elements import Metric, SummaryBox
 
 OPTIMISM, CALIBRATION = "Validation minus test", "Calibration error"
 
-_NO_TEST = "on photos that also chose the epoch that is kept, for there is no test split: read it as an upper bound"
+_NO_TEST = "on images that also chose the epoch that is kept, for there is no test split: read it as an upper bound"
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def summary_box(facts: SummaryFacts) -> SummaryBox:
     if facts.accuracy is None:
         return SummaryBox("Test accuracy", "–", "The model has not been scored.")
     kept, then = {
-        "test": ("on photos that played no part in training or choosing", ""),
+        "test": ("on images that played no part in training or choosing", ""),
         "out-of-fold": (
             f"each by the one of {facts.folds} models that was not trained on it",
             " The model that is kept was trained on all of them, and has none left to be tested on.",
@@ -99,7 +99,7 @@ def summary_box(facts: SummaryFacts) -> SummaryBox:
     }.get(facts.split, (_NO_TEST, ""))
     right = round(facts.accuracy * facts.n)
     says = (
-        f"{right:,} of {facts.n:,} right, {kept}. With 95% confidence the accuracy on such photos lies between "
+        f"{right:,} of {facts.n:,} right, {kept}. With 95% confidence the accuracy on such images lies between "
         f"{text.share(facts.interval[0], facts.n)} and {text.share(facts.interval[1], facts.n)}."
         f"{copies_note(facts.n, facts.n_effective)}{then}"
         if facts.interval
@@ -120,7 +120,7 @@ def copies_note(n: int, n_effective: float) -> str:
         return ""
     return (
         " Some of them are near copies or belong together, and are no evidence of their own: the interval is that of "
-        f"{text.count(max(1, round(n_effective)), 'independent photo')}."
+        f"{text.count(max(1, round(n_effective)), 'independent image')}."
     )
 
 
@@ -133,8 +133,8 @@ def _phases(facts: SummaryFacts) -> Metric | None:
     if facts.p_value is None:
         return Metric("Fine-tuning", value, f"{last} against {first}.")
     if facts.only_last == facts.only_first == 0:
-        return Metric("Fine-tuning", value, f"{last} and {first} got the same photos right.")
-    paired = f"{text.count(facts.only_last, 'photo')} only {last} got right, {facts.only_first:,} only {first}"
+        return Metric("Fine-tuning", value, f"{last} and {first} got the same images right.")
+    paired = f"{text.count(facts.only_last, 'image')} only {last} got right, {facts.only_first:,} only {first}"
     side = "a gain" if facts.only_last > facts.only_first else "a loss"
     chance = f"{side}, {'more than chance' if facts.p_value < SIGNIFICANT else 'which may be chance'}"
     if facts.only_last == facts.only_first:
@@ -151,7 +151,7 @@ def _optimism(facts: SummaryFacts) -> Metric | None:
     elif facts.optimism > 0:
         says = "Optimistic, for validation chose the epoch: believe the test"
     else:
-        says = "Test photos were easier than validation ones: no sign of optimism"
+        says = "Test images were easier than validation ones: no sign of optimism"
     between = f"95% interval {text.points(low, 0)} to {text.points(high, 0)}"
     return Metric(OPTIMISM, text.points(facts.optimism, facts.n), f"{says} ({between}).")
 

@@ -95,7 +95,7 @@ def export_run(
 
 def _fill(run: Run, chosen: Format, images: ParityImages, folder: Path, work: Path, tolerance: float) -> dict[str, Any]:
     """Write the model, check parity, add labels, card and, last, the record, which is returned."""
-    write_json(work / "photos.json", [os.fspath(file.absolute()) for file in images.files])
+    write_json(work / "images.json", [os.fspath(file.absolute()) for file in images.files])
     own = run.config.backend if run.config.backend in installed_backends() else explain_choice().name
     progress.say(f"Writing {chosen.name}")
     written = ask("write", chosen.name, run, folder, work, chosen.writer or own)

@@ -3,7 +3,7 @@
     python -m kit.export.worker write FORMAT RUN FOLDER WORK
     python -m kit.export.worker run RUNTIME RUN FOLDER WORK
 
-WORK holds `photos.json`, the images' files in order; the answer goes to `answer.json`. All is computed on the CPU,
+WORK holds `images.json`, the images' files in order; the answer goes to `answer.json`. All is computed on the CPU,
 wherever the run was trained, so that differences come from the export alone.
 """
 
@@ -40,7 +40,7 @@ def ask(task: str, what: str, run: Run, folder: Path, work: Path, backend: str) 
         task: `write` or `run`.
         what: A format or runtime.
         folder: The export's folder.
-        work: A temporary folder that holds `photos.json`.
+        work: A temporary folder that holds `images.json`.
         backend: Keras backend of the child.
 
     Raises:
@@ -131,7 +131,7 @@ def _run(runtime: str, run: Run, folder: Path, work: Path) -> dict[str, Any]:
     The last block of images is smaller than the others, so a model with a fixed batch size fails here.
     """
     forward, name = load_runtime(runtime, run, folder)
-    files = [Path(file) for file in read_json(work / "photos.json")]
+    files = [Path(file) for file in read_json(work / "images.json")]
     parts = []
     for block in _blocks(files, run.config.data):
         parts.append(forward(block))

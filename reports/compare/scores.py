@@ -12,14 +12,14 @@ from reports.elements import Chart, Note, Section, Table, Thumbnail, ThumbnailGr
 
 HEAD = (
     "runs",
-    "photos in common",
+    "images in common",
     "same answer",
     "only the first right",
     "only the second right",
     "p",
     "difference",
 )
-NOTE = f"McNemar's exact test on the photos that only one of the two got right; p < {SIGNIFICANT} is more than chance."
+NOTE = f"McNemar's exact test on the images that only one of the two got right; p < {SIGNIFICANT} is more than chance."
 MANY = " Each p is Holm's, adjusted for the {pairs} pairs: among so many some would differ by chance."
 
 
@@ -77,7 +77,7 @@ def _see(facts: ComparisonFacts, scored: list[RunFacts]) -> str:
     names = {ranked[0].name, ranked[1].name}
     pair = next((pair for pair in facts.pairs if {pair.first, pair.second} == names), None)
     if pair is None:
-        return f"{says}; no photo was scored by both it and {second}."
+        return f"{says}; no image was scored by both it and {second}."
     chance = "is more than chance" if pair.clear else "may be chance"
     return f"{says}; its lead over {second} {chance} (McNemar p {text.p_equals(pair.adjusted)}{_adjusted(facts)})."
 
@@ -89,9 +89,9 @@ def _adjusted(facts: ComparisonFacts) -> str:
 def _warnings(facts: ComparisonFacts) -> tuple[Note, ...]:
     notes = []
     if len({run.data for run in facts.runs}) > 1:
-        notes.append(Note("These runs were made from different photos.", "warning"))
+        notes.append(Note("These runs were made from different images.", "warning"))
     elif not facts.same_images:
-        notes.append(Note("These runs were scored on different photos: their accuracies do not compare.", "warning"))
+        notes.append(Note("These runs were scored on different images: their accuracies do not compare.", "warning"))
     notes += [Note(_twins(pair)) for pair in facts.pairs if pair.twins]
     return tuple(notes)
 
@@ -99,7 +99,7 @@ def _warnings(facts: ComparisonFacts) -> tuple[Note, ...]:
 def _twins(pair: PairFacts) -> str:
     return (
         f"{text.name(pair.first)} and {text.name(pair.second)} are the same configuration on two backends: they say "
-        f"the same of {pair.same:,} of {pair.common:,} photos. Random streams differ between backends, as two seeds do."
+        f"the same of {pair.same:,} of {pair.common:,} images. Random streams differ between backends, as two seeds do."
     )
 
 
@@ -119,7 +119,7 @@ def _scores_table(facts: ComparisonFacts) -> Table:
         )
         for run in facts.runs
     )
-    head = ("run", "backend", "on", "photos", "accuracy", "95% interval", "macro F1", "log loss", "calibration error")
+    head = ("run", "backend", "on", "images", "accuracy", "95% interval", "macro F1", "log loss", "calibration error")
     return Table("All scores", (*head, "time"), tuple(rows))
 
 
@@ -146,7 +146,7 @@ def differences_section(facts: ComparisonFacts, album: Mapping[str, bytes]) -> S
     """Pairs of runs, then images; `album` maps the paths of all runs to thumbnails."""
     id, title = "disagreements", "Where they disagree"
     if not facts.pairs:
-        return missing_section(id, title, "No photo was scored by more than one of these runs.")
+        return missing_section(id, title, "No image was scored by more than one of these runs.")
     rows = tuple(
         (
             f"{text.name(pair.first)} / {text.name(pair.second)}",
@@ -160,12 +160,12 @@ def differences_section(facts: ComparisonFacts, album: Mapping[str, bytes]) -> S
         for pair in facts.pairs
     )
     note = NOTE + (MANY.format(pairs=len(facts.pairs)) if len(facts.pairs) > 1 else "")
-    table = Table("Two by two, on the same photos", HEAD, rows, note)
+    table = Table("Two by two, on the same images", HEAD, rows, note)
     images = tuple(_thumbnail(one, facts, album) for one in facts.disagreements)
     if not images:
-        alike = Note("On the photos that all were scored on, all are right or wrong together.")
+        alike = Note("On the images that all were scored on, all are right or wrong together.")
         return Section(id, title, (table, alike))
-    see = f"{text.count(facts.disagreed, 'photo')} some runs get right and others wrong"
+    see = f"{text.count(facts.disagreed, 'image')} some runs get right and others wrong"
     see += f"; the {len(images)} most evenly split are shown." if facts.disagreed > len(images) else "."
     grid = ThumbnailGrid("disagreements-photos", "Right for some, wrong for others", see, images)
     return Section(id, title, (table, grid))

@@ -47,7 +47,7 @@ def _summary_box(facts: TrialsFacts, kept: PartialRun | None) -> SummaryBox:
     searched = [Metric(f"Best {facts.objective}", value, "As the search measured it." if found is not None else "")]
     if facts.gain is not None:
         gain = text.points(facts.gain) if accuracy else text.number(facts.gain, 3)
-        searched.append(Metric("Gain over your own settings", gain, f"In {facts.objective}, the same photos."))
+        searched.append(Metric("Gain over your own settings", gain, f"In {facts.objective}, the same images."))
     if kept is not None and kept.metrics:
         box = summary_box(summary_facts(kept.metrics))
         told = (metric for metric in box.metrics if metric.name in (OPTIMISM, CALIBRATION))
@@ -66,7 +66,7 @@ def _notes(facts: TrialsFacts, kept: PartialRun | None) -> tuple[Note, ...]:
     if counts.failed:
         notes.append(f"{text.count(counts.failed, 'trial')} failed; the table of trials says why.")
     if facts.best is not None and kept is None:
-        notes.append("The best configuration has not been trained again yet, so nothing is known of the test photos.")
+        notes.append("The best configuration has not been trained again yet, so nothing is known of the test images.")
     return tuple(Note(note, "warning") for note in notes)
 
 

@@ -122,7 +122,7 @@ def pareto_chart(facts: TrialsFacts) -> Chart:
         )
         for trial in front
     )
-    head = ("trial", *(OBJECTIVES[name] for name in study.objectives), "latency (ms a photo)")
+    head = ("trial", *(OBJECTIVES[name] for name in study.objectives), "latency (ms an image)")
     count = text.count(len(front), "trial")
     see = f"{count} on the front: none can be bettered in one objective without losing in the other."
     return Chart("pareto-figure", "Trade-off", see, pareto_figure(facts, front), Table("The front", head, rows))

@@ -30,7 +30,7 @@ SCHEMA_VERSION = 1
 
 def demo(
     keep: Annotated[Path, typer.Option(metavar="DIR", help="Where everything goes, and stays.")] = FOLDER,
-    per_class: Annotated[int, typer.Option(min=10, help="Photos to draw of each of five flowers.")] = 200,
+    per_class: Annotated[int, typer.Option(min=10, help="Images to draw of each of five flowers.")] = 200,
     trials: Annotated[int, typer.Option(min=1, help="Of the study.")] = 8,
     backend: Annotated[str | None, typer.Option(help=f"{' or '.join(BACKENDS)}.", show_default=False)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
@@ -74,7 +74,7 @@ def run_demo(folder: Path, config: "RunConfig", per_class: int, trials: int) -> 
     try:
         with clock.stage("photos"):
             data = DemoData(per_class=per_class)
-            progress.say(f"1 of 4: drawing {data.images:,} photos of flowers into {photos}")
+            progress.say(f"1 of 4: drawing {data.images:,} images of flowers into {photos}")
             write_data_set(photos, data)
         with clock.stage("inspection"):
             progress.say("2 of 4: looking at them before anyone trains")

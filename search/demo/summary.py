@@ -116,11 +116,11 @@ class DemoSummary:
         found = "the audit found nothing odd" if not self.findings else f"the audit has {self.findings:,} findings"
         parts = ", ".join(f"{count:,} for {name}" for name, count in self.splits.items())
         return [
-            f"{sum(self.splits.values()):,} photos of {len(self.classes)} kinds of flowers were drawn "
+            f"{sum(self.splits.values()):,} images of {len(self.classes)} kinds of flowers were drawn "
             f"({', '.join(self.classes[:5])}{', ...' if len(self.classes) > 5 else ''}): {parts}; {found}.",
             f"A new head on the frozen network is right about {self.frozen.accuracy:.1%} of {self.fine_tuned.photos:,} "
-            "test photos that it never saw.",
-            f"Fine-tuning the network's top makes that {self.fine_tuned}: it put {self.mended} photos right and "
+            "test images that it never saw.",
+            f"Fine-tuning the network's top makes that {self.fine_tuned}: it put {self.mended} images right and "
             f"{self.spoiled} wrong (McNemar p = {self.p_value:.2g}).",
             self._search_sentence(),
             f"This took {duration(sum(self.seconds.values()))} on {self.backend} with {self.threads} threads; a "

@@ -53,7 +53,7 @@ def answers(run, monkeypatch):
         if task == "write":
             (folder / "model.keras").write_bytes(b"0123456789")
             return {"preprocessing": [{"layer": "Rescaling", "scale": 0.5, "offset": -1.0}]}
-        n = len(json.loads((work / "photos.json").read_text()))
+        n = len(json.loads((work / "images.json").read_text()))
         probabilities = np.random.default_rng(0).dirichlet([1, 1, 1], n).astype(np.float32)
         if what != "original":
             probabilities[-1, 0] += told["off"]

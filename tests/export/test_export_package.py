@@ -146,7 +146,7 @@ def test_names_of_other_people_stay_text(run, answers, tmp_path):
 
 
 def test_what_a_process_raises_is_raised_here(run, tmp_path):
-    write_json(tmp_path / "photos.json", [str(tmp_path / "gone.jpg")])
+    write_json(tmp_path / "images.json", [str(tmp_path / "gone.jpg")])
     with pytest.raises(DataError, match=r"gone\.jpg cannot be decoded"):
         ask("run", "original", run, tmp_path, tmp_path, run.config.backend)
 

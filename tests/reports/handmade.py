@@ -92,9 +92,9 @@ def make_run(
     Args:
         folder: Where; created.
         classes: Names.
-        per_class: Photos of each.
+        per_class: Images of each.
         status: Of the manifest.
-        splits: Photos take turns among them.
+        splits: Images take turns among them.
         epochs: Of the two phases.
         insights: Whether the page's own records are there.
         backend: Named in the manifest.
@@ -214,7 +214,7 @@ def _write_insights(run, paths, texts, classes, split, final, labels) -> None:
 
 
 def make_inspection(folder: Path) -> None:
-    """What `inspect` leaves of two photos that are the same and a third that cannot be read."""
+    """What `inspect` leaves of two images that are the same and a third that cannot be read."""
     header = "path,label,split,group,width,height,bytes,format,mode,sha256,mean_r,mean_g,mean_b,finding\n"
     rows = (
         "a/1.jpg,a,train,g,320,240,9,JPEG,RGB,x,1,2,3,duplicate\nb/1.jpg,b,test,g,32,24,9,JPEG,RGB,x,1,2,3,duplicate\n"

@@ -143,7 +143,7 @@ def test_images_that_the_run_has_itself_stay_out_of_the_comparison(tmp_path):
     assert (metrics["all"]["n"], metrics["new"]["n"]) == (36, 18)
     words = words_of(mixed)
     assert "of 18 right, all new to the run" in words
-    assert "of all new photos," in words
+    assert "of all new images," in words
     table = table_of(mixed, "images", "The images by what the run knows of them")
     counts = {row[0]: row[1:3] for row in table.rows}
     assert counts == {
@@ -200,8 +200,8 @@ def test_the_command_redraws_it_and_a_copy_gives_the_same(tmp_path, run_cli):
     done = run_cli("report", folder, "--grid", "4", "--json")
     assert json.loads(done.stdout) == {"page": str(folder / "report.html")}
     again = (folder / "report.html").read_text(encoding="utf-8")
-    assert "32 photos drawn at random" in first
-    assert "4 photos drawn at random" in again
+    assert "32 images drawn at random" in first
+    assert "4 images drawn at random" in again
     with pytest.raises(StorageError, match="the record of an evaluation"):
         write_report([folder, tmp_path])
 

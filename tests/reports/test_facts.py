@@ -97,13 +97,13 @@ SCORED = SummaryFacts(
         (
             replace(SCORED, phases=(("head", 0.9), ("fine-tune", 0.88)), only_first=9, only_last=1, p_value=0.3),
             "−2.0 points",
-            "1 photo only fine-tune got right, 9 only head: a loss, which may be chance (McNemar p = 0.3)",
+            "1 image only fine-tune got right, 9 only head: a loss, which may be chance (McNemar p = 0.3)",
         ),
-        (replace(SCORED, phases=(("head", 0.9), ("fine-tune", 0.9))), "0.0 points", "got the same photos right"),
+        (replace(SCORED, phases=(("head", 0.9), ("fine-tune", 0.9))), "0.0 points", "got the same images right"),
         (
             replace(SCORED, phases=(("head", 0.9), ("fine-tune", 0.9)), only_first=3, only_last=3, p_value=1.0),
             "0.0 points",
-            "3 photos only fine-tune got right, 3 only head: neither gain nor loss (McNemar p = 1)",
+            "3 images only fine-tune got right, 3 only head: neither gain nor loss (McNemar p = 1)",
         ),
         (replace(SCORED, p_value=None), "+2.0 points", "fine-tune against head."),
     ],
@@ -118,7 +118,7 @@ def test_a_loss_by_fine_tuning_is_called_one(facts, value, says):
     ("optimism", "interval", "says"),
     [
         (0.1, (0.06, 0.14), "Optimistic, for validation chose the epoch"),
-        (-0.1, (-0.14, -0.06), "Test photos were easier"),
+        (-0.1, (-0.14, -0.06), "Test images were easier"),
         (0.03, (-0.01, 0.07), "Within chance (95% interval −1 points to +7 points)."),
         (-0.03, (-0.07, 0.01), "Within chance"),
     ],
@@ -152,7 +152,7 @@ def test_all_of_20_against_16_of_20_reads_the_same_everywhere(tmp_path):
 
 def test_near_copies_are_said_to_be_no_evidence_of_their_own():
     facts = replace(SCORED, n=400, n_effective=372.4, interval=(0.86, 0.93))
-    assert "the interval is that of 372 independent photos" in summary_box(facts).says
+    assert "the interval is that of 372 independent images" in summary_box(facts).says
     assert "near copies" not in summary_box(replace(facts, n_effective=400)).says
 
 
@@ -318,7 +318,7 @@ def test_dataset():
     )
 
 
-def test_dataset_of_a_class_without_photos():
+def test_dataset_of_a_class_without_images():
     nothing = make_table({"path": [], "label": [], "split": []})
     assert dataset_facts(nothing, 0, nothing, [], ["a"], {}) == DatasetFacts(
         (ClassCount("a", 0, 0, 0),), 0, None, None, (), ()
@@ -421,7 +421,7 @@ def test_any_backbone_is_drawn_by_its_own_blocks():
     assert bars.parts == ("stem", "stage3", "stage4", "head")
     assert [trained for _, trained, _ in bars.phases] == [(False, False, True, True), (True, True, True, True)]
     assert "100 parameters, resnet50 and a head" in bars.see
-    assert "3,860 million multiply-adds a photo" in bars.see
+    assert "3,860 million multiply-adds an image" in bars.see
 
 
 # === Comparison ===
@@ -476,7 +476,7 @@ def test_many_pairs_are_not_all_tested_at_5_percent():
     assert "adjusted" not in differences_section(beaten(10, 2), {}).elements[0].note
 
 
-def test_runs_on_other_photos_are_told():
+def test_runs_on_other_images_are_told():
     first, second = compared("a", "jax", {"p": ("a", "a")}, {}), compared("b", "jax", {"q": ("a", "a")}, {})
     facts = comparison_facts([first, second])
     assert (facts.pairs, facts.same_images, facts.disagreements) == ((), False, ())

@@ -167,7 +167,7 @@ def test_exports_are_shown_beside_the_original(tmp_path):
 
 
 def test_the_grid_has_the_size_asked_for(run):
-    grid = re.search(r">(\d+) photos drawn at random", html_of(run, grid=5))
+    grid = re.search(r">(\d+) images drawn at random", html_of(run, grid=5))
     assert grid is not None
     assert grid[1] == "5"
 
@@ -259,11 +259,11 @@ def test_a_degenerate_run_still_gives_a_page(tmp_path, options, said):
 def test_a_run_that_was_killed_at_its_start_says_what_is_missing(tmp_path):
     run = Run.create(tmp_path / "run", RunConfig())
     page = html_of(run.path)
-    for sentence in ("The run has not ended", "No epoch was recorded.", "No photo was scored."):
+    for sentence in ("The run has not ended", "No epoch was recorded.", "No image was scored."):
         assert sentence in page
     for sentence in ("recorded no doubted labels", "of the audit were not recorded", "was not so far"):
         assert sentence in page
-    for untrue in ("No label is doubted", "Nothing odd was found", "0 photos in 0 classes"):
+    for untrue in ("No label is doubted", "Nothing odd was found", "0 images in 0 classes"):
         assert untrue not in page
     (run.path / "config.toml").unlink()
     assert "No epoch was recorded." in html_of(run.path)
@@ -468,7 +468,7 @@ def test_what_cannot_be_drawn_is_refused(run, tmp_path, monkeypatch, folders, ou
 def test_an_inspection_gives_a_page(tmp_path):
     make_inspection(tmp_path)
     page = html_of(tmp_path)
-    assert "2 photos in 2 classes; 1 file left out" in page
+    assert "2 images in 2 classes; 1 file left out" in page
     assert "Training would refuse these data as they are: No." in page
     assert "twice" in page
     assert page.count("data:image/jpeg") == 4
@@ -487,11 +487,11 @@ def test_an_old_inspection_without_its_tree_gives_a_page(tmp_path):
 # === Size, memory, imports ===
 
 
-def test_a_study_of_20_trials_and_a_run_of_3_000_photos_stay_small(tmp_path):
+def test_a_study_of_20_trials_and_a_run_of_3_000_images_stay_small(tmp_path):
     make_study(tmp_path / "study")
     run = make_run(tmp_path / "study" / "best", tuple("abcde"), 600)
     insights = Insights(run.insights)
-    size = 5200  # of a thumbnail of real photos, on average
+    size = 5200  # of a thumbnail of real images, on average
     insights.write_album("thumbnails", {path: random.Random(0).randbytes(size) for path in run.samples["path"][:480]})
     assert draw(run.path).stat().st_size < 8e6
     assert draw(tmp_path / "study").stat().st_size < 8e6

@@ -89,9 +89,9 @@ def test_a_killed_demo_goes_on_and_tells_five_lines_and_its_pages(told, place):
     assert [line[:3] for line in lines[:5]] == ["1. ", "2. ", "3. ", "4. ", "5. "]
     folder = place / "transferkit-demo"
     metrics = Run.open(folder / "run").metrics
-    assert lines[0].startswith("1. 60 photos of 5 kinds of flowers were drawn (daisy, dandelion, roses,")
+    assert lines[0].startswith("1. 60 images of 5 kinds of flowers were drawn (daisy, dandelion, roses,")
     assert (
-        f"right about {metrics['phases'][0]['test']['accuracy']:.1%} of {metrics['test']['n']} test photos" in lines[1]
+        f"right about {metrics['phases'][0]['test']['accuracy']:.1%} of {metrics['test']['n']} test images" in lines[1]
     )
     assert f"makes that {metrics['test']['accuracy']:.1%} (95% interval" in lines[2]
     best = Run.open(folder / "study/best").metrics["test"]["accuracy"]
@@ -167,10 +167,10 @@ def test_the_summary_says_findings_and_what_is_missing():
     )
     said = summary.sentences()
     assert said[0] == (
-        "2,000 photos of 6 kinds of flowers were drawn (a, b, c, d, e, ...): 1,400 for train, 300 for validation, "
+        "2,000 images of 6 kinds of flowers were drawn (a, b, c, d, e, ...): 1,400 for train, 300 for validation, "
         "300 for test; the audit has 1,200 findings."
     )
-    assert said[2].endswith("makes that 92.5% (95% interval 89.0% to 95.0%): it put 40 photos right and 3 wrong "
+    assert said[2].endswith("makes that 92.5% (95% interval 89.0% to 95.0%): it put 40 images right and 3 wrong "
                             "(McNemar p = 1.2e-09).")  # fmt: skip
     assert said[3] == "8 trials took validation to 95.0% (model.head_units 96, phases.1.learning_rate 0.0003)."
     best = Measured(0.94, 0.9, 0.97, 300)
