@@ -46,6 +46,12 @@ def test_a_drawn_configuration_is_the_own_one_with_the_drawn_values():
         assert config == override(OWN, trial.params, "the test")
 
 
+def test_whether_views_are_mirrored_can_be_left_to_validation(space_of):
+    """docs/how-it-works.md names it as the way to judge views.flip."""
+    drawn = draw(space_of("[views]\nflip = [true, false]"))
+    assert {config.views.flip for _, config in drawn} == {True, False}
+
+
 def test_the_rate_of_a_phase_that_trains_nothing_is_not_drawn():
     drawn = draw(load_space(OWN))
     without = [trial for trial, config in drawn if config.phases[1].unfreeze_depth == 0]
