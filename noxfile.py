@@ -5,7 +5,8 @@
 
     lint, types                     ruff; mypy
     core                            what needs no backend, with none installed
-    tests(jax), tests(tensorflow)   what needs a backend, once for each, with the other one not installed
+    tests(jax), tests(tensorflow)   what needs a backend, with the other one not installed: on each, but for tests
+                                    marked `once`, which show the same on both
     parity                          both backends in one environment: trained on one, loaded on the other
     package                         the wheel in an empty environment: train, predict, report, export
 
@@ -131,7 +132,8 @@ def export(session: nox.Session) -> None:
     _install(session, "jax,tensorflow,hub,export,test")
     for backend in ("jax", "tensorflow"):
         environment = {"KERAS_BACKEND": backend, **_compiled(session)}
-        session.run("pytest", *WORKERS, "-m", "backend", "tests/export", "tests/hub", *session.posargs, env=environment)
+        marked = f"backend and {_not_elsewhere(backend)}"
+        session.run("pytest", *WORKERS, "-m", marked, "tests/export", "tests/hub", *session.posargs, env=environment)
 
 
 @only_full
@@ -144,7 +146,9 @@ def browser(session: nox.Session) -> None:
     session.run("npm", "install", "--silent", "--prefix", folder, AXE, external=True)
     axe = os.path.join(os.path.abspath(folder), "node_modules", "axe-core", "axe.min.js")
     files = sorted(map(str, Path("tests/reports").glob("test_browser*.py")))
-    session.run("pytest", *files, *session.posargs, env={"AXE_CORE": axe})
+    # All tests of a page stay with one worker.
+    workers = ("-n", "2", "--dist", "loadgroup", "--no-loadscope-reorder")
+    session.run("pytest", *workers, *files, *session.posargs, env={"AXE_CORE": axe})
 
 
 @only_full
@@ -217,7 +221,13 @@ def _test_backend(session: nox.Session, backend: str, marked: str, left_out: tup
     _require_absent(session, "tensorflow" if backend == "jax" else "jax")
     environment = {"KERAS_BACKEND": backend, **_compiled(session)}
     ignored = [f"--ignore=tests/{folder}" for folder in left_out]
+    marked = " and ".join(filter(None, (marked, _not_elsewhere(backend))))
     session.run("pytest", *WORKERS, *ignored, "-m", marked, *session.posargs, env=environment)
+
+
+def _not_elsewhere(backend: str) -> str:
+    """Tests that the session of another backend does not run for both."""
+    return " and ".join(f"not once(backend='{other.id}')" for other in BACKENDS if other.id != backend)
 
 
 def _require_absent(session: nox.Session, *names: str) -> None:

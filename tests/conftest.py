@@ -163,6 +163,9 @@ def pytest_ignore_collect(collection_path):
 def pytest_itemcollected(item):
     if "needs_backend" in getattr(item, "fixturenames", ()):
         item.add_marker("backend")
+    for mark in item.iter_markers("once"):
+        if mark.kwargs.get("backend") not in ("jax", "tensorflow"):
+            raise pytest.UsageError(f"{item.nodeid}: the mark `once` names no backend that nox has a session for")
 
 
 def pytest_collection_modifyitems(items):

@@ -72,6 +72,7 @@ def backend(needs_backend) -> str:
     return keras.backend.backend()
 
 
+@pytest.mark.once(backend="tensorflow")
 def test_accuracy_scores_a_split(benchmark, images, toy_recipe, backend):
     arguments = (images, "--weights", "none", "--seeds", 1, "--recipe", toy_recipe, "--set", "phases.0.epochs=1")
     printed, facts = benchmark("accuracy.py", *arguments, name=f"accuracy-toy-{backend}")
@@ -112,6 +113,7 @@ def test_accuracy_changes_the_split_alone(modules, monkeypatch, tmp_path, capsys
     assert "jax less tensorflow: +0.0000" in capsys.readouterr().out
 
 
+@pytest.mark.once(backend="tensorflow")
 @pytest.mark.skipif(find_spec("tensorflow") is None, reason="image_dataset_from_directory reads through TensorFlow")
 def test_run_times_both_sides_on_the_same_images(benchmark, images, recipe, backend):
     arguments = (images, "--weights", "none", "--epochs-timed", 1, "--recipe", recipe)
@@ -129,6 +131,7 @@ def test_run_times_both_sides_on_the_same_images(benchmark, images, recipe, back
     assert 0 <= facts["accuracy"]["kit"] <= 1
 
 
+@pytest.mark.once(backend="tensorflow")
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads RssAnon in /proc")
 def test_memory_watches_two_runs(benchmark, backend):
     arguments = ("--small", 40, "--large", 60, "--size", 32, "--set", "phases.1.unfreeze_depth=1")
@@ -148,7 +151,13 @@ SMALL = ("--image-size", 32, "--alpha", 0.35, "--batch-size", 4, "--seconds", 0,
 @pytest.mark.backend
 @pytest.mark.parametrize(
     ("script", "arguments", "first"),
-    [("trunk.py", (), "kit"), ("fine_tuning.py", ("--depth", 1, "--depth", 2), "kit, depth 1")],
+    [
+        ("trunk.py", (), "kit"),
+        pytest.param(
+            *("fine_tuning.py", ("--depth", 1, "--depth", 2), "kit, depth 1"),
+            marks=pytest.mark.once(backend="tensorflow"),
+        ),
+    ],
 )
 def test_rates_are_measured_on_every_installed_backend(benchmark, script, arguments, first):
     printed, facts = benchmark(script, *arguments, *SMALL, name=script.removesuffix(".py"))
@@ -161,6 +170,8 @@ def test_rates_are_measured_on_every_installed_backend(benchmark, script, argume
     assert "of the floor" in printed
 
 
+@pytest.mark.backend
+@pytest.mark.once(backend="tensorflow")
 @pytest.mark.skipif(find_spec("tensorflow") is None, reason="image_dataset_from_directory reads through TensorFlow")
 def test_data_reads_the_same_images_on_both_sides(benchmark, images):
     _, facts = benchmark("data.py", images, "--image-size", 32, "--rounds", 1, name="data")
@@ -168,6 +179,7 @@ def test_data_reads_the_same_images_on_both_sides(benchmark, images):
     assert all(rate > 0 for side in facts["images_per_second"].values() for rate in side.values())
 
 
+@pytest.mark.once(backend="tensorflow")
 def test_start_up_times_each_command(benchmark, images, toy_recipe, backend, run_cli, tmp_path):
     run = tmp_path / "run"
     done = run_cli("train", images, "--config", toy_recipe, "--set", "phases.0.epochs=1", "--out", run, "--quiet")
@@ -211,6 +223,7 @@ def test_timing_alternates_and_turns_the_order(modules):
     assert calls == ["a", "b", "b", "a", "a", "b"]
 
 
+@pytest.mark.once(backend="tensorflow")
 def test_study_compares_with_one_straightforward_run(benchmark, images, toy_recipe, backend, tmp_path):
     space = tmp_path / "space.toml"
     space.write_text("[model]\nhead_units = [8, 16]\n[phases.0]\nunfreeze_depth = { low = 0, high = 1 }\n")
@@ -235,6 +248,7 @@ def test_study_compares_with_one_straightforward_run(benchmark, images, toy_reci
 SMALLEST = ("data.image_size=32", "model.alpha=0.35", "views.count=1", "phases.0.epochs=1", "phases.1.epochs=1")
 
 
+@pytest.mark.once(backend="tensorflow")
 def test_suite_measures_every_set_and_goes_on_where_it_was(run_python, images, backend, tmp_path):
     (tmp_path / "root" / "data").mkdir(parents=True)
     (tmp_path / "root" / "data" / "drawn").symlink_to(images)

@@ -143,6 +143,7 @@ def test_the_page_and_the_command_say_which_number_is_which(run, command, tmp_pa
     assert "trained on all 72 images" in done.out
 
 
+@pytest.mark.once(backend="tensorflow")
 @pytest.mark.full
 def test_the_card_of_an_export_says_it_too(run, command, tmp_path):  # noqa: F811
     copy = kit.Run(shutil.copytree(run.path, tmp_path / "copy"))

@@ -88,6 +88,7 @@ def place(tmp_path, images, toy_weights, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.once(backend="jax")
 @pytest.mark.full
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page)], ids=lambda page: page.name)
 def test_what_a_page_tells_people_to_type_works(page, place, command, monkeypatch):  # noqa: F811

@@ -69,6 +69,7 @@ def test_the_process_is_as_it_was(notebook):
         assert {name: after[name] for name in before if after[name] != before[name]} == {}
 
 
+@pytest.mark.once(backend="tensorflow")
 @pytest.mark.full
 def test_children_do_not_import_what_lies_in_the_folder(run_python, notebook):
     folder, _ = notebook

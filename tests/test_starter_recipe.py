@@ -19,7 +19,7 @@ from kit.model.weights import resolve
 from kit.synthetic import DemoData
 from networks import lively
 
-pytestmark = [pytest.mark.backend, pytest.mark.full]
+pytestmark = [pytest.mark.backend, pytest.mark.full, pytest.mark.once(backend="tensorflow")]
 
 ROOT = Path(__file__).resolve().parents[1]
 needs_tensorflow = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the recipe is for TensorFlow")

@@ -19,7 +19,7 @@ from kit.model.catalog import RECIPES, Published, find
 from kit.model.weights import Weights, imagenet_fault, imagenet_file, load_into, resolve
 from kit.model.weights_file import NUMBERS
 
-pytestmark = [pytest.mark.backend, pytest.mark.full]
+pytestmark = [pytest.mark.backend, pytest.mark.full, pytest.mark.once(backend="tensorflow")]
 
 
 def backbone(alpha=0.35, size=96, weights=None):

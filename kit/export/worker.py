@@ -1,9 +1,9 @@
 """Child processes that write and run models: a process has one Keras backend, and a format may need another.
 
     python -m kit.export.worker write FORMAT RUN FOLDER WORK
-    python -m kit.export.worker run RUNTIME RUN FOLDER WORK
+    python -m kit.export.worker run RUNTIME[,RUNTIME] RUN FOLDER WORK
 
-WORK holds `images.json`, the images' files in order; the answer goes to `answer.json`. All is computed on the CPU,
+WORK holds `images.json`, the images' files in order; the answers go to `answer.json`. All is computed on the CPU,
 wherever the run was trained, so that differences come from the export alone.
 """
 
@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
@@ -33,12 +33,12 @@ SECONDS = 3.0
 _ON_CPU = {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
-def ask(task: str, what: str, run: Run, folder: Path, work: Path, backend: str) -> dict[str, Any]:
-    """Run one task in a child process and return its answer.
+def ask(task: str, names: Sequence[str], run: Run, folder: Path, work: Path, backend: str) -> dict[str, Any]:
+    """Do a task in a child process, one name after the other; returns the answer of each.
 
     Args:
         task: `write` or `run`.
-        what: A format or runtime.
+        names: Formats or runtimes.
         folder: The export's folder.
         work: A temporary folder that holds `images.json`.
         backend: Keras backend of the child.
@@ -51,7 +51,7 @@ def ask(task: str, what: str, run: Run, folder: Path, work: Path, backend: str) 
     search_path = [str(Path(kit.__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, **_ON_CPU, "KERAS_BACKEND": backend}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, search_path))
-    arguments = [task, what, *(str(path.absolute()) for path in (run.path, folder, work))]
+    arguments = [task, ",".join(names), *(str(path.absolute()) for path in (run.path, folder, work))]
     answer = work / "answer.json"
     answer.unlink(missing_ok=True)
     done = subprocess.run(
@@ -63,11 +63,11 @@ def ask(task: str, what: str, run: Run, folder: Path, work: Path, backend: str) 
         errors="replace",
         check=False,
     )
-    found = read_json(answer) if answer.exists() else _failed(task, what, _last_words(done))
+    found = read_json(answer) if answer.exists() else _failed(task, " and ".join(names), _last_words(done))
     if "error" in found:
         kind = {one.__name__: one for one in UserError.__subclasses__()}[found["kind"]]
         raise kind(found["error"], found["hint"])
-    return found
+    return found["answers"]
 
 
 def _failed(task: str, what: str, why: str) -> dict[str, Any]:
@@ -85,18 +85,23 @@ def _last_words(done: subprocess.CompletedProcess) -> str:
 # === In the process of its own ===
 
 
-def main(task: str, what: str, run_path: str, folder: str, work_path: str) -> None:
+def main(task: str, names: str, run_path: str, folder: str, work_path: str) -> None:
     from kit import backends
 
     backends.own_process()
     run, work = Run.open(Path(run_path)), Path(work_path)
-    try:
-        answer = _write(what, run, Path(folder)) if task == "write" else _run(what, run, Path(folder), work)
-    except UserError as error:
-        answer = {"kind": type(error).__name__, "error": error.what, "hint": error.hint}
-    except Exception as error:  # converters and runtimes raise anything
-        answer = _failed(task, what, f"{type(error).__name__}: {' '.join(str(error).split())}")
-    write_json(work / "answer.json", answer)
+    answers: dict[str, Any] = {}
+    told: dict[str, Any] = {"answers": answers}
+    for name in names.split(","):
+        try:
+            answers[name] = _write(name, run, Path(folder)) if task == "write" else _run(name, run, Path(folder), work)
+        except UserError as error:
+            told = {"kind": type(error).__name__, "error": error.what, "hint": error.hint}
+            break
+        except Exception as error:  # converters and runtimes raise anything
+            told = _failed(task, name, f"{type(error).__name__}: {' '.join(str(error).split())}")
+            break
+    write_json(work / "answer.json", told)
 
 
 def _write(format_name: str, run: Run, folder: Path) -> dict[str, Any]:

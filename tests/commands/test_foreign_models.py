@@ -20,7 +20,7 @@ from kit.model.catalog import RECIPES
 from kit.model.classifier import Classifier, build_head
 from kit.model.loading import CLASSES, MEMBERS, load_model, named, require_classes, require_safe
 
-pytestmark = [pytest.mark.backend, pytest.mark.full]
+pytestmark = [pytest.mark.backend, pytest.mark.full, pytest.mark.once(backend="tensorflow")]
 
 Members = dict[str, bytes]
 

@@ -21,6 +21,7 @@ def inside(tmp_path, monkeypatch, quick_jax) -> Path:
     return folder
 
 
+@pytest.mark.once(backend="tensorflow")
 @pytest.mark.full
 def test_inspect_train_evaluate_and_resume_work_twice_in_a_row(inside, command, settings):
     for _ in range(2):
@@ -40,6 +41,7 @@ def test_inspect_train_evaluate_and_resume_work_twice_in_a_row(inside, command, 
     assert len(list((inside / "runs").iterdir())) == len(list((inside / "inspections").iterdir())) == 2
 
 
+@pytest.mark.once(backend="tensorflow")
 @pytest.mark.full
 def test_a_study_works_twice_in_a_row(inside, command, settings):
     flags = dict(zip(settings[::2], settings[1::2], strict=True))

@@ -88,6 +88,7 @@ def test_a_run_is_scored_again(old_run):
         assert scores[split]["log_loss"] == pytest.approx(recorded["log_loss"], rel=1e-3)
 
 
+@pytest.mark.once(backend="tensorflow")
 @pytest.mark.backend
 @pytest.mark.full
 def test_a_run_is_exported(old_run, tmp_path, command):

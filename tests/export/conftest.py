@@ -1,7 +1,8 @@
-"""One small trained run for all tests of exports."""
+"""One small trained run for the tests of exports."""
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,27 +11,38 @@ import pytest
 
 from doubles import swap
 from in_process import _loud, command, refused  # noqa: F401  # fixtures
-from kit.config import PhaseConfig
+from kit.config import PhaseConfig, RunConfig
 from kit.export import package
+from kit.run import Run
 
 
 @pytest.fixture(scope="session")
-def run(images, lively_weights, tmp_path_factory):
-    """A finished run of this process's backend, with a hidden layer and dropout; never write into it.
+def train_small(needs_backend, tmp_path_factory) -> Callable[[RunConfig], Run]:
+    """Trains with a hidden layer and dropout, on this process's backend.
 
-    It shows cut-outs on blue, and 12 bits of 16.
+    The run shows cut-outs on blue, and 12 bits of 16.
     """
     from awkward_images import GREY_RANGE
     from kit.pipeline import train
-    from training.small import run_config
 
     phases = (
         PhaseConfig(name="head", epochs=6, learning_rate=3e-3),
         PhaseConfig(name="tail", epochs=1, unfreeze_depth=1, learning_rate=1e-3),
     )
-    config = run_config(images, lively_weights, phases=phases)
-    data = replace(config.data, background=(0, 0, 250), grey_range=GREY_RANGE)
-    return train(replace(config, data=data), tmp_path_factory.mktemp("runs") / "small")
+
+    def train_config(config: RunConfig) -> Run:
+        data = replace(config.data, background=(0, 0, 250), grey_range=GREY_RANGE)
+        return train(replace(config, phases=phases, data=data), tmp_path_factory.mktemp("runs") / "small")
+
+    return train_config
+
+
+@pytest.fixture(scope="session")
+def run(images, toy_weights, train_small) -> Run:
+    """A finished run of the toy network; never write into it."""
+    from training.small import toy_config
+
+    return train_small(toy_config(images, toy_weights))
 
 
 @pytest.fixture
@@ -48,17 +60,21 @@ def answers(run, monkeypatch):
     """The processes answer at once: a model of ten bytes whose probabilities are off by `answers["off"]`."""
     told = {"off": 0.0, "asked": []}
 
-    def answer(task, what, run, folder, work, backend):
-        told["asked"].append((task, what, backend))
-        if task == "write":
-            (folder / "model.keras").write_bytes(b"0123456789")
-            return {"preprocessing": [{"layer": "Rescaling", "scale": 0.5, "offset": -1.0}]}
+    def answer(task, names, run, folder, work, backend):
+        told["asked"].append((task, list(names), backend))
+        return {name: written(folder) if task == "write" else ran(name, work) for name in names}
+
+    def written(folder):
+        (folder / "model.keras").write_bytes(b"0123456789")
+        return {"preprocessing": [{"layer": "Rescaling", "scale": 0.5, "offset": -1.0}]}
+
+    def ran(name, work):
         n = len(json.loads((work / "images.json").read_text()))
         probabilities = np.random.default_rng(0).dirichlet([1, 1, 1], n).astype(np.float32)
-        if what != "original":
+        if name != "original":
             probabilities[-1, 0] += told["off"]
-        np.save(work / f"{what}.npy", probabilities)
-        return {"runtime": f"{what} 1.0", "latency_ms": {"1": 1.5, "32": 20.25}}
+        np.save(work / f"{name}.npy", probabilities)
+        return {"runtime": f"{name} 1.0", "latency_ms": {"1": 1.5, "32": 20.25}}
 
     swap(monkeypatch, package, "ask", answer)
     return told

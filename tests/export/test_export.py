@@ -16,16 +16,21 @@ from kit.data.images import decode
 from kit.export import export_run
 from kit.export.formats import FORMATS, find_format
 from kit.predict import Predictor
+from kit.run import Run
+from training.small import run_config
 
 pytestmark = pytest.mark.backend
 
+# The whole text for the first image; for the others the model stays loaded.
 EXAMPLES = """
 import shutil, sys
 sys.path.insert(0, "")
 code, *images = sys.argv[1:]
+names = {}
 for image in images:
     shutil.copyfile(image, "photo.jpg")
-    exec(code, {})
+    exec(code, names)
+    code = "".join(line for line in code.splitlines(True) if not line.startswith("model = "))
 """
 RAW = """
 import sys
@@ -37,10 +42,19 @@ print(classifier.predict(pixels, verbose=0)[0].tolist())
 """
 
 
-@pytest.fixture(
-    scope="module",
-    params=["keras", *(pytest.param(one.name, marks=pytest.mark.full) for one in FORMATS if one.name != "keras")],
-)
+@pytest.fixture(scope="module")
+def run(images, lively_weights, train_small) -> Run:
+    """A finished run of a small MobileNetV2: what formats and their runtimes have to take."""
+    return train_small(run_config(images, lively_weights))
+
+
+def marks_of(name: str) -> list[pytest.MarkDecorator]:
+    """Marks of a format: on JAX one of those that TensorFlow writes stands for the others."""
+    marks = [] if name == "keras" else [pytest.mark.full]
+    return marks + [pytest.mark.once(backend="tensorflow")] * (name in ("saved_model", "litert"))
+
+
+@pytest.fixture(scope="module", params=[pytest.param(one.name, marks=marks_of(one.name)) for one in FORMATS])
 def exported(request, run, tmp_path_factory):
     """The run, handed over in a format."""
     missing = [name for name in find_format(request.param).needs if find_spec(name) is None]

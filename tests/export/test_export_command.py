@@ -22,7 +22,7 @@ def test_the_whole_way(command, run, tmp_path):
     assert (tmp_path / "out" / "model.keras").read_bytes() == run.model_path.read_bytes()
 
 
-def test_json_is_the_record(command, run, tmp_path, monkeypatch):
+def test_json_is_the_record(command, run, answers, tmp_path):
     done = command("export", run.path, "--format", "keras", "--out", tmp_path / "out", "--json")
     assert (done.status, done.err) == (0, "")
     said = json.loads(done.out)

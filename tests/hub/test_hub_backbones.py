@@ -133,6 +133,7 @@ def test_weights_and_pixels_are_those_of_the_preset(preset):
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 
 
+@pytest.mark.once(backend="jax")
 def test_multiply_adds_count_what_is_inside_layers():
     """One fused block: a 3x3 convolution to 32 channels and a 1x1 one to 8, at 4 x 4 places, by hand."""
     from keras_hub.src.models.efficientnet.fusedmbconv import FusedMBConvBlock
@@ -233,6 +234,7 @@ OTHERS = {
 }
 
 
+@pytest.mark.once(backend="jax")
 @pytest.mark.usefixtures("quick_jax")
 @pytest.mark.parametrize("name", OTHERS)
 def test_networks_of_other_kinds_are_cut_saved_and_loaded(name, tmp_path):
@@ -266,6 +268,7 @@ def change(path: Path, **values) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
+@pytest.mark.once(backend="jax")
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
@@ -284,6 +287,7 @@ def test_a_spoilt_preset_is_refused_with_one_message(spoilt, spoil, told):
         build_backbone(f"hub:{spoilt}", SIZE)
 
 
+@pytest.mark.once(backend="jax")
 def test_weights_that_do_not_fit_are_refused(spoilt, preset):
     other = build_backbone("mobilenet_v2", SIZE, 0.35).model
     other.save_weights(spoilt / "model.weights.h5")
@@ -298,6 +302,7 @@ def test_a_width_is_refused(preset):
         resolve("imagenet", 0.5, SIZE, config.model.backbone)
 
 
+@pytest.mark.once(backend="jax")
 def test_a_backbone_without_feature_maps_is_refused(tmp_path):
     backbone = keras_hub.models.ViTBackbone(
         image_shape=(SIZE, SIZE, 3), patch_size=(16, 16), num_layers=1, num_heads=2, hidden_dim=8, mlp_dim=8
@@ -308,6 +313,7 @@ def test_a_backbone_without_feature_maps_is_refused(tmp_path):
         build_backbone(f"hub:{tmp_path / 'vit'}", SIZE)
 
 
+@pytest.mark.once(backend="jax")
 def test_a_size_that_a_network_cannot_take_is_one_message(tmp_path):
     """This one adds what has been halved to what has not; only a size shows it."""
     filters = {"stackwise_conv_filters": [[4, 8], [8, 8], [16, 16]], "stackwise_pooling": [True, True, False]}

@@ -164,6 +164,7 @@ def test_right_labels_are_seldom_doubted_however_sure_the_probe_is(seed, sharpne
     assert JOINT_MARGIN < PROBE_MARGIN
 
 
+@pytest.mark.once(backend="tensorflow")
 @pytest.mark.full
 def test_few_labels_of_drawn_flowers_are_doubted(needs_backend, tmp_path):
     """Their labels are right by construction; of 1,000 129 were doubted, all at 100%."""

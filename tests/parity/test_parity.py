@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
@@ -39,10 +40,11 @@ train(settings.load_config(file=Path(sys.argv[1])), Path(sys.argv[2]))
 PREDICT = """
 import sys
 import keras, numpy
-model = keras.saving.load_model(sys.argv[1])
-numpy.save(sys.argv[3], model.predict(numpy.load(sys.argv[2]), verbose=0))
+backend, pixels, *files = sys.argv[1:]
+for model, answers in zip(files[::2], files[1::2]):
+    numpy.save(answers, keras.saving.load_model(model).predict(numpy.load(pixels), verbose=0))
 assert not any(name.split(".")[0] == "kit" for name in sys.modules), "the kit was imported"
-assert sys.argv[4] == keras.backend.backend()
+assert backend == keras.backend.backend()
 """
 
 # kernels "auto": on each backend what it trains and extracts with
@@ -112,15 +114,16 @@ def saved(images, lively_weights, child, in_parallel, tmp_path_factory) -> Saved
     pixels = pixels_of(sorted(images.rglob("*.jpg")), 32, folder / "pixels.npy")
     in_parallel(lambda name: child(TRAIN, name, folder / "config.toml", folder / name), [(name,) for name in BACKENDS])
 
-    def predict(trained: str, loaded: str) -> np.ndarray:
-        path = folder / f"{trained}-{loaded}.npy"
-        # where the kit is installed as a package it may be found, but must not be needed
-        child(PREDICT, loaded, folder / trained / "model.keras", pixels, path, loaded, PYTHONPATH=None)
-        return np.load(path)
+    answers = {pair: folder / f"{'-'.join(pair)}.npy" for pair in product(BACKENDS, BACKENDS)}
 
-    pairs = list(product(BACKENDS, BACKENDS))
+    def predict(loaded: str) -> None:
+        files = [path for name in BACKENDS for path in (folder / name / "model.keras", answers[name, loaded])]
+        # where the kit is installed as a package it may be found, but must not be needed
+        child(PREDICT, loaded, loaded, pixels, *files, PYTHONPATH=None)
+
+    in_parallel(predict, [(name,) for name in BACKENDS])
     runs = {name: Run.open(folder / name) for name in BACKENDS}
-    return Saved(runs, dict(zip(pairs, in_parallel(predict, pairs), strict=True)))
+    return Saved(runs, {pair: np.load(path) for pair, path in answers.items()})
 
 
 @pytest.mark.parametrize("trained", BACKENDS)
@@ -141,11 +144,20 @@ def test_a_saved_model_names_the_same_class_wherever_it_is_not_undecided(saved, 
     np.testing.assert_array_equal(here.argmax(axis=1)[decided], there.argmax(axis=1)[decided])
 
 
+@pytest.fixture(scope="module")
+def evaluated(saved, run_cli, in_parallel) -> dict[str, CompletedProcess]:
+    """Trained on -> the command that scored that run again on the other backend."""
+
+    def evaluate(trained: str, other: str) -> CompletedProcess:
+        return run_cli("evaluate", saved.runs[trained].path, "--backend", other, "--json")
+
+    return dict(zip(BACKENDS, in_parallel(evaluate, [BACKENDS, BACKENDS[::-1]]), strict=True))
+
+
 @pytest.mark.full
-@pytest.mark.parametrize(("trained", "other"), [BACKENDS, BACKENDS[::-1]])
-def test_a_run_evaluated_on_the_other_backend_scores_alike(saved, trained, other, run_cli):
-    run = saved.runs[trained]
-    done = run_cli("evaluate", run.path, "--backend", other, "--json")
+@pytest.mark.parametrize("trained", BACKENDS)
+def test_a_run_evaluated_on_the_other_backend_scores_alike(saved, evaluated, trained):
+    run, done = saved.runs[trained], evaluated[trained]
     assert (done.returncode, done.stderr) == (0, "")
     said = json.loads(done.stdout)
     for split in ("train", "validation", "test"):

@@ -6,6 +6,8 @@ axe.min.js (AXE_CORE names it); the session `browser` of nox sees to all three. 
 
 import os
 import shutil
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -33,28 +35,24 @@ OWNED = "document.title.includes('owned')"
 SIDEWAYS = "document.documentElement.scrollWidth > window.innerWidth"
 
 
-@pytest.fixture(scope="module")
-def pages(tmp_path_factory) -> dict[str, Path]:
-    """A page of every kind."""
-    folder = tmp_path_factory.mktemp("pages")
-    backends = enumerate(("jax", "tensorflow"))
-    runs = [make_run(folder / name, FLOWERS, backend=name, seed=k).path for k, name in backends]
-    make_inspection(folder / "inspection")
-    make_study(folder / "study")
-    make_study(folder / "pareto", objectives=("accuracy", "parameters"))
-    return {
-        "run": draw(runs[0]),
-        "hostile": draw(make_run(folder / "hostile", HOSTILE).path),
-        "interrupted": draw(make_run(folder / "interrupted", status="interrupted", splits=("train",)).path),
-        "inspection": draw(folder / "inspection"),
-        "evaluation": draw(make_evaluation(folder / "evaluation", HOSTILE)),
-        "study": draw(folder / "study"),
-        "pareto": draw(folder / "pareto"),
-        "comparison": write_page(compare_page(runs), folder / "comparison.html"),
-    }
+# kind -> what is recorded in a folder, of which the page is drawn
+RECORDS: dict[str, Callable[[Path], object]] = {
+    "run": lambda folder: make_run(folder, FLOWERS, backend="jax"),
+    "hostile": lambda folder: make_run(folder, HOSTILE),
+    "interrupted": lambda folder: make_run(folder, status="interrupted", splits=("train",)),
+    "inspection": make_inspection,
+    "evaluation": lambda folder: make_evaluation(folder, HOSTILE),
+    "study": make_study,
+    "pareto": lambda folder: make_study(folder, objectives=("accuracy", "parameters")),
+}
 
 
-KINDS = ("run", "hostile", "interrupted", "inspection", "evaluation", "study", "pareto", "comparison")
+def of(kind: str, *more: object):
+    """Parameters of a test of a kind's page; `--dist loadgroup` gives those of a kind to one worker, which draws it."""
+    return pytest.param(kind, *more, marks=pytest.mark.xdist_group(kind))
+
+
+KINDS = [of(kind) for kind in (*RECORDS, "comparison")]
 
 
 @pytest.fixture(scope="module")
@@ -81,13 +79,31 @@ class Seen:
         self.page.wait_for_selector("html[data-drawn]", timeout=60_000)
 
 
+@pytest.fixture(scope="module")
+def page_of(tmp_path_factory) -> Callable[[str], Path]:
+    """The page of a kind, drawn when it is first asked for."""
+    home = tmp_path_factory.mktemp("pages")
+
+    @cache
+    def draw_page(kind: str) -> Path:
+        if kind == "comparison":
+            runs = [
+                make_run(home / name, FLOWERS, backend=name, seed=k) for k, name in enumerate(("jax", "tensorflow"))
+            ]
+            return write_page(compare_page([run.path for run in runs]), home / "comparison.html")
+        RECORDS[kind](home / kind)
+        return draw(home / kind)
+
+    return draw_page
+
+
 @pytest.fixture
-def open_page(browser, pages):
+def open_page(browser, page_of):
     """Opens a page: `open_page(kind, width, scheme)`; closes it after the test."""
     opened = []
 
     def open_it(kind: str, width: int = 1280, scheme: str = "light") -> Seen:
-        opened.append(Seen(browser, pages[kind], width, scheme))
+        opened.append(Seen(browser, page_of(kind), width, scheme))
         return opened[-1]
 
     yield open_it
@@ -97,10 +113,10 @@ def open_page(browser, pages):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_page_opens_from_disk_quietly_and_draws_every_figure(open_page, pages, kind, scheme):
+def test_a_page_opens_from_disk_quietly_and_draws_every_figure(open_page, page_of, kind, scheme):
     seen = open_page(kind, scheme=scheme)
     assert seen.log == []
-    assert [url for url in seen.requests if not url.startswith("data:")] == [pages[kind].as_uri()]
+    assert [url for url in seen.requests if not url.startswith("data:")] == [page_of(kind).as_uri()]
     figures = seen.page.locator(".figure")
     for place in range(figures.count()):
         box = figures.nth(place).locator(".main-svg").first.bounding_box()
@@ -118,12 +134,14 @@ def test_no_page_scrolls_sideways_on_a_telephone(open_page, kind):
     assert not seen.page.evaluate(SIDEWAYS)
 
 
+@pytest.mark.xdist_group("run")
 def test_a_page_uses_a_wide_screen_without_scrolling_sideways(open_page):
     assert not open_page("run", 3840).page.evaluate(SIDEWAYS)
 
 
 @pytest.mark.parametrize(
-    ("kind", "figure"), [("run", "confusion-figure"), ("hostile", "confusion-figure"), ("study", "history-figure")]
+    ("kind", "figure"),
+    [of("run", "confusion-figure"), of("hostile", "confusion-figure"), of("study", "history-figure")],
 )
 def test_tooltips_work_and_say_names_as_text(open_page, kind, figure):
     seen = open_page(kind)
@@ -147,6 +165,7 @@ def test_tooltips_work_and_say_names_as_text(open_page, kind, figure):
     assert not seen.page.evaluate(OWNED)
 
 
+@pytest.mark.xdist_group("run")
 def test_colours_follow_the_system(open_page):
     seen = open_page("run")
     colour = "getComputedStyle(document.querySelector('#curves-figure .xtick text')).fill"
@@ -171,6 +190,7 @@ def test_axe_finds_no_serious_violation(open_page, kind, scheme):
     assert [(rule["id"], rule["nodes"][0]["html"]) for rule in grave] == []
 
 
+@pytest.mark.xdist_group("study")
 def test_every_table_behind_a_figure_can_be_reached_by_keyboard(open_page):
     seen = open_page("study")
     summary = seen.page.locator("summary").first

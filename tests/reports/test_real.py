@@ -10,7 +10,7 @@ import pytest
 from kit.run import Run
 from search.records import StudyRecord
 
-pytestmark = [pytest.mark.backend, pytest.mark.real]
+pytestmark = [pytest.mark.backend, pytest.mark.real, pytest.mark.once(backend="jax")]
 
 PER_CLASS = 12
 SETTINGS = (

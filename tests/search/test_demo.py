@@ -82,6 +82,7 @@ def again(told, command, place, tiny, monkeypatch):
     return lambda *more: command("demo", "--per-class", PER_CLASS, "--trials", TRIALS, *more)
 
 
+@pytest.mark.once(backend="tensorflow")
 @pytest.mark.full
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 def test_a_killed_demo_goes_on_and_tells_five_lines_and_its_pages(told, place):
@@ -104,6 +105,7 @@ def test_a_killed_demo_goes_on_and_tells_five_lines_and_its_pages(told, place):
     assert "Next: transferkit predict transferkit-demo/study/best transferkit-demo/photos/daisy" in told
 
 
+@pytest.mark.once(backend="tensorflow")
 @pytest.mark.full
 def test_a_second_demo_uses_all_that_is_there(again, place):
     folder = place / "transferkit-demo"
@@ -122,6 +124,7 @@ def test_a_second_demo_uses_all_that_is_there(again, place):
     assert told["fine_tuned"]["accuracy"] == Run.open(folder / "run").metrics["test"]["accuracy"]
 
 
+@pytest.mark.once(backend="tensorflow")
 @pytest.mark.full
 def test_a_demo_that_was_asked_otherwise_needs_another_folder(again, place, monkeypatch):
     monkeypatch.setenv("TRANSFERKIT_VIEWS__COUNT", "2")

@@ -11,7 +11,7 @@ from kit.run import Run
 from kit.settings import from_toml
 from search.records import StudyRecord
 
-pytestmark = pytest.mark.full
+pytestmark = [pytest.mark.full, pytest.mark.once(backend="jax")]
 
 SPACE = """
 [model.head_units]

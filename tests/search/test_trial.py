@@ -50,6 +50,7 @@ def test_a_trial_takes_the_course_of_a_run(config, tmp_path):
     assert list(values(trained, ("accuracy", "trained_parameters"))) == [trained.kept.val_accuracy, tail]
 
 
+@pytest.mark.once(backend="tensorflow")
 def test_the_search_needs_no_test_image(config, tmp_path):
     """Once the images are audited, those of the test split may vanish, and nothing changes."""
     images = make_images(tmp_path / "images", ("blue", "red"), 24)
@@ -96,6 +97,7 @@ def test_a_head_is_trained_once(config, monkeypatch):
     assert alone.history.equal_curves(second.history)
 
 
+@pytest.mark.once(backend="tensorflow")
 @pytest.mark.parametrize(
     "change",
     [
@@ -117,6 +119,7 @@ def test_another_head_is_trained_anew(config, change):
     assert not trainer.work.shared_head
 
 
+@pytest.mark.once(backend="tensorflow")
 def test_a_damaged_head_is_trained_again(config, tmp_path):
     trainer = Trainer()
     config = replace(config, phases=config.phases[:1])
@@ -128,6 +131,7 @@ def test_a_damaged_head_is_trained_again(config, tmp_path):
     assert second.history.equal_curves(first.history)
 
 
+@pytest.mark.once(backend="tensorflow")
 def test_images_without_validation_are_refused(config):
     config = override(config, {"split.train": 0.8, "split.validation": 0.0, "split.test": 0.2}, "the test")
     with pytest.raises(DataError, match="no validation images"):

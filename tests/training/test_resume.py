@@ -43,6 +43,20 @@ MOMENTS = {
     "in the middle of the model": "keras.Model.save = stop_in_the_middle(1)",
 }
 
+# In decoding, in the cache and between two files no backend has a part.
+OF_FILES = (
+    "while decoding",
+    "before a chunk is renamed",
+    "in the middle of a phase's end",
+    "in the middle of the model",
+)
+
+
+def marks_of(moment: str) -> list[pytest.MarkDecorator]:
+    """Marks of a moment that the thinner suite leaves out."""
+    return [pytest.mark.full, *([pytest.mark.once(backend="jax")] if moment in OF_FILES else [])]
+
+
 VICTIM = """
 import signal, sys, time
 from pathlib import Path
@@ -146,7 +160,7 @@ def resume_in(folder: Path, monkeypatch) -> Run:
 
 @pytest.mark.parametrize(
     "moment",
-    ["in phase 2", *(pytest.param(moment, marks=pytest.mark.full) for moment in MOMENTS if moment != "in phase 2")],
+    ["in phase 2", *(pytest.param(moment, marks=marks_of(moment)) for moment in MOMENTS if moment != "in phase 2")],
 )
 def test_a_run_that_was_killed_ends_as_if_it_had_not_been(ended, moment, uninterrupted, monkeypatch):
     folder = ended[moment]
