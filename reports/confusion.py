@@ -4,14 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import plotly.graph_objects as go
-
 from reports import text
-from reports.charts import SHADES, new_figure
-from reports.elements import Chart, Section, Table, limited_table, missing_section
+from reports.elements import ConfusionMatrix, MatrixClass, Section, Table, limited_table, missing_section
 
-LARGEST = 25  # classes in the matrix; more are illegible
-SHARES_WRITTEN = 6  # classes up to which the share fits into a cell on a telephone
+LARGEST = 100  # classes in the matrix; more are illegible
 LARGEST_TABLE = 100
 PAIRS = 5
 
@@ -45,17 +41,17 @@ class Pair:
 class ConfusionFacts:
     """Confusion matrix of one split, scores and most frequent confusions.
 
-    `classes` are all, or the LARGEST with the most errors (`left_out` counts the others), in the model's order. Rows of
-    `counts` are labels, columns predicted classes; `shares` are of all images of the label, 0 where it has none.
-    `scores` hold every class, lowest F1 first and those without images last; `pairs` are at most PAIRS.
+    `classes` are all, or the LARGEST with the most errors (`left_out` counts the others), in the model's order, where
+    their places are `numbers`. Rows of `counts` are labels, columns predicted classes. `scores` hold every class,
+    lowest F1 first and those without images last; `pairs` are at most PAIRS.
     """
 
     split: str
     n: int
     classes: tuple[str, ...]
+    numbers: tuple[int, ...]
     left_out: int
     counts: tuple[tuple[int, ...], ...]
-    shares: tuple[tuple[float, ...], ...]
     scores: tuple[ClassScore, ...]
     pairs: tuple[Pair, ...]
 
@@ -80,9 +76,9 @@ def confusion_facts(split: str, scores: Mapping[str, Any], classes: Sequence[str
         split=split,
         n=scores["n"],
         classes=tuple(classes[i] for i in worst),
+        numbers=tuple(worst),
         left_out=len(classes) - len(worst),
         counts=tuple(tuple(matrix[i][j] for j in worst) for i in worst),
-        shares=tuple(tuple(matrix[i][j] / support[i] if support[i] else 0.0 for j in worst) for i in worst),
         scores=tuple(sorted(per_class, key=lambda one: 2.0 if one.f1 is None else one.f1)),
         pairs=tuple(sorted(pairs, key=lambda pair: -pair.images)[:PAIRS]),
     )
@@ -100,53 +96,21 @@ def _class_score(name: str, support: int, predicted: int, scores: Mapping[str, f
     )
 
 
-def confusion_figure(facts: ConfusionFacts) -> go.Figure:
-    """Matrix shaded by share of the label, with counts and, where they fit, shares."""
-    names = text.labels(list(facts.classes), 16)
-    both = len(names) <= SHARES_WRITTEN
-    rows = [list(zip(*row, strict=True)) for row in zip(facts.counts, facts.shares, strict=True)]
-    written = [
-        [(f"{count:,}<br>{share:.0%}" if both else f"{count:,}") if count else "" for count, share in row]
-        for row in rows
-    ]
-    hover = [
-        [(label, name, f"{count:,}", f"{share:.1%}") for name, (count, share) in zip(names, row, strict=True)]
-        for label, row in zip(names, rows, strict=True)
-    ]
-    size = min(760, 150 + 44 * len(names)) if len(names) <= 12 else 180 + 26 * len(names)
-    figure = new_figure(
-        max(300, size),
-        xaxis={"title": "predicted", "tickangle": -40, "type": "category", "showgrid": False},
-        yaxis={"title": "label", "autorange": "reversed", "type": "category", "showgrid": False},
-    )
-    figure.add_heatmap(
-        x=names,
-        y=names,
-        z=[list(row) for row in facts.shares],
-        zmin=0,
-        zmax=1,
-        colorscale=SHADES,
-        text=written if len(names) <= 16 else None,
-        texttemplate="%{text}" if len(names) <= 16 else None,
-        customdata=hover,
-        hovertemplate=(
-            "%{customdata[0]} predicted as %{customdata[1]}<br>%{customdata[2]} images, %{customdata[3]} of the class"
-            "<extra></extra>"
-        ),
-        xgap=2,
-        ygap=2,
-        showscale=False,
-    )
-    return figure
-
-
 def confusion_section(facts: ConfusionFacts | None) -> Section:
     """Matrix and table of classes; `facts` is None where nothing was scored."""
     title = "Classes"
     if facts is None:
         return missing_section("confusion", title, "No image was scored.")
-    matrix = Chart("confusion-figure", "Confusion matrix", _see(facts), confusion_figure(facts), _matrix_table(facts))
+    matrix = ConfusionMatrix("confusion-matrix", "Confusion matrix", _see(facts), _matrix_classes(facts), facts.counts)
     return Section("confusion", title, (matrix, _class_table(facts)))
+
+
+def _matrix_classes(facts: ConfusionFacts) -> tuple[MatrixClass, ...]:
+    scores = {one.label: one for one in facts.scores}
+    return tuple(
+        MatrixClass(text.name(label, 24), number, scores[label].support, scores[label].predicted)
+        for label, number in zip(facts.classes, facts.numbers, strict=True)
+    )
 
 
 def _see(facts: ConfusionFacts) -> str:
@@ -155,21 +119,10 @@ def _see(facts: ConfusionFacts) -> str:
     pair = facts.pairs[0]
     cap = f" Shown are the {len(facts.classes)} classes with the most errors." if facts.left_out else ""
     return (
-        f"Off the diagonal are the mistakes; the most frequent one is {text.name(pair.label, 32)} predicted as "
-        f"{text.name(pair.predicted, 32)}, {text.count(pair.images, 'image')}.{cap}"
+        "Rows are labels, columns what was predicted: off the diagonal are the mistakes. The most frequent one is "
+        f"{text.name(pair.label, 32)} predicted as {text.name(pair.predicted, 32)}, "
+        f"{text.count(pair.images, 'image')}.{cap}"
     )
-
-
-def _matrix_table(facts: ConfusionFacts) -> Table:
-    head = ("label \\ predicted", *(text.name(label, 24) for label in facts.classes))
-    rows = tuple(
-        (
-            text.name(label, 24),
-            *(f"{count:,} ({share:.0%})" if count else "0" for count, share in zip(*row, strict=True)),
-        )
-        for label, *row in zip(facts.classes, facts.counts, facts.shares, strict=True)
-    )
-    return Table("Images, and their share of the label's", head, rows)
 
 
 def _class_table(facts: ConfusionFacts) -> Table:

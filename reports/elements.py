@@ -8,6 +8,9 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 
+FLAT, DENSE = 90, 16  # letters of all columns' names; classes
+
+
 @dataclass(frozen=True)
 class Table:
     """Rows of formatted cells, each with a heading in its first cell.
@@ -89,6 +92,38 @@ class ThumbnailGrid:
     see: str
     images: tuple[Thumbnail, ...]
     wide: bool = False
+
+
+@dataclass(frozen=True)
+class MatrixClass:
+    """Class of a confusion matrix: printable name, number in the model, images of it, images predicted as it."""
+
+    name: str
+    number: int
+    support: int
+    predicted: int
+
+
+@dataclass(frozen=True)
+class ConfusionMatrix:
+    """Counts by label (rows) and predicted class (columns), whose cells ask the image browser for their images."""
+
+    id: str
+    title: str
+    see: str
+    classes: tuple[MatrixClass, ...]
+    counts: tuple[tuple[int, ...], ...]
+    script: ClassVar[str] = "matrix.js"
+
+    @property
+    def flat(self) -> bool:
+        """Whether the names of the columns fit side by side."""
+        return len(self.classes) * max(len(one.name) for one in self.classes) <= FLAT
+
+    @property
+    def dense(self) -> bool:
+        """Whether cells are small, for there are many."""
+        return len(self.classes) > DENSE
 
 
 @dataclass(frozen=True)

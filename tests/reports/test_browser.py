@@ -141,19 +141,14 @@ def test_a_page_uses_a_wide_screen_without_scrolling_sideways(open_page):
 
 @pytest.mark.parametrize(
     ("kind", "figure"),
-    [of("run", "confusion-figure"), of("hostile", "confusion-figure"), of("study", "history-figure")],
+    [of("run", "reliability-figure"), of("hostile", "classes-figure"), of("study", "history-figure")],
 )
 def test_tooltips_work_and_say_names_as_text(open_page, kind, figure):
     seen = open_page(kind)
-    target = seen.page.locator(f"#{figure} {'.heatmaplayer' if figure == 'confusion-figure' else '.points path'}").first
+    target = seen.page.locator(f"#{figure} .points path").first
     target.scroll_into_view_if_needed()
     box = target.bounding_box()
-    # a cell on the diagonal, or a point
-    at = (
-        (box["x"] + 5, box["y"] + 5)
-        if figure == "confusion-figure"
-        else (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    )
+    at = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     seen.page.mouse.move(at[0] + 1, at[1] + 1)
     seen.page.mouse.move(*at)
     tip = seen.page.locator(f"#{figure} .hoverlayer .hovertext")

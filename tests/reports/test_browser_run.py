@@ -1,5 +1,8 @@
 """What a person does on a run's page, in headless Chromium: click, type, key."""
 
+import math
+import re
+
 import pytest
 from handmade import make_run
 
@@ -145,3 +148,94 @@ def test_on_a_telephone_nothing_is_cut(run, show_page):
     box = small.get_by_role("dialog").bounding_box()
     assert box["x"] >= 0
     assert box["x"] + box["width"] <= 360
+
+
+# === The confusion matrix ===
+
+
+def cell(page, label, predicted):
+    """Button of a cell of the matrix of the flowers; its place, counted from 0."""
+    row = page.locator(".matrix tbody tr").nth(FLOWERS.index(label))
+    return row.locator("td").nth(FLOWERS.index(predicted)).locator("button")
+
+
+def test_a_cell_and_a_class_show_their_images(page, images, said):
+    wrong = said[(said["label"] == "roses") & (said["predicted"] == "tulips")]
+    button = cell(page, "roses", "tulips")
+    assert button.inner_text() == str(len(wrong))
+    button.click()
+    assert counted(images).startswith(f"{len(wrong)} shown of {len(wrong)} that match")
+    assert captions(images)[0].endswith("is roses")
+    page.locator(".matrix thead").get_by_role("button", name="daisy").click()
+    predicted = said[said["predicted"] == "daisy"]
+    assert counted(images).startswith(f"{len(predicted)} shown of {len(predicted)} that match")
+
+
+def test_cells_show_counts_or_shares_of_the_row_or_the_column(page, said):
+    wrong = ((said["label"] == "roses") & (said["predicted"] == "tulips")).sum()
+    button = cell(page, "roses", "tulips")
+    for kind, of in (("% of the label", "label"), ("% of the predicted", "predicted")):
+        whole = (said[of] == ("roses" if of == "label" else "tulips")).sum()
+        page.get_by_role("radio", name=kind).check()
+        assert button.inner_text() == f"{math.floor(100 * wrong / whole + 0.5)}%"
+    page.get_by_role("radio", name="images").check()
+    assert button.inner_text() == str(wrong)
+
+
+def test_the_matrix_is_walked_by_arrow_keys(page):
+    cell(page, "daisy", "daisy").focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowRight")
+    focused = page.evaluate("document.activeElement.getAttribute('aria-label')")
+    assert focused.startswith(("dandelion predicted as", "daisy predicted as"))
+    assert page.locator(".matrix button[tabindex='0']").count() == 1
+
+
+def test_few_errors_are_seen_in_both_themes(page, run, show_page):
+    """A share of 3% in the matrix differs from an empty cell by 1.3 : 1 or more."""
+    shades = []
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        target = page.locator(".matrix td.miss").first
+        target.evaluate("cell => cell.style.setProperty('--share', 0.03)")
+        seen = target.evaluate("cell => getComputedStyle(cell).backgroundColor")
+        paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        shades.append(contrast(*(numbers_of(colour) for colour in (seen, paper))))
+    page.emulate_media(color_scheme="light")
+    assert min(shades) >= 1.3
+
+
+def numbers_of(colour):
+    """Red, green, blue, 0 to 1, and alpha of a computed colour."""
+    parts = [float(part) for part in re.findall(r"[\d.]+", colour)]
+    return [*(part / 255 for part in parts[:3]), *(parts[3:] or [1.0])]
+
+
+def contrast(colour, paper):
+    """Contrast of a colour on paper with the paper (WCAG 2.2)."""
+    alpha = colour[3]
+    shown = [alpha * one + (1 - alpha) * other for one, other in zip(colour[:3], paper[:3], strict=True)]
+    bright, dark = sorted((luminance(shown), luminance(paper)), reverse=True)
+    return (bright + 0.05) / (dark + 0.05)
+
+
+def luminance(colour):
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3]]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("classes", [25, 100])
+def test_many_classes_stay_readable(tmp_path, show_page, axe, classes):
+    names = tuple(f"species number {k}" for k in range(classes))
+    page = show_page(draw(make_run(tmp_path / "run", names, 6, insights=False).path))
+    assert page.locator(".matrix tbody tr").count() == classes
+    button = page.locator(".matrix td.hit button").last
+    button.scroll_into_view_if_needed()
+    shown, heads = button.bounding_box(), page.locator(".matrix tbody th button")
+    assert shown["width"] >= 18
+    assert shown["height"] >= 18
+    assert float(button.evaluate("button => getComputedStyle(button).fontSize").removesuffix("px")) >= 10
+    left = page.locator(".matrix .scroll").bounding_box()["x"]
+    assert abs(heads.last.bounding_box()["x"] - left) < 12  # stays in sight where the cells scroll
+    assert not page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
+    assert axe(page) == []

@@ -235,9 +235,9 @@ def test_confusion():
         split="test",
         n=8,
         classes=("a", "b", "c"),
+        numbers=(0, 1, 2),
         left_out=0,
         counts=((3, 2, 0), (1, 2, 0), (0, 0, 0)),
-        shares=((0.6, 0.4, 0.0), (1 / 3, 2 / 3, 0.0), (0.0, 0.0, 0.0)),
         scores=(
             ClassScore("b", 3, 4, 0.5, 2 / 3, 4 / 7),
             ClassScore("a", 5, 4, 0.75, 0.6, 2 / 3),
@@ -255,13 +255,14 @@ def test_a_class_without_images_has_a_dash_and_no_recall():
 
 
 def test_a_large_matrix_shows_the_classes_with_the_most_errors():
-    n = 40
+    n = 140
     names = [f"class {i}" for i in range(n)]
     matrix = [[5 if i == j else 0 for j in range(n)] for i in range(n)]
     matrix[7][31] = 4
     score = dict.fromkeys(("precision", "recall", "f1"), 1.0) | {"support": 5}
     facts = confusion_facts("test", {"n": 204, "confusion": matrix, "per_class": dict.fromkeys(names, score)}, names)
-    assert (len(facts.classes), facts.left_out, len(facts.scores)) == (25, 15, 40)
+    assert (len(facts.classes), facts.left_out, len(facts.scores)) == (100, 40, 140)
+    assert [names[number] for number in facts.numbers] == list(facts.classes)
     assert {"class 7", "class 31"} <= set(facts.classes)
     assert facts.pairs == (Pair("class 7", "class 31", 4, 9),)
 
