@@ -65,3 +65,25 @@ def test_lines_fit_into_a_window(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_no_figure_is_left_to_be_filled_in(page):
     assert "TODO" not in page.read_text(encoding="utf-8")
+
+
+# Modules of kit/ that `kit.train` on JAX, from class folders and a weights file, has no use for.
+NOT_ON_THE_WALK = """
+    backends/tensorflow cache/inventory cli data/archives data/download data/tables evaluation_record inspection
+    model/hub model/loading new_images predict run_images seeds training/estimate trial
+"""
+
+
+def test_the_walk_of_one_image_names_every_module_that_has_a_part():
+    page = (ROOT / "docs" / "how-it-works.md").read_text(encoding="utf-8")
+    walk = page.partition("## The walk of one image")[2].partition("In version 0.1")[0].partition("1. **start**")[2]
+    named = set()
+    for clause in re.split(r";|\n\n|\n\d+\.", walk):
+        folder = ""
+        for name in re.findall(r"`([^`]+)`", clause):
+            folder = name if name.endswith("/") else folder
+            named |= set() if name.endswith("/") or name == "__init__" else {folder + name}
+    modules = {path.relative_to(ROOT / "kit").with_suffix("").as_posix() for path in (ROOT / "kit").rglob("*.py")}
+    modules = {name for name in modules if not name.startswith(("synthetic/", "commands/", "export/"))}
+    modules = {name for name in modules if not name.endswith("__init__")}
+    assert named == modules - set(NOT_ON_THE_WALK.split()), "name it in docs/how-it-works.md, or above"
