@@ -344,7 +344,7 @@ def test_the_list_of_doubted_labels_says_its_cap_its_total_and_the_false_alarms_
     section = label_issues_section(issues, {}, "", {"total": 312, "judged": 15_000})
     assert section.lead == (
         "Of 15,000 labels 312 are doubted, of which the 200 least plausible are listed. Where all labels are right, "
-        "about 18 of 1,000 are: expect up to about 270 of these to be right."
+        "about 20 of 1,000 are: expect up to about 300 of these to be right."
     )
     assert section.elements[1].rows[0][-2:] == ("0.4%", "99.6%")
     assert label_issues_section(issues, {}).lead == ""  # a record of 0.1 does not say

@@ -67,7 +67,7 @@ CASES = {
     ),
     rules._doubted_labels: (
         PageFacts(doubted={"total": 20, "judged": 500}),
-        ("20 of 500 labels", "about 9 would be if all were right", "doubts"),
+        ("20 of 500 labels", "about 10 would be if all were right", "doubts"),
         PageFacts(doubted={"total": 9, "judged": 500}),
     ),
     rules._still_improving: (
