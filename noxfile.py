@@ -1,5 +1,5 @@
 # /// script
-# dependencies = ["nox[uv]>=2026.2.9"]
+# dependencies = ["nox[uv]>=2026.10.20"]
 # ///
 """All checks, each in an environment of its own: `pip install nox && nox`.
 
@@ -19,6 +19,7 @@ run the tests marked `full` too, and these are added:
     demo                            the wheel in an empty environment: the demo, twice
 
 `python_versions` runs by name alone: the suite on every supported Python that is on this machine.
+Sessions that leave a core idle run two at a time; nox prints what such a session says when it is done.
 `nox -R` runs again without making the environments anew. Tests of real images run where TRANSFERKIT_REAL_DATA is set.
 What follows `--` goes to pytest: `nox -R -s "tests(jax)" -- -k weights`.
 """
@@ -31,8 +32,10 @@ from pathlib import Path
 
 import nox
 
-nox.needs_version = ">=2026.2.9"
+nox.needs_version = ">=2026.10.20"
 nox.options.default_venv_backend = "uv|virtualenv"
+# Of the sessions that leave a core idle by themselves (`beside`, lint, types) two at a time, the longest first.
+nox.options.parallel = 2
 # Under CI=true nox would fail where an interpreter of python_versions is missing; so it says "skipped" there as well.
 nox.options.error_on_missing_interpreters = False
 
@@ -50,10 +53,10 @@ RUFF, MYPY, AXE = "ruff==0.17.*", "mypy==2.4.*", "axe-core@4"
 
 only_full = nox.session(tags=["full"], default=False, requires=["build"])
 by_default = nox.session(requires=["build"])
-always = nox.session(tags=["full"], requires=["build"])
+beside = {"requires": ["build"], "allow_parallel": True}
 
 
-@nox.session(tags=["full"])
+@nox.session(tags=["full"], allow_parallel=True)
 def lint(session: nox.Session) -> None:
     """Rules and format."""
     session.install(RUFF)
@@ -61,7 +64,7 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check", ".")
 
 
-@nox.session(tags=["full"])
+@nox.session(tags=["full"], allow_parallel=True)
 def types(session: nox.Session) -> None:
     """Types, with the packages that ours is built on; of the backends, only JAX is published with types."""
     session.install(MYPY, *PROJECT["dependencies"], *PROJECT["optional-dependencies"]["jax"])
@@ -112,18 +115,29 @@ def python_versions(session: nox.Session, backend: str) -> None:
     _test_backend(session, backend, "", left_out=("parity", "hub", "export"))
 
 
-@by_default
+@nox.session(**beside)
 def parity(session: nox.Session) -> None:
     """A model trained on one backend and loaded on the other."""
     _install(session, "jax,tensorflow,test")
     session.run("pytest", "-m", "not full and not real", "tests/parity", *session.posargs, env=_compiled(session))
 
 
-@only_full
+@nox.session(tags=["full"], default=False, **beside)
 def parity_full(session: nox.Session) -> None:
     """All that holds between the backends."""
     _install(session, "jax,tensorflow,test")
     session.run("pytest", "tests/parity", *session.posargs, env=_compiled(session))
+
+
+@nox.session(tags=["full"], default=False, **beside)
+def demo(session: nox.Session) -> None:
+    """The wheel in an empty environment: the demo twice, the second time on what the first one left."""
+    folder = _empty_environment(session)
+    for _ in ("first", "second"):
+        printed = _transferkit(session, folder, "demo")
+        pages = [line.split()[1] for line in printed.splitlines() if line.startswith("Page: ")]
+        if len(pages) != 4 or not all((folder / page).stat().st_size for page in pages):
+            session.error(f"The demo left {len(pages)} pages of 4.")
 
 
 @only_full
@@ -151,7 +165,7 @@ def browser(session: nox.Session) -> None:
     session.run("pytest", *workers, *files, *session.posargs, env={"AXE_CORE": axe})
 
 
-@only_full
+@nox.session(tags=["full"], default=False, **beside)
 def postgres(session: nox.Session) -> None:
     """Studies on PostgreSQL: the tests start and stop servers; where they are root, as another user."""
     folder = _postgres_binaries()
@@ -162,7 +176,7 @@ def postgres(session: nox.Session) -> None:
     session.run("pytest", "-m", "postgres", "tests/search/test_postgres.py", *session.posargs, env=environment)
 
 
-@always
+@nox.session(tags=["full"], **beside)
 def package(session: nox.Session) -> None:
     """The wheel in an empty environment: a small data set is drawn, trained on, predicted, reported and exported."""
     folder = _empty_environment(session)
@@ -175,17 +189,6 @@ def package(session: nox.Session) -> None:
     for made in ("run/model.keras", "run/report.html", "run/exports/keras/README.md"):
         if not (folder / made).stat().st_size:
             session.error(f"{made} is empty.")
-
-
-@only_full
-def demo(session: nox.Session) -> None:
-    """The wheel in an empty environment: the demo twice, the second time on what the first one left."""
-    folder = _empty_environment(session)
-    for _ in ("first", "second"):
-        printed = _transferkit(session, folder, "demo")
-        pages = [line.split()[1] for line in printed.splitlines() if line.startswith("Page: ")]
-        if len(pages) != 4 or not all((folder / page).stat().st_size for page in pages):
-            session.error(f"The demo left {len(pages)} pages of 4.")
 
 
 # === What the sessions share ===

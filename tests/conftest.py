@@ -29,9 +29,12 @@ if BACKEND:
     os.environ["KERAS_BACKEND"] = BACKEND
 # The files that take longest run first, so that one worker does not end long after the other.
 LONGEST = (
-    *("training/test_exactness.py", "hub/test_hub_backbones.py", "test_docs_run.py", "search/test_demo.py"),
-    *("reports/test_real.py", "commands/test_train_command.py", "training/test_phases.py", "search/test_kills.py"),
-    *("training/test_resume.py", "search/test_study_command.py", "test_benchmarks.py", "test_weights.py"),
+    *("training/test_exactness.py", "export/test_export.py", "hub/test_hub_backbones.py", "test_benchmarks.py"),
+    *("test_docs_run.py", "model/test_kernels.py", "training/test_resume.py", "search/test_study_command.py"),
+    *("search/test_trial.py", "test_starter_recipe.py", "reports/test_real.py", "training/test_memory.py"),
+    *("search/test_demo.py", "training/test_phases.py", "commands/test_train_command.py", "test_api.py"),
+    *("test_cross_validation.py", "test_library_use.py", "model/test_classifier.py", "insights/test_insights.py"),
+    *("search/test_kills.py", "commands/test_in_the_images_folder.py", "training/test_batches.py"),
 )
 NEEDS_BACKEND = re.compile(r"^pytestmark = \[?\s*pytest\.mark\.backend\b", re.MULTILINE)
 
