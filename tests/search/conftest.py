@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -47,11 +48,15 @@ def postgres_binaries() -> Path:
 
 
 @pytest.fixture
-def server(postgres_binaries, tmp_path):
-    """A PostgreSQL server that runs while the test does."""
+def server(postgres_binaries):
+    """A PostgreSQL server that runs while the test does.
+
+    Not in `tmp_path`: each pytest that starts closes the folder above it, and the server is another user.
+    """
     from server import Server
 
-    running = Server(tmp_path / "postgres", postgres_binaries)
-    running.start()
-    yield running
-    running.stop()
+    with tempfile.TemporaryDirectory(prefix="transferkit-postgres-") as folder:
+        running = Server(Path(folder) / "data", postgres_binaries)
+        running.start()
+        yield running
+        running.stop()
