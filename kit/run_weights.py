@@ -11,7 +11,7 @@ from kit.data import OUT_OF_FOLD
 from kit.data.dataset import Dataset
 from kit.errors import ConfigError, StorageError, WeightsError
 from kit.files import sha256_file
-from kit.model.catalog import find, is_hub
+from kit.model.catalog import Packaged, find, is_hub
 from kit.model.weights import Weights, resolve
 from kit.run import Run
 from kit.run_images import SEEN, earlier_runs, seen_splits
@@ -27,6 +27,16 @@ def resolve_weights(config: RunConfig) -> Weights:
     if run is None:
         return resolve(model.weights, model.alpha, config.data.image_size, model.backbone)
     return Weights(f"{run.path.absolute().name}/{run.model_path.name}", run.model_path, sha256_file(run.model_path))
+
+
+def may_download(config: RunConfig) -> bool:
+    """Whether `resolve_weights` may need a network; ConfigError if there is no such backbone."""
+    model = config.model
+    if model.weights != "imagenet":
+        return False
+    if is_hub(model.backbone):
+        return True
+    return not isinstance(find(model.backbone).imagenet(model.alpha, config.data.image_size), Packaged)
 
 
 def starting_run(config: RunConfig) -> Run | None:

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 from kit.config import BEFORE_RECORDED, NAMED, STARTER, STARTER_SETTINGS, PhaseConfig, RunConfig
 from kit.errors import ConfigError
+from kit.model.catalog import image_size
 from kit.setting_table import PHASE_KEY, SECTIONS, SHORTHANDS, find_setting, flat, keys
 
 PREFIX = "TRANSFERKIT_"
@@ -296,15 +297,17 @@ class _Draft:
         return self._make(RunConfig, parts[""] | sections | {"phases": phases})
 
     def _carry(self) -> None:
-        """Take over what the weights were trained with, where no source says otherwise."""
+        """Take over what backbone and weights were trained with, where no source says otherwise."""
         weights, default = self.values["model.weights"], flat(RunConfig())
         absent = [key for key in CARRIED if key not in self.sources and self.values[key] == default[key]]
-        if weights == self.base["model.weights"] or not absent:
-            return
-        brought: Mapping[str, Any] = STARTER_SETTINGS if weights == STARTER else {}
-        folder = named_run(weights)
-        if folder is not None and (folder / "config.toml").is_file():
-            brought = flat(recorded_config(folder))
+        brought: dict[str, Any] = {}
+        if (backbone := self.values["model.backbone"]) != self.base["model.backbone"]:
+            brought["data.image_size"] = image_size(backbone)
+        if absent and weights != self.base["model.weights"]:
+            brought |= STARTER_SETTINGS if weights == STARTER else {}
+            folder = named_run(weights)
+            if folder is not None and (folder / "config.toml").is_file():
+                brought = flat(recorded_config(folder))
         self.values |= {key: brought[key] for key in absent if key in brought}
 
     def _make(self, kind: Any, values: dict[str, Any], phase: str = "") -> Any:

@@ -35,7 +35,7 @@ def test_the_command_starts_the_backend_and_says_so(run_cli, tmp_path):
     assert told["backends"][BACKEND]["device"] in ("cpu", "gpu", "tpu")
     assert told["packages"]["keras"]
     (told_of,) = [line for line in told["advice"] if "ImageNet weights" in line]
-    wanted = (str(tmp_path / "models"), "--weights FILE", "--weights starter")
+    wanted = (str(tmp_path / "models"), "--weights FILE", "--weights starter", "--backbone efficientnet_lite0")
     assert [words for words in wanted if words not in told_of] == []
 
 

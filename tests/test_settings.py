@@ -271,7 +271,10 @@ def test_every_setting_is_listed_with_its_help():
         assert all(listed.pop(name).help.endswith(".") for name in names)
     assert not listed
     size = next(setting for setting in keys() if setting.key == "data.image_size")
-    assert size == ("data.image_size", "int", 224, "Side of the square the model sees, in pixels; 32 to 1024.")
+    assert size[:3] == ("data.image_size", "int", 224)
+    assert size.help.startswith(
+        "Side of the square the model sees, in pixels; 32 to 1024. Where none is given, that which"
+    )
 
 
 def test_every_listed_setting_can_be_set():
@@ -366,6 +369,27 @@ def test_an_image_size_goes_over_that_of_the_starter_weights(tmp_path):
     assert load_config(flags={"model.weights": "starter", "data.image_size": 224}).data.image_size == 224
     small = RunConfig(data=DataConfig(image_size=64))
     assert override(small, {"model.weights": "starter"}, "the test").data.image_size == 64
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("efficientnet_lite1", 240), ("EfficientNet-Lite2", 260), ("ResNet50", 224)]
+)
+def test_a_backbone_brings_the_image_size_it_was_trained_at(name, size, tmp_path):
+    """Unless one is given; with any weights but a run's, and when a trial of a study changes it."""
+    config = load_config(flags={"model.backbone": name})
+    assert config.data.image_size == size
+    assert from_toml(to_toml(config)) == config
+    assert load_config(flags={"model.backbone": name, "model.weights": "none"}).data.image_size == size
+    assert load_config(flags={"model.backbone": name, "data.image_size": 224}).data.image_size == 224
+    assert override(RunConfig(), {"model.backbone": name}, "the test") == config
+    recorded = to_toml(load_config(flags={"model.backbone": name, "data.image_size": 96}))
+    assert from_toml(recorded).data.image_size == 96
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.toml").write_text(recorded)
+    (run / "manifest.json").write_text("{}")
+    for flags in ({}, {"model.backbone": name}):
+        assert load_config(flags={"model.weights": str(run), **flags}).data.image_size == 96
 
 
 def test_other_weights_bring_nothing():

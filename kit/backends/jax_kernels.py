@@ -27,14 +27,11 @@ def find_replacement(layer: layers.Layer) -> type[Convolution] | None:
 
 
 def _is_shiftable(layer: layers.DepthwiseConv2D) -> bool:
-    stride_one = tuple(layer.strides) == (1, 1)
-    odd = all(side % 2 == 1 for side in layer.kernel_size)
     reached = all(stride <= side for stride, side in zip(layer.strides, layer.kernel_size, strict=True))
     return (
         reached  # every input, as `_input_gradient` requires
         and tuple(layer.dilation_rate) == (1, 1)
         and layer.depth_multiplier == 1
-        and (layer.padding == "valid" or (stride_one and odd))
     )
 
 
@@ -62,12 +59,17 @@ class Gathered(Convolution):
     """
 
     def convolve(self, inputs, kernel):
-        height, width = self.stock.kernel_size
-        if self.stock.padding == "same":
-            sides = zip(inputs.shape[1:3], (height, width), self.stock.strides, strict=True)
-            inputs = ops.pad(inputs, [[0, 0], *(_same_padding(*side) for side in sides), [0, 0]])
-        windows = [window for _, _, window in _windows(inputs, (height, width), tuple(self.stock.strides))]
+        windows = _windows(_padded(inputs, self.stock), tuple(self.stock.kernel_size), tuple(self.stock.strides))
+        windows = [window for _, _, window in windows]
         return pointwise(ops.concatenate(windows, axis=-1), ops.reshape(kernel, (-1, kernel.shape[-1])))
+
+
+def _padded(inputs, stock: layers.Layer):
+    """Inputs with the zeros around them that a layer's padding asks for."""
+    if stock.padding == "valid":
+        return inputs
+    sides = zip(inputs.shape[1:3], stock.kernel_size, stock.strides, strict=True)
+    return ops.pad(inputs, [[0, 0], *(_same_padding(*side) for side in sides), [0, 0]])
 
 
 def _same_padding(size: int, kernel: int, stride: int) -> list[int]:
@@ -82,11 +84,7 @@ class ShiftedDepthwise(Convolution):
     is_depthwise = True
 
     def convolve(self, inputs, kernel):
-        height, width = self.stock.kernel_size
-        if self.stock.padding == "same":
-            rows, columns = height // 2, width // 2
-            inputs = ops.pad(inputs, [[0, 0], [rows, rows], [columns, columns], [0, 0]])
-        return depthwise(inputs, kernel[..., 0], tuple(self.stock.strides))
+        return depthwise(_padded(inputs, self.stock), kernel[..., 0], tuple(self.stock.strides))
 
 
 def shifted_depthwise(inputs, kernel, strides: tuple[int, int]):

@@ -20,7 +20,7 @@ CONVOLUTIONS = (
     *(layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose),
     *(layers.DepthwiseConv1D, layers.DepthwiseConv2D),
 )
-KERNELS_VERSION = 6  # part of every store's key: raise it when a kernel's arithmetic changes
+KERNELS_VERSION = 7  # part of every store's key: raise it when a kernel's arithmetic changes
 
 
 def choose(requested: str) -> str:

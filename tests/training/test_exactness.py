@@ -30,7 +30,7 @@ from image_files import make_images
 from kit.cache import CachedArray
 from kit.config import DataConfig, PhaseConfig
 from kit.data.images import decode
-from kit.model.catalog import RECIPES
+from kit.model.efficientnet_lite import efficientnet_lite0
 from kit.training.checkpoints import assign, values_of
 from kit.training.extraction import Activations, Extractor, extract, training_batches
 from kit.training.loop import build_steps
@@ -200,6 +200,7 @@ STRAIGHTFORWARD = {
     "mobilenet_v3_small": (keras.applications.MobileNetV3Small, as_float),
     "mobilenet_v3_large": (keras.applications.MobileNetV3Large, as_float),
     "efficientnet_v2_b0": (keras.applications.EfficientNetV2B0, as_float),
+    "efficientnet_lite0": (efficientnet_lite0, keras.layers.Rescaling(1 / 128, offset=-127 / 128)),
     "resnet50": (keras.applications.ResNet50, lambda x: keras.applications.resnet.preprocess_input(as_float(x))),
     "resnet50_v2": (keras.applications.ResNet50V2, centred),
     "convnext_tiny": (keras.applications.ConvNeXtTiny, as_float),
@@ -335,7 +336,7 @@ def sixteen(tmp_path_factory) -> Path:
 
 
 @pytest.mark.usefixtures("quick_jax")  # XLA takes half a minute to optimise the whole of some
-@pytest.mark.parametrize("name", [name for name in RECIPES if name != "mobilenet_v2"])
+@pytest.mark.parametrize("name", [name for name in STRAIGHTFORWARD if name not in ("toy", "mobilenet_v2")])
 def test_every_backbone_trains_what_straightforward_keras_trains(sixteen, name):
     """Two steps of the top two blocks at 32 px, with own kernels. Seen: 2e-4, in squeeze and excitation."""
     model = {"backbone": name, "alpha": 1.0, "kernels": "own"}
