@@ -24,7 +24,7 @@ SAMPLE_COLUMNS = ("path", "label", "split", "group", "finding")
 PREDICTION_COLUMNS = ("path", "split", "label", "predicted", "predicted_phase1", "confidence")
 # `format`, `mode` and `sha256` are in the samples.csv of an inspection.
 TEXT_COLUMNS = frozenset(
-    {*SAMPLE_COLUMNS, "fold", "predicted", "predicted_phase1", "phase", "format", "mode", "sha256"}
+    {*SAMPLE_COLUMNS, "fold", "predicted", "predicted_phase1", "answer", "phase", "format", "mode", "sha256"}
 )
 _UNSAFE = ("=", "+", "-", "@", "'", "\t", "\r", "\n")
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,17})")

@@ -135,6 +135,28 @@ class Scores:
         return asdict(self) | {"accuracy_interval": interval, "confusion": [list(row) for row in self.confusion]}
 
 
+def answered(
+    probabilities: np.ndarray, labels: np.ndarray, threshold: float, groups: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Accuracy of the answers where the model is silent below a confidence, `threshold`, 0 to 1.
+
+    Returns `threshold`, `n`, `answered`, `coverage` (their share), `accuracy` of the answers, None without any, and
+    `accuracy_interval` (Wilson's, 95%), of as many as are independent: `groups` as of `score`.
+    """
+    sure = np.flatnonzero(probabilities.max(axis=1, initial=0.0) >= threshold)
+    right = int((probabilities[sure].argmax(axis=1) == labels[sure]).sum())
+    independent = float(len(sure) if groups is None else effective_n([groups[i] for i in sure.tolist()]))
+    accuracy = right / len(sure) if len(sure) else None
+    return {
+        "threshold": threshold,
+        "n": len(labels),
+        "answered": len(sure),
+        "coverage": len(sure) / len(labels) if len(labels) else 0.0,
+        "accuracy": accuracy,
+        "accuracy_interval": None if accuracy is None else wilson_interval(independent * accuracy, independent),
+    }
+
+
 def score(
     probabilities: np.ndarray,
     labels: np.ndarray,

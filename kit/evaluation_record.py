@@ -1,9 +1,11 @@
 """Record folder of an evaluation, for its page.
 
     manifest.json     schema version, kind `evaluation`, run, data, options, counts of images by origin
-    predictions.csv   path, split, label, predicted, confidence, p_<class>; `split` is the run's, or `new`
+    predictions.csv   path, split, label, predicted, confidence, p_<class>; `split` is the run's, or `new`; behind
+                      confidence `answer`, where a threshold was asked for
     metrics.json      all, new: scores of what was scored, and of what is new; test (out-of-fold of a cross-validated
-                      run): the run's own, where it has any; drift: what differs between `new` and those
+                      run): the run's own, where it has any; drift: what differs between `new` and those; answered:
+                      kit.evaluation.answered, with a threshold
     images.csv  thumbnails.zip  insights.json     as of a run (kit.insights)
 
 Importing this module imports no backend.
@@ -17,13 +19,14 @@ from typing import Any
 import numpy as np
 
 from kit import backends
-from kit.csv_tables import predictions_table, write_table
+from kit.csv_tables import make_table, predictions_table, write_table
 from kit.data import OUT_OF_FOLD
 from kit.files import make_folder, write_json
 from kit.insights import IMAGE_COLUMNS, Insights, thumbnails
 from kit.insights.collect import image_table
 from kit.insights.thumbnails import thumbnails_of_files
 from kit.new_images import NEW, Evaluation
+from kit.predict import UNSURE
 from kit.run import Run
 from kit.significance import holm
 
@@ -53,17 +56,24 @@ def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
     probabilities = evaluation.probabilities
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     table = predictions_table(run.classes, evaluation.paths, evaluation.origins, evaluation.labels, probabilities)
+    if (threshold := evaluation.options.get("threshold")) is not None:
+        answers = [
+            UNSURE if sure < threshold else said for sure, said in zip(confidence, table["predicted"], strict=True)
+        ]
+        table.insert(table.columns.get_loc("confidence") + 1, "answer", make_table({"answer": answers})["answer"])
     write_table(folder / "predictions.csv", table, list(table.columns))
     own = _measured_split(run)
     measured = {own: run.metrics[own]} if own else {}
     drift = _drift(evaluation, confidence, own)
     scores = {"all": evaluation.scores, "new": evaluation.new_scores}
+    if evaluation.answered:
+        scores["answered"] = evaluation.answered
     write_json(folder / "metrics.json", {**scores, **measured, "drift": drift})
     insights.write_table("images", image_table(evaluation.paths, evaluation.facts))
     worst = thumbnails.worst_mistakes(evaluation.labels, predicted, confidence)
     drawn = thumbnails.sample(len(evaluation.paths), run.config.seed)
     pairs = thumbnails.confused(evaluation.labels, predicted, worst)
-    shown = dict.fromkeys([*drawn.tolist(), *worst.tolist(), *pairs])
+    shown = dict.fromkeys([*drawn.tolist(), *worst.tolist(), *pairs, *range(len(evaluation.paths))])
     files = {evaluation.paths[i]: evaluation.files[i] for i in list(shown)[: thumbnails.LARGEST]}
     insights.write_album("thumbnails", thumbnails_of_files(files))
     insights.write_summary([evaluation.paths[i] for i in drawn], {})

@@ -20,7 +20,7 @@ from kit.data.images import ImageProblem
 from kit.data.listing import heic_advice
 from kit.data.sources import load_samples
 from kit.errors import DataError
-from kit.evaluation import score
+from kit.evaluation import answered, score
 from kit.predict import Predictor
 from kit.run import Run
 from kit.run_images import SEEN, seen_splits
@@ -42,6 +42,7 @@ class Evaluation:
         options: What the evaluation was asked for beside its defaults.
         scores: As in metrics.json; what images of one class alone cannot tell is None.
         new_scores: Of the new ones among them.
+        answered: Of `all` that were scored, what the model gets right above a threshold; empty without one.
     """
 
     run: Run
@@ -58,6 +59,7 @@ class Evaluation:
     options: dict[str, Any]
     scores: dict[str, Any]
     new_scores: dict[str, Any]
+    answered: dict[str, Any]
 
 
 def evaluate_images(
@@ -68,6 +70,7 @@ def evaluate_images(
     include_seen: bool = False,
     conflicts: str | None = None,
     columns: str | None = None,
+    threshold: float | None = None,
 ) -> Evaluation:
     """Score a finished run's model on images, without those that chose its weights.
 
@@ -77,6 +80,7 @@ def evaluate_images(
         include_seen: Score the run's training and validation images too.
         conflicts: `refuse` or `drop` images under two labels; None is as the run was trained.
         columns: Which column of a table is what (`data.columns`); None is as the run was trained.
+        threshold: Confidence, 0 to 1, below which the model is silent, for `answered`.
 
     Raises:
         DataError: If labels are not among the run's, contradict each other, or no image is left to score.
@@ -123,7 +127,7 @@ def evaluate_images(
     table = np.stack(probabilities)
     labels = np.array([run.classes.index(sample.label) for sample in samples])
     new = np.flatnonzero([origin == NEW for origin in scored_origins])
-    asked = {"include_seen": include_seen, "conflicts": conflicts, "columns": columns}
+    asked = {"include_seen": include_seen, "conflicts": conflicts, "columns": columns, "threshold": threshold}
     return Evaluation(
         run=run,
         data=data,
@@ -136,9 +140,10 @@ def evaluate_images(
         probabilities=table,
         images=images | {"scored": len(samples)},
         left_out=dict(Counter(excluded.values())),
-        options={name: value for name, value in asked.items() if value},
+        options={name: value for name, value in asked.items() if value not in (None, False)},
         scores=_scores(table, labels, groups, run),
         new_scores=_scores(table[new], labels[new], [groups[i] for i in new], run),
+        answered={} if threshold is None else {"all": answered(table, labels, threshold, groups)},
     )
 
 

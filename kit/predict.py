@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from kit.model.classifier import Classifier
     from kit.run import Run
 
+UNSURE = "unsure"  # the answer below a threshold
 BATCH = 32  # images decoded before they are passed through the network
 _INPUTS_HINT = (
     "Give a file, bytes of a file, uint8 pixels (height, width, 3), an image of Pillow, or a list of these; of a "
@@ -49,6 +50,10 @@ class Prediction:
     confidence: float
     probabilities: tuple[float, ...]
     problem: str = ""
+
+    def answer(self, threshold: float) -> str:
+        """`label`, or `unsure` where the confidence is below the threshold, 0 to 1; empty where there is a problem."""
+        return self.label if self.problem or self.confidence >= threshold else UNSURE
 
 
 @dataclass(frozen=True)

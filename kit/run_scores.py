@@ -13,7 +13,7 @@ from kit.cross_validation import OutOfFold
 from kit.csv_tables import predictions_table
 from kit.data import OUT_OF_FOLD, SPLITS
 from kit.data.dataset import Dataset, build_dataset
-from kit.evaluation import apply_temperature, explain_temperature, fit_temperature, score
+from kit.evaluation import answered, apply_temperature, explain_temperature, fit_temperature, score
 from kit.files import write_json
 from kit.machine import require_cache
 from kit.predict import load_classifier
@@ -90,10 +90,13 @@ def scores_by_split(dataset: Dataset, probabilities: np.ndarray, temperature: fl
     }
 
 
-def evaluate(run: Run, *, moved: str | None = None, backend_name: str = "auto") -> dict[str, Any]:
+def evaluate(
+    run: Run, *, moved: str | None = None, backend_name: str = "auto", threshold: float | None = None
+) -> dict[str, Any]:
     """Score a finished run's model again on its own images, exactly as the run did; returns scores by split.
 
-    `moved`: where these images lie now, if not where they were.
+    `moved`: where these images lie now, if not where they were. With a `threshold`, 0 to 1, there is also `answered`:
+    what the model gets right by split where it is silent below that confidence.
 
     Raises UserError if the run is not finished, or the images are no longer those of the run.
     """
@@ -113,7 +116,15 @@ def evaluate(run: Run, *, moved: str | None = None, backend_name: str = "auto") 
     dataset = dataset.as_recorded(run.samples)
     session = Session(config, load_classifier(run), dataset)
     probabilities = predict_trained(session, extract(session, to_train=False))
-    return scores_by_split(dataset, probabilities, run.metrics["temperature"])
+    scores = scores_by_split(dataset, probabilities, run.metrics["temperature"])
+    if threshold is None:
+        return scores
+    places = {split: dataset.indices(split) for split in scores}
+    by_split = {
+        split: answered(probabilities[at], dataset.labels[at], threshold, [dataset.groups[i] for i in at])
+        for split, at in places.items()
+    }
+    return {**scores, "answered": by_split}
 
 
 def evaluation_config(run: Run, backend_name: str = "auto", moved: str | None = None) -> RunConfig:

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from reports import text
 from reports.charts import BLUE, GREY, VERMILLION, bar, new_figure, share_axis
-from reports.elements import Chart, Section, Table, missing_section
+from reports.elements import Chart, Section, Table, ThresholdPicker, missing_section
 from reports.predictions import scored_split
 
 BINS = 15  # as in the calibration error of metrics.json
@@ -157,8 +157,8 @@ def abstention_figure(facts: CalibrationFacts) -> go.Figure:
     return figure
 
 
-def calibration_section(facts: CalibrationFacts) -> Section:
-    """Reliability diagram, histogram of confidence, accuracy and coverage."""
+def calibration_section(facts: CalibrationFacts, picker: ThresholdPicker | None = None) -> Section:
+    """Threshold, reliability diagram, histogram of confidence, accuracy and coverage."""
     title = "Confidence"
     if not facts.split:
         return missing_section("calibration", title, "No image was scored.")
@@ -189,6 +189,7 @@ def calibration_section(facts: CalibrationFacts) -> Section:
         "calibration",
         title,
         (
+            *([picker] if picker is not None else []),
             Chart("reliability-figure", "Reliability", _see_reliability(facts), reliability_figure(facts), bins),
             Chart("confidence-figure", "Confidence", _see_confidence(facts), confidence_figure(facts), bins),
             Chart("abstention-figure", "Abstaining", _see_abstention(facts), abstention_figure(facts), abstention),

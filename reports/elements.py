@@ -127,6 +127,24 @@ class ConfusionMatrix:
 
 
 @dataclass(frozen=True)
+class ThresholdPicker:
+    """Slider over `steps` + 1 thresholds from 0 to 1, of which `script` shows what `data` says.
+
+    Without the script the page shows `table` and `command`, which are of the threshold `step` / `steps`.
+    """
+
+    id: str
+    title: str
+    see: str
+    step: int
+    steps: int
+    command: str
+    data: dict[str, Any]
+    table: Table
+    script: ClassVar[str] = "threshold.js"
+
+
+@dataclass(frozen=True)
 class ImageBrowser:
     """Grid of thumbnails which `script` lets one filter, sort and enlarge.
 

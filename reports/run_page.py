@@ -25,6 +25,7 @@ from reports.next_steps import PageFacts, next_steps, next_steps_section, scored
 from reports.predictions import GRID, predictions_facts, predictions_section, scored_split
 from reports.provenance import provenance_facts, provenance_section
 from reports.summary import summary_box, summary_facts
+from reports.threshold import threshold_facts, threshold_picker
 
 NOT_DOUBTED = "This run recorded no doubted labels."
 CELLS = 1_000_000  # of predictions.csv that are read whole
@@ -96,7 +97,7 @@ def run_page(folder: Path, grid: int = GRID) -> Page:
     predictions = run.predictions if len(samples) * len(manifest.get("classes", [])) <= CELLS else run.predicted
     summary, album = insights.summary, insights.album("thumbnails")
     missing = {"doubted": "" if (insights.folder / "doubted.csv").exists() else NOT_DOUBTED, **summary["missing"]}
-    classes, (split, _) = manifest.get("classes", []), scored_split(predictions)
+    classes, (split, scored) = manifest.get("classes", []), scored_split(predictions)
     used = samples[samples["finding"].isna() & samples["split"].notna()]
     findings = insights.findings if (insights.folder / "findings.json").exists() else None
 
@@ -106,6 +107,8 @@ def run_page(folder: Path, grid: int = GRID) -> Page:
     validation = metrics.get("validation", {}).get("n", 0)
     learning = learning_curve_facts(insights.learning_curve, validation)
     data = dataset_facts(used, len(samples) - len(used), insights.images, findings, classes, album)
+    threshold = threshold_facts(scored, measured.n_effective if split == measured.split else None)
+    picker = None if threshold is None else threshold_picker(threshold, folder.resolve().name)
     facts = PageFacts(
         summary=measured,
         classes=tuple(classes),
@@ -125,7 +128,7 @@ def run_page(folder: Path, grid: int = GRID) -> Page:
             said, album, classes, insights.album("activation-predicted"), insights.album("activation-label")
         ),
         confusion_section(confusion),
-        calibration_section(calibration_facts(predictions)),
+        calibration_section(calibration_facts(predictions), picker),
         label_issues_section(label_issues(insights.doubted), album, missing["doubted"], summary["doubted"]),
         learning_curve_section(learning, missing.get("learning_curve", "")),
         *dataset_sections(data, album),

@@ -25,6 +25,10 @@ Moved = Annotated[
     str | None,
     typer.Option("--data", metavar="PLACE", help="Where the run's own images lie now, if moved.", show_default=False),
 ]
+Threshold = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help='Confidence below which the answer is "unsure".', show_default=False),
+]
 _OUT = "The folder to be; an earlier export there is replaced."
 
 
@@ -33,6 +37,7 @@ def predict(
     paths: Annotated[
         list[str], typer.Argument(metavar="PATH...", help="Images, folders or globs.", show_default=False)
     ],
+    threshold: Threshold = None,
     backend: Annotated[str, typer.Option(help=f"{' or '.join(BACKENDS)}.")] = "auto",
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="One row for each image on standard output.")] = False,
@@ -56,12 +61,13 @@ def predict(
     predictor = Predictor.of(folder)
     predictions = list(predictor.predict(files))
     if as_json:
-        content = {"run": str(run), "predictions": [_as_dict(one, predictor) for one in predictions]}
-        print(json.dumps(content | {"passed_over": list(map(str, passed_over))}))
+        content = {"run": str(run), "predictions": [_as_dict(one, predictor, threshold) for one in predictions]}
+        given = {} if threshold is None else {"threshold": threshold}
+        print(json.dumps(content | given | {"passed_over": list(map(str, passed_over))}))
     elif as_csv:
-        _print_csv(predictions, predictor)
+        _print_csv(predictions, predictor, threshold)
     else:
-        print("\n".join(_table(predictions, predictor)))
+        print("\n".join(_table(predictions, predictor, threshold)))
     unreadable = [one for one in predictions if one.problem]
     if unreadable:
         named = "; ".join(printable(f"{one.path} ({one.problem})") for one in unreadable[:NAMED])
@@ -72,43 +78,55 @@ def predict(
         )
 
 
-def _as_dict(one: "Prediction", predictor: "Predictor") -> dict[str, object]:
+def _as_dict(one: "Prediction", predictor: "Predictor", threshold: float | None) -> dict[str, object]:
     if one.problem:
         return {"path": one.path, "problem": one.problem}
     probabilities = dict(zip(predictor.classes, one.probabilities, strict=True))
-    return {"path": one.path, "label": one.label, "confidence": one.confidence, "probabilities": probabilities}
+    answer = {} if threshold is None else {"answer": one.answer(threshold)}
+    said = {"path": one.path, "label": one.label, "confidence": one.confidence}
+    return said | answer | {"probabilities": probabilities}
 
 
-def _table(predictions: "list[Prediction]", predictor: "Predictor") -> list[str]:
+def _table(predictions: "list[Prediction]", predictor: "Predictor", threshold: float | None) -> list[str]:
     """One line an image, without control characters."""
     from kit.progress import printable
 
     names = [printable(one.path) for one in predictions]
     width = min(max(map(len, names)), WIDEST)
-    return [f"{name:<{width}}  {_in_words(one, predictor)}" for name, one in zip(names, predictions, strict=True)]
+    said = [_in_words(one, predictor, threshold or 0.0) for one in predictions]
+    return [f"{name:<{width}}  {words}" for name, words in zip(names, said, strict=True)]
 
 
-def _in_words(one: "Prediction", predictor: "Predictor") -> str:
+def _in_words(one: "Prediction", predictor: "Predictor", threshold: float) -> str:
+    from kit.predict import UNSURE
     from kit.progress import printable
 
     if one.problem:
         return printable(one.problem)
-    ranked = sorted(zip(one.probabilities, predictor.classes, strict=True), reverse=True)[1 : 1 + SHOWN]
-    others = ", ".join(f"{printable(name)} {probability:.3f}" for probability, name in ranked)
-    return f"{printable(one.label)} {one.confidence:.3f}  ({others})"
+    ranked = sorted(zip(one.probabilities, predictor.classes, strict=True), reverse=True)[: 1 + SHOWN]
+    named = [f"{printable(name)} {probability:.3f}" for probability, name in ranked]
+    if one.confidence < threshold:
+        return f"{UNSURE}  ({', '.join(named)})"
+    return f"{printable(one.label)} {one.confidence:.3f}  ({', '.join(named[1:])})"
 
 
-def _print_csv(predictions: "list[Prediction]", predictor: "Predictor") -> None:
+def _print_csv(predictions: "list[Prediction]", predictor: "Predictor", threshold: float | None) -> None:
     import csv
 
     from kit.csv_tables import escape_cell
 
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["path", "predicted", "confidence", *(f"p_{name}" for name in predictor.classes), "problem"])
+    answer = [] if threshold is None else ["answer"]
+    classes = [f"p_{name}" for name in predictor.classes]
+    writer.writerow(["path", "predicted", "confidence", *answer, *classes, "problem"])
     for one in predictions:
-        numbers = [f"{value:.9g}" for value in (one.confidence, *one.probabilities)] if one.probabilities else []
-        blanks = [""] * (1 + len(predictor.classes) - len(numbers))
-        writer.writerow([escape_cell(one.path), one.label and escape_cell(one.label), *numbers, *blanks, one.problem])
+        if one.problem:
+            blanks = [""] * (2 + len(answer) + len(classes))
+            writer.writerow([escape_cell(one.path), *blanks, one.problem])
+            continue
+        confidence, *shares = [f"{value:.9g}" for value in (one.confidence, *one.probabilities)]
+        answers = [] if threshold is None else [escape_cell(one.answer(threshold))]
+        writer.writerow([escape_cell(one.path), escape_cell(one.label), confidence, *answers, *shares, ""])
 
 
 @setting_options("conflicts", "columns")
@@ -125,6 +143,7 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option(help="Where the record about DATA goes.", show_default="evaluations/NAME-TIME")
     ] = None,
+    threshold: Threshold = None,
     backend: Annotated[str, typer.Option(help=f"{' or '.join(BACKENDS)}; the run's own by default.")] = "auto",
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -143,20 +162,21 @@ def evaluate(
         if moved is not None:
             hint = "Leave --data out to score other images, or DATA to score the run's own where they lie now."
             raise ConfigError("DATA names other images, and --data is the place of the run's own.", hint)
-        _evaluate_others(folder, data, backend, include_seen, settings, out, as_json)
+        _evaluate_others(folder, data, backend, include_seen, settings | {"threshold": threshold}, out, as_json)
         return
     if include_seen or out is not None or any(value is not None for value in settings.values()):
         hint = "Name the images: `transferkit evaluate RUN DATA`."
         raise ConfigError(
             "--include-seen, --out, --conflicts and --columns are for other images than the run's own.", hint
         )
-    metrics = score_run(folder, moved=moved, backend_name=backend)
-    recorded = folder.metrics
+    metrics = score_run(folder, moved=moved, backend_name=backend, threshold=threshold)
+    answered, recorded = metrics.pop("answered", {}), folder.metrics
     same = all(metrics[split] == recorded[split] for split in metrics)
     if as_json:
-        print(json.dumps({"run": str(run), "data": None, "metrics": metrics, "as_recorded": same}))
+        content = {"run": str(run), "data": None, "metrics": metrics, "as_recorded": same}
+        print(json.dumps(content | ({"answered": answered} if answered else {})))
         return
-    print("\n".join(score_lines(metrics)))
+    print("\n".join([*score_lines(metrics), *_answer_lines(answered)]))
     if fold_lines(recorded):
         print("\n".join(["Recorded by cross-validation:", *score_lines(recorded)[:1], *fold_lines(recorded)]))
     print("These are the figures of the run." if same else _why_not(folder.manifest["environment"]))
@@ -167,7 +187,7 @@ def _evaluate_others(
     data: str,
     backend: str,
     include_seen: bool,
-    settings: dict[str, str | None],
+    settings: dict[str, Any],
     out: Path | None,
     as_json: bool,
 ) -> None:
@@ -189,10 +209,24 @@ def _evaluate_others(
     if as_json:
         content = {"run": str(run.path), "data": data, "metrics": {"all": done.scores}, "as_recorded": None}
         places = {"record": str(record), "page": None if page is None else str(page)}
-        print(json.dumps(content | {"images": done.images} | places))
+        answers = {"answered": done.answered} if done.answered else {}
+        print(json.dumps(content | answers | {"images": done.images} | places))
         return
     drawn = [f"Page: {page}"] if page is not None else []
-    print("\n".join([*_new_score_lines(done), *_origin_lines(done, include_seen), *drawn, f"Record: {record}"]))
+    lines = [*_new_score_lines(done), *_answer_lines(done.answered), *_origin_lines(done, include_seen)]
+    print("\n".join([*lines, *drawn, f"Record: {record}"]))
+
+
+def _answer_lines(answered: dict[str, Any]) -> list[str]:
+    """One line for each split: what the model answers above the threshold, and how much of that is right."""
+    lines = []
+    for split, one in answered.items():
+        if one["n"]:
+            said = f"{split:<11} answers {one['answered']:,} of {one['n']:,} ({one['coverage']:.1%})"
+            low, high = one["accuracy_interval"] or (0.0, 1.0)
+            right = f", {one['accuracy']:.3f} [{low:.3f}, {high:.3f}] of them right" if one["answered"] else ""
+            lines.append(f"{said} at a confidence of {one['threshold']:g} or more{right}")
+    return lines
 
 
 def _new_score_lines(done: "Evaluation") -> list[str]:

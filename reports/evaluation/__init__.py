@@ -21,6 +21,8 @@ from reports.evaluation.scores import evaluation_box, recall_section
 from reports.predictions import GIVEN, GRID, NEW, predictions_facts, predictions_section
 from reports.provenance import ProvenanceFacts, pairs_of, provenance_section
 from reports.sizes import Sizes, sizes_facts
+from reports.summary import independent_n
+from reports.threshold import threshold_facts, threshold_picker
 
 COLUMNS = ("path", "split", "label", "predicted", "confidence")
 ORIGINS = {
@@ -48,12 +50,14 @@ def evaluation_page(folder: Path, grid: int = GRID) -> Page:
     shown = fresh.assign(split=NEW) if len(fresh) else predictions.assign(split=GIVEN)
     facts = evaluation_facts(metrics, classes)
     said = predictions_facts(shown, insights.summary["sample"], grid)
+    threshold = threshold_facts(shown, independent_n(facts.scores))
+    picker = None if threshold is None else threshold_picker(threshold, Path(manifest["run"]).name)
     sections = (
         recall_section(facts),
         drift_section(drift_facts(metrics["drift"]), facts, _sizes(insights.images, shown, classes)),
         predictions_section(said, album, classes),
         confusion_section(confusion_facts(facts.shown, facts.scores, classes)),
-        calibration_section(calibration_facts(shown)),
+        calibration_section(calibration_facts(shown), picker),
         _images_section(manifest, predictions),
         _provenance_section(manifest),
     )
@@ -124,7 +128,7 @@ def _images_section(manifest: Mapping[str, Any], predictions: pd.DataFrame) -> S
 def _command(manifest: Mapping[str, Any]) -> str:
     options = []
     for name, value in (manifest.get("options") or {}).items():
-        options += [f"--{name.replace('_', '-')}", *([] if value is True else [value])]
+        options += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
     return text.name(shlex.join(["transferkit", "evaluate", manifest["run"], manifest["data"], *options]), 2000)
 
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 import kit
@@ -80,6 +81,33 @@ def test_other_images_are_scored_together(run, command, tmp_path):
     assert "n = 10" in shown
     assert "figures of the run" not in shown
     assert "has seen" not in shown
+
+
+def test_answers_above_a_threshold_are_scored(run, command):
+    table = run.predictions
+    test = table[table["split"] == "test"]
+    threshold = float(np.median(test["confidence"]))
+    said = json.loads(command("evaluate", run.path, "--threshold", str(threshold), "--json").out)
+    sure = test[test["confidence"] >= threshold]
+    one = said["answered"]["test"]
+    assert (one["threshold"], one["n"], one["answered"]) == (threshold, len(test), len(sure))
+    assert one["accuracy"] == (sure["label"] == sure["predicted"]).mean()
+    assert one["accuracy_interval"][0] <= one["accuracy"] <= one["accuracy_interval"][1]
+    assert said["metrics"]["test"] == run.metrics["test"]
+    shown = command("evaluate", run.path, "--threshold", str(threshold)).out
+    assert f"test        answers {len(sure)} of {len(test)} ({len(sure) / len(test):.1%}) at a confidence of" in shown
+
+
+def test_a_threshold_of_other_images_is_recorded_with_the_answers(run, command, tmp_path):
+    other, record = make_images(tmp_path / "other", ("green", "red"), 5, seed=1), tmp_path / "record"
+    done = command("evaluate", run.path, other, "--threshold", "0.6", "--out", record)
+    assert "answers " in done.out
+    table = read_table(record / "predictions.csv", ("predicted", "answer", "confidence"))
+    expected = table["predicted"].where(table["confidence"] >= 0.6, "unsure")
+    assert table["answer"].tolist() == expected.tolist()
+    answered = json.loads((record / "metrics.json").read_text())["answered"]["all"]
+    assert answered["answered"] == sum(answer != "unsure" for answer in table["answer"])
+    assert "--threshold 0.6" in (record / "report.html").read_text(encoding="utf-8")
 
 
 def test_the_runs_own_images_given_as_others_score_alike(run, command, images):

@@ -100,6 +100,33 @@ def test_csv_has_a_row_a_file_and_spreadsheets_run_nothing(run, folder, command,
         assert row["problem"] == ""
 
 
+def test_below_a_threshold_the_answer_is_unsure_in_every_form(run, images, command):
+    said = json.loads(command("predict", run.path, images, "--json").out)["predictions"]
+    confidences = sorted(one["confidence"] for one in said)
+    threshold = (confidences[20] + confidences[21]) / 2
+    answers = ["unsure" if one["confidence"] < threshold else one["label"] for one in said]
+    assert answers.count("unsure") == 21
+    asked = ("predict", run.path, images, "--threshold", str(threshold))
+    as_json = json.loads(command(*asked, "--json").out)
+    assert as_json["threshold"] == threshold
+    assert [one["answer"] for one in as_json["predictions"]] == answers
+    assert [one["label"] for one in as_json["predictions"]] == [one["label"] for one in said]
+    rows = list(csv.DictReader(io.StringIO(command(*asked, "--csv").out)))
+    assert [row["answer"] for row in rows] == answers
+    assert [row["predicted"] for row in rows] == [one["label"] for one in said]
+    lines = command(*asked).out.splitlines()
+    assert [line.split("  ")[1].split(" ")[0] for line in lines] == answers
+    unsure = answers.index("unsure")
+    assert f"unsure  ({said[unsure]['label']} {said[unsure]['confidence']:.3f}, " in lines[unsure]
+
+
+@pytest.mark.parametrize("threshold", ["-0.1", "1.1", "high"])
+def test_a_threshold_that_is_no_share_is_refused(run, command, images, threshold):
+    done = command("predict", run.path, images, "--threshold", threshold)
+    assert done.status == 2
+    assert "--threshold" in done.err
+
+
 @pytest.mark.parametrize("form", [(), ("--json",), ("--csv",)])
 def test_unreadable_files_are_named_and_the_others_are_predicted(run, folder, command, form):
     (folder / "torn.jpg").write_bytes((folder / "a.jpg").read_bytes()[:400])

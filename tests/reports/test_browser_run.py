@@ -6,6 +6,7 @@ import re
 import pytest
 from handmade import make_run
 
+from kit.significance import wilson_interval
 from reports.drawing import draw
 
 pytestmark = pytest.mark.xdist_group("run-page")
@@ -239,3 +240,27 @@ def test_many_classes_stay_readable(tmp_path, show_page, axe, classes):
     assert abs(heads.last.bounding_box()["x"] - left) < 12  # stays in sight where the cells scroll
     assert not page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
     assert axe(page) == []
+
+
+# === The threshold ===
+
+
+def test_one_slider_tells_what_a_threshold_gives(page, run, said):
+    box = page.locator(".threshold")
+    slider = box.get_by_role("slider")
+    slider.fill("60")
+    slider.press("ArrowRight")
+    sure = said[said["confidence"] >= 0.61]
+    right = (sure["label"] == sure["predicted"]).sum()
+    assert box.locator("output").inner_text() == "0.61"
+    assert box.locator("[data-share]").inner_text() == f"{len(sure) / len(said):.1%}"
+    assert box.locator("[data-accuracy]").inner_text() == f"{right / len(sure):.1%}"
+    low, high = wilson_interval(right, len(sure))
+    assert box.locator("[data-interval]").inner_text() == f"95% interval {low:.1%} to {high:.1%}"
+    assert box.locator("[data-errors]").inner_text() == f"{100 * (len(sure) - right) / len(said):.1f}"
+    assert box.locator("[data-command]").inner_text() == "transferkit predict run path/to/images --threshold 0.61"
+    row = box.get_by_role("row", name="roses").locator("td").all_inner_texts()
+    roses = sure[sure["label"] == "roses"]
+    assert row[:4] == ["20", str(len(roses)), str(20 - len(roses)), str((roses["predicted"] != "roses").sum())]
+    slider.press("End")
+    assert box.locator("[data-accuracy]").inner_text() == "–"

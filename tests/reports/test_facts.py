@@ -24,6 +24,7 @@ from reports.predictions import ImagePrediction, PredictionsFacts, predictions_f
 from reports.provenance import ProvenanceFacts, provenance_facts
 from reports.sizes import Sizes
 from reports.summary import SummaryFacts, summary_box, summary_facts
+from reports.threshold import threshold_facts, threshold_picker
 from reports.trials.facts import trials_facts
 from reports.trials.settings import coordinates
 from search.records import StudyRecord, TrialRecord
@@ -280,6 +281,24 @@ def test_calibration():
     assert by_threshold[0.6] == Abstention(0.6, 0.5, 0.5)
     assert by_threshold[0.8] == Abstention(0.8, 0.25, 1.0)
     assert by_threshold[0.99] == Abstention(0.99, 0.0, None)
+
+
+def test_thresholds():
+    facts = threshold_facts(SAID[SAID["split"] == "test"], 4)
+    assert (facts.n, facts.answered[0], facts.right[0]) == (4, 4, 2)
+    assert (facts.answered[55], facts.answered[56]) == (3, 2)  # 0.55 reaches 0.55, as in `predict --threshold`
+    assert (facts.answered[80], facts.right[80], facts.answered[96]) == (1, 1, 0)
+    assert facts.intervals[80] == wilson_interval(1, 1)
+    assert facts.start == 76  # from there on the one answer is right
+    assert [(label, images, answered[60]) for label, images, answered, _ in facts.classes] == [("a", 2, 1), ("b", 2, 1)]
+    assert threshold_picker(facts, "my run").command == ("transferkit predict 'my run' path/to/images --threshold 0.76")
+    assert threshold_facts(SAID[SAID["split"] == "none"]) is None
+
+
+def test_near_copies_widen_the_interval_of_the_answers():
+    scored = SAID[SAID["split"] == "test"]
+    (low, high), (few_low, few_high) = (threshold_facts(scored, n).intervals[0] for n in (4, 2))
+    assert few_low < low < high < few_high
 
 
 def test_dataset():
