@@ -223,6 +223,11 @@ class TrainingConfig:
         ema: Momentum of an exponential moving average of the trained weights, updated each step; 0 for none, 0.99
             averages over about 100 steps, once that many are done. Validation, the epoch that is kept and the saved
             model use the average.
+        train_normalisation: Train scale and offset of batch normalisation with the layers around them. Its statistics
+            stay as they are either way.
+        mixup: MixUp of what each step reads: the images of a batch are mixed in pairs, and their labels in the same
+            shares, drawn once a step from Beta(mixup, mixup); 0 for none, 0.2 is usual. A phase mixes the activations
+            at its cut point; accuracy and loss of training count both labels, each by its share.
         monitor: What picks the epoch that is kept: `val_accuracy` (ties: lower val_loss) or `val_loss`.
         store_dtype: Type of stored activations: `float16`, `bfloat16` or `float32`. Where one exceeds float16 (65,504),
             a run stores all as float32, or as bfloat16 if that exceeds store_limit_gib, and says so.
@@ -239,6 +244,8 @@ class TrainingConfig:
     class_weights: str = _one_of("none", "balanced")
     layer_decay: float = _within(1.0, 0.3, 1.0)
     ema: float = _within(0.0, 0.0, 0.9999)
+    train_normalisation: bool = False
+    mixup: float = _within(0.0, 0.0, 4.0)
     monitor: str = _one_of("val_accuracy", "val_loss")
     store_dtype: str = _one_of("float16", "bfloat16", "float32")
     store_limit_gib: float = _within(50.0, 0.0, 1e6)
@@ -258,8 +265,8 @@ class PhaseConfig:
         stop_after: Epochs after which the phase ends, its schedule that of all `epochs`; 0 for all of them. The best of
             a study, trained again on train and validation images, stops where it was best.
         unfreeze_depth: Blocks of the backbone trained, counted from the top; -1 is all. 0 is the head alone; of
-            MobileNetV2 1 adds Conv_1, 2 adds block 16, ... 19 all. Batch normalisation is never trained. 0 in a later
-            phase leaves that phase out: there is nothing new to train.
+            MobileNetV2 1 adds Conv_1, 2 adds block 16, ... 19 all. Of batch normalisation, training.train_normalisation
+            says what is trained. 0 in a later phase leaves that phase out: there is nothing new to train.
         learning_rate: Peak learning rate.
         schedule: `constant`, or `cosine` (falls to 0 over the phase).
         warmup_epochs: Epochs over which the learning rate rises from 0 first; fractions are fine.
@@ -321,4 +328,7 @@ class RunConfig:
 
 
 # Of runs recorded before a setting existed: what its absence meant.
-BEFORE_RECORDED = RunConfig(data=DataConfig(colour_profiles=False), training=TrainingConfig(layer_decay=1.0, ema=0.0))
+BEFORE_RECORDED = RunConfig(
+    data=DataConfig(colour_profiles=False),
+    training=TrainingConfig(layer_decay=1.0, ema=0.0, train_normalisation=False, mixup=0.0),
+)

@@ -240,6 +240,7 @@ def _finish(
                 by_phase = predict_phases(session, activations, run.checkpoints, SPLITS)
                 record_scores(run, dataset, by_phase, [phase.name for phase in session.phases])
         with clock.stage("saving"), atomic_path(run.model_path) as temporary:
+            session.classifier.freeze_normalisation()
             save_model(session.classifier.full(), temporary)
         with clock.stage("insights"):
             collect_insights(run, dataset, session, activations, by_phase[-1].probabilities)

@@ -5,7 +5,7 @@
     <name>.py      a backend: start, device facts, kernels, compiled inference and training steps
     kernels.py     Keras's convolutions replaced by faster ones with the same variables
     recipes.py     all that decides what is cached, the backend's arithmetic among it
-    loss.py        loss of a training step, in keras.ops
+    mixing.py      MixUp of a batch, in keras.ops
 
 Keras reads KERAS_BACKEND once, at import, so one process has one backend; importing this package imports none. To add
 one, write a module that offers `protocol.Backend`, and name it in `choice.BACKENDS`.

@@ -58,6 +58,7 @@ class JaxSteps:
         import jax.numpy as jnp
 
         from kit.backends.kernels import keeps_keras_convolutions
+        from kit.backends.mixing import mix
 
         self._model, self.updates = model, updates
         on_cpu = device() == "cpu"
@@ -67,15 +68,15 @@ class JaxSteps:
         # a head alone is too little work to divide; and what keeps Keras's layers trains as Keras does, to the bit
         sides = SIDE_BY_SIDE if on_cpu and loops and len(model.input_shape) == 4 else 1
 
-        def forward(trainable, other, images, x, labels, weights, mask):
+        def forward(trainable, other, images, x, *batch):
             logits, other = model.stateless_call(trainable, other, x, training=True)
-            total, sums = loss(logits, labels, weights, mask)
+            total, sums = loss(logits, *batch)
             return total / images, (other, sums)
 
         def gradients_of(trainable, other, *batch):
             """Gradients of a batch, summed over independent parts of it."""
             parts = sides if len(batch[0]) % sides == 0 else 1
-            images, found = jnp.sum(batch[-1]), []
+            images, found = jnp.sum(batch[3]), []
             for samples in zip(*(jnp.split(values, parts) for values in batch), strict=True):
                 samples = jax.lax.optimization_barrier(samples)  # or XLA would merge them again
                 (_, (other, sums)), gradients = jax.value_and_grad(forward, has_aux=True)(
@@ -87,11 +88,14 @@ class JaxSteps:
 
         def advanced(number, carry, held, order):
             trainable, other, states, averages, totals = carry
-            rows, labels, weights, mask, rate, *momentum = (values[number] for values in order)
-            gradients, other, sums = gradients_of(trainable, other, held[rows], labels, weights, mask)
+            now = jax.tree.map(lambda values: values[number], order)
+            rows, labels, weights, mask, partners, shares, rate, momentum = now
+            batch = (held[rows], labels, weights, mask)
+            batch = batch if partners is None else mix(*batch, partners, shares)
+            gradients, other, sums = gradients_of(trainable, other, *batch)
             trainable, states = _apply(updates.groups, states, gradients, trainable, rate)
             pairs = zip(averages, trainable, strict=True) if averages else ()
-            averages = [average + (value - average) * (1 - momentum[0]) for average, value in pairs]
+            averages = [average + (value - average) * (1 - momentum) for average, value in pairs]
             totals = [t.at[number].set(one) for t, one in zip(totals, sums, strict=True)]
             return trainable, other, states, averages, totals
 
@@ -123,8 +127,7 @@ class JaxSteps:
         return ops.convert_to_tensor(samples)
 
     def train(self, held, order, learning_rates, momenta=None):
-        taken = (order.rows, order.labels, order.weights, order.mask, learning_rates)
-        taken += (momenta,) if self._averages else ()
+        taken = (*order.arrays, learning_rates, momenta if self._averages else None)
         self._trainable, self._other, self._states, self._averages, sums = self._train(
             self._trainable, self._other, self._states, self._averages, held, order.steps, *taken
         )

@@ -28,20 +28,24 @@ def choose(requested: str) -> str:
     return backends.current().fastest_kernels() if requested == "auto" else requested
 
 
-def accelerate(model: keras.Model, kernels: str) -> keras.Model:
+def accelerate(model: keras.Model, kernels: str, *, trains_normalisation: bool = False) -> keras.Model:
     """The same functional model with its convolutions replaced; layers are shared, not copied.
 
-    Its batch normalisation must be frozen. `stock` returns the model itself; `own` replaces what the backend speeds up.
+    `stock` replaces none, `own` what the backend speeds up. Batch normalisation must be frozen, unless
+    `trains_normalisation`: it then keeps to its moving statistics whatever is trained.
     """
-    if kernels == STOCK:
+    if kernels == STOCK and not trains_normalisation:
         return model
-    replacements = {layer: kind for layer in model.layers if (kind := _replacement(layer)) is not None}
+    candidates = model.layers if kernels == OWN else []
+    replacements = {layer: kind for layer in candidates if (kind := _replacement(layer)) is not None}
     folded = _folded(model, replacements) if backends.current().FOLDS_NORMALISATION else {}
     absorbed = set(folded.values())
 
     def replace(layer: layers.Layer) -> layers.Layer:
         if layer in absorbed:
             return _Absorbed(name=f"{layer.name}_absorbed")
+        if trains_normalisation and isinstance(layer, layers.BatchNormalization):
+            return _FrozenStatistics(layer)
         kind = replacements.get(layer)
         return layer if kind is None else kind(layer, folded.get(layer))
 
@@ -108,6 +112,21 @@ class Convolution(layers.Layer):
 
     def compute_output_shape(self, input_shape):
         return self.stock.compute_output_shape(input_shape)
+
+
+class _FrozenStatistics(layers.Layer):
+    """Batch normalisation by its moving statistics, also while its scale and offset are trained."""
+
+    def __init__(self, stock: layers.BatchNormalization):
+        super().__init__(name=f"{stock.name}_frozen_statistics")
+        self.stock = stock
+        self.built = True
+
+    def call(self, inputs, training=None, mask=None):
+        return self.stock(inputs, training=False)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
 
 
 class _Absorbed(layers.Layer):

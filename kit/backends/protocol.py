@@ -39,7 +39,8 @@ class Forward(Protocol):
 
 
 # logits (batch, classes), labels int (batch,), weights and mask (batch,), 0 for padding, to the sum of losses,
-# and (sum of plain cross-entropy, sum of correct). In keras.ops.
+# and (sum of plain cross-entropy, sum of correct); of mixed samples also labels and weights of the partners, and the
+# shares (batch,) of their own. In keras.ops.
 Loss = Callable[..., tuple[Any, tuple[Any, Any]]]
 
 

@@ -5,7 +5,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -114,13 +114,14 @@ class TensorFlowSteps:
     def __init__(self, model: "keras.Model", updates: Updates, loss: Loss):
         import tensorflow as tf
 
+        from kit.backends.mixing import mix
+
         self.updates = updates
 
-        def one(*batch):
-            x, labels, weights, mask = batch
+        def one(x, *batch):
             with tf.GradientTape() as tape:
-                total, sums = loss(model(x, training=True), labels, weights, mask)
-                mean = total / tf.reduce_sum(mask)
+                total, sums = loss(model(x, training=True), *batch)
+                mean = total / tf.reduce_sum(batch[2])
             variables = model.trainable_variables
             gradients = tape.gradient(mean, variables)
             for group in updates.groups:
@@ -130,12 +131,14 @@ class TensorFlowSteps:
 
         def train(held, count, *order):
             def step(number, sums):
-                rows, labels, weights, mask, rate, *momentum = (values[number] for values in order)
+                now: Any = (None if values is None else values[number] for values in order)
+                rows, labels, weights, mask, partners, shares, rate, momentum = now
                 for group in updates.groups:
                     group.optimizer.learning_rate.assign(rate if group.scale == 1 else rate * group.scale)
-                found = one(tf.gather(held, rows), labels, weights, mask)
+                batch = (tf.gather(held, rows), labels, weights, mask)
+                found = one(*(batch if partners is None else mix(*batch, partners, shares)))
                 for average, variable in zip(updates.averages, model.trainable_variables, strict=False):
-                    average.assign_add((variable - average) * (1 - momentum[0]))
+                    average.assign_add((variable - average) * (1 - momentum))
                 return number + 1, [all_.write(number, value) for all_, value in zip(sums, found, strict=True)]
 
             sums = [tf.TensorArray(order[3].dtype, order[3].shape[0], element_shape=()) for _ in range(2)]
@@ -151,9 +154,8 @@ class TensorFlowSteps:
         return _constant(samples)
 
     def train(self, held, order, learning_rates, momenta=None):
-        taken = (order.steps, order.rows, order.labels, order.weights, order.mask, learning_rates)
-        taken += (momenta,) if self.updates.averages else ()
-        return self._train(held, *map(_constant, taken))
+        taken = (order.steps, *order.arrays, learning_rates, momenta if self.updates.averages else None)
+        return self._train(held, *(None if values is None else _constant(values) for values in taken))
 
     def predict(self, x):
         return self._predict(_constant(x)).numpy()

@@ -18,13 +18,21 @@ class Order:
     """Samples of the steps of an epoch, each array (steps, batch).
 
     The last batch is padded, so that one shape is compiled. Row and class numbers are int32; weights in the loss and
-    the mask (1 for a sample) are float32. All are 0 for padding.
+    the mask (1 for a sample) are float32. All are 0 for padding. Where samples are mixed, `partners` are the places
+    within the batch of those that they are mixed with, int32, and `shares` their own, float32; padding stays alone.
     """
 
     rows: np.ndarray
     labels: np.ndarray
     weights: np.ndarray
     mask: np.ndarray
+    partners: np.ndarray | None = None
+    shares: np.ndarray | None = None
+
+    @property
+    def arrays(self) -> tuple[np.ndarray | None, ...]:
+        """All of them, in order."""
+        return self.rows, self.labels, self.weights, self.mask, self.partners, self.shares
 
     @property
     def steps(self) -> np.int32:
@@ -33,7 +41,8 @@ class Order:
 
     def part(self, start: int, steps: int) -> "Order":
         """`steps` steps from `start` on, padded beyond the end of the epoch."""
-        return Order(*(part(values, start, steps) for values in (self.rows, self.labels, self.weights, self.mask)))
+        parts: list[Any] = [None if values is None else part(values, start, steps) for values in self.arrays]
+        return Order(*parts)
 
 
 def part(values: np.ndarray, start: int, steps: int) -> np.ndarray:
@@ -50,7 +59,8 @@ class Batches:
         x: `views` views one after the other: sample i of view v is row v * n + i.
         labels: Class numbers, int (n,).
         weights: Sample weights in the loss, float (n,); None weighs all alike.
-        seed: Shuffles the samples and draws each one's first view.
+        seed: Shuffles the samples and draws each one's first view, partners and shares.
+        mixup: Both parameters of the Beta distribution of the shares, one a batch; 0 mixes nothing.
     """
 
     x: CachedArray
@@ -59,6 +69,7 @@ class Batches:
     weights: np.ndarray | None = None
     views: int = 1
     seed: int = 0
+    mixup: float = 0.0
 
     def __len__(self) -> int:
         """Number of batches per epoch."""
@@ -79,7 +90,18 @@ class Batches:
             labels=self._stacked(self.labels[chosen], np.int32),
             weights=self._stacked(weights[chosen], np.float32),
             mask=self._stacked(np.ones(count), np.float32),
+            **(self._mixed(phase, epoch) if self.mixup else {}),
         )
+
+    def _mixed(self, phase: int, epoch: int) -> dict[str, np.ndarray]:
+        """Partners and shares of an epoch's batches."""
+        random = np.random.default_rng([self.seed, 2, phase, epoch])
+        partners = np.tile(np.arange(self.batch_size, dtype=np.int32), (len(self), 1))
+        shares = random.beta(self.mixup, self.mixup, len(self)).astype(np.float32)
+        for number, places in enumerate(partners):
+            samples = min(self.batch_size, len(self.labels) - number * self.batch_size)
+            places[:samples] = random.permutation(samples)
+        return {"partners": partners, "shares": np.repeat(shares[:, None], self.batch_size, axis=1)}
 
     def _stacked(self, values: np.ndarray, dtype: type) -> np.ndarray:
         padding: np.ndarray = np.zeros(len(self) * self.batch_size - len(values), dtype)

@@ -70,12 +70,14 @@ class Classifier:
     """A backbone and a head.
 
     `head` maps float32 (batch, features) to probabilities (batch, classes). `kernels`, `stock` or `own`, are those of
-    `trunk` and `tail`; see `kit.backends.kernels`.
+    `trunk` and `tail`; see `kit.backends.kernels`. `trains_normalisation`: whether scale and offset of batch
+    normalisation are trained with the layers around them, its statistics fixed.
     """
 
     backbone: Backbone
     head: keras.Model
     kernels: str
+    trains_normalisation: bool = False
 
     @classmethod
     def of(cls, model: keras.Model, blocks: str, kernels: str) -> "Classifier":
@@ -107,7 +109,7 @@ class Classifier:
         head = without_softmax(self.head) if logits else self.head
         if start.depth == 0:
             return head
-        inputs, (features,) = self._apply(start, (self.backbone.cut(0),))
+        inputs, (features,) = self._apply(start, (self.backbone.cut(0),), self.trains_normalisation)
         return keras.Model(inputs, head(keras.layers.GlobalAveragePooling2D()(features)))
 
     def feature_maps(self, start: Cut) -> keras.Model:
@@ -118,7 +120,8 @@ class Classifier:
     def unfreeze(self, cut: Cut) -> None:
         """Make the head and the layers above `cut` trainable, except batch normalisation.
 
-        Layer normalisation has no statistics of its own and is trained like any layer.
+        `trains_normalisation` includes that too, but not where it is nested in a layer of KerasHub. Layer normalisation
+        has no statistics of its own and is trained like any layer.
         """
         above = set()
         if cut.depth:
@@ -127,7 +130,13 @@ class Classifier:
             layer.trainable = layer.name in above
             for inner in inner_layers(layer):
                 if isinstance(inner, keras.layers.BatchNormalization):
-                    inner.trainable = False
+                    inner.trainable = inner is layer and layer.trainable and self.trains_normalisation
+
+    def freeze_normalisation(self) -> None:
+        """Make batch normalisation untrainable, as it is saved: trained on by Keras, its statistics would change."""
+        for layer in inner_layers(self.backbone.model):
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.trainable = False
 
     def depths(self, variables: Sequence[keras.Variable]) -> list[int]:
         """Unfreeze depth of the block of each variable; 0 for those of the head."""
@@ -182,9 +191,11 @@ class Classifier:
     def _stock_segment(self, start: Cut, ends: tuple[Cut, ...]) -> keras.Model:
         return keras.Model(self._tensor(start), [self._tensor(end) for end in ends])
 
-    def _apply(self, start: Cut, ends: tuple[Cut, ...]) -> tuple[keras.KerasTensor, list[keras.KerasTensor]]:
+    def _apply(
+        self, start: Cut, ends: tuple[Cut, ...], trains_normalisation: bool = False
+    ) -> tuple[keras.KerasTensor, list[keras.KerasTensor]]:
         """New inputs at `start` (uint8 pixels at the deepest cut), and the backbone's outputs at `ends`."""
-        segment = accelerate(self._stock_segment(start, ends), self.kernels)
+        segment = accelerate(self._stock_segment(start, ends), self.kernels, trains_normalisation=trains_normalisation)
         if self._is_pixels(start):
             inputs = self._pixels()
             return inputs, segment(self.backbone.preprocessing(inputs))

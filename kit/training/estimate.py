@@ -147,7 +147,9 @@ def _training(session: Session, phase: Phase) -> StageCost:
     size = steps_at_once(x[0].nbytes, batch, epoch_steps)
     # the program of a run, of which one step is made; a learning rate of 0 moves nothing, and averages are not kept
     ones = np.ones((1, batch), np.float32)
-    order = Order(np.arange(batch, dtype=np.int32)[None], np.zeros((1, batch), np.int32), ones, ones).part(0, size)
+    rows = np.arange(batch, dtype=np.int32)[None]
+    mixed = (rows, ones) if settings.mixup else ()
+    order = Order(rows, np.zeros((1, batch), np.int32), ones, ones, *mixed).part(0, size)
     held = steps.hold(np.concatenate([x] * size))
     # reading the loss waits for the step to end
     still = np.zeros(size, np.float32)

@@ -282,6 +282,7 @@ def training_batches(session: Session, activations: Activations, phase: Phase) -
         compute_sample_weight(balance, labels).astype(np.float32),
         len(phase.views),
         config.seed,
+        config.training.mixup,
     )
 
 

@@ -82,11 +82,24 @@ def build_steps(
         groups.append(Group(one, tuple(places), scale))
     averages = [keras.Variable(values, trainable=False) for values in values_of(variables)] if averaged else []
     updates = Updates(tuple(groups), tuple(averages))
-    return backends.current().build_steps(model, updates, partial(loss_and_sums, smoothing=label_smoothing))
+    return backends.current().build_steps(model, updates, partial(batch_loss, smoothing=label_smoothing))
+
+
+def batch_loss(logits, labels, weights, mask, other_labels=None, other_weights=None, shares=None, *, smoothing: float):
+    """Sum of losses, and (sum of plain cross-entropy, sum of correct), of a batch: a `kit.backends.protocol.Loss`.
+
+    Of mixed samples, those by their own labels and by their partners', each by its share.
+    """
+    if shares is None:
+        return loss_and_sums(logits, labels, weights, mask, smoothing)
+    rest = 1 - shares
+    own, own_sums = loss_and_sums(logits, labels, weights * shares, mask * shares, smoothing)
+    other, other_sums = loss_and_sums(logits, other_labels, other_weights * rest, mask * rest, smoothing)
+    return own + other, tuple(a + b for a, b in zip(own_sums, other_sums, strict=True))
 
 
 def loss_and_sums(logits, labels, weights, mask, smoothing: float):
-    """Sum of losses, and (sum of plain cross-entropy, sum of correct), of a batch: a `kit.backends.protocol.Loss`.
+    """Sum of losses, and (sum of plain cross-entropy, sum of correct), of a batch by its labels.
 
     The loss is cross-entropy, weighted by class; `smoothing` is the share of each label spread over all classes.
     """

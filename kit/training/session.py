@@ -99,7 +99,7 @@ def build_classifier(config: RunConfig, classes: int, weights: Weights) -> Class
     width = backbone.model.output.shape[-1]
     head = build_head(width, classes, config.model.head_units, config.model.dropout, config.seed)
     kernels = choose(config.model.kernels)
-    return Classifier(backbone, head, kernels)
+    return Classifier(backbone, head, kernels, config.training.train_normalisation)
 
 
 def network_size(classifier: Classifier) -> dict[str, int]:
@@ -109,7 +109,7 @@ def network_size(classifier: Classifier) -> dict[str, int]:
 
 
 def trained_parameters(session: Session) -> list[int]:
-    """Parameters that each phase trains, batch normalisation and the trunk left out."""
+    """Parameters that each phase trains; the trunk, and batch normalisation unless it is trained, left out."""
     full, counts = session.classifier.full(), []
     for phase in session.phases:
         session.classifier.unfreeze(session.classifier.backbone.cut(phase.depth))

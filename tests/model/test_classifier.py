@@ -1,5 +1,7 @@
 """trunk | tail | head: every cut gives the whole network back, and only what lies above a cut is trained."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -121,6 +123,25 @@ def test_a_depth_trains_what_lies_above_its_cut_and_no_batch_normalisation(class
     # Conv1, or a depthwise and one or two pointwise kernels a block, or Conv_1
     kernels = {0: 0, 1: 1, 5: 1 + 4 * 3, 18: 1 + 16 * 3 + 2, 19: 1 + 16 * 3 + 2 + 1}[depth]
     assert len(trained) == kernels + 4
+
+
+@pytest.mark.parametrize("depth", [1, 5])
+def test_scale_and_offset_of_normalisation_are_trained_where_asked_for(classifier, pixels, depth):
+    """By their moving statistics, whatever Keras does with layers that are trained; the saved network is frozen."""
+    cut, other = classifier.backbone.cut(depth), replace(classifier, trains_normalisation=True)
+    rows = run(classifier.trunk(classifier.backbone.cut(-1), (cut,)), pixels)
+    expected = run(classifier.tail(cut), rows)
+    classifier.unfreeze(cut)
+    without = [variable.path for variable in classifier.tail(cut).trainable_variables]
+    other.unfreeze(cut)
+    tail = other.tail(cut)
+    more = [variable.path for variable in tail.trainable_variables if variable.path not in without]
+    assert len(more) == {1: 2, 5: 2 * (1 + 4 * 3)}[depth]
+    assert all(path.endswith(("gamma", "beta")) for path in more)
+    in_training = keras.ops.convert_to_numpy(tail(rows, training=True))
+    np.testing.assert_allclose(in_training, expected, atol=5e-5)
+    other.freeze_normalisation()
+    assert [variable.path for variable in classifier.tail(cut).trainable_variables] == without
 
 
 def test_the_parameters_trained_are_counted_right(classifier):

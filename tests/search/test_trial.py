@@ -106,6 +106,7 @@ def test_a_head_is_trained_once(config, monkeypatch):
         {"phases.0.epochs": 1},
         {"split.seed": 1},
         {"training.ema": 0.9},
+        {"training.mixup": 0.2},
     ],
     ids=str,
 )

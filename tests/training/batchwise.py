@@ -21,6 +21,15 @@ class Batch:
     size: int
 
 
+def mixed(training: Batches, phase: int, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Partners and shares of each batch of one epoch, padding left out."""
+    order = training.order(phase, epoch)
+    assert order.partners is not None
+    assert order.shares is not None
+    for partners, shares, mask in zip(order.partners, order.shares, order.mask, strict=True):
+        yield partners[mask > 0], shares[mask > 0]
+
+
 def batches_of(training: Batches, phase: int, epoch: int) -> Iterator[Batch]:
     """The batches of one epoch, zeros behind the images of the last."""
     order = training.order(phase, epoch)

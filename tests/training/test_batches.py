@@ -1,12 +1,13 @@
 """Epochs: every image once, every view as often as the others, and padding that nobody learns from."""
 
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 
 import keras
 import numpy as np
 import pytest
-from batchwise import batches_of, one_step
+from batchwise import batches_of, mixed, one_step
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import softmax
@@ -97,6 +98,29 @@ def test_the_order_depends_on_seed_phase_and_epoch_alone():
     others = [(2, 0, 0), (1, 1, 0), (1, 0, 1)]
     orders = [[image for image, _ in seen(numbered(50, 2, 8, seed), phase, epoch)] for seed, phase, epoch in others]
     assert all(order != [image for image, _ in first] for order in orders)
+
+
+@given(sizes, sizes, st.integers(0, 3), st.integers(0, 2**32 - 1), st.floats(0.01, 4))
+def test_mixing_pairs_the_samples_of_a_batch_and_moves_none(images, size, epoch, seed, mixup):
+    plain = numbered(images, 2, size, seed)
+    training = replace(plain, mixup=mixup)
+    assert seen(training, 1, epoch) == seen(plain, 1, epoch)
+    order = training.order(1, epoch)
+    for partners, shares, mask in zip(order.partners, order.shares, order.mask, strict=True):
+        samples = int(mask.sum())
+        assert sorted(partners[:samples]) == list(range(samples))
+        assert (partners[samples:] == np.arange(samples, size)).all()
+        assert (shares == shares[0]).all()
+        assert 0 <= shares[0] <= 1
+    again = replace(plain, mixup=mixup).order(1, epoch)
+    for one, other in zip(order.arrays, again.arrays, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_shares_are_of_the_beta_distribution():
+    shares = replace(numbered(4000, 1, 1), mixup=0.2).order(0, 0).shares
+    assert shares.mean() == pytest.approx(0.5, abs=0.03)
+    assert shares.var() == pytest.approx(1 / (4 * (2 * 0.2 + 1)), rel=0.05)
 
 
 def test_rows_of_a_store_are_gathered_in_the_order_asked_for():
@@ -210,6 +234,35 @@ def test_the_loss_is_keras_own_with_weights_and_smoothing(head):
     )
     head.train_on_batch(x, keras.utils.to_categorical(labels, 3), sample_weight=weights)
     for mine, reference in zip(kit, values_of(head.variables), strict=True):
+        np.testing.assert_allclose(mine, reference, atol=1e-6)
+    assign(head.variables, start)
+
+
+def test_mixed_samples_learn_what_keras_learns_of_mixed_labels(head):
+    """Two steps of SGD, the second padded with rubbish, against `train_on_batch` on samples and labels mixed here."""
+    random = np.random.default_rng(4)
+    values, classes = random.standard_normal((13, 6)).astype(np.float16), np.arange(13) % 3
+    training = Batches(ArrayRows(values), classes, 8, np.ones(13), seed=4, mixup=0.4)
+    start, order = values_of(head.variables), training.order(0, 0)
+    steps = build_steps(without_softmax(head), build_optimizer("sgd", 0.0), 0.1)
+    rates = np.full(2, 0.1, np.float32)
+    loss, correct = (np.asarray(sums) for sums in steps.train(steps.hold(values), order, rates))
+    steps.synchronise()
+    found = values_of(head.variables)
+    assign(head.variables, start)
+    head.compile(
+        optimizer=keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True),
+        loss=keras.losses.CategoricalCrossentropy(label_smoothing=0.1),
+    )
+    pairs = mixed(training, 0, 0)
+    for number, (batch, (partners, shares)) in enumerate(zip(batches_of(training, 0, 0), pairs, strict=True)):
+        x, y = batch.x[: batch.size].astype(np.float32), np.eye(3)[batch.labels[: batch.size]]
+        x, y = (part * shares[:, None] + part[partners] * (1 - shares[:, None]) for part in (x, y))
+        probabilities = keras.ops.convert_to_numpy(head(x))
+        assert loss[number] == pytest.approx(-(y * np.log(probabilities)).sum(), rel=1e-5)
+        assert correct[number] == pytest.approx(y[np.arange(len(y)), probabilities.argmax(axis=1)].sum(), rel=1e-5)
+        head.train_on_batch(x, y)
+    for mine, reference in zip(found, values_of(head.variables), strict=True):
         np.testing.assert_allclose(mine, reference, atol=1e-6)
     assign(head.variables, start)
 

@@ -143,6 +143,17 @@ def train_tail(case: Case, recipe: Recipe) -> None:
     steps.synchronise()
 
 
+class Inference(keras.layers.Layer):
+    """A network in inference mode whatever is trained of it: batch normalisation by its moving statistics."""
+
+    def __init__(self, network: keras.Model):
+        super().__init__()
+        self.network = network
+
+    def call(self, x):
+        return self.network(x, training=False)
+
+
 def train_whole(case: Case, weights, recipe: Recipe) -> keras.Model:
     """Ten steps of Keras, on pixels: the straightforward way.
 
@@ -158,9 +169,10 @@ def train_whole(case: Case, weights, recipe: Recipe) -> keras.Model:
     names = [layer.name for layer in base.layers]
     start = next(i for i, name in enumerate(names) if name == first or name.startswith(f"{first}_"))
     for i, layer in enumerate(base.layers):
-        layer.trainable = i >= start and not isinstance(layer, keras.layers.BatchNormalization)
+        normalises = isinstance(layer, keras.layers.BatchNormalization)
+        layer.trainable = i >= start and (settings.training.train_normalisation or not normalises)
     pixels = keras.Input((size, size, 3), dtype="uint8")
-    features = base(preprocess(pixels))
+    features = Inference(base)(preprocess(pixels))
     hidden = keras.layers.Dense(settings.model.head_units, "relu")(keras.layers.GlobalAveragePooling2D()(features))
     model = keras.Model(pixels, keras.layers.Dense(classes)(hidden))
     model.set_weights(weights)
@@ -314,6 +326,16 @@ def through_session(case: Case, recipe: Recipe) -> None:
     """The kit's training as its own settings say; `recipe` is for the straightforward one."""
     with TemporaryDirectory() as folder:
         fit(case.session, case.activations, Path(folder))
+
+
+@pytest.mark.parametrize("kernels", ["stock", "own"])
+def test_scale_and_offset_of_normalisation_train_as_in_keras_with_fixed_statistics(eighty, kernels):
+    settings = small_network("toy")
+    settings["model"] |= {"kernels": kernels}
+    case = prepare(eighty, 3, training={"train_normalisation": True}, **settings)
+    found = compare(case, Recipe("sgd", 1e-3))
+    assert found.max() <= (1e-5 if kernels == "stock" else 1e-3)
+    assert len(found) == 6 + 2 * 6 + 4  # convolutions, scale and offset of the normalisation of each, the head
 
 
 @pytest.mark.parametrize(("layer_decay", "ema", "bound"), [(0.5, 0.0, 1e-5), (0.5, 0.4, 1e-3)])
