@@ -69,8 +69,8 @@ def test_no_figure_is_left_to_be_filled_in(page):
 
 # Modules of kit/ that `kit.train` on JAX, from class folders and a weights file, has no use for.
 NOT_ON_THE_WALK = """
-    backends/tensorflow cache/inventory cli data/archives data/download data/tables evaluation_record inspection
-    model/efficientnet_lite model/hub model/loading model/torch_file new_images predict run_images seeds
+    backends/mixing backends/tensorflow cache/inventory cli data/archives data/download data/tables evaluation_record
+    inspection model/efficientnet_lite model/hub model/loading model/torch_file new_images predict run_images seeds
     training/estimate trial
 """
 
