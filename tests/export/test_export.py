@@ -19,7 +19,7 @@ from kit.predict import Predictor
 from kit.run import Run
 from training.small import run_config
 
-pytestmark = pytest.mark.backend
+pytestmark = [pytest.mark.backend, pytest.mark.full]
 
 # The whole text for the first image; for the others the model stays loaded.
 EXAMPLES = """
@@ -48,13 +48,11 @@ def run(images, lively_weights, train_small) -> Run:
     return train_small(run_config(images, lively_weights))
 
 
-def marks_of(name: str) -> list[pytest.MarkDecorator]:
-    """Marks of a format: on JAX one of those that TensorFlow writes stands for the others."""
-    marks = [] if name == "keras" else [pytest.mark.full]
-    return marks + [pytest.mark.once(backend="tensorflow")] * (name in ("saved_model", "litert"))
+# On JAX one of those that TensorFlow writes stands for the others.
+ONCE = {name: pytest.mark.once(backend="tensorflow") for name in ("saved_model", "litert")}
 
 
-@pytest.fixture(scope="module", params=[pytest.param(one.name, marks=marks_of(one.name)) for one in FORMATS])
+@pytest.fixture(scope="module", params=[pytest.param(one.name, marks=ONCE.get(one.name, ())) for one in FORMATS])
 def exported(request, run, tmp_path_factory):
     """The run, handed over in a format."""
     missing = [name for name in find_format(request.param).needs if find_spec(name) is None]
