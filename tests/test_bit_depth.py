@@ -11,7 +11,7 @@ import kit
 from kit.config import PhaseConfig, RunConfig
 from kit.seeds import train_seeds
 
-pytestmark = pytest.mark.backend
+pytestmark = [pytest.mark.backend, pytest.mark.once(backend="tensorflow")]
 
 
 def write_textures(folder: Path, bits: int) -> Path:

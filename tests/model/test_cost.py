@@ -5,7 +5,7 @@ import pytest
 
 from kit.model.graph import multiply_adds
 
-pytestmark = pytest.mark.backend
+pytestmark = [pytest.mark.backend, pytest.mark.once(backend="tensorflow")]
 
 
 def test_a_small_network_by_hand():
