@@ -40,7 +40,8 @@ STAND_INS = {
     "trials=2": 'trials=2, space="space.toml"',
     "--per-class 200": "--per-class 3",
     "--weights starter": "--weights none",  # the starter weights are MobileNetV2's; `nox -s package` trains on them
-    'weights="starter"': 'weights="none"',
+    # Python reads no environment: the toy, as in TINY
+    'weights="starter"': 'weights="none", backbone="toy", image_size=32, head_units=8, unfreeze_depth=1',
     "KERAS_BACKEND=tensorflow": f"KERAS_BACKEND={os.environ.get('KERAS_BACKEND', '')}",
     "--backend tensorflow": f"--backend {os.environ.get('KERAS_BACKEND', '')}",
 }
