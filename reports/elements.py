@@ -239,12 +239,16 @@ class SummaryBox:
 
 @dataclass(frozen=True)
 class Section:
-    """Part of a page under a heading; `id` is unique in a page, `lead` one or two sentences."""
+    """Part of a page under a heading; `id` is unique in a page, `lead` one or two sentences.
+
+    A `folded` one shows its heading until it is opened.
+    """
 
     id: str
     title: str
     elements: tuple[Any, ...]
     lead: str = ""
+    folded: bool = False
 
 
 def missing_section(id: str, title: str, why: str) -> Section:

@@ -1,6 +1,6 @@
 """Page of a run. A missing record becomes a sentence, never an error."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -120,21 +120,25 @@ def run_page(folder: Path, grid: int = GRID) -> Page:
         doubted=summary["doubted"],
         data=data,
     )
+    folded = (
+        *dataset_sections(data, album),
+        network_section(network_facts(manifest.get("network") or {})),
+        exports_section(read_exports(folder)),
+        provenance_section(provenance_facts(manifest, folder.resolve().name)),
+    )
+    # by worth: what the model gets wrong comes before how it was trained, and what inspections show as well comes last
     sections = (
         next_steps_section(next_steps(facts)),
-        curves_section(curves),
-        folds_section(folds_facts(metrics)),
         predictions_section(
             said, album, classes, insights.album("activation-predicted"), insights.album("activation-label")
         ),
         confusion_section(confusion),
         calibration_section(calibration_facts(predictions), picker),
+        curves_section(curves),
+        folds_section(folds_facts(metrics)),
         label_issues_section(label_issues(insights.doubted), album, missing["doubted"], summary["doubted"]),
         learning_curve_section(learning, missing.get("learning_curve", "")),
-        *dataset_sections(data, album),
-        network_section(network_facts(manifest.get("network") or {})),
-        exports_section(read_exports(folder)),
-        provenance_section(provenance_facts(manifest, folder.resolve().name)),
+        *(replace(section, folded=True) for section in folded),
     )
     name = text.name((manifest.get("data") or {}).get("name") or folder.resolve().name)
     return Page(
@@ -164,7 +168,13 @@ def _subtitle(manifest: dict[str, Any], classes: list[str], folder: Path, folds:
 def _notes(manifest: dict[str, Any]) -> tuple[Note, ...]:
     notes = []
     if manifest["status"] in _STATUS:
-        error = f" It ended with: {text.name(manifest['error'], 200)}" if manifest.get("error") else ""
+        error = (
+            f" It ended with: {text.name(text.without_folders(manifest['error']), 200)}"
+            if manifest.get("error")
+            else ""
+        )
         notes.append(Note(_STATUS[manifest["status"]] + error, "warning"))
-    notes += [Note(text.name(warning, 300), "warning") for warning in manifest.get("warnings", [])[:5]]
+    notes += [
+        Note(text.name(text.without_folders(warning), 300), "warning") for warning in manifest.get("warnings", [])[:5]
+    ]
     return tuple(notes)

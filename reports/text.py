@@ -6,9 +6,11 @@ escapes HTML.
 
 import html
 import math
+import re
 import unicodedata
 
 _KEPT = 60
+_FOLDERS = re.compile(r"(?<![\w.~/:…])(?:[A-Za-z]:)?(?:[/\\][^\s/\\'\"`]+)+[/\\]")
 _ISOLATE, _END = "\N{FIRST STRONG ISOLATE}", "\N{POP DIRECTIONAL ISOLATE}"
 
 
@@ -34,6 +36,11 @@ def shortened(safe: str, limit: int) -> str:
         return safe
     front = (limit - 1) * 2 // 3
     return f"{safe[:front]}…{safe[len(safe) - (limit - 1 - front) :]}"
+
+
+def without_folders(sentence: str) -> str:
+    """Sentence whose absolute paths keep their last name alone: a page may be handed on."""
+    return _FOLDERS.sub("…/", sentence)
 
 
 def label(text: str | None, limit: int = 24) -> str:

@@ -57,7 +57,9 @@ def curves_section(facts: ComparisonFacts) -> Section:
     points = [(run.name, record) for run in facts.runs for record in run.history if record.val_accuracy is not None]
     if not points:
         return missing_section("curves", "Training", "No run recorded a validation accuracy.")
-    name, best = max(points, key=lambda point: point[1].val_accuracy or 0.0)
+    # of the epochs that the runs kept: a run resolves ties by its validation loss
+    kept = [(run.name, run.history.best()) for run in facts.runs if any(run.name == name for name, _ in points)]
+    name, best = max(kept, key=lambda point: point[1].val_accuracy or 0.0)
     see = f"The highest validation accuracy, {text.share(best.val_accuracy)}, is that of {text.name(name)} at epoch "
     rows = [
         (

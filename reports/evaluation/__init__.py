@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import pandas as pd
@@ -108,7 +108,7 @@ def _images_section(manifest: Mapping[str, Any], predictions: pd.DataFrame) -> S
         rows.append((words, f"{counts[origin]:,}", f"{scored:,}", f"{hits:,}" if scored else "–", accuracy))
     why = ", ".join(f"{count:,} {text.name(kind)}" for kind, count in manifest["left_out"].items())
     rows.append(("left out", f"{counts['left_out']:,}", "0", "–", "–"))
-    inspect = f"`transferkit inspect {text.name(manifest['data'], 200)}` names the files."
+    inspect = f"`transferkit inspect {text.name(_name(manifest['data']), 200)}` names the files."
     note = f"Left out: {why}. {inspect}" if why else ""
     head = ("images", "usable files", "scored", "right", "accuracy")
     lead = "An image is the run's own if its bytes are those of one of the run's images."
@@ -132,8 +132,14 @@ def _command(manifest: Mapping[str, Any]) -> str:
     return text.name(shlex.join(["transferkit", "evaluate", manifest["run"], manifest["data"], *options]), 2000)
 
 
+def _name(path: str) -> str:
+    """Path as it was typed; of an absolute one the last name, for the others tell of the author's disk."""
+    return PurePath(path).name if PurePath(path).is_absolute() else path
+
+
 def _provenance_section(manifest: Mapping[str, Any]) -> Section:
-    origin = {"started": manifest.get("created"), "run": manifest["run"], "data": manifest["data"]}
+    names = {key: _name(manifest[key]) for key in ("run", "data")}
+    origin = {"started": manifest.get("created"), **names}
     environment = pairs_of(manifest.get("environment") or {})
-    facts = ProvenanceFacts(environment, pairs_of(origin), (), _command(manifest))
-    return provenance_section(facts, "the folder that it was called in")
+    facts = ProvenanceFacts(environment, pairs_of(origin), (), _command({**manifest, **names}))
+    return provenance_section(facts, "the folder that holds the run and the images")

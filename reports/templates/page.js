@@ -1,5 +1,6 @@
 "use strict";
-// Draws every figure of the page in the colours of the page, and again when those change.
+// Draws every figure of the page in the colours of the page, and again when those change; marks in the navigation where
+// one is, opens folded sections, copies commands.
 (() => {
   const blocks = [...document.querySelectorAll("script[data-figure]")];
   const root = document.documentElement;
@@ -39,9 +40,85 @@
         const margin = narrow ? { ...layout.margin, l: 40 } : layout.margin;
         // beforeprint comes before the paper's width is known, so that plotly would draw for the screen's
         const width = printed ? { autosize: false, width: PAPER / box.parentElement.dataset.columns } : { autosize: true };
-        return Plotly.react(box, data, { ...layout, ...width, margin, template: look }, config);
+        // dragmode false leaves a touch to the page, which scrolls
+        await Plotly.react(box, data, { ...layout, ...width, margin, template: look, dragmode: false }, config);
+        if (!box.dataset.zooms) zoomWithShift(box);
       }),
     ).then(() => { root.dataset.drawn = String(blocks.length); });
+  }
+
+  // Zoom by dragging with the shift key held, and a button that takes it back.
+  function zoomWithShift(box) {
+    const button = Object.assign(document.createElement("button"), { type: "button", className: "unzoom", textContent: "Reset zoom", hidden: true });
+    box.dataset.zooms = "";
+    box.parentElement.before(button);
+    box.addEventListener("pointermove", (event) => {
+      const mode = event.shiftKey && event.pointerType === "mouse" ? "zoom" : false;
+      if (!event.buttons && box.layout.dragmode !== mode) Plotly.relayout(box, { dragmode: mode });
+    });
+    box.on("plotly_relayout", (change) => {
+      if (Object.keys(change).some((name) => name.includes(".range["))) button.hidden = false;
+    });
+    button.addEventListener("click", () => {
+      const axes = Object.keys(box._fullLayout).filter((name) => /^[xy]axis\d*$/.test(name));
+      Plotly.relayout(box, Object.fromEntries(axes.map((name) => [`${name}.autorange`, true])));
+      button.hidden = true;
+    });
+  }
+
+  // A figure in a folded section is drawn without knowing its width.
+  for (const fold of document.querySelectorAll("details")) {
+    fold.addEventListener("toggle", () => {
+      if (fold.open) for (const box of fold.querySelectorAll(".js-plotly-plot")) Plotly.Plots.resize(box);
+    });
+  }
+
+  function unfold() {
+    const target = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    const fold = target && target.querySelector(":scope > .fold");
+    if (fold) fold.open = true;
+  }
+  addEventListener("hashchange", unfold);
+  unfold();
+
+  const links = new Map([...document.querySelectorAll("nav a")].map((link) => [document.querySelector(link.getAttribute("href")), link]));
+  let marked = false;
+  const mark = () => {
+    marked = false;
+    const here = [...links.keys()].filter((section) => section.getBoundingClientRect().top < innerHeight / 3).pop();
+    for (const [section, link] of links) {
+      if (section !== here) link.removeAttribute("aria-current");
+      else if (!link.hasAttribute("aria-current")) {
+        link.setAttribute("aria-current", "true");
+        const list = link.closest("ul");
+        list.scrollLeft = link.offsetLeft - list.offsetLeft - list.clientWidth / 3;
+      }
+    }
+  };
+  addEventListener("scroll", () => {
+    if (!marked) requestAnimationFrame(mark);
+    marked = true;
+  }, { passive: true });
+  mark();
+
+  async function copy(text) {
+    if (navigator.clipboard) return navigator.clipboard.writeText(text);
+    const field = Object.assign(document.createElement("textarea"), { value: text });
+    document.body.append(field);
+    field.select();
+    document.execCommand("copy");
+    field.remove();
+  }
+  for (const block of document.querySelectorAll("pre")) {
+    const frame = Object.assign(document.createElement("div"), { className: "copyable" });
+    const button = Object.assign(document.createElement("button"), { type: "button", textContent: "Copy" });
+    block.replaceWith(frame);
+    frame.append(block, button);
+    button.addEventListener("click", async () => {
+      await copy(block.textContent);
+      button.textContent = "Copied";
+      setTimeout(() => { button.textContent = "Copy"; }, 2000);
+    });
   }
 
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);

@@ -77,6 +77,7 @@ class Seen:
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.goto(path.as_uri())
         self.page.wait_for_selector("html[data-drawn]", timeout=60_000)
+        self.page.evaluate("document.querySelectorAll('.fold').forEach((fold) => { fold.open = true; })")
 
 
 @pytest.fixture(scope="module")

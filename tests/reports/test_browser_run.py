@@ -264,3 +264,87 @@ def test_one_slider_tells_what_a_threshold_gives(page, run, said):
     assert row[:4] == ["20", str(len(roses)), str(20 - len(roses)), str((roses["predicted"] != "roses").sum())]
     slider.press("End")
     assert box.locator("[data-accuracy]").inner_text() == "–"
+
+
+# === The whole page ===
+
+
+def test_sections_come_by_worth_and_those_of_inspections_are_folded(page):
+    titles = page.locator("main > section > h2, main .fold h2").all_inner_texts()
+    assert titles[:4] == ["What to do next", "Images", "Classes", "Confidence"]
+    assert page.locator("nav a").all_inner_texts() == titles
+    page.locator("#data summary").first.evaluate("summary => { summary.parentElement.open = false; }")
+    figure = page.locator("#classes-figure .main-svg").first
+    assert not figure.is_visible()
+    page.locator("nav").get_by_role("link", name="Data", exact=True).click()
+    figure.wait_for()
+    room = page.locator("#classes-figure").bounding_box()
+    page.wait_for_timeout(300)
+    assert abs(figure.bounding_box()["width"] - room["width"]) < 2
+
+
+def test_the_navigation_stays_and_shows_where_one_is(page):
+    page.locator("#curves").scroll_into_view_if_needed()
+    page.locator("#curves h2").evaluate("heading => heading.scrollIntoView({ behavior: 'instant' })")
+    current = page.locator("nav a[aria-current]")
+    page.wait_for_timeout(100)
+    assert current.all_inner_texts() == ["Training"]
+    assert page.locator("nav").bounding_box()["y"] == 0
+    assert current.bounding_box()["x"] >= 0
+
+
+def test_a_command_is_copied(page):
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    block = page.locator(".threshold .copyable")
+    block.get_by_role("button").click()
+    block.get_by_role("button", name="Copied").wait_for()
+    assert page.evaluate("navigator.clipboard.readText()") == block.locator("code").inner_text()
+
+
+def test_a_figure_is_zoomed_with_the_shift_key_alone_and_reset(page):
+    figure = page.locator("#reliability-figure")
+    figure.scroll_into_view_if_needed()
+    box = figure.locator(".nsewdrag").first.bounding_box()
+    ends = [(box["x"] + part * box["width"], box["y"] + part * box["height"]) for part in (0.3, 0.4, 0.7)]
+    reset = page.locator("#calibration .unzoom").first
+
+    def drag():
+        page.mouse.move(*ends[0])
+        page.mouse.move(*ends[0])
+        page.mouse.down()
+        page.mouse.move(*ends[1])
+        page.mouse.move(*ends[2])
+        page.mouse.up()
+        page.wait_for_timeout(200)
+
+    drag()
+    assert not reset.is_visible()
+    page.keyboard.down("Shift")
+    drag()
+    page.keyboard.up("Shift")
+    reset.wait_for()
+    reset.click()
+    assert not reset.is_visible()
+
+
+def test_a_finger_on_a_figure_scrolls_the_page(run, show_page):
+    phone = show_page(run.report_path, 390, has_touch=True, is_mobile=True)
+    figure = phone.locator("#reliability-figure")
+    phone.locator("html[data-drawn]").wait_for()
+    figure.evaluate("figure => figure.scrollIntoView({ behavior: 'instant', block: 'center' })")
+    box, before = figure.bounding_box(), phone.evaluate("scrollY")
+    fingers = phone.context.new_cdp_session(phone)
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    for step in range(12):
+        kind = {0: "touchStart", 11: "touchEnd"}.get(step, "touchMove")
+        points = [] if kind == "touchEnd" else [{"x": x, "y": y - 20 * step}]
+        fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        phone.wait_for_timeout(16)
+    phone.wait_for_timeout(200)
+    assert phone.evaluate("scrollY") > before + 100
+
+
+def test_on_paper_it_takes_eight_sheets_at_most(run, show_page):
+    paper = show_page(run.report_path)
+    paper.locator("html[data-drawn]").wait_for()
+    assert 1 < len(re.findall(rb"/Type\s*/Page\b", paper.pdf(format="A4", print_background=False))) <= 8

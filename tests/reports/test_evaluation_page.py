@@ -164,7 +164,7 @@ def test_where_nothing_is_new_nothing_is_compared(tmp_path):
     assert metric(seen, "Beside test") is None
     assert "With 95% confidence" not in words
     assert "scored as well, and flatter the model" in words
-    assert "transferkit evaluate /runs/first other/photos --include-seen" in words
+    assert "transferkit evaluate first other/photos --include-seen" in words
 
 
 @pytest.mark.parametrize("own", ["out-of-fold", ""])

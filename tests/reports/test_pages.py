@@ -15,7 +15,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from handmade import HOSTILE, ONNX, make_inspection, make_run, make_study
+from handmade import HOSTILE, ONNX, make_evaluation, make_inspection, make_run, make_study
 
 from kit.config import RunConfig
 from kit.errors import ConfigError, StorageError, UserError
@@ -23,6 +23,7 @@ from kit.files import read_json, write_json
 from kit.insights import Insights
 from kit.run import Run
 from kit.settings import from_toml, override
+from kit.training.history import EpochRecord, History
 from reports import text
 from reports.compare import compare_page
 from reports.drawing import draw, kind_of, page_of, render, write_report
@@ -267,6 +268,28 @@ def test_a_run_that_was_killed_at_its_start_says_what_is_missing(tmp_path):
         assert untrue not in page
     (run.path / "config.toml").unlink()
     assert "No epoch was recorded." in html_of(run.path)
+
+
+def test_a_page_tells_nothing_of_the_authors_disk(tmp_path):
+    run = make_run(tmp_path / "run", status="failed")
+    with run.lock():
+        run.update_manifest(warnings=["/home/me/photos/a.jpg is torn"], error="No room in /home/me/cache.")
+    page = html_of(run.path)
+    assert "…/a.jpg is torn" in page
+    assert "/home/me" not in page
+    evaluated = html_of(make_evaluation(tmp_path / "evaluation"))
+    assert "transferkit evaluate first other/photos" in evaluated
+    assert "/runs/first" not in evaluated
+
+
+def test_the_comparison_names_the_epoch_that_the_run_kept(tmp_path):
+    """Of epochs of equal validation accuracy that with the lower validation loss; it named the first one."""
+    runs = [make_run(tmp_path / name).path for name in ("a", "b")]
+    rows = [EpochRecord(n, "head", 1.0, 1e-3, 0.5, 0.9, loss, 0.8) for n, loss in enumerate((0.5, 0.4, 0.6), 1)]
+    for run in runs:
+        Run.open(run).write_history(History(tuple(rows)))
+    assert "is that of a at epoch 2." in render(compare_page(runs), DATE)
+    assert "Epoch 2 of 3 is the one that is kept" in html_of(runs[0])
 
 
 def test_an_interrupted_run_shows_its_epochs(tmp_path):
