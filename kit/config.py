@@ -228,6 +228,8 @@ class TrainingConfig:
         mixup: MixUp of what each step reads: the images of a batch are mixed in pairs, and their labels in the same
             shares, drawn once a step from Beta(mixup, mixup); 0 for none, 0.2 is usual. A phase mixes the activations
             at its cut point; accuracy and loss of training count both labels, each by its share.
+        interpolate: Share of the trained weights in those that a later phase is validated by and ends with; the rest
+            are those it began with (WiSE-FT); 0.01 to 1, which interpolates nothing.
         monitor: What picks the epoch that is kept: `val_accuracy` (ties: lower val_loss) or `val_loss`.
         store_dtype: Type of stored activations: `float16`, `bfloat16` or `float32`. Where one exceeds float16 (65,504),
             a run stores all as float32, or as bfloat16 if that exceeds store_limit_gib, and says so.
@@ -246,6 +248,7 @@ class TrainingConfig:
     ema: float = _within(0.0, 0.0, 0.9999)
     train_normalisation: bool = False
     mixup: float = _within(0.0, 0.0, 4.0)
+    interpolate: float = _within(1.0, 0.01, 1.0)
     monitor: str = _one_of("val_accuracy", "val_loss")
     store_dtype: str = _one_of("float16", "bfloat16", "float32")
     store_limit_gib: float = _within(50.0, 0.0, 1e6)
@@ -330,5 +333,5 @@ class RunConfig:
 # Of runs recorded before a setting existed: what its absence meant.
 BEFORE_RECORDED = RunConfig(
     data=DataConfig(colour_profiles=False),
-    training=TrainingConfig(layer_decay=1.0, ema=0.0, train_normalisation=False, mixup=0.0),
+    training=TrainingConfig(layer_decay=1.0, ema=0.0, train_normalisation=False, mixup=0.0, interpolate=1.0),
 )

@@ -24,7 +24,7 @@ from kit.training.history import EpochRecord, History
 from kit.training.session import Session
 
 Arrays = tuple[np.ndarray, ...]
-OF_TAILS = ("layer_decay", "train_normalisation")  # settings that a phase of the head alone does not know
+OF_TAILS = ("layer_decay", "train_normalisation", "interpolate")  # settings that do not touch a first phase's head
 VERSION = 2  # part of every key: raise it when a file's content, or how a head is trained, changes
 
 

@@ -134,6 +134,7 @@ class PhaseLoop:
         self.training, self.validation = training, validation
         self.steps: Steps = phase_steps(model, phase, settings, depths)
         self.best: Arrays = ()
+        self._start: Arrays = ()
 
     def run(
         self,
@@ -149,6 +150,7 @@ class PhaseLoop:
         `on_epoch` gets the history after every epoch, before the checkpoint is written. A state of this phase in
         `checkpoints` is resumed.
         """
+        self._start = values_of(self.model.trainable_variables)
         state = None if checkpoints is None else Checkpoint.load(checkpoints)
         if state is not None and state.progress.phase == self.phase.index:
             self._restore(state)
@@ -194,7 +196,7 @@ class PhaseLoop:
             raise diverged(number, self.phase.name, f"loss is {loss:.4g}, {times:.0f} times that of guessing,")
         self.steps.synchronise()
         done = self.progress.epochs_done + 1
-        with self._averaged():
+        with self._judged():
             val_loss, val_accuracy = self._validate()
             score = self._score(val_loss, val_accuracy, done)
             self.progress = replace(self.progress, epochs_total=number, epochs_done=done)
@@ -247,15 +249,24 @@ class PhaseLoop:
         return np.concatenate(done, axis=1)
 
     @contextmanager
-    def _averaged(self) -> Iterator[None]:
-        """The model with the averages of its weights, if there are any, instead of those being trained."""
-        if averages := values_of(self.steps.updates.averages):
-            trained = values_of(self.model.trainable_variables)
-            self._load(averages)
+    def _judged(self) -> Iterator[None]:
+        """The model with the weights that are validated and kept instead of those that are trained.
+
+        The averages if there are any; in a later phase interpolated with those it began with, start + share (end -
+        start) [Wortsman et al. 2022, arXiv:2109.01903].
+        """
+        averages, share = self.steps.updates.averages, self.settings.interpolate if self.phase.index else 1.0
+        if not averages and share == 1:
             yield
-            self._load(trained)
-        else:
-            yield
+            return
+        trained = values_of(self.model.trainable_variables)
+        judged = values_of(averages) or trained
+        if share != 1:
+            pairs = zip(self._start, judged, strict=True)
+            judged = tuple(start + np.float32(share) * (end - start) for start, end in pairs)
+        self._load(judged)
+        yield
+        self._load(trained)
 
     def _load(self, values: Arrays) -> None:
         assign(self.model.trainable_variables, values)

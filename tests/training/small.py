@@ -110,7 +110,7 @@ def run_config(images: Path, weights: Path, **changes) -> RunConfig:
 def toy_config(images: Path, weights: Path | str = "none") -> RunConfig:
     """The same of a network that compiles in a moment, by default with random weights."""
     config = run_config(images, Path(weights))
-    training = replace(config.training, layer_decay=0.7, ema=0.9, train_normalisation=True, mixup=0.3)
+    training = replace(config.training, layer_decay=0.7, ema=0.9, train_normalisation=True, mixup=0.3, interpolate=0.8)
     return replace(config, model=replace(config.model, backbone=toy.use(), alpha=1.0), training=training)
 
 

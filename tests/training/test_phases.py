@@ -68,6 +68,7 @@ def train_head(
     spread=1.0,
     weight=1.0,
     on_epoch=lambda history: None,
+    index=0,
     **settings,
 ) -> Trained:
     backends.start()
@@ -75,7 +76,7 @@ def train_head(
     rows, labels = points(60, seed=1, spread=spread)
     val_rows, val_labels = points(40, seed=2, spread=spread)
     chosen = np.arange(validation_images)
-    phase = Phase(0, PhaseConfig(**{"epochs": 8, "learning_rate": 0.1, **settings}), 0, 0)
+    phase = Phase(index, PhaseConfig(**{"epochs": 8, "learning_rate": 0.1, **settings}), 0, 0)
     weights: list[tuple[np.ndarray, ...]] = []
     settings = training or TrainingConfig(batch_size=16, label_smoothing=0.0)
     batches = Batches(rows, labels, settings.batch_size, np.full(60, weight))
@@ -129,6 +130,26 @@ def test_averages_are_validated_and_kept_while_the_weights_themselves_go_on(tmp_
     best = done.history.best()
     assert best.val_loss == pytest.approx(-np.log(probabilities[np.arange(40), labels]).mean(), rel=1e-4)
     assert best.val_accuracy == (probabilities.argmax(axis=1) == labels).mean()
+
+
+def test_a_later_phase_ends_between_what_it_began_with_and_what_it_trained(tmp_path):
+    def ended(name: str, index: int, **settings) -> Trained:
+        training = TrainingConfig(batch_size=16, optimizer="sgd", monitor="val_loss", **settings)
+        (tmp_path / name).mkdir()
+        return train_head(tmp_path / name, training=training, epochs=2, learning_rate=0.01, index=index)
+
+    whole, part, first = ended("whole", 1), ended("part", 1, interpolate=0.25), ended("first", 0, interpolate=0.25)
+    start = values_of(build_head(6, CLASSES, 8, 0.0, 0).variables)
+    assert [done.history.best("val_loss").epoch for done in (whole, part, first)] == [2, 2, 2]
+    ends = (values_of(done.model.variables) for done in (whole, part))
+    for before, after, between in zip(start, *ends, strict=True):
+        assert not np.array_equal(before, after)
+        np.testing.assert_allclose(between, before + 0.25 * (after - before), atol=1e-7)
+    assert_weights(first.model, first.weights[-1])  # a first phase begins with a random head
+    for mine, theirs in zip(part.weights, whole.weights, strict=True):  # it is trained as without
+        for one, other in zip(mine, theirs, strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert [record.val_loss for record in part.history] != [record.val_loss for record in whole.history]
 
 
 def test_averages_go_on_to_the_bit_after_an_interruption(tmp_path):
