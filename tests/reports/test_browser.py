@@ -5,7 +5,6 @@ axe.min.js (AXE_CORE names it); the session `browser` of nox sees to all three. 
 """
 
 import os
-import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -16,19 +15,7 @@ from handmade import HOSTILE, make_evaluation, make_inspection, make_run, make_s
 from reports.compare import compare_page
 from reports.drawing import draw, write_page
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or ""
 AXE = os.environ.get("AXE_CORE", "")
-if not CHROMIUM:
-    pytest.skip("there is no Chromium on this machine", allow_module_level=True)
-
-ARGUMENTS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 FLOWERS = ("daisy", "dandelion", "roses", "sunflowers", "tulips")
 OWNED = "document.title.includes('owned')"
 # Elements wider than the window that are not in a box that scrolls by itself.
@@ -55,20 +42,11 @@ def of(kind: str, *more: object):
 KINDS = [of(kind) for kind in (*RECORDS, "comparison")]
 
 
-@pytest.fixture(scope="module")
-def browser():
-    """Headless Chromium."""
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
-        yield chromium
-        chromium.close()
-
-
 class Seen:
     """A page that was opened, what it logged and what it asked for."""
 
-    def __init__(self, browser, path: Path, width: int, scheme: str):
-        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    def __init__(self, chromium, path: Path, width: int, scheme: str):
+        context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
         self.page = context.new_page()
         self.log: list[str] = []
         self.requests: list[str] = []
@@ -99,12 +77,12 @@ def page_of(tmp_path_factory) -> Callable[[str], Path]:
 
 
 @pytest.fixture
-def open_page(browser, page_of):
+def open_page(chromium, page_of):
     """Opens a page: `open_page(kind, width, scheme)`; closes it after the test."""
     opened = []
 
     def open_it(kind: str, width: int = 1280, scheme: str = "light") -> Seen:
-        opened.append(Seen(browser, page_of(kind), width, scheme))
+        opened.append(Seen(chromium, page_of(kind), width, scheme))
         return opened[-1]
 
     yield open_it
