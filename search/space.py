@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 # Settings that change the images, the metric or the machine: trials that differ in them cannot be compared.
 NOT_SEARCHABLE = re.compile(r"seed|backend|threads|split\..*|training\.(monitor|store_.*|base_depth)|phases\.\d+\.name")
 _DATA_SEARCHABLE = ("data.image_size", "data.resize")
+_OF_TAILS = ("training.layer_decay", "training.train_normalisation", "training.interpolate")
 _PHASE = re.compile(r"phases\.(\d+)\.(\w+)")
 
 
@@ -122,8 +123,8 @@ class Space:
     def suggest(self, trial: "optuna.Trial") -> RunConfig:
         """Configuration of a trial, its parameters drawn by the study's sampler.
 
-        A setting of a later phase is drawn only where that phase trains something: at unfreeze depth 0 it has no effect
-        and would only add noise for the sampler.
+        A setting of a later phase is drawn only where that phase trains something, and one of _OF_TAILS only where any
+        phase does: at unfreeze depth 0 it has no effect and would only add noise for the sampler.
         """
         if trial.user_attrs.get("own"):
             for key, value in self.own_params().items():
@@ -183,9 +184,14 @@ class Space:
 
     def _matters(self, key: str, chosen: Mapping[str, Value], otherwise: RunConfig | None = None) -> bool:
         phase = _PHASE.fullmatch(key)
+        if key in _OF_TAILS:
+            return any(self._unfreezes(number, chosen, otherwise) for number in range(len(self.own.phases)))
         if not phase or phase[1] == "0" or phase[2] == "unfreeze_depth":
             return True
-        depth = f"phases.{phase[1]}.unfreeze_depth"
+        return self._unfreezes(int(phase[1]), chosen, otherwise)
+
+    def _unfreezes(self, phase: int, chosen: Mapping[str, Value], otherwise: RunConfig | None) -> bool:
+        depth = f"phases.{phase}.unfreeze_depth"
         if depth in chosen:
             return chosen[depth] != 0
         if otherwise is None and depth in self.fixed:

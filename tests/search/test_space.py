@@ -60,6 +60,17 @@ def test_the_rate_of_a_phase_that_trains_nothing_is_not_drawn():
         assert ("phases.1.learning_rate" in trial.params) == (config.phases[1].unfreeze_depth != 0)
 
 
+def test_settings_of_training_can_be_searched_those_of_a_tail_only_where_there_is_one(space_of):
+    space = space_of("[training]\nlayer_decay = { low = 0.5, high = 1.0 }\nema = [0.0, 0.99]")
+    drawn = draw(space)
+    assert {config.training.ema for _, config in drawn} == {0.0, 0.99}
+    for trial, config in drawn:
+        assert ("training.layer_decay" in trial.params) == (config.phases[1].unfreeze_depth != 0)
+        assert config.training.layer_decay == trial.params.get("training.layer_decay", 1.0)
+    assert {config.phases[1].unfreeze_depth == 0 for _, config in drawn} == {True, False}
+    assert space.own_params() == load_space(OWN).own_params() | {"training.layer_decay": 1.0, "training.ema": 0.0}
+
+
 def test_a_file_adds_narrows_and_fixes(space_of):
     space = space_of("""
         [model]
