@@ -71,6 +71,7 @@ def evaluate_images(
     conflicts: str | None = None,
     columns: str | None = None,
     threshold: float | None = None,
+    tta: bool = False,
 ) -> Evaluation:
     """Score a finished run's model on images, without those that chose its weights.
 
@@ -81,8 +82,10 @@ def evaluate_images(
         conflicts: `refuse` or `drop` images under two labels; None is as the run was trained.
         columns: Which column of a table is what (`data.columns`); None is as the run was trained.
         threshold: Confidence, 0 to 1, below which the model is silent, for `answered`.
+        tta: Average the answers for each image and its mirror image.
 
     Raises:
+        ConfigError: If the run was trained without mirrored views, and `tta`.
         DataError: If labels are not among the run's, contradict each other, or no image is left to score.
     """
     named = config.data.columns if columns is None else columns
@@ -120,14 +123,20 @@ def evaluate_images(
     backends.start(config.backend, config.threads, config.seed)
     samples, facts, groups, scored_origins = zip(*chosen, strict=True)
     files = [sample.file for sample in samples]
-    outputs = list(Predictor.of(run).probabilities(files))
+    outputs = list(Predictor.of(run, tta=tta).probabilities(files))
     probabilities = [output for output in outputs if not isinstance(output, ImageProblem)]
     if len(probabilities) < len(outputs):
         raise DataError(f"Images of {data} changed while they were scored.", "Run the command again.")
     table = np.stack(probabilities)
     labels = np.array([run.classes.index(sample.label) for sample in samples])
     new = np.flatnonzero([origin == NEW for origin in scored_origins])
-    asked = {"include_seen": include_seen, "conflicts": conflicts, "columns": columns, "threshold": threshold}
+    asked = {
+        "include_seen": include_seen,
+        "conflicts": conflicts,
+        "columns": columns,
+        "threshold": threshold,
+        "tta": tta,
+    }
     return Evaluation(
         run=run,
         data=data,

@@ -18,7 +18,7 @@ from kit import progress
 from kit.config import DataConfig
 from kit.data.images import ImageProblem, decode
 from kit.data.listing import Tree, count_kinds, looks_like_image
-from kit.errors import DataError, StorageError
+from kit.errors import ConfigError, DataError, StorageError
 
 if TYPE_CHECKING:
     from kit.model.classifier import Classifier
@@ -70,14 +70,31 @@ class Predictor:
     forward: Callable[[np.ndarray], np.ndarray]
 
     @classmethod
-    def of(cls, run: "Run") -> "Predictor":
-        """Load the model of a finished run; StorageError if it is not finished."""
+    def of(cls, run: "Run", *, tta: bool = False) -> "Predictor":
+        """Load the model of a finished run; StorageError if it is not finished.
+
+        `tta` (test-time augmentation) averages the probabilities of each image and its mirror image; ConfigError if the
+        run was trained without mirrored views.
+        """
         from kit.training.forward import compile_from_pixels
 
         run.require_finished()
+        if tta and not run.config.views.flip:
+            raise ConfigError(
+                f"{run.path} was trained without mirrored views (views.flip), as where left and right mean something.",
+                "Leave --tta out.",
+            )
         classifier = load_classifier(run)
         forward = compile_from_pixels(classifier)
-        return cls(tuple(run.manifest["classes"]), run.config.data, lambda batch: forward(batch)[0])
+
+        def mirrored_too(batch: np.ndarray) -> np.ndarray:
+            return (forward(batch)[0] + forward(np.ascontiguousarray(batch[:, :, ::-1]))[0]) / 2
+
+        return cls(
+            tuple(run.manifest["classes"]),
+            run.config.data,
+            mirrored_too if tta else lambda batch: forward(batch)[0],
+        )
 
     def probabilities(self, files: Sequence[Path | bytes]) -> Iterator[np.ndarray | ImageProblem]:
         """Yield the probabilities (classes,) of each file, or why it could not be read; bytes are a file's."""

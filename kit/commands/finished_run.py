@@ -29,6 +29,9 @@ Threshold = Annotated[
     float | None,
     typer.Option(min=0, max=1, help='Confidence below which the answer is "unsure".', show_default=False),
 ]
+TestTimeAugmentation = Annotated[
+    bool, typer.Option("--tta", help="Average the answers for each image and its mirror image; takes twice as long.")
+]
 _OUT = "The folder to be; an earlier export there is replaced."
 
 
@@ -38,6 +41,7 @@ def predict(
         list[str], typer.Argument(metavar="PATH...", help="Images, folders or globs.", show_default=False)
     ],
     threshold: Threshold = None,
+    tta: TestTimeAugmentation = False,
     backend: Annotated[str, typer.Option(help=f"{' or '.join(BACKENDS)}.")] = "auto",
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="One row for each image on standard output.")] = False,
@@ -58,7 +62,7 @@ def predict(
     folder.require_finished()  # before a backend starts, which takes seconds
     files, passed_over = search_images(paths)
     start(backend, folder.config.threads)
-    predictor = Predictor.of(folder)
+    predictor = Predictor.of(folder, tta=tta)
     predictions = list(predictor.predict(files))
     if as_json:
         content = {"run": str(run), "predictions": [_as_dict(one, predictor, threshold) for one in predictions]}
@@ -144,6 +148,7 @@ def evaluate(
         Path | None, typer.Option(help="Where the record about DATA goes.", show_default="evaluations/NAME-TIME")
     ] = None,
     threshold: Threshold = None,
+    tta: TestTimeAugmentation = False,
     backend: Annotated[str, typer.Option(help=f"{' or '.join(BACKENDS)}; the run's own by default.")] = "auto",
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -162,12 +167,13 @@ def evaluate(
         if moved is not None:
             hint = "Leave --data out to score other images, or DATA to score the run's own where they lie now."
             raise ConfigError("DATA names other images, and --data is the place of the run's own.", hint)
-        _evaluate_others(folder, data, backend, include_seen, settings | {"threshold": threshold}, out, as_json)
+        asked = settings | {"threshold": threshold, "tta": tta}
+        _evaluate_others(folder, data, backend, include_seen, asked, out, as_json)
         return
-    if include_seen or out is not None or any(value is not None for value in settings.values()):
+    if tta or include_seen or out is not None or any(value is not None for value in settings.values()):
         hint = "Name the images: `transferkit evaluate RUN DATA`."
         raise ConfigError(
-            "--include-seen, --out, --conflicts and --columns are for other images than the run's own.", hint
+            "--include-seen, --out, --tta, --conflicts and --columns are for images that are named.", hint
         )
     metrics = score_run(folder, moved=moved, backend_name=backend, threshold=threshold)
     answered, recorded = metrics.pop("answered", {}), folder.metrics

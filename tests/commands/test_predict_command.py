@@ -51,6 +51,32 @@ def test_json_agrees_with_what_the_run_recorded(run, images, command):
         assert one["label"] == classes[int(found.argmax())]
 
 
+def test_with_tta_the_answer_is_the_mean_of_image_and_mirror_image(run, images, command, tmp_path):
+    file, mirrored = images / "red/0003.jpg", tmp_path / "mirrored.png"
+    with Image.open(file) as image:
+        image.resize((48, 48)).save(tmp_path / "plain.png")
+        image.resize((48, 48)).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(mirrored)
+
+    def told(*options: str) -> list[np.ndarray]:
+        done = command("predict", run.path, tmp_path / "plain.png", mirrored, "--json", *options)
+        assert (done.status, done.err) == (0, "")
+        return [np.array(list(one["probabilities"].values())) for one in json.loads(done.out)["predictions"]]
+
+    plain, both = told(), told("--tta")
+    assert not np.allclose(*plain, atol=1e-4)
+    for one in both:
+        np.testing.assert_allclose(one, (plain[0] + plain[1]) / 2, atol=1e-6)
+
+
+def test_tta_is_refused_where_left_and_right_mean_something(run, tmp_path, images, refused):
+    other = shutil.copytree(run.path, tmp_path / "run")
+    config = other / "config.toml"
+    config.write_text(config.read_text().replace("flip = true", "flip = false"))
+    said = refused("predict", other, images / "red/0000.jpg", "--tta")
+    assert "without mirrored views" in said
+    assert "Leave --tta out" in said
+
+
 def test_the_pixels_are_those_of_training(run, images):
     files = sorted(images.rglob("*.jpg"))[::9]
     from kit.files import sha256_file
