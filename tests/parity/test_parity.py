@@ -18,6 +18,8 @@ from kit import settings
 from kit.backends.choice import BACKENDS, installed_backends
 from kit.config import DataConfig
 from kit.data.images import decode
+from kit.machine import package_file
+from kit.model.catalog import find
 from kit.run import Run
 from networks import ALPHA
 from training.small import run_config
@@ -58,10 +60,11 @@ backends.start()
 from kit.model.weights import resolve
 from kit.training.forward import compile_forward
 from kit.training.session import build_classifier
-pixels, alpha = numpy.load(sys.argv[2]), float(sys.argv[4])
+pixels, alpha, backbone = numpy.load(sys.argv[2]), float(sys.argv[4]), sys.argv[5]
 size = pixels.shape[1]
-config = RunConfig(data=DataConfig(image_size=size), model=ModelConfig(alpha=alpha, weights=sys.argv[1]))
-classifier = build_classifier(config, 2, resolve(sys.argv[1], alpha, size))
+model = ModelConfig(backbone=backbone, alpha=alpha, weights=sys.argv[1])
+config = RunConfig(data=DataConfig(image_size=size), model=model)
+classifier = build_classifier(config, 2, resolve(sys.argv[1], alpha, size, backbone))
 trunk = compile_forward(classifier.trunk(classifier.backbone.cut(-1), (classifier.backbone.cut(0),)))
 numpy.save(sys.argv[3], trunk(pixels)[0])
 """
@@ -167,11 +170,13 @@ def test_a_run_evaluated_on_the_other_backend_scores_alike(saved, evaluated, tra
         assert now["log_loss"] == pytest.approx(recorded["log_loss"], rel=1e-2)
 
 
-def features_differ(child, in_parallel, folder: Path, weights: Path, pixels: Path, alpha: float) -> float:
+def features_differ(
+    child, in_parallel, folder: Path, weights: Path | str, pixels: Path, alpha: float, backbone: str = "mobilenet_v2"
+) -> float:
     """The greatest difference between the pooled features of two backends."""
     files = [folder / f"{name}.npy" for name in BACKENDS]
     arguments = [(name, file) for name, file in zip(BACKENDS, files, strict=True)]
-    in_parallel(lambda name, file: child(FEATURES, name, weights, pixels, file, alpha), arguments)
+    in_parallel(lambda name, file: child(FEATURES, name, weights, pixels, file, alpha, backbone), arguments)
     one, other = (np.load(file) for file in files)
     assert one.shape == other.shape
     assert np.ptp(one, axis=0).max() > 0.5, "the images have the same features: agreement would mean nothing"
@@ -191,3 +196,13 @@ def test_pooled_features_of_real_images_agree(real_data, child, in_parallel, tmp
     pixels = pixels_of(files, 224, tmp_path / "pixels.npy")
     weights = next((real_data / "weights").glob("mobilenet_v2_1.0_224*.h5"))
     assert features_differ(child, in_parallel, tmp_path, weights, pixels, 1.0) <= 1e-4
+
+
+@pytest.mark.full
+def test_pooled_features_of_a_packaged_network_agree(images, child, in_parallel, tmp_path):
+    """Depthwise convolutions with strides, 5x5 and padded by the layer: own kernels on JAX, native ones elsewhere."""
+    source = find("efficientnet_lite0").imagenet(1.0, 224)
+    if package_file(source.package, source.file) is None:
+        pytest.skip(f"needs the package {source.package} (extra `lite`)")
+    pixels = pixels_of(sorted(images.rglob("*.jpg"))[::3], 64, tmp_path / "pixels.npy")
+    assert features_differ(child, in_parallel, tmp_path, "imagenet", pixels, 1.0, "efficientnet_lite0") <= 1e-4
