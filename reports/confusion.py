@@ -126,13 +126,18 @@ def _see(facts: ConfusionFacts) -> str:
 
 
 def _class_table(facts: ConfusionFacts) -> Table:
+    # one number of decimals a column: that of the smallest class
+    fewest, fewest_predicted = (
+        min(filter(None, counts), default=0)
+        for counts in zip(*((one.support, one.predicted) for one in facts.scores), strict=True)
+    )
     rows = tuple(
         (
             text.name(one.label),
             f"{one.support:,}",
             f"{one.predicted:,}",
-            text.share(one.precision, one.predicted),
-            text.share(one.recall, one.support),
+            text.share(one.precision, fewest_predicted),
+            text.share(one.recall, fewest),
             "–" if one.f1 is None else f"{one.f1:.2f}",
         )
         for one in facts.scores

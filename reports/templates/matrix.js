@@ -12,7 +12,7 @@ for (const box of document.querySelectorAll("[data-matrix]")) {
 
   for (const { head, cells } of rows) {
     head.dataset.browse = JSON.stringify({ label: number(head) });
-    cells.forEach(({ cell, button }, column) => {
+    cells.forEach(({ button }, column) => {
       if (!button) return;
       const count = Number(button.textContent.replaceAll(",", ""));
       const [ofLabel, ofPredicted] = [count / total(head), count / total(heads[column])];
@@ -22,7 +22,6 @@ for (const box of document.querySelectorAll("[data-matrix]")) {
       button.dataset.browse = JSON.stringify({ label: number(head), predicted: number(heads[column]) });
       button.setAttribute("aria-label", says);
       button.title = says;
-      cell.dataset.count = count;
     });
   }
   for (const head of heads) head.dataset.browse = JSON.stringify({ predicted: number(head) });

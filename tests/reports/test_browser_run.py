@@ -347,4 +347,9 @@ def test_a_finger_on_a_figure_scrolls_the_page(run, show_page):
 def test_on_paper_it_takes_eight_sheets_at_most(run, show_page):
     paper = show_page(run.report_path)
     paper.locator("html[data-drawn]").wait_for()
+    paper.emulate_media(media="print")
+    for shown in (cell(paper, "roses", "tulips"), paper.locator(".browser img").first, paper.locator(".threshold pre")):
+        assert shown.is_visible()
+    for tool in ("nav", ".filters", ".switch", ".slider"):
+        assert not paper.locator(tool).is_visible()
     assert 1 < len(re.findall(rb"/Type\s*/Page\b", paper.pdf(format="A4", print_background=False))) <= 8
