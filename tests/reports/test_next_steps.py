@@ -131,6 +131,11 @@ def test_a_rule_speaks_where_it_should_and_is_silent_where_not(rule):
     assert rule(PageFacts()) is None  # a run that was killed at its start
 
 
+def test_three_errors_of_a_pair_are_no_pattern():
+    few = ((30, 1, 1), (2, 30, 1), (1, 1, 30))
+    assert rules._mixed_up(PageFacts(classes=("roses", "tulips", "daisy"), confusion=few)) is None
+
+
 def test_a_flat_learning_curve_and_a_wrong_confidence_say_the_other_thing():
     flat = rules._more_images(PageFacts(learning=LearningCurveFacts(gain=0.001, error=0.01)))
     assert "more of the same will not help" in flat.says
