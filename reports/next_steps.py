@@ -95,9 +95,9 @@ def _few_to_choose_by(facts: PageFacts) -> NextStep | None:
 
 
 def _mixed_up(facts: PageFacts) -> NextStep | None:
-    if len(facts.classes) < 3:
+    if len(facts.confusion) < 3:
         return None
-    pairs = [(facts.confusion[i][j] + facts.confusion[j][i], i, j) for i in range(len(facts.classes)) for j in range(i)]
+    pairs = [(facts.confusion[i][j] + row[i], i, j) for j, row in enumerate(facts.confusion) for i in range(j)]
     count, i, j = max(pairs, key=lambda pair: pair[0])
     if count < max(FEWEST_ERRORS, LARGE_PART * facts.errors):
         return None

@@ -214,7 +214,7 @@ DOCUMENTS = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
 ]
-KNOWN_PACKAGES = {"nox", "torch"} | {
+KNOWN_PACKAGES = {"nox", "torch", "opencv-python-headless"} | {
     re.split(r"[<>=[]", needed)[0]
     for listed in (PROJECT["dependencies"], *PROJECT["optional-dependencies"].values())
     for needed in listed

@@ -164,7 +164,7 @@ def test_prune_leaves_a_store_that_another_process_builds():
         ([], "--older-than AGE, --kind KIND, --max-size SIZE or --all"),
         (["--all", "--kind", "pixels"], "cannot be combined"),
         (["--kind", "pixel"], "must be one of features, heads, pixels, not 'pixel'"),
-        (["--older-than", "30"], "as in 30d, not '30'"),
+        (["--older-than", "30"], "30d or 1h30m, not '30'"),
         (["--max-size", "ten"], "as in 10GB, not 'ten'"),
         (["--all"], "nobody can answer here"),
     ],
