@@ -22,9 +22,16 @@ def run(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def page(run, show_page):
-    """Its page, opened."""
+def opened(run, show_page):
+    """Its page, opened once for all tests."""
     return show_page(run.report_path)
+
+
+@pytest.fixture
+def page(opened):
+    """Its page, no image enlarged: a dialog that the test before left open takes all clicks."""
+    opened.locator("dialog").evaluate("dialog => dialog.close()")
+    return opened
 
 
 # === What to do next ===
@@ -47,7 +54,6 @@ def test_a_line_of_advice_leads_to_its_place(page):
 @pytest.fixture
 def images(page):
     """The image browser as it is at first."""
-    page.locator("dialog").evaluate("dialog => dialog.close()")
     page.get_by_role("button", name="Reset", exact=True).click()
     return page.locator(".browser")
 
