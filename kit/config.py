@@ -299,7 +299,7 @@ class PhaseConfig:
 DEFAULT_PHASES = (
     PhaseConfig(name="head", epochs=10, unfreeze_depth=0, learning_rate=1e-3, schedule="cosine"),
     PhaseConfig(
-        name="fine-tune", epochs=10, unfreeze_depth=5, learning_rate=1e-4, schedule="cosine", warmup_epochs=0.5
+        name="fine-tune", epochs=10, unfreeze_depth=5, learning_rate=3e-4, schedule="cosine", warmup_epochs=0.5
     ),
 )
 
