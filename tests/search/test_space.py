@@ -37,7 +37,7 @@ def test_the_default_space_is_head_depth_and_rate():
     assert space.own_params() == {
         "model.head_units": 128,
         "phases.1.unfreeze_depth": 5,
-        "phases.1.learning_rate": 1e-4,
+        "phases.1.learning_rate": 3e-4,
     }
 
 
@@ -101,7 +101,7 @@ def test_all_of_the_network_is_the_deepest_there_is(space_of):
 
 def test_the_first_trial_is_the_own_configuration_even_outside_the_space(space_of):
     space = space_of("[model]\nhead_units = { low = 200, high = 300 }\n[phases.1]\nunfreeze_depth = 1")
-    assert space.own_params() == {"phases.1.learning_rate": 1e-4}
+    assert space.own_params() == {"phases.1.learning_rate": 3e-4}
     study = optuna.create_study()
     study.enqueue_trial(space.own_params(), user_attrs={"own": True})
     assert space.suggest(study.ask()) == OWN
