@@ -64,6 +64,14 @@ def train_in_child(
         return child("one_run.py", [str(recipe), str(out or Path(folder) / "run")], environ, watch)
 
 
+def recorded(path: Path, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts of an earlier call that was `asked` the same, or just that; ConfigError if it was asked otherwise."""
+    facts: dict[str, Any] = read_json(path) if path.exists() else {"asked": dict(asked)}
+    if facts["asked"] != asked:
+        raise ConfigError(f"{path} was measured with other settings.", "Delete it, or give another --results.")
+    return facts
+
+
 Watch = Callable[["subprocess.Popen[bytes]"], None]
 
 

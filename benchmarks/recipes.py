@@ -17,8 +17,8 @@ from kit.config import RunConfig
 from kit.csv_tables import make_table, write_table
 from kit.data.dataset import load_dataset
 from kit.data.split import share_out
-from kit.errors import ConfigError, UserError
-from kit.files import read_json, write_json, write_text
+from kit.errors import UserError
+from kit.files import write_json, write_text
 from kit.model.weights import resolve
 from kit.progress import duration
 from kit.significance import holm, mcnemar
@@ -110,16 +110,13 @@ def measure(record: Path, config: RunConfig, limit: int, cache: Path) -> dict[st
         replace(config, data=replace(config.data, path=""), model=replace(config.model, weights="none"))
     )
     asked = {"settings": text, "weights": found.sha256, "limit": limit}
-    if record.exists():
-        facts = read_json(record)
-        if facts["asked"] != asked:
-            raise ConfigError(f"{record} was measured with other settings.", "Delete it, or give another --results.")
-        return dict(facts)
+    facts = common.recorded(record, asked)
+    if "images" in facts:
+        return facts
     with tempfile.TemporaryDirectory(prefix="transferkit-benchmark-") as folder:
         write_text(Path(folder) / "recipe.toml", settings.to_toml(config))
         arguments = [f"{folder}/recipe.toml", f"{folder}/run"]
-        facts = common.child("one_cross_validation.py", arguments, {"TRANSFERKIT_CACHE": str(cache)}, quiet=True)
-    facts = {"asked": asked, **facts}
+        facts |= common.child("one_cross_validation.py", arguments, {"TRANSFERKIT_CACHE": str(cache)}, quiet=True)
     write_json(record, facts)
     return facts
 

@@ -15,8 +15,8 @@ from run import plain_side
 from kit import progress, settings
 from kit.backends.choice import explain_choice
 from kit.config import ModelConfig, PhaseConfig, RunConfig, TrainingConfig, ViewsConfig
-from kit.errors import ConfigError, DataError
-from kit.files import read_json, write_json, write_text
+from kit.errors import DataError
+from kit.files import write_json, write_text
 from kit.insights import Insights
 from kit.model.weights import resolve
 from kit.progress import duration
@@ -88,9 +88,7 @@ def measure(
     Sides that were skipped, or recorded without CPU time, are measured again. Raises ConfigError if the record is of
     other settings.
     """
-    facts = read_json(record) if record.exists() else {"benchmark": "suite", "set": name, "asked": dict(asked)}
-    if facts["asked"] != asked:
-        raise ConfigError(f"{record} was measured with other settings.", "Delete it, or give another --results.")
+    facts = {"benchmark": "suite", "set": name, **common.recorded(record, asked)}
     for side, run in sides.items():
         if "cpu_seconds" in facts.get(side, {}):
             continue
