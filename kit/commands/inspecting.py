@@ -25,8 +25,12 @@ def inspect(
         str, typer.Argument(help="A folder, table or archive of images, or `flowers`.", show_default=False)
     ],
     out: Annotated[
-        Path | None, typer.Option(help="Where the record goes.", show_default="inspections/NAME-TIME")
+        Path | None,
+        typer.Option(
+            help="Where record and page go.", show_default="inspections/NAME-TIME; with --json or --csv nowhere"
+        ),
     ] = None,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Record, and draw no page.")] = False,
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="One row for each image on standard output.")] = False,
     split_seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the split shown.")] = 0,
@@ -45,6 +49,7 @@ def inspect(
     from kit import progress
     from kit.config import DataConfig
     from kit.inspection import look, refuse_other_content, summarise, table_text, write_record
+    from kit.report_hook import draw_page
     from kit.run import default_run_path
 
     if as_json and as_csv:
@@ -60,18 +65,27 @@ def inspect(
         group_by=group_by,
     )
     inspection = look(config, split_seed, threads)
-    folder = out or default_run_path(inspection.samples.name, Path("inspections"))
     summary = summarise(inspection)
-    write_record(folder, data, split_seed, inspection, summary)
+    folder, page = out, None
+    if folder is None and not (as_json or as_csv):
+        folder = default_run_path(inspection.samples.name, Path("inspections"))
+    if folder is not None:
+        write_record(folder, data, split_seed, inspection, summary)
+        page = None if no_report else draw_page(folder)
     if as_json:
         findings = [asdict(finding) for finding in inspection.findings]
-        print(json.dumps({"record": str(folder), "data": data, **summary, "findings": findings}))
-    elif as_csv:
+        places = {name: place and str(place) for name, place in (("record", folder), ("page", page))}
+        print(json.dumps({**places, "data": data, **summary, "findings": findings}))
+        return
+    if as_csv:
         print(table_text(inspection), end="")
-        progress.say(f"Record: {printable(str(folder))}")
     else:
         _print_summary(inspection, summary)
-        print(f"\nRecord: {printable(str(folder))}\n`transferkit report {printable(str(folder))}` draws its page.")
+        print()
+    show = progress.say if as_csv else print  # standard output is the table's
+    for name, place in (("Page", page), ("Record", folder)):
+        if place is not None:
+            show(f"{name}: {printable(str(place))}")
 
 
 def _print_summary(inspection: "Inspection", summary: dict[str, Any]) -> None:

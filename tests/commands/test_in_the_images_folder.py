@@ -25,6 +25,7 @@ def inside(tmp_path, monkeypatch, quick_jax) -> Path:
 @pytest.mark.full
 def test_inspect_train_evaluate_and_resume_work_twice_in_a_row(inside, command, settings):
     for _ in range(2):
+        assert "photos: 24 images in 2 classes" in command("inspect", ".").out
         seen = json.loads(command("inspect", ".", "--json").out)
         assert (seen["files"], [one["label"] for one in seen["classes"]]) == (24, ["green", "red"])
         done = command("train", ".", *settings, *SHORT, "--json")

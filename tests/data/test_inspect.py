@@ -34,8 +34,27 @@ def test_text(inspect, data, tmp_path):
     assert "warning: Fewer than 10 test images of daisy (2), rose (2): with 2, 90% right would mean" in result.stdout
     (record,) = (tmp_path / "inspections").iterdir()
     assert record.name.startswith("garden-")
-    assert f"Record: {record.relative_to(tmp_path)}" in result.stdout
-    assert result.stdout.endswith(f"`transferkit report {record.relative_to(tmp_path)}` draws its page.\n")
+    shown = record.relative_to(tmp_path)
+    assert result.stdout.endswith(f"\nPage: {shown / 'report.html'}\nRecord: {shown}\n")
+    assert (record / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_without_its_page(inspect, data, tmp_path):
+    result = inspect(data, "--no-report")
+    assert result.returncode == 0, result.stderr
+    assert "Page:" not in result.stdout
+    (record,) = (tmp_path / "inspections").iterdir()
+    assert (record / "manifest.json").exists()
+    assert not (record / "report.html").exists()
+
+
+@pytest.mark.parametrize("flag", ["--json", "--csv"])
+def test_what_goes_to_another_program_leaves_no_folder(inspect, data, tmp_path, flag):
+    result = inspect(data, flag)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert not (tmp_path / "inspections").exists()
+    if flag == "--json":
+        assert (json.loads(result.stdout)["record"], json.loads(result.stdout)["page"]) == (None, None)
 
 
 def test_json_is_one_object_and_agrees_with_the_record(inspect, data, tmp_path):
@@ -54,10 +73,13 @@ def test_json_is_one_object_and_agrees_with_the_record(inspect, data, tmp_path):
     findings = json.loads((tmp_path / "record/findings.json").read_text())
     assert findings == content["findings"]
     assert {finding["kind"] for finding in findings} == {"not-an-image", "duplicate"}
+    assert content["record"] == str(tmp_path / "record")
+    assert content["page"] == str(tmp_path / "record" / "report.html")
+    assert (tmp_path / "record" / "report.html").is_file()
 
 
 def test_csv_has_a_row_for_each_file_and_is_what_is_recorded(inspect, data, tmp_path):
-    result = inspect(data, "--csv", "--out", tmp_path / "record")
+    result = inspect(data, "--csv", "--out", tmp_path / "record", "--no-report")
     rows = {row["path"]: row for row in csv.DictReader(io.StringIO(result.stdout))}
     assert set(rows) == {sample.path for sample in load_samples(str(data)).samples}
     assert rows["daisy/notes.txt"]["finding"] == "not-an-image"
@@ -65,7 +87,8 @@ def test_csv_has_a_row_for_each_file_and_is_what_is_recorded(inspect, data, tmp_
     assert rows["rose/copy.jpg"]["group"] == rows["rose/0000.jpg"]["group"]
     assert rows["rose/copy.jpg"]["split"] == rows["rose/0000.jpg"]["split"] != ""
     assert (tmp_path / "record/samples.csv").read_text() == result.stdout
-    assert "Record:" in result.stderr
+    assert result.stderr.endswith(f"Record: {tmp_path / 'record'}\n")
+    assert "Page:" not in result.stderr
 
 
 def test_cells_that_a_spreadsheet_would_run_are_escaped(inspect, tmp_path):

@@ -45,7 +45,6 @@ def pages(needs_backend, real_data, run_cli, tmp_path_factory):
     study = ("--name", "study", "--trials", "2", "--space", "space.toml", "--out", "study")
     done("study", "run", "photos", "--weights", weights, *settings, *study)
     done("inspect", "photos", "--out", "inspection")
-    done("report", "inspection")
     done("report", "run", "study/best", "--out", "comparison.html")
     kinds = {kind: folder / kind / "report.html" for kind in ("run", "study", "inspection")}
     return {**kinds, "best": folder / "study" / "best" / "report.html", "comparison": folder / "comparison.html"}
