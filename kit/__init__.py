@@ -29,13 +29,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kit.api import configure, evaluate, load_run, resume, train
+    from kit.api import TrainedRun, configure, evaluate, load_run, resume, train
     from kit.config import RunConfig
     from kit.errors import UserError
     from kit.predict import Prediction
     from kit.run import Run
 
-__all__ = ["Prediction", "Run", "RunConfig", "UserError", "configure", "evaluate", "load_run", "resume", "train"]
+__all__ = [
+    "Prediction",
+    "Run",
+    "RunConfig",
+    "TrainedRun",
+    "UserError",
+    "configure",
+    "evaluate",
+    "load_run",
+    "resume",
+    "train",
+]
 
 _HOMES = {"Prediction": "kit.predict", "Run": "kit.run", "RunConfig": "kit.config", "UserError": "kit.errors"}
 

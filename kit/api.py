@@ -1,20 +1,68 @@
 """Python API: train, resume, load, evaluate, with settings as keywords."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kit import backends, pipeline, run_scores
+from kit import backends, pipeline, report_hook, run_scores
 from kit.config import RunConfig
 from kit.errors import ConfigError
 from kit.evaluation_record import write_evaluation
 from kit.inspection import refuse_other_content
 from kit.new_images import evaluate_images
 from kit.pipeline import Listener
-from kit.report_hook import draw_page
 from kit.run import Name, Run, path_of
 from kit.setting_table import SHORTHANDS
 from kit.settings import load_config
+
+if TYPE_CHECKING:
+    import keras
+
+
+class TrainedRun(Run):
+    """A run in a program or a notebook: its record, its model, and what the commands do with them."""
+
+    def _repr_html_(self) -> str | None:
+        """What a notebook shows: accuracy with its interval, curves, a small confusion matrix."""
+        return report_hook.summary_html(self.path)
+
+    @cached_property
+    @backends.restored()
+    def model(self) -> "keras.Model":
+        """The trained network, of Keras's own layers: uint8 (n, S, S, 3), 0-255, to probabilities (n, classes).
+
+        Loaded at the first use; StorageError if the run is not finished, BackendError without a backend. The softmax of
+        a run of schema version 1 has yet to be scaled by `unapplied_temperature`.
+        """
+        from kit.model.catalog import is_hub
+        from kit.model.loading import load_model
+
+        self.require_finished()
+        backends.start(threads=self.config.threads)
+        return load_model(self.model_path, hub=is_hub(self.config.model.backbone))
+
+    def evaluate(self, data: Name | None = None, **options: Any) -> dict[str, Any]:
+        """Score the model again, on its own images or on others: `kit.evaluate`, which names the options."""
+        return evaluate(self, data, **options)
+
+    def export(self, format_name: str, out: Name | None = None, **options: Any) -> Path:
+        """Export the model to another format, after a parity check; returns the folder.
+
+        `kit.export.export_run` names the formats and the other options.
+        """
+        from kit.export import export_run
+
+        return export_run(self, format_name, None if out is None else path_of(out, "out"), **options).path
+
+    def report(self) -> Path:
+        """Draw the run's page; returns its path. StorageError if it cannot be drawn."""
+        return report_hook.require_page(self.path)
+
+    @cached_property
+    def figures(self) -> Any:
+        """Figures of the run's page by name: `run.figures.confusion()`, `list(run.figures)`; plotly's."""
+        return report_hook.figures(self.path)
 
 
 def configure(data: Name = "", *, file: Name | None = None, sets: Sequence[str] = (), **settings: Any) -> RunConfig:
@@ -37,7 +85,9 @@ def configure(data: Name = "", *, file: Name | None = None, sets: Sequence[str] 
 
 
 @backends.restored()
-def train(data: Name | RunConfig, out: Name | None = None, *, on_epoch: Listener | None = None, **settings: Any) -> Run:
+def train(
+    data: Name | RunConfig, out: Name | None = None, *, on_epoch: Listener | None = None, **settings: Any
+) -> TrainedRun:
     """Train and score one model.
 
         run = kit.train("images", weights="none", views=3)
@@ -61,21 +111,21 @@ def train(data: Name | RunConfig, out: Name | None = None, *, on_epoch: Listener
         config = data
     else:
         config = configure(data, **settings)
-    return pipeline.train(config, None if out is None else path_of(out, "out"), on_epoch=on_epoch)
+    return TrainedRun(pipeline.train(config, None if out is None else path_of(out, "out"), on_epoch=on_epoch).path)
 
 
 @backends.restored()
-def resume(run: Name | Run, *, on_epoch: Listener | None = None) -> Run:
+def resume(run: Name | Run, *, on_epoch: Listener | None = None) -> TrainedRun:
     """Continue an interrupted run from its last finished epoch; a finished run is left as it is.
 
     Raises UserError if the images, weights or backend are no longer those of the run.
     """
-    return pipeline.resume(_folder(run), on_epoch=on_epoch)
+    return TrainedRun(pipeline.resume(_folder(run), on_epoch=on_epoch).path)
 
 
-def load_run(path: Name) -> Run:
+def load_run(path: Name) -> TrainedRun:
     """Open the run in a folder, finished or not; StorageError if there is none, or a newer transferkit wrote it."""
-    return Run.open(_folder(path))
+    return TrainedRun.open(_folder(path))
 
 
 @backends.restored()
@@ -119,7 +169,7 @@ def evaluate(
     done = evaluate_images(folder, place, config, include_seen=include_seen, conflicts=conflicts, columns=columns)
     if record is not None:
         write_evaluation(record, done)
-        draw_page(record)
+        report_hook.draw_page(record)
     return {"all": done.scores, "images": done.images}
 
 

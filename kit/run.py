@@ -19,15 +19,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
 
 from kit import backends, settings
 from kit.config import RunConfig
 from kit.csv_tables import PREDICTION_COLUMNS, SAMPLE_COLUMNS, read_table, write_table
-from kit.data import SPLITS
-from kit.errors import ConfigError, DataError, StorageError
+from kit.data import OUT_OF_FOLD, SPLITS
+from kit.errors import ConfigError, DataError, StorageError, UserError
 from kit.evaluation import apply_temperature
 from kit.files import is_address, make_folder, read_json, storage_errors, write_json, write_text
 from kit.training.history import COLUMNS as HISTORY_COLUMNS
@@ -57,10 +57,26 @@ class Run:
     def __fspath__(self) -> str:
         return str(self.path)
 
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r}): {self._headline()}"
+
+    def _headline(self) -> str:
+        """State, and the accuracy with its 95% interval, in few words; never an error."""
+        try:
+            status, metrics = self.manifest["status"], self.metrics if (self.path / "metrics.json").exists() else {}
+            for split in (OUT_OF_FOLD, "test", "validation"):
+                if metrics.get(split, {}).get("n"):
+                    scores, (low, high) = metrics[split], metrics[split]["accuracy_interval"]
+                    measured = f"{split} accuracy {scores['accuracy']:.3f} [{low:.3f}, {high:.3f}], n = {scores['n']:,}"
+                    return f"{status}, {measured}"
+            return str(status)
+        except (UserError, KeyError, TypeError, ValueError) as error:
+            return f"its record cannot be read ({type(error).__name__})"
+
     # === Start and open ===
 
     @classmethod
-    def create(cls, path: Path, config: RunConfig) -> "Run":
+    def create(cls, path: Path, config: RunConfig) -> Self:
         """Write `config.toml` and a manifest with status `running`.
 
         Raises StorageError if the folder holds anything already, or cannot be written.
@@ -77,7 +93,7 @@ class Run:
         return run
 
     @classmethod
-    def open(cls, path: Path) -> "Run":
+    def open(cls, path: Path) -> Self:
         """Open a run, finished or not; StorageError if it is not a run folder, or a newer transferkit wrote it."""
         run, hint = cls(Path(path)), "Give the folder that `transferkit train` printed at its end."
         if not (run.path / "manifest.json").is_file():

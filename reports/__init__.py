@@ -8,6 +8,7 @@ next_steps.py           what to do next, by rules
 text.py                 names and numbers as text; names of files and classes are untrusted input
 elements.py             elements of a page: sections, charts, tables, thumbnails
 charts.py               palette and layout that all figures share
+notebook.py             figures by name and a summary, for notebooks
 run_page.py data_page.py evaluation/ trials/ compare/
                         which sections, in which order; of other images than a run's, of a study, of several runs
 drawing.py templates/   kind of page by folder, page -> HTML; `write_report`, the Python API (docs/python-api.md)

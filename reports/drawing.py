@@ -119,7 +119,7 @@ def render(page: Page, date: datetime | None = None) -> str:
     )
     scripts = (_plotly(), *(_template_text(name) for name in ("page.js", *needed)))
     return (
-        _environment()
+        environment()
         .get_template("page.html")
         .render(
             page=page,
@@ -148,21 +148,23 @@ def _policy(scripts: tuple[str, ...]) -> str:
 
 
 @cache
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
+def environment() -> jinja2.Environment:
+    """Templates, which escape what they are given, with the filters that they use."""
+    made = jinja2.Environment(
         loader=jinja2.FunctionLoader(_template_text),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters["figure"] = figure_json
-    environment.filters["data_url"] = lambda jpeg: f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
-    environment.filters["shortened"] = text.shortened
-    environment.filters["json"] = script_json
-    environment.filters["code"] = _code
-    environment.tests["element"] = lambda element, name: type(element).__name__ == name
-    return environment
+    made.filters["figure"] = figure_json
+    made.filters["data_url"] = lambda jpeg: f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
+    made.filters["shortened"] = text.shortened
+    made.filters["name"] = text.name
+    made.filters["json"] = script_json
+    made.filters["code"] = _code
+    made.tests["element"] = lambda element, name: type(element).__name__ == name
+    return made
 
 
 def figure_json(figure: Any) -> Markup:

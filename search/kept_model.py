@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from kit.api import TrainedRun
 from kit.run import Run
 from kit.significance import newcombe_interval
 
@@ -24,7 +25,7 @@ class Refit:
     """
 
     trial: int
-    run: Run
+    run: TrainedRun
     validation: float
     test: float | None
     interval: tuple[float, float] | None
@@ -42,7 +43,7 @@ class Refit:
         known = chose["n"] and test["n"]
         return cls(
             trial=trial.number,
-            run=run,
+            run=TrainedRun(run.path),
             validation=validation,
             test=test["accuracy"] if test["n"] else None,
             interval=tuple(test["accuracy_interval"]) if test["n"] else None,

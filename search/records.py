@@ -174,6 +174,25 @@ class StudyRecord:
         return page if page.exists() else None
 
     @property
+    def figures(self) -> Any:
+        """Figures of the study's page by name: `study.figures.history()`, `list(study.figures)`; plotly's."""
+        from kit.report_hook import figures
+
+        return figures(self.path)
+
+    def report(self) -> Path:
+        """Draw the study's page; returns its path. StorageError if it cannot be drawn."""
+        from kit.report_hook import require_page
+
+        return require_page(self.path)
+
+    def _repr_html_(self) -> str | None:
+        """What a notebook shows: the best accuracy, of the kept model with its interval."""
+        from kit.report_hook import summary_html
+
+        return summary_html(self.path)
+
+    @property
     def monitor(self) -> str:
         """Metric that picks a trial's epoch: `val_accuracy` or `val_loss`."""
         return str(self.config["training"]["monitor"])

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 import kit
+from kit.data.images import decode
 from kit.errors import ConfigError, DataError, StorageError
 from kit.setting_table import SHORTHANDS
 
@@ -86,6 +87,34 @@ def test_a_trained_run_predicts_as_its_record_says(run, images):
     one = run.predict(str(files[0]))
     assert one.label == predicted[0].label
     assert one.probabilities == pytest.approx(predicted[0].probabilities, abs=1e-6)
+
+
+def test_the_model_of_a_run_is_keras_own_and_answers_alike(run, images):
+    import keras
+
+    file = images / "red/0000.jpg"
+    expected = run.predict(file).probabilities
+    assert isinstance(run.model, keras.Model)
+    assert run.model is run.model
+    assert {type(layer).__module__.partition(".")[0] for layer in run.model.layers} == {"keras"}
+    pixels = decode(file, run.config.data)
+    assert run.model.predict(pixels[None], verbose=0)[0] == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_run_does_what_the_commands_do(run, images, tmp_path):
+    import shutil
+
+    own = kit.load_run(shutil.copytree(run.path, tmp_path / "run"))
+    assert own.evaluate()["test"]["accuracy"] == run.metrics["test"]["accuracy"]
+    assert own.evaluate(images, include_seen=True)["images"] == kit.evaluate(run, images, include_seen=True)["images"]
+    own.report_path.unlink()
+    assert own.report() == own.report_path
+    assert "Accuracy and loss" in own.report_path.read_text(encoding="utf-8")
+    assert own.export("keras").is_dir()
+    assert (own.path / "exports/keras/export.json").exists()
+    assert "finished, test accuracy" in repr(own)
+    with pytest.raises(kit.UserError, match="format"):
+        own.export("floppy")
 
 
 def test_a_run_loaded_again_is_the_same(run, images):
