@@ -1,11 +1,30 @@
-"""Messages and progress bars on a terminal, and formatted numbers."""
+"""Messages, progress bars and formatted numbers.
 
+Messages go to the logger `transferkit`, which prints them on standard error and passes them to no other logger: a
+program that wants them elsewhere gives it a handler.
+"""
+
+import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 _quiet = False
 _live = False  # two bars would overwrite each other: the outer one is shown
+
+
+class _StandardError(logging.Handler):
+    """Prints on what standard error is at the time: notebooks and tests put others in its place."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr, flush=True)
+
+
+LOGGER = logging.getLogger("transferkit")
+LOGGER.setLevel(logging.INFO)
+LOGGER.propagate = False
+LOGGER.addHandler(_StandardError())
 
 
 def set_quiet(quiet: bool) -> None:
@@ -15,14 +34,14 @@ def set_quiet(quiet: bool) -> None:
 
 
 def shown() -> bool:
-    """Whether bars are drawn: standard error is a terminal and quiet is off."""
-    return not _quiet and sys.stderr.isatty()
+    """Whether bars are drawn: on a terminal, and in a notebook that has widgets, unless quiet."""
+    return not _quiet and (sys.stderr.isatty() or ("ipykernel" in sys.modules and find_spec("ipywidgets") is not None))
 
 
 def say(message: str) -> None:
-    """Print one line to standard error unless quiet."""
+    """Log one line, which is printed on standard error, unless quiet; `warning: ` begins a warning."""
     if not _quiet:
-        print(message, file=sys.stderr, flush=True)
+        LOGGER.log(logging.WARNING if message.startswith("warning: ") else logging.INFO, "%s", message)
 
 
 @contextmanager

@@ -204,9 +204,8 @@ class PhaseLoop:
                 self.progress = replace(self.progress, best_epoch=done, best_score=score)
                 self.best = values_of(self.model.variables)
         seconds = perf_counter() - start
-        if progress.shown():
-            validated = "" if val_loss is None else f"  val_loss {val_loss:.4f}  val_accuracy {val_accuracy:.3f}"
-            progress.say(f"{self._label(done)}  {seconds:.1f} s  loss {loss:.4f}  accuracy {accuracy:.3f}{validated}")
+        validated = "" if val_loss is None else f"  val_loss {val_loss:.4f}  val_accuracy {val_accuracy:.3f}"
+        progress.say(f"{self._label(done)}  {seconds:.1f} s  loss {loss:.4f}  accuracy {accuracy:.3f}{validated}")
         return EpochRecord(number, self.phase.name, seconds, rate, loss, accuracy, val_loss, val_accuracy)
 
     def _train(self) -> tuple[float, float, float]:

@@ -423,3 +423,38 @@ def test_images_that_changed_are_no_longer_those_of_the_run(refused, command, fe
     monkeypatch.undo()
     (few / "red/0000.jpg").unlink()
     assert "no longer those" in refused("train", "--resume", tmp_path / "out")
+
+
+# === Lines of a run without a terminal ===
+
+
+def test_each_epoch_is_a_line_in_a_pipe_and_quiet_is_none(command, few, toy_weights, tmp_path):
+    """Logs, notebooks and batch systems: no bar is drawn there, and a run of an hour must not be silent."""
+    options = ("--weights", toy_weights, "--backbone", "toy", "--image-size", "32", "--views", "1", *HEAD_ONLY)
+    done = command("train", few, *options, "--out", tmp_path / "run")
+    assert done.status == 0, done.err
+    lines = [line for line in done.err.splitlines() if re.match(r"head \d/2  [\d.]+ s  loss [\d.]+  accuracy", line)]
+    assert [line[:8] for line in lines] == ["head 1/2", "head 2/2"]
+    done = command("train", few, *options, "--out", tmp_path / "other", "--quiet")
+    assert (done.status, done.err) == (0, "")
+
+
+def test_messages_reach_a_handler_that_a_program_adds(few, toy_weights, tmp_path):
+    import logging
+
+    import kit
+
+    records = []
+    handler = logging.Handler()
+    handler.emit = records.append
+    logger = logging.getLogger("transferkit")
+    logger.addHandler(handler)
+    try:
+        settings = {"weights": toy_weights, "backbone": "toy", "image_size": 32, "views": 1, "unfreeze_depth": 0}
+        kit.train(few, tmp_path / "run", head_epochs=2, **settings)
+    finally:
+        logger.removeHandler(handler)
+    epochs = [record for record in records if record.getMessage().startswith("head ")]
+    assert [record.levelno for record in epochs] == [logging.INFO] * 2
+    # 16 images leave too few to measure with, which is a warning
+    assert any(record.levelno == logging.WARNING for record in records)
