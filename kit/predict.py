@@ -18,7 +18,9 @@ from kit import progress
 from kit.config import DataConfig
 from kit.data.images import ImageProblem, decode
 from kit.data.listing import Tree, count_kinds, looks_like_image
+from kit.data.tables import usual_column
 from kit.errors import ConfigError, DataError, StorageError
+from kit.progress import some
 
 if TYPE_CHECKING:
     from kit.model.classifier import Classifier
@@ -27,8 +29,8 @@ if TYPE_CHECKING:
 UNSURE = "unsure"  # the answer below a threshold
 BATCH = 32  # images decoded before they are passed through the network
 _INPUTS_HINT = (
-    "Give a file, bytes of a file, uint8 pixels (height, width, 3), an image of Pillow, or a list of these; of a "
-    "table, the list of its paths: list(table['path'])."
+    "Give a file, its bytes or an open one, uint8 pixels (height, width, 3), an image of Pillow, a list of these, or a "
+    "table with a column of paths."
 )
 _PATHS_HINT = "Name files, folders or globs such as 'images/*.jpg'."
 
@@ -160,7 +162,9 @@ def gather(images: Any) -> tuple[list[Path | bytes], bool]:
         return [Path(images)], True
     if _is_image(images):
         return [_in_memory(images)], True
-    if _is_table(images) or not isinstance(images, Iterable):
+    if _is_table(images):
+        return _listed(images), False
+    if not isinstance(images, Iterable):
         raise DataError(f"Images cannot be read from a {_kind(images)}.", _INPUTS_HINT)
     files: list[Path | bytes] = []
     named: set[Path] = set()
@@ -177,8 +181,8 @@ def gather(images: Any) -> tuple[list[Path | bytes], bool]:
 
 
 def _is_image(value: Any) -> bool:
-    """Whether a value is one image: bytes, Pillow's, or pixels; an array of four dimensions holds several."""
-    if isinstance(value, bytes | bytearray | memoryview | Image.Image):
+    """Whether a value is one image: bytes, an open file, Pillow's, or pixels; four dimensions are several."""
+    if isinstance(value, bytes | bytearray | memoryview | Image.Image) or hasattr(value, "read"):
         return True
     return hasattr(value, "__array__") and not _is_table(value) and np.ndim(value) < 4
 
@@ -188,8 +192,34 @@ def _is_table(value: Any) -> bool:
     return type(value).__module__.partition(".")[0] == "pandas"
 
 
+def _listed(table: Any) -> list[Path | bytes]:
+    """Files of a table's column of paths, or of a column, one for each row; DataError if none of them is there."""
+    column = table
+    if table.ndim == 2:
+        name = usual_column("path", list(table.columns))
+        if name is None:
+            raise DataError(
+                f"None of the table's columns is one of paths: {some(list(table.columns))}.",
+                "Call it path, or give that column alone.",
+            )
+        column = table[name]
+    files: list[Path] = []
+    for value in column.tolist():
+        if not isinstance(value, str | os.PathLike):
+            raise DataError(f"The column of paths holds {_kind(value)}.", "Give a path in every row.")
+        files.append(Path(value))
+    if not any(os.path.isfile(file) for file in files):
+        what = f"; the first is {files[0]}" if files else ""
+        raise DataError(f"None of the table's {len(files):,} files is there{what}.", "Paths count from where you are.")
+    return list(files)
+
+
 def _in_memory(image: Any) -> bytes:
     """File of an image, without loss; DataError for pixels that are not uint8 (height, width[, 3 or 4])."""
+    if hasattr(image, "read") and not isinstance(image, Image.Image):
+        image = image.read()
+        if not isinstance(image, bytes | bytearray):
+            raise DataError("The open file gives text.", "Open it for bytes: open(path, 'rb').")
     if isinstance(image, bytes | bytearray | memoryview):
         return bytes(image)
     if not isinstance(image, Image.Image):

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, overload
 
 import numpy as np
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from kit.predict import Prediction, Predictor
 
-    OneImage = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
+    OneImage = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
 
 SCHEMA_VERSION = 2  # from 2 on the temperature lies in the saved model, and in what the run recorded of it
 Name = str | os.PathLike[str]
@@ -302,37 +302,51 @@ class Run:
         backends.start(threads=self.config.threads)
         return Predictor.of(self)
 
-    @overload
-    def predict(self, images: "OneImage") -> "Prediction": ...  # type: ignore[overload-overlap]  # a str is iterable
+    @cached_property
+    @backends.restored()
+    def _mirroring_predictor(self) -> "Predictor":
+        """As `predictor`, for `tta`."""
+        from kit.predict import Predictor
+
+        self.require_finished()
+        backends.start(threads=self.config.threads)
+        return Predictor.of(self, tta=True)
 
     @overload
-    def predict(self, images: "Iterable[OneImage]") -> "list[Prediction]": ...
+    def predict(self, images: "OneImage", *, tta: bool = False) -> "Prediction": ...  # type: ignore[overload-overlap]  # a str is iterable
+
+    @overload
+    def predict(self, images: "Iterable[OneImage]", *, tta: bool = False) -> "list[Prediction]": ...
 
     @backends.restored()
-    def predict(self, images: "OneImage | Iterable[OneImage]") -> "Prediction | list[Prediction]":
+    def predict(self, images: "OneImage | Iterable[OneImage]", *, tta: bool = False) -> "Prediction | list[Prediction]":
         """Classify one image, or a list of images, folders (searched recursively) and globs.
 
         Args:
-            images: A file; bytes of a file; pixels, uint8 (height, width, 3), 0-255, grey (height, width), or with
-                transparency (height, width, 4); an image of Pillow; or a list of these, or an array (n, height, width,
-                3). Pixels are taken as they are; a JPEG file may be decoded at a fraction of its size.
+            images: A file; bytes of a file, or an open one; pixels, uint8 (height, width, 3), 0-255, grey (height,
+                width), or with transparency (height, width, 4); an image of Pillow; or a list of these, or an array (n,
+                height, width, 3). Or a table of pandas with a column of paths, or that column: one prediction a row.
+                Pixels are taken as they are; a JPEG file may be decoded at a fraction of its size.
+            tta: Average the probabilities of each image and its mirror image (test-time augmentation).
 
         Returns:
             For a list one Prediction for each image found, in order; that of an unreadable file has a `problem`.
 
         Raises:
+            ConfigError: If `tta` is asked of a run that was trained without mirrored views.
             DataError: If a name leads nowhere, the one image given cannot be read, or something is no image.
             StorageError: If the run is not finished.
         """
         from kit.predict import gather
 
         files, alone = gather(images)
+        predictor = self._mirroring_predictor if tta else self.predictor
         if not alone:
-            return list(self.predictor.predict(files))
+            return list(predictor.predict(files))
         if isinstance(files[0], Path) and not files[0].is_file():
             what = "is a folder" if files[0].is_dir() else "is not a file"
             raise DataError(f"{files[0]} {what}.", f"Folders and globs go in a list: predict([{str(files[0])!r}]).")
-        (one,) = self.predictor.predict(files)
+        (one,) = predictor.predict(files)
         if one.problem:
             raise DataError(f"{one.path} cannot be read: {one.problem}.", "Give a readable image.")
         return one

@@ -177,6 +177,35 @@ def test_images_in_memory_are_predicted_as_their_files(run, images, tmp_path):
     assert run.predict([b"no image"])[0].problem.startswith("not-an-image")
 
 
+def test_a_table_gives_one_prediction_a_row(run, images):
+    files = [str(images / path) for path in ("red/0000.jpg", "blue/0000.jpg", "red/0000.jpg")]
+    expected = [run.predict(file).label for file in files]
+    table = pd.DataFrame({"Image": files, "width": [1, 2, 3]}, index=[7, 8, 9])
+    assert [one.label for one in run.predict(table)] == expected
+    assert [one.label for one in run.predict(table["Image"])] == expected
+    gone = run.predict(pd.DataFrame({"path": [files[0], "gone.jpg"]}))
+    assert [bool(one.problem) for one in gone] == [False, True]
+
+
+def test_an_open_file_is_its_bytes(run, images):
+    file = images / "green/0000.jpg"
+    with open(file, "rb") as opened:
+        assert run.predict(opened).probabilities == run.predict(file.read_bytes()).probabilities
+    with open(file, "rb") as opened:
+        assert [one.label for one in run.predict([opened, str(file)])] == [run.predict(file).label] * 2
+
+
+def test_answers_of_an_image_and_its_mirror_image_are_averaged(run, images):
+    file = images / "green/0000.jpg"
+    with Image.open(file) as image:
+        mirrored = Image.fromarray(np.asarray(image)[:, ::-1])
+        plain, other, both = run.predict(image), run.predict(mirrored), run.predict(image, tta=True)
+    mean = (np.array(plain.probabilities) + np.array(other.probabilities)) / 2
+    # resampling is not mirrored to the bit
+    assert both.probabilities == pytest.approx(mean, abs=0.01)
+    assert run.predict([file], tta=True)[0].probabilities == pytest.approx(both.probabilities, abs=0.02)
+
+
 WRONG = {
     "array": np.zeros((4, 4)),
     "vector": np.arange(3),
@@ -221,8 +250,12 @@ def test_bad_input_of_any_kind_is_a_user_error(run, value):
 
 
 def test_a_table_or_wrong_pixels_are_told_what_to_give_instead(run):
-    with pytest.raises(DataError, match=r"list\(table\['path'\]\)"):
+    with pytest.raises(DataError, match=r"None of the table's 2 files is there; the first is a\.jpg\."):
         run.predict(WRONG["table"])
+    with pytest.raises(DataError, match=r"columns is one of paths: a, b\.\nCall it path"):
+        run.predict(pd.DataFrame({"a": [1], "b": [2]}))
+    with pytest.raises(DataError, match=r"gives text\.\n.*'rb'"), open(__file__, encoding="utf-8") as text:
+        run.predict(text)
     with pytest.raises(DataError, match=r"not float64 \(4, 4\)\.\n.*astype\('uint8'\)"):
         run.predict(np.zeros((4, 4)))
     with pytest.raises(ConfigError, match=r"data must be a path, not numpy\.ndarray\.\n.*Run\.predict"):

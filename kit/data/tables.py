@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from kit.data import Sample, Source
 from kit.data.folders import meaning
@@ -115,6 +116,12 @@ def parse_columns(columns: str) -> dict[str, str]:
             f"Each of {', '.join(_ALIASES)} may be named once.",
         )
     return given
+
+
+def usual_column(role: str, names: Sequence[object]) -> Any:
+    """The first of a table's columns that goes by a usual name of a role (`path`, `label`), or None."""
+    lower = {str(name).lower(): name for name in reversed(names)}
+    return next((lower[alias] for alias in _ALIASES[role] if alias in lower), None)
 
 
 def _understand(table: _Table, given: dict[str, str]) -> tuple[dict[str, int], str, list[str]]:
