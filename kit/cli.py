@@ -10,6 +10,7 @@ interrupted.
 
 import difflib
 import io
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -31,6 +32,7 @@ OUR_PACKAGES = ("kit", "search", "reports")
 # What pyproject.toml lists (a test compares them), for a checkout that is run without being installed.
 BUILT_IN = {
     "demo": "search.demo:demo",
+    "new": "kit.commands.settings_file:new",
     "train": "kit.commands.training:train",
     "evaluate": "kit.commands.finished_run:evaluate",
     "predict": "kit.commands.finished_run:predict",
@@ -125,7 +127,10 @@ def _missing(error: ModuleNotFoundError) -> UserError:
 
 
 def _complain(error: UserError) -> None:
+    """Tell an error on standard error; to whoever asked for JSON, as that on standard output too."""
     print(f"error: {error}", file=sys.stderr)
+    if "--json" in sys.argv and not error.answered:
+        print(json.dumps({"error": error.what, "hint": error.hint}))
 
 
 app = _new_app(cls=LazyGroup, no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]})

@@ -9,7 +9,10 @@ class UserError(Exception):
     """Base of all errors that a user can put right.
 
     `what` is one sentence: the thing, the rule it broke, the value received; `hint`, where needed, what to do next.
+    `answered`: a command's answer stands on standard output already, and nothing may follow it.
     """
+
+    answered = False
 
     def __init__(self, what: str, hint: str = ""):
         super().__init__(f"{what}\n{hint}" if hint else what)

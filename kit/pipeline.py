@@ -94,6 +94,7 @@ def resume(path: Path, *, on_epoch: Listener | None = None) -> Run:
     run = Run.open(path)
     with run.lock():
         if run.manifest["status"] == "finished":
+            progress.say(f"{path} is finished already: nothing was left to do.")
             return run
         run.remove_leftovers()
         if not (path / "config.toml").exists():

@@ -1,8 +1,11 @@
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +13,8 @@ import pytest
 
 from doubles import swap
 from kit import cli
+from kit.config import DataConfig, RunConfig
+from kit.settings import WHOLE, from_toml, load_config
 
 ROOT = Path(__file__).parents[1]
 
@@ -178,6 +183,31 @@ def test_bad_input_is_two_lines_and_status_2(other, run_cli):
     done = run_cli("wrong", "--count", "3", env=other)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: 3 images cannot be read.\nLook at them.\n"
+
+
+def test_who_asks_for_json_gets_an_error_as_json_too(run_cli, tmp_path):
+    done = run_cli("inspect", tmp_path / "nowhere", "--json")
+    assert done.returncode == 2
+    told = json.loads(done.stdout)
+    assert "nowhere" in told["error"]
+    assert done.stderr == f"error: {told['error']}\n{told['hint']}\n"
+
+
+def test_a_file_of_all_settings_says_the_defaults_and_what_they_mean(run_cli, tmp_path):
+    file = tmp_path / "new" / "run.toml"
+    assert run_cli("new", file).returncode == 0
+    assert load_config(file=file) == RunConfig()
+    text = file.read_text(encoding="utf-8")
+    changed = text.replace("# image_size = 224", "image_size = 96")
+    file.write_text(changed, encoding="utf-8")
+    assert load_config(file=file) == replace(RunConfig(), data=replace(DataConfig(), image_size=96))
+    # every setting with its default, once the signs are taken away
+    plain = re.sub("^# (?=[a-z_]+ = |\\[)", "", text, flags=re.MULTILINE)
+    assert from_toml(plain) == RunConfig()
+    assert tomllib.loads(plain).keys() >= WHOLE
+    done = run_cli("new", file)
+    assert (done.returncode, "is there already" in done.stderr) == (2, True)
+    assert file.read_text(encoding="utf-8") == changed
 
 
 def test_a_defect_keeps_its_traceback(other, run_cli):

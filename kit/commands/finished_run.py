@@ -35,6 +35,18 @@ TestTimeAugmentation = Annotated[
 _OUT = "The folder to be; an earlier export there is replaced."
 
 
+def open_run(path: Path) -> "Run":
+    """The run in a folder; of a study's folder the best run in it, with a word."""
+    from kit import progress
+    from kit.run import Run
+
+    best = path / "best"
+    if (path / "study.toml").is_file() and (best / "manifest.json").is_file():
+        progress.say(f"{path} is a study; its best run is taken: {best}")
+        return Run.open(best)
+    return Run.open(path)
+
+
 def predict(
     run: FinishedRun,
     paths: Annotated[
@@ -53,12 +65,11 @@ def predict(
     from kit.errors import ConfigError, DataError
     from kit.predict import Predictor, search_images
     from kit.progress import printable
-    from kit.run import Run
 
     if as_json and as_csv:
         raise ConfigError("--json and --csv exclude each other.", "Choose one.")
     progress.set_quiet(quiet or as_json or as_csv)
-    folder = Run.open(run)
+    folder = open_run(run)
     folder.require_finished()  # before a backend starts, which takes seconds
     files, passed_over = search_images(paths)
     start(backend, folder.config.threads)
@@ -76,10 +87,12 @@ def predict(
     if unreadable:
         named = "; ".join(printable(f"{one.path} ({one.problem})") for one in unreadable[:NAMED])
         more = f"; and {len(unreadable) - NAMED} more" if len(unreadable) > NAMED else ""
-        raise DataError(
+        error = DataError(
             f"{len(unreadable)} of {len(predictions)} files could not be read: {named}{more}.",
             "Leave them out, or put readable images in their place; the others are predicted all the same.",
         )
+        error.answered = True
+        raise error
 
 
 def _as_dict(one: "Prediction", predictor: "Predictor", threshold: float | None) -> dict[str, object]:
@@ -158,11 +171,10 @@ def evaluate(
     from kit import progress
     from kit.commands.training import fold_lines, score_lines
     from kit.errors import ConfigError
-    from kit.run import Run
     from kit.run_scores import evaluate as score_run
 
     progress.set_quiet(quiet or as_json)
-    folder = Run.open(run)
+    folder = open_run(run)
     if data is not None:
         if moved is not None:
             hint = "Leave --data out to score other images, or DATA to score the run's own where they lie now."
@@ -296,10 +308,9 @@ def export(
     from kit import progress
     from kit.export import export_run
     from kit.report_hook import draw_page
-    from kit.run import Run
 
     progress.set_quiet(quiet or as_json)
-    folder = Run.open(run)
+    folder = open_run(run)
     done = export_run(folder, format_name, out, moved=moved)
     if folder.report_path.exists() and done.path.resolve().is_relative_to(folder.path.resolve()):
         draw_page(folder.path)  # the page lists the exports in the run folder

@@ -106,9 +106,13 @@ FORMATS = (
 )
 
 
+# What some formats are called elsewhere.
+ALIASES = {"tflite": "litert", "savedmodel": "saved_model", "keras_hub": "keras-hub"}
+
+
 def find_format(name: str) -> Format:
-    """Format of a name; ConfigError if there is none."""
-    found = next((one for one in FORMATS if one.name == name), None)
+    """Format of a name, or of one that it goes by elsewhere; ConfigError if there is none."""
+    found = next((one for one in FORMATS if one.name == ALIASES.get(name, name)), None)
     if found is None:
         raise ConfigError(f"--format must be one of {', '.join(one.name for one in FORMATS)}, not {name!r}.")
     return found

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -141,7 +142,7 @@ def test_below_a_threshold_the_answer_is_unsure_in_every_form(run, images, comma
     assert [row["answer"] for row in rows] == answers
     assert [row["predicted"] for row in rows] == [one["label"] for one in said]
     lines = command(*asked).out.splitlines()
-    assert [line.split("  ")[1].split(" ")[0] for line in lines] == answers
+    assert [re.split(" {2,}", line)[1].split(" ")[0] for line in lines] == answers
     unsure = answers.index("unsure")
     assert f"unsure  ({said[unsure]['label']} {said[unsure]['confidence']:.3f}, " in lines[unsure]
 
@@ -249,3 +250,18 @@ def test_what_is_refused(run, refused, command, folder, tmp_path):
     half = Path(shutil.copytree(run.path, tmp_path / "half"))
     (half / "model.keras").unlink()
     assert "it has no model yet" in refused("predict", half, folder)
+
+
+def test_of_a_study_the_best_run_answers(run, images, command, refused, tmp_path):
+    study = tmp_path / "study"
+    shutil.copytree(run.path, study / "best")
+    file = images / "red/0000.jpg"
+    assert "is not a run folder" in refused("predict", study, file)
+    (study / "study.toml").write_text("", encoding="utf-8")
+    done = command("predict", study, file, "--json")
+    assert done.status == 0, done.err
+    assert (
+        json.loads(done.out)["predictions"]
+        == json.loads(command("predict", run.path, file, "--json").out)["predictions"]
+    )
+    assert f"its best run is taken: {study / 'best'}" in command("predict", study, file).err

@@ -42,3 +42,8 @@ def test_only_what_is_missing_is_named(monkeypatch):
 def test_an_unknown_format_is_told_the_known_ones():
     with pytest.raises(ConfigError, match="one of keras, saved_model, onnx, litert, keras-hub, not 'pickle'"):
         find_format("pickle")
+
+
+def test_a_format_is_found_by_what_it_is_called_elsewhere():
+    assert find_format("tflite") is find_format("litert")
+    assert find_format("savedmodel").name == "saved_model"
