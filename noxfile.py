@@ -13,7 +13,8 @@
 `nox -t full` leaves nothing out. `core`, `tests` and `parity` become `core_full`, `tests_full` and `parity_full`, which
 run the tests marked `full` too, and these are added:
 
-    export                          every export format in its runtime, and KerasHub, once for each backend
+    export                          every export format in its runtime, and KerasHub, once for each backend; the page of
+                                    the format web in Chromium, where it and npm are
     browser                         the pages in headless Chromium (on PATH, or named by CHROMIUM); axe-core from npm
     postgres                        studies on a PostgreSQL server of their own, from the system's programs
     demo                            the wheel in an empty environment: the demo, twice
@@ -144,9 +145,10 @@ def demo(session: nox.Session) -> None:
 @only_full
 def export(session: nox.Session) -> None:
     """Exports and KerasHub, whose extras the other sessions lack, on each backend."""
-    _install(session, "jax,tensorflow,hub,export,test")
+    _install(session, "jax,tensorflow,hub,export,web,test")
+    page = _page_tools(session) if shutil.which("npm") else {}
     for backend in ("jax", "tensorflow"):
-        environment = {"KERAS_BACKEND": backend, **_compiled(session)}
+        environment = {"KERAS_BACKEND": backend, **_compiled(session), **page}
         marked = f"backend and {_not_elsewhere(backend)}"
         session.run("pytest", *WORKERS, "-m", marked, "tests/export", "tests/hub", *session.posargs, env=environment)
 
@@ -157,13 +159,11 @@ def browser(session: nox.Session) -> None:
     if not (os.environ.get("CHROMIUM") or shutil.which("chromium")) or not shutil.which("npm"):
         session.skip("there is no Chromium, or no npm: install both; CHROMIUM may name the former")
     _install(session, "test,browser")
-    folder = session.create_tmp()
-    session.run("npm", "install", "--silent", "--prefix", folder, AXE, external=True)
-    axe = os.path.join(os.path.abspath(folder), "node_modules", "axe-core", "axe.min.js")
+    axe = _npm_install(session, AXE) / "node_modules" / "axe-core" / "axe.min.js"
     files = sorted(map(str, Path("tests/reports").glob("test_browser*.py")))
     # All tests of a page stay with one worker.
     workers = ("-n", "2", "--dist", "loadgroup", "--no-loadscope-reorder")
-    session.run("pytest", *workers, *files, *session.posargs, env={"AXE_CORE": axe})
+    session.run("pytest", *workers, *files, *session.posargs, env={"AXE_CORE": str(axe)})
 
 
 @nox.session(tags=["full"], default=False, **beside)
@@ -211,6 +211,21 @@ def _compiled(session: nox.Session) -> dict[str, str]:
         "JAX_COMPILATION_CACHE_DIR": str(session.cache_dir.resolve() / "compiled"),
         "JAX_COMPILATION_CACHE_MAX_SIZE": str(4 * 2**30),
     }
+
+
+def _npm_install(session: nox.Session, *packages: str) -> Path:
+    """Installs packages of npm; returns the folder that holds `node_modules`."""
+    folder = Path(session.create_tmp()).resolve()
+    session.run("npm", "install", "--silent", "--prefix", str(folder), *packages, external=True)
+    return folder
+
+
+def _page_tools(session: nox.Session) -> dict[str, str]:
+    """What the tests of the format web take from npm: the runtime at the versions that transferkit pins, and axe."""
+    code = "from kit.export.web_page import PACKAGES; print(*(f'{one.name}@{one.version}' for one in PACKAGES))"
+    runtime = str(session.run("python", "-c", code, silent=True)).split()
+    folder = _npm_install(session, AXE, *runtime)
+    return {"WEB_RUNTIME": str(folder), "AXE_CORE": str(folder / "node_modules" / "axe-core" / "axe.min.js")}
 
 
 def _test_core(session: nox.Session, marked: str) -> None:

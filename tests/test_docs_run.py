@@ -39,6 +39,7 @@ STAND_INS = {
     "--seeds 3": "--seeds 2",
     "trials=2": 'trials=2, space="space.toml"',
     "--per-class 200": "--per-class 3",
+    "--format web": "--format keras",  # Chromium, and what npm has
     "--weights starter": "--weights none",  # the starter weights are MobileNetV2's; `nox -s package` trains on them
     # Python reads no environment: the toy, as in TINY
     'weights="starter"': 'weights="none", backbone="toy", image_size=32, head_units=8, unfreeze_depth=1',

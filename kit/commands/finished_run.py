@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SHOWN = 3  # classes beside the first in the table
 NAMED = 5  # unreadable files named in the final message
 WIDEST = 60  # width of the name column; longer names overflow
-_FORMAT = "keras, saved_model, onnx, litert or keras-hub."
+_FORMAT = "keras, saved_model, onnx, litert, keras-hub or web, a page that runs the model in a browser."
 Moved = Annotated[
     str | None,
     typer.Option("--data", metavar="PLACE", help="Where the run's own images lie now, if moved.", show_default=False),
@@ -297,6 +297,13 @@ def export(
     run: FinishedRun,
     format_name: Annotated[str, typer.Option("--format", help=_FORMAT, show_default=False)],
     out: Annotated[Path | None, typer.Option(help=_OUT, show_default="RUN/exports/FORMAT")] = None,
+    threshold: Annotated[
+        float, typer.Option(min=0, max=1, help='Of web: confidence below which the page says "unsure" at first.')
+    ] = 0.0,
+    runtime: Annotated[
+        Path | None,
+        typer.Option(help="Of web: folder that holds its runtime from npm.", show_default="downloaded once"),
+    ] = None,
     moved: Moved = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -311,7 +318,7 @@ def export(
 
     progress.set_quiet(quiet or as_json)
     folder = open_run(run)
-    done = export_run(folder, format_name, out, moved=moved)
+    done = export_run(folder, format_name, out, moved=moved, threshold=threshold, runtime=runtime)
     if folder.report_path.exists() and done.path.resolve().is_relative_to(folder.path.resolve()):
         draw_page(folder.path)  # the page lists the exports in the run folder
     if as_json:
@@ -338,5 +345,19 @@ def _lines(done: "Export") -> list[str]:
         *table,
         f"Of {gate['photos']:,} {gate['split']} images {gate['agreement']:.1%} get the same class; no probability is "
         f"off by more than {gate['greatest_difference']:.1e} (allowed: {gate['tolerance']:.0e}).",
+        *_from_files(record.get("from_files", {})),
         f"Export: {done.path}",
+    ]
+
+
+def _from_files(told: dict[str, Any]) -> list[str]:
+    """Sentence on a runtime that decodes files by itself; none for others."""
+    if not told:
+        return []
+    if told["agreement"] is None:
+        return ["It reads none of the image files by itself."]
+    unread = f"; {told['unreadable']:,} files it cannot read" if told["unreadable"] else ""
+    return [
+        f"From the image files, decoded by itself, {told['agreement']:.1%} get the same class; a probability is off by "
+        f"{told['median_difference']:.1e} in the median, {told['greatest_difference']:.1e} at most{unread}."
     ]

@@ -6,6 +6,8 @@ from importlib.util import find_spec
 from kit.errors import ConfigError, ExportError
 from kit.machine import install_command
 
+TOLERANCE = 1e-4  # greatest difference of a probability, of formats that keep the weights' 32 bits
+
 
 @dataclass(frozen=True)
 class Format:
@@ -19,7 +21,8 @@ class Format:
         writer: The backend that can write it; empty where every one can.
         library: Its name on Hugging Face (https://huggingface.co/docs/hub/models-libraries).
         packages: What its user installs, beside NumPy and Pillow.
-        usage: Code of the example: imports, loading, and one image's probabilities.
+        usage: Code of the example: imports, loading, and one image's probabilities; None where no Python runs it.
+        tolerance: Greatest difference of a probability from the original's.
     """
 
     name: str
@@ -29,7 +32,8 @@ class Format:
     writer: str
     library: str
     packages: str
-    usage: tuple[str, str, str]
+    usage: tuple[str, str, str] | None
+    tolerance: float = TOLERANCE
 
 
 FORMATS = (
@@ -102,6 +106,17 @@ FORMATS = (
             'model = keras_hub.models.ImageClassifier.from_preset("./")',
             "model.predict(pixels, verbose=0)[0]",
         ),
+    ),
+    Format(
+        name="web",
+        model="model.html",
+        needs=("tensorflow", "playwright"),
+        extra="web",
+        writer="tensorflow",
+        library="",
+        packages="",
+        usage=None,
+        tolerance=1e-3,  # a browser's arithmetic is not that of the others
     ),
 )
 

@@ -47,8 +47,9 @@ def render_card(run: Run, chosen: Format, record: dict[str, Any]) -> str:
     # Loading needs KerasHub if the network has layers of its own.
     hub = " keras-hub" if chosen.name == "keras" and is_hub(run.config.model.backbone) else ""
     return _template().render(
-        front_matter=front_matter(run, chosen), example=example(chosen), provenance=_provenance(run),
-        licence=_licence(manifest)[1], packages=chosen.packages + hub, manifest=manifest, metrics=metrics,
+        front_matter=front_matter(run, chosen), provenance=_provenance(run),
+        example=example(chosen) if chosen.usage else "", page=chosen.model, files=record.get("from_files"),
+        licence=licence(run), packages=chosen.packages + hub, manifest=manifest, metrics=metrics,
         record=record, parity=record["gate"], images=manifest["data"]["photos"], split=split,
         splits=[name for name in (OUT_OF_FOLD, *SPLITS) if name in metrics],
         scores=scores, low=low, high=high, few=few, shares=run.config.split, shown=CLASSES_SHOWN,
@@ -76,7 +77,7 @@ def front_matter(run: Run, chosen: Format) -> str:
     manifest = run.manifest
     fields: dict[str, Any] = {
         "license": _licence(manifest)[0],
-        "library_name": chosen.library,
+        **({"library_name": chosen.library} if chosen.library else {}),
         "pipeline_tag": "image-classification",
         "tags": ["image-classification", "transfer-learning", "transferkit"],
         "metrics": ["accuracy", "f1"],
@@ -98,6 +99,7 @@ def front_matter(run: Run, chosen: Format) -> str:
 
 def example(chosen: Format) -> str:
     """Example of a few Python lines, run in the export's folder: an image's probabilities."""
+    assert chosen.usage is not None, f"no Python runs {chosen.name}"
     module, load, call = chosen.usage
     return f"""import json
 {module}
@@ -126,6 +128,11 @@ def _provenance(run: Run) -> dict[str, str]:
         "network": f"{model.backbone}, {size}",
         "phases": "; ".join(phases),
     }
+
+
+def licence(run: Run) -> str:
+    """Sentences on the licence of a run's model."""
+    return _licence(run.manifest)[1]
 
 
 def _licence(manifest: dict[str, Any]) -> tuple[str, str]:

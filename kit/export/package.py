@@ -1,6 +1,6 @@
 """Export package: the folder of a finished run's model in another format, its labels and its model card.
 
-    model.onnx, ...      the model: uint8 (batch, S, S, 3), 0-255, to probabilities
+    model.onnx, ...      the model: uint8 (batch, S, S, 3), 0-255, to probabilities; model.html is a page that runs it
     labels.json          class names, in the model's order; labels.txt: one a line
     preprocessing.json   how an image becomes the model's input
     preprocessing.py     the same in Python: a copy of kit/data/decoding.py, which reads that
@@ -27,10 +27,12 @@ import numpy as np
 from kit import progress
 from kit.backends.choice import BACKENDS, explain_choice, installed_backends
 from kit.data import decoding
-from kit.errors import ExportError, StorageError
+from kit.errors import ConfigError, ExportError, StorageError
 from kit.export.formats import Format, find_format, require_installed
-from kit.export.model_card import render_card
-from kit.export.parity import ORIGINAL, TOLERANCE, ParityImages, compare, parity_images
+from kit.export.model_card import licence, render_card
+from kit.export.npm import require_packages
+from kit.export.parity import ORIGINAL, ParityImages, compare, compare_files, parity_images
+from kit.export.web_page import PACKAGES, write_page
 from kit.export.worker import ask
 from kit.files import read_json, sha256_file, storage_errors, write_json, write_text
 from kit.machine import package_version
@@ -38,6 +40,7 @@ from kit.run import Run
 
 RECORD = "export.json"
 SCHEMA_VERSION = 1
+WEB = "web"  # the format that is a page
 _PACKAGES = (
     "transferkit",
     "keras",
@@ -47,6 +50,7 @@ _PACKAGES = (
     "onnxruntime",
     "ai-edge-litert",
     "keras-hub",
+    "playwright",
 )
 
 
@@ -64,19 +68,23 @@ def export_run(
     out: Path | str | None = None,
     *,
     moved: Path | str | None = None,
-    tolerance: float = TOLERANCE,
+    tolerance: float | None = None,
+    threshold: float = 0.0,
+    runtime: Path | str | None = None,
 ) -> Export:
     """Export a finished run's model to another format, after a parity check.
 
     Args:
         run: A finished run, or its folder.
-        format_name: `keras`, `saved_model`, `onnx`, `litert` or `keras-hub`.
+        format_name: `keras`, `saved_model`, `onnx`, `litert`, `keras-hub` or `web`.
         out: Default `exports/<format>` in the run folder. An earlier export there is replaced.
         moved: Where the run's images lie now, if not where they were.
-        tolerance: Greatest difference of a probability from the original's.
+        tolerance: Greatest difference of a probability from the original's; None takes the format's own.
+        threshold: Confidence below which the page of the format `web` says "unsure" until its slider is moved, 0 to 1.
+        runtime: Folder that holds the page's runtime, installed by npm or as tarballs; None fetches it.
 
     Raises:
-        ConfigError: If there is no such format.
+        ConfigError: If there is no such format, or it takes no threshold or runtime.
         ExportError: If what the format needs is not installed, the model cannot be written in it, or it differs by more
             than the tolerance. Nothing is left behind then, and an earlier export is untouched.
         DataError: If the images to compare on are gone.
@@ -86,20 +94,40 @@ def export_run(
     run.require_finished()
     chosen = find_format(format_name)
     require_installed(chosen)
+    if chosen.name == WEB:
+        if not 0 <= threshold <= 1:
+            raise ConfigError(f"threshold must be 0 to 1, not {threshold:g}.")
+        require_packages(PACKAGES, runtime)  # before what takes minutes
+    elif threshold or runtime is not None:
+        raise ConfigError(f"--threshold and --runtime are for the format {WEB}, not {chosen.name}.", "Leave them out.")
     path = Path(out) if out else run.path / "exports" / chosen.name
     images = parity_images(run, None if moved is None else str(moved))
     with replaced_folder(path) as folder, tempfile.TemporaryDirectory(prefix="transferkit-export-") as work:
-        record = _fill(run, chosen, images, folder, Path(work), tolerance)
+        page = {"threshold": threshold, "runtime": runtime} if chosen.name == WEB else {}
+        record = _fill(run, chosen, images, folder, Path(work), tolerance or chosen.tolerance, page)
     return Export(path, record)
 
 
-def _fill(run: Run, chosen: Format, images: ParityImages, folder: Path, work: Path, tolerance: float) -> dict[str, Any]:
-    """Write the model, check parity, add labels, card and, last, the record, which is returned."""
+def _fill(
+    run: Run,
+    chosen: Format,
+    images: ParityImages,
+    folder: Path,
+    work: Path,
+    tolerance: float,
+    page: dict[str, Any],
+) -> dict[str, Any]:
+    """Write the model, check parity, add labels, card and, last, the record, which is returned.
+
+    `page` is what `write_page` takes besides; empty for other formats.
+    """
     write_json(work / "images.json", [os.fspath(file.absolute()) for file in images.files])
     own = run.config.backend if run.config.backend in installed_backends() else explain_choice().name
     writer = chosen.writer or own
     progress.say(f"Writing {chosen.name}")
     written = ask("write", [chosen.name], run, folder, work, writer)[chosen.name]
+    if page:
+        write_page(run, folder, licence(run), **page)
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     progress.say(f"Comparing it with the original on {len(images.files):,} {images.split} images")
     # The exported model first: the original's start of the backend is not part of its latency.
@@ -122,6 +150,7 @@ def _fill(run: Run, chosen: Format, images: ParityImages, folder: Path, work: Pa
         "bytes": size,
         "runtime": exported["runtime"],
         "gate": parity.to_dict(),
+        **_from_files(work, chosen),
         "latency_ms": exported["latency_ms"],
         "original": {"runtime": original["runtime"], "bytes": run.model_path.stat().st_size},
         "versions": {name: found for name in _PACKAGES if (found := package_version(name))},
@@ -167,6 +196,16 @@ def preprocessing_facts(run: Run, steps: list[dict[str, Any]]) -> dict[str, Any]
 
 def _probabilities(work: Path, name: str) -> np.ndarray:
     return np.load(work / f"{name}.npy", allow_pickle=False)
+
+
+def _from_files(work: Path, chosen: Format) -> dict[str, Any]:
+    """What the runtime made of the image files, where it decodes them by itself."""
+    found = work / f"{chosen.name}-files.npz"
+    if not found.exists():
+        return {}
+    with np.load(found, allow_pickle=False) as arrays:
+        told = compare_files(_probabilities(work, ORIGINAL), arrays["probabilities"], arrays["pixels_off"])
+    return {"from_files": told}
 
 
 def _files(folder: Path) -> dict[str, dict[str, Any]]:

@@ -13,11 +13,11 @@ import numpy as np
 
 from kit.backends import current_name
 from kit.errors import DataError
+from kit.export.formats import TOLERANCE
 from kit.run import Run
 from kit.run_images import config_at, find_own_images
 from kit.significance import effective_n, wilson_interval
 
-TOLERANCE = 1e-4
 SPLITS = ("test", "validation", "train")  # the first that has images
 Forward = Callable[[np.ndarray], np.ndarray]
 ORIGINAL = "original"
@@ -116,6 +116,25 @@ def compare(images: ParityImages, original: np.ndarray, exported: np.ndarray, to
     )
 
 
+def compare_files(original: np.ndarray, exported: np.ndarray, pixels_off: np.ndarray) -> dict[str, Any]:
+    """Entry `from_files` of export.json: a runtime that decodes image files by itself, beside the original.
+
+    Rows of probabilities (n, classes) are NaN for files that the runtime cannot decode; `pixels_off` (n,) is the mean
+    difference of a channel, 0 to 255, from the run's own pixels.
+    """
+    read = np.isfinite(exported).all(1)
+    apart = np.abs(original.astype(np.float64) - exported)[read].max(1)
+    same = original[read].argmax(1) == exported[read].argmax(1)
+    return {
+        "photos": len(read),
+        "unreadable": int((~read).sum()),
+        "agreement": float(same.mean()) if len(same) else None,
+        "greatest_difference": float(apart.max()) if len(same) else None,
+        "median_difference": float(np.median(apart)) if len(same) else None,
+        "pixels_off_by": float(pixels_off[read].mean()) if len(same) else None,
+    }
+
+
 def load_runtime(name: str, run: Run, folder: Path) -> tuple[Forward, str]:
     """Load a model by a format's name, or by ORIGINAL: the run's own, as `transferkit predict` runs it."""
     loaders: dict[str, Callable[[], tuple[Forward, str]]] = {
@@ -125,6 +144,7 @@ def load_runtime(name: str, run: Run, folder: Path) -> tuple[Forward, str]:
         "onnx": lambda: _onnx(folder / "model.onnx"),
         "litert": lambda: _litert(folder / "model.tflite"),
         "keras-hub": lambda: _keras_hub(folder),
+        "web": lambda: _web(folder / "model.html"),
     }
     return loaders[name]()
 
@@ -175,3 +195,11 @@ def _keras_hub(folder: Path) -> tuple[Forward, str]:
     model = keras_hub.models.ImageClassifier.from_preset(str(folder))
     name = f"KerasHub {version('keras-hub')} on {current_name()}"
     return lambda pixels: model.predict(pixels, batch_size=len(pixels), verbose=0), name
+
+
+def _web(page: Path) -> tuple[Forward, str]:
+    from kit.export.browser import BrowserModel
+    from kit.export.web_page import RUNTIME
+
+    model = BrowserModel(page)
+    return model, f"{RUNTIME} in Chromium {model.version}"

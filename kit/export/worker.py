@@ -3,8 +3,8 @@
     python -m kit.export.worker write FORMAT RUN FOLDER WORK
     python -m kit.export.worker run RUNTIME[,RUNTIME] RUN FOLDER WORK
 
-WORK holds `images.json`, the images' files in order; the answers go to `answer.json`. All is computed on the CPU,
-wherever the run was trained, so that differences come from the export alone.
+WORK holds `images.json`, the images' files in order; the answers go to `answer.json`, arrays beside it. All is computed
+on the CPU, wherever the run was trained, so that differences come from the export alone.
 """
 
 import os
@@ -22,6 +22,7 @@ import numpy as np
 from kit.config import DataConfig
 from kit.data.images import ImageProblem, decode
 from kit.errors import DataError, ExportError, UserError
+from kit.export.browser import BrowserModel
 from kit.export.parity import ORIGINAL, Forward, load_runtime
 from kit.files import read_json, write_json
 from kit.run import Run
@@ -143,7 +144,12 @@ def _run(runtime: str, run: Run, folder: Path, work: Path) -> dict[str, Any]:
     np.save(work / f"{runtime}.npy", np.concatenate(parts))
     if runtime == ORIGINAL:  # its batches are padded to one size, which would distort latency
         return {"runtime": name}
-    latency = {str(n): latency_ms(forward, np.resize(block, (n, *block.shape[1:]))) for n in BATCHES}
+    timed = {n: np.resize(block, (n, *block.shape[1:])) for n in BATCHES}
+    if isinstance(forward, BrowserModel):
+        _decode_in(forward, files, run, work / f"{runtime}-files.npz")
+        latency = {str(n): forward.latency_ms(pixels, REPEATS, SECONDS) for n, pixels in timed.items()}
+    else:
+        latency = {str(n): latency_ms(forward, pixels) for n, pixels in timed.items()}
     return {"runtime": name, "latency_ms": latency}
 
 
@@ -159,6 +165,17 @@ def _blocks(files: list[Path], data: DataConfig) -> Iterator[np.ndarray]:
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(files), BLOCK):
             yield np.stack(list(pool.map(pixels, files[start : start + BLOCK])))
+
+
+def _decode_in(model: BrowserModel, files: list[Path], run: Run, target: Path) -> None:
+    """Write what a browser makes of image files: probabilities, NaN where it cannot read one, and `pixels_off`."""
+    classes = len(run.manifest["classes"])
+    probabilities, off = np.full((len(files), classes), np.nan, np.float32), np.full(len(files), np.nan)
+    for place, (file, found) in enumerate(zip(files, model.from_files(files), strict=True)):
+        if found is not None:
+            pixels, probabilities[place] = found
+            off[place] = np.abs(pixels.astype(np.int16) - decode(file, run.config.data)).mean()
+    np.savez(target, probabilities=probabilities, pixels_off=off)
 
 
 def latency_ms(forward: Forward, pixels: np.ndarray) -> float:

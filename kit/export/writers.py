@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import keras
+from keras import ops
 
+from kit.files import write_json
 from kit.model.classifier import Classifier
 from kit.model.saving import save_model
 from kit.run import Run
@@ -28,6 +30,8 @@ def write_model(format_name: str, run: Run, classifier: Classifier, folder: Path
         _write_onnx(classifier, folder / "model.onnx")
     elif format_name == "litert":
         _write_litert(classifier, folder / "model.tflite")
+    elif format_name == "web":
+        _write_web(classifier, folder)
     else:
         _write_keras_hub(run, classifier, folder)
 
@@ -63,6 +67,53 @@ def _write_litert(classifier: Classifier, path: Path) -> None:
 
     builtins = {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}
     _called(classifier).export(str(path), format="litert", target_spec=builtins, verbose=False)
+
+
+# === The page ===
+
+
+class _Evidence(keras.layers.Layer):
+    """Class activation maps, in units of the logit: what `kit.insights.thumbnails.activation_maps` computes.
+
+    Takes the backbone's output (batch, height, width, channels) and its mean (batch, channels); gives
+    (batch, height * width, classes).
+    """
+
+    def __init__(self, head: keras.Model):
+        super().__init__(name="evidence")
+        layers = {layer.name: layer for layer in head.layers}
+        self.last, self.hidden = layers["probabilities"], layers.get("hidden")
+        self.built = True
+
+    def call(self, features, pooled):
+        places, channels = features.shape[1] * features.shape[2], features.shape[3]
+        if self.hidden is None:
+            flat = ops.matmul(ops.reshape(features, (-1, channels)), self.last.kernel)
+            return ops.reshape(flat, (-1, places, self.last.units))
+        on = ops.cast(ops.matmul(pooled, self.hidden.kernel) + self.hidden.bias > 0, "float32")
+        towards = ops.expand_dims(on, 1) * ops.transpose(self.last.kernel)
+        towards = ops.matmul(ops.reshape(towards, (-1, self.hidden.units)), ops.transpose(self.hidden.kernel))
+        towards = ops.reshape(towards, (-1, self.last.units, channels))
+        return ops.matmul(ops.reshape(features, (-1, places, channels)), ops.transpose(towards, (0, 2, 1)))
+
+    def compute_output_shape(self, features_shape, pooled_shape):
+        return (features_shape[0], features_shape[1] * features_shape[2], self.last.units)
+
+
+def _write_web(classifier: Classifier, folder: Path) -> None:
+    """Write the parts of the page that are the model's: probabilities, and the evidence for each class."""
+    from kit.export.tfjs_graph import graph_model
+    from kit.export.web_page import GRAPH, WEIGHTS
+
+    backbone = classifier.backbone
+    pixels = keras.Input(backbone.model.input.shape[1:], name="pixels")
+    features = backbone.model(backbone.preprocessing(pixels))
+    pooled = keras.layers.GlobalAveragePooling2D(name="pooling")(features)
+    evidence = _Evidence(classifier.head)(features, pooled)
+    found = graph_model(keras.Model(pixels, [classifier.head(pooled), evidence]))
+    graph = {"modelTopology": found.topology, "weightSpecs": found.specs, "outputs": found.outputs}
+    write_json(folder / GRAPH, {**graph, "grid": list(features.shape[1:3])})
+    (folder / WEIGHTS).write_bytes(found.weights)
 
 
 # === KerasHub ===

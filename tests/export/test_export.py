@@ -52,7 +52,11 @@ def run(images, lively_weights, train_small) -> Run:
 ONCE = {name: pytest.mark.once(backend="tensorflow") for name in ("saved_model", "litert")}
 
 
-@pytest.fixture(scope="module", params=[pytest.param(one.name, marks=ONCE.get(one.name, ())) for one in FORMATS])
+# The page has tests of its own: test_web_page.py.
+IN_PYTHON = [one for one in FORMATS if one.usage]
+
+
+@pytest.fixture(scope="module", params=[pytest.param(one.name, marks=ONCE.get(one.name, ())) for one in IN_PYTHON])
 def exported(request, run, tmp_path_factory):
     """The run, handed over in a format."""
     missing = [name for name in find_format(request.param).needs if find_spec(name) is None]

@@ -111,7 +111,7 @@ def test_the_front_matter_is_yaml_that_hugging_face_reads(run, chosen):
     first, *lines, last = front_matter(run, chosen).splitlines()
     assert first == last == "---"
     fields = {key: json.loads(value) for key, _, value in (line.partition(": ") for line in lines)}
-    assert fields["library_name"] == chosen.library
+    assert fields.get("library_name", "") == chosen.library
     assert fields["pipeline_tag"] == "image-classification"
     assert fields["license"] == "other"
     (model,) = fields["model-index"]

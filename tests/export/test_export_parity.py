@@ -8,7 +8,7 @@ import pytest
 from kit.config import DataConfig, RunConfig
 from kit.csv_tables import make_table
 from kit.errors import DataError
-from kit.export.parity import ParityImages, compare, parity_images
+from kit.export.parity import ParityImages, compare, compare_files, parity_images
 from kit.run import Run
 
 ORIGINAL = np.array([[0.7, 0.2, 0.1], [0.1, 0.5, 0.4], [0.3, 0.3, 0.4], [0.2, 0.6, 0.2]], np.float32)
@@ -43,6 +43,19 @@ def test_how_far_two_models_agree(exported, difference, agreement, accuracy, pas
     assert (parity.agreement, parity.accuracy, parity.original_accuracy) == (agreement, accuracy, 0.5)
     assert parity.passed is passed
     assert parity.accuracy_interval[0] <= accuracy <= parity.accuracy_interval[1]
+
+
+def test_a_runtime_that_decodes_files_by_itself_is_compared_where_it_can_read_them():
+    exported = moved(0, -0.1, 0.1, 0)
+    exported[2] += np.array([0.2, 0, -0.2], np.float32)  # another class
+    exported[3] = np.nan
+    told = compare_files(ORIGINAL, exported, np.array([1.0, 0.0, 2.0, np.nan]))
+    assert (told["photos"], told["unreadable"], told["pixels_off_by"]) == (4, 1, 1.0)
+    assert told["agreement"] == pytest.approx(2 / 3)
+    assert told["greatest_difference"] == pytest.approx(0.2, abs=1e-6)
+    assert told["median_difference"] == pytest.approx(0.1, abs=1e-6)
+    none = compare_files(ORIGINAL, np.full_like(ORIGINAL, np.nan), np.full(4, np.nan))
+    assert (none["unreadable"], none["agreement"], none["greatest_difference"]) == (4, None, None)
 
 
 @pytest.fixture
