@@ -54,6 +54,8 @@ class DataConfig:
             .tar.gz.
         columns: Which column of a table is what: `path=file_name,label=breed`. Also `split` and `group`; those left out
             are found by their usual names.
+        corrections: File of labels that were reviewed, as the pages of runs and inspections download it: images are
+            kept, relabelled or dropped. A run keeps a copy and goes by that.
         image_size: Side of the square the model sees, in pixels; 32 to 1024. Where none is given, that which the
             backbone's weights were trained at: 240 of efficientnet_lite1, 260 of efficientnet_lite2, 224 of all others.
         resize: `crop`, `stretch` or `pad`. `crop` brings the shorter side to image_size and keeps the middle, `stretch`
@@ -77,6 +79,7 @@ class DataConfig:
 
     path: str = ""
     columns: str = ""
+    corrections: str = ""
     image_size: int = _within(224, 32, 1024)
     resize: str = _one_of("crop", "stretch", "pad")
     background: tuple[int, ...] = (255, 255, 255)

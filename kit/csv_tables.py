@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas  # type: ignore[import-untyped]  # its stubs are a package of their own, not needed to run
 
 SAMPLE_COLUMNS = ("path", "label", "split", "group", "finding")
+CORRECTION_COLUMNS = ("path", "label", "action", "new_label")
 PREDICTION_COLUMNS = ("path", "split", "label", "predicted", "predicted_phase1", "confidence")
 # `format`, `mode` and `sha256` are in the samples.csv of an inspection.
 TEXT_COLUMNS = frozenset(

@@ -1,7 +1,7 @@
 """Inspection of a data set: facts of every file, their summary, and the record folder of its page."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -49,13 +49,15 @@ class Inspection:
 
 def look(config: "DataConfig", split_seed: int, threads: int) -> Inspection:
     """List, audit and split the data; DataError if `config.path` is no source of images."""
+    from kit.config import SplitConfig
     from kit.data.audit import audit, exclude
+    from kit.data.dataset import splits_before
     from kit.data.labels import require_learnable
     from kit.data.listing import heic_advice
     from kit.data.mirroring import mirrored_classes
     from kit.data.sources import load_samples
 
-    samples = load_samples(config.path, config.columns)
+    samples = load_samples(config.path, config.columns, corrections=config.corrections)
     found = audit(samples, config, threads)
     try:
         require_learnable(samples)
@@ -63,7 +65,8 @@ def look(config: "DataConfig", split_seed: int, threads: int) -> Inspection:
         refusal = ""
     except DataError as error:
         refusal = str(error)
-    splits, warnings = _splits(samples.samples, found.facts, found.groups, split_seed)
+    before = splits_before(samples, found.facts, config, SplitConfig(seed=split_seed), threads)
+    splits, warnings = _splits(samples.samples, found.facts, found.groups, split_seed, before)
     hashes, labels = [fact.phash for fact in found.facts], [sample.label for sample in samples.samples]
     turned = mirrored_classes(hashes, labels, found.groups)
     unread = (sample.file for sample, fact in zip(samples.samples, found.facts, strict=True) if fact.problem)
@@ -77,7 +80,11 @@ def look(config: "DataConfig", split_seed: int, threads: int) -> Inspection:
 
 
 def _splits(
-    samples: "Sequence[Sample]", facts: "Sequence[ImageFacts]", groups: Sequence[str], seed: int
+    samples: "Sequence[Sample]",
+    facts: "Sequence[ImageFacts]",
+    groups: Sequence[str],
+    seed: int,
+    before: Mapping[str, str],
 ) -> tuple[list[str | None], list[str]]:
     from kit.config import SplitConfig
     from kit.data.split import assign_splits
@@ -90,6 +97,7 @@ def _splits(
             [groups[index] for index in read],
             [samples[index].split for index in read],
             SplitConfig(seed=seed),
+            [before.get(samples[index].path) for index in read] if before else [],
         )
     except DataError as error:
         return [sample.split for sample in samples], [error.what]
@@ -113,6 +121,7 @@ def summarise(inspection: Inspection) -> dict[str, Any]:
         "kind": inspection.samples.kind,
         "tree": list(map(printable, inspection.samples.tree)),
         "data_fingerprint": data_fingerprint(inspection.samples.samples, inspection.facts),
+        "corrections": corrections.describe() if (corrections := inspection.samples.corrections) else None,
         "files": len(inspection.facts),
         "images": len(read),
         "classes": [
@@ -154,6 +163,7 @@ def _quantiles(values: list[int]) -> dict[str, float] | None:
 
 def write_record(folder: Path, data: str, split_seed: int, inspection: Inspection, summary: dict[str, Any]) -> None:
     """Write the record folder; it is complete once the manifest's status is `finished`."""
+    from kit.data.corrections import write_copy
     from kit.files import write_json, write_text
 
     refuse_other_content(folder)
@@ -170,6 +180,7 @@ def write_record(folder: Path, data: str, split_seed: int, inspection: Inspectio
     }
     # Twice, so that after a kill in between the folder counts as unfinished and may be overwritten.
     write_json(folder / "manifest.json", manifest)
+    write_copy(folder, inspection.samples.corrections)
     write_text(folder / "samples.csv", table_text(inspection))
     write_json(folder / "findings.json", [asdict(finding) for finding in inspection.findings])
     write_thumbnails(folder, inspection)

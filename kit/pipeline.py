@@ -30,7 +30,7 @@ from kit.model.catalog import HUB, is_hub
 from kit.model.saving import save_model
 from kit.model.weights import Weights
 from kit.report_hook import draw_page
-from kit.run import DEFAULT_RUNS, SCHEMA_VERSION, Run, default_run_path
+from kit.run import DEFAULT_RUNS, SCHEMA_VERSION, Run, default_run_path, own_corrections
 from kit.run_scores import record_folds, record_scores
 from kit.run_weights import (
     count_seen,
@@ -77,8 +77,10 @@ def train(
     if dataset.grey_range:
         black, white = config.data.grey_range
         progress.say(f"Grey values {black:,} to {white:,} become 0 to 255 in all images of 16 and 32 bits.")
+    path = out or default_run_path(dataset.name)
+    config = own_corrections(config, path)
     session = build(config, dataset, weights)
-    run = Run.create(out or default_run_path(dataset.name), config)
+    run = Run.create(path, config, dataset.corrections)
     with run.lock():
         run.update_manifest(**_origin(config, dataset, weights), **({} if note is None else {"study": dict(note)}))
         progress.say(f"Recording into {run.path}")
@@ -127,7 +129,7 @@ def start(config: RunConfig) -> tuple[RunConfig, Source]:
     """
     choose_backend(config.backend)
     require_cache()
-    found = load_samples(config.data.path, config.data.columns)
+    found = load_samples(config.data.path, config.data.columns, corrections=config.data.corrections)
     for line in found.tree:
         progress.say(line)
     require_learnable(found)
@@ -169,6 +171,9 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
     data, weights = Path(config.data.path), Path(config.model.weights)
     if config.data.path and data.exists():
         config = replace(config, data=replace(config.data, path=os.path.abspath(data)))
+    if config.data.corrections:
+        corrections = os.path.abspath(Path(config.data.corrections).expanduser())
+        config = replace(config, data=replace(config.data, corrections=corrections))
     if config.model.weights not in NAMED and weights.exists():
         config = replace(config, model=replace(config.model, weights=os.path.abspath(weights)))
     preset = Path(config.model.backbone.removeprefix(HUB)).expanduser()
@@ -178,8 +183,9 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
 
 
 def _origin(config: RunConfig, dataset: Dataset, weights: Weights) -> dict[str, Any]:
+    data = {"name": dataset.name, "fingerprint": dataset.fingerprint, "photos": dataset.counts()}
     return {
-        "data": {"name": dataset.name, "fingerprint": dataset.fingerprint, "photos": dataset.counts()},
+        "data": data if dataset.corrections is None else data | {"corrections": dataset.corrections.describe()},
         "classes": list(dataset.classes),
         "weights": describe_weights(config, weights),
         "seeds": {"run": config.seed, "split": config.split.seed},

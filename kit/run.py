@@ -2,6 +2,7 @@
 
     config.toml      the resolved configuration
     manifest.json    schema version, status, versions, seconds and peak memory per stage
+    corrections.csv  labels that were corrected (kit.data.corrections), as given; only with `data.corrections`
     samples.csv      path, label, split, group, finding, sha256, and fold of cross-validation
     history.csv      one line an epoch (kit.training.history)
     predictions.csv  path, split, label, predicted, predicted_phase1, confidence, p_<class>...
@@ -15,7 +16,7 @@ Importing this module imports no backend; the first prediction starts one.
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +28,8 @@ from kit import backends, settings
 from kit.config import RunConfig
 from kit.csv_tables import PREDICTION_COLUMNS, SAMPLE_COLUMNS, read_table, write_table
 from kit.data import OUT_OF_FOLD, SPLITS
+from kit.data.corrections import FILE as CORRECTIONS
+from kit.data.corrections import Corrections, write_copy
 from kit.errors import ConfigError, DataError, StorageError, UserError
 from kit.evaluation import apply_temperature
 from kit.files import is_address, make_folder, read_json, storage_errors, write_json, write_text
@@ -76,8 +79,8 @@ class Run:
     # === Start and open ===
 
     @classmethod
-    def create(cls, path: Path, config: RunConfig) -> Self:
-        """Write `config.toml` and a manifest with status `running`.
+    def create(cls, path: Path, config: RunConfig, corrections: Corrections | None = None) -> Self:
+        """Write `config.toml`, a manifest with status `running` and a copy of the corrections.
 
         Raises StorageError if the folder holds anything already, or cannot be written.
         """
@@ -89,6 +92,7 @@ class Run:
             created = datetime.now(UTC).isoformat(timespec="seconds")
             manifest = {"schema_version": SCHEMA_VERSION, "kind": "run", "status": "running", "created": created}
             write_json(run.path / "manifest.json", manifest)
+            write_copy(run.path, corrections)
             write_text(run.path / "config.toml", settings.to_toml(config))
         return run
 
@@ -130,7 +134,7 @@ class Run:
         if default or there != parents[0]:
             return
         content = {entry.name for entry in self.path.iterdir() if not entry.name.startswith(".tmp-")} - {_LOCK}
-        if content == {"manifest.json"} and self.manifest.get("kind") == "run":
+        if "manifest.json" in content <= {"manifest.json", CORRECTIONS} and self.manifest.get("kind") == "run":
             return
         if "manifest.json" in content:
             hint = f"Give --out another folder, or go on with `transferkit train --resume {self.path}`."
@@ -192,8 +196,8 @@ class Run:
 
     @property
     def config(self) -> RunConfig:
-        """Settings of the run; ConfigError if their file is missing or damaged."""
-        return settings.recorded_config(self.path)
+        """Settings of the run, its own copy of the corrections among them; ConfigError if their file is damaged."""
+        return own_corrections(settings.recorded_config(self.path), self.path)
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -350,6 +354,13 @@ class Run:
         if one.problem:
             raise DataError(f"{one.path} cannot be read: {one.problem}.", "Give a readable image.")
         return one
+
+
+def own_corrections(config: RunConfig, folder: Path) -> RunConfig:
+    """Configuration whose corrections, if any, are the copy in a run's folder: the file itself is soon overwritten."""
+    if not config.data.corrections:
+        return config
+    return replace(config, data=replace(config.data, corrections=os.path.abspath(folder / CORRECTIONS)))
 
 
 def path_of(value: Any, asked: str, hint: str = "") -> Path:

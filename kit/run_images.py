@@ -34,7 +34,7 @@ def find_own_images(run: Run, moved: str | None, command: str) -> Source:
     config = config_at(run, moved)
     hint = f"If they lie elsewhere now, name the place: `{command} --data FOLDER`; else put them back."
     try:
-        found = load_samples(config.data.path, config.data.columns)
+        found = load_samples(config.data.path, config.data.columns, corrections=config.data.corrections)
     except DataError as error:
         raise DataError(f"The images of {run.path} cannot be read: {error.what}", hint) from None
     if moved is not None:

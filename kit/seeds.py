@@ -9,7 +9,7 @@ from typing import Any
 from kit import progress
 from kit.config import RunConfig
 from kit.errors import ConfigError
-from kit.files import write_json
+from kit.files import sha256_file, write_json
 from kit.pipeline import resume, start, train
 from kit.run import Run, default_run_path
 
@@ -49,9 +49,12 @@ def _of_seed(config: RunConfig, folder: Path, i: int) -> tuple[RunConfig, Path]:
 
 
 def _is_of(asked: RunConfig, recorded: RunConfig) -> bool:
-    """Whether a run's configuration is the one asked for, apart from what it took from its images."""
+    """Whether a run's configuration is the one asked for, apart from what it took from its images and its copies."""
     found = asked.data.grey_range or recorded.data.grey_range
-    return replace(asked, data=replace(asked.data, grey_range=found)) == recorded
+    files = asked.data.corrections, recorded.data.corrections
+    same = all(files) and sha256_file(Path(files[0])) == sha256_file(Path(files[1]))
+    data = replace(asked.data, grey_range=found, corrections=files[1] if same else files[0])
+    return replace(asked, data=data) == recorded
 
 
 def summarise_seeds(metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ SHORTHANDS = {
     "folds": "split.folds",
     "threads": "threads",
     "columns": "data.columns",
+    "corrections": "data.corrections",
     "image_size": "data.image_size",
     "resize": "data.resize",
     "backbone": "model.backbone",

@@ -121,7 +121,7 @@ class Trainer:
         """The images without the test split, so that nothing of it can be read."""
         key = fingerprint([repr(config.data), repr(config.split)])
         if key not in self._datasets:
-            found = load_samples(config.data.path, config.data.columns)
+            found = load_samples(config.data.path, config.data.columns, corrections=config.data.corrections)
             require_learnable(found)
             dataset = build_dataset(found, config).without("test")
             if not len(dataset.indices("validation")):

@@ -26,7 +26,16 @@ _Storage = Annotated[str | None, typer.Option("--storage", metavar="URL", help="
 
 @app.command()
 @setting_options(
-    "backbone", "weights", "backend", "conflicts", "leaks", "strict", "columns", "near_duplicates", "group_by"
+    "backbone",
+    "weights",
+    "backend",
+    "conflicts",
+    "leaks",
+    "strict",
+    "columns",
+    "corrections",
+    "near_duplicates",
+    "group_by",
 )
 def run(
     data: Annotated[str, typer.Argument(metavar="DATA", help="The images, in any form that train takes.")],

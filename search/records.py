@@ -123,7 +123,7 @@ class StudyRecord:
         pruner: `median` or `none`.
         seed: Of the sampler.
         storage: URL of the storage, its password masked.
-        data: `name` of the images and `fingerprint` of them all.
+        data: `name` of the images, `fingerprint` of them all, and `corrections` of their labels, if any.
         space: Setting -> its range (`low`, `high`, `log`, perhaps `step`) or its `choices`.
         config: The user's own configuration, as the tables of a run's TOML.
         trials: By number.
@@ -139,7 +139,7 @@ class StudyRecord:
     pruner: str
     seed: int
     storage: str
-    data: Mapping[str, str]
+    data: Mapping[str, Any]
     space: Mapping[str, Mapping[str, Any]]
     config: Mapping[str, Any]
     trials: tuple[TrialRecord, ...] = ()

@@ -139,7 +139,8 @@ def find_study(path: Path, address: Address | None = None) -> OpenStudy:
 def fixed_settings(asked: StudyRecord) -> dict[str, Any]:
     """Settings that all trials of a study share, except those of one machine."""
     config = {name: dict(part) if isinstance(part, Mapping) else part for name, part in asked.config.items()}
-    del config["threads"], config["data"]["path"], config["model"]["weights"]
+    # of the corrections the fingerprint tells, as of the images
+    del config["threads"], config["data"]["path"], config["data"]["corrections"], config["model"]["weights"]
     return {
         "schema_version": 1,
         "data": asked.data["fingerprint"],
@@ -179,7 +180,7 @@ def _require_same(asked: StudyRecord, before: Any) -> None:
     if before["data"] != now["data"]:
         raise ConfigError(
             f"The study {asked.name} was begun on other images than {asked.config['data']['path']}.",
-            "Give the same images, unchanged, or another --name.",
+            "Give the same images and corrections, unchanged, or another --name.",
         )
     for part in ("objectives", "space", "sampler", "pruner", "seed", "weights", "config"):
         if fingerprint(before[part]) != fingerprint(now[part]):
@@ -190,7 +191,7 @@ def _require_same(asked: StudyRecord, before: Any) -> None:
 def _with_newer_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of a study, and the defaults of those that came after it."""
     default, phase = config_tree(RunConfig()), dict(vars(PhaseConfig()))
-    del default["data"]["path"], default["model"]["weights"]
+    del default["data"]["path"], default["data"]["corrections"], default["model"]["weights"]
     sections = {
         name: {**default[name], **part} for name, part in config.items() if isinstance(default.get(name), Mapping)
     }

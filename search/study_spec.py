@@ -2,15 +2,18 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from kit import progress
 from kit.backends.choice import explain_choice
 from kit.config import RunConfig
+from kit.data.corrections import write_copy
 from kit.data.dataset import load_dataset
 from kit.errors import ConfigError, DataError
 from kit.files import storage_errors
 from kit.machine import require_cache
 from kit.pipeline import with_absolute_paths
+from kit.run import own_corrections
 from kit.run_weights import count_seen, resolve_weights, warn_of_weights
 from search.records import DIRECTIONS, StudyRecord
 from search.space import Space, load_space
@@ -70,6 +73,9 @@ def prepare(spec: StudySpec) -> OpenStudy:
     except (FileExistsError, NotADirectoryError):
         raise ConfigError(f"{path} cannot be a folder: there is a file in its place.", "Give another --out.") from None
     address = address or Address.of_folder(path.absolute())
+    data: dict[str, Any] = {"name": dataset.name, "fingerprint": dataset.fingerprint, "weights": weights.sha256}
+    if dataset.corrections is not None:
+        data["corrections"] = dataset.corrections.describe()
     record = StudyRecord(
         path=path,
         name=name,
@@ -79,11 +85,13 @@ def prepare(spec: StudySpec) -> OpenStudy:
         pruner=spec.pruner,
         seed=spec.seed,
         storage=str(address),
-        data={"name": dataset.name, "fingerprint": dataset.fingerprint, "weights": weights.sha256},
+        data=data,
         space=space.describe(),
-        config=config_tree(config),
+        config=config_tree(own_corrections(config, path)),
     )
-    return open_study(record, address, space.own_params())
+    study = open_study(record, address, space.own_params())
+    write_copy(path, dataset.corrections)
+    return study
 
 
 def plan_space(config: RunConfig, objectives: tuple[str, ...], file: Path | None) -> Space:

@@ -146,6 +146,7 @@ ELSEWHERE = {
     ("evaluate", "kit.data.name_groups.groups_by"): "evaluate groups nothing by names",
     ("evaluate", "kit.data.split.assign_folds"): "its run was split by these settings already",
     ("study run", "kit.data.split.assign_folds"): "a study refuses folds before that",
+    ("inspect", "kit.data.split.assign_folds"): "inspect makes no folds",
     ("doctor", "kit.model.weights.offline_ways"): "advice for the training to come",
 }
 OWN_IMAGES = "demo"  # draws its images and trains by fixed settings: what asks for others cannot happen

@@ -42,6 +42,9 @@ def inspect(
         str, typer.Option(help="Regular expression on paths: images with the same match belong together.")
     ] = "",
     columns: Annotated[str, typer.Option(help="Columns of a table: path=NAME,label=NAME.", show_default=False)] = "",
+    corrections: Annotated[
+        str, typer.Option(help="File of labels that were reviewed, as pages download it.", show_default=False)
+    ] = "",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads to use; 0 means all.")] = 0,
     quiet: Quiet = False,
 ) -> None:
@@ -60,6 +63,7 @@ def inspect(
     config = DataConfig(
         path=data,
         columns=columns,
+        corrections=corrections,
         near_duplicate_bits=near_duplicate_bits,
         near_duplicates=near_duplicates,
         group_by=group_by,

@@ -4,9 +4,13 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kit.errors import DataError
 from kit.files import is_address
+
+if TYPE_CHECKING:
+    from kit.data.corrections import Corrections
 
 SPLITS = ("train", "validation", "test")
 OUT_OF_FOLD = "out-of-fold"  # of predictions by models of cross-validation that were not trained on the image
@@ -40,6 +44,7 @@ class Source:
         root: Folder to which recorded paths are relative.
         tree: How the folders or columns were understood, a line a level.
         warnings: What was left out, each a sentence.
+        corrections: Those that were applied to the samples; None without.
     """
 
     name: str
@@ -48,6 +53,7 @@ class Source:
     samples: tuple[Sample, ...]
     tree: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    corrections: "Corrections | None" = None
 
     @cached_property
     def classes(self) -> tuple[str, ...]:

@@ -128,11 +128,14 @@ class Audit:
     warnings: tuple[str, ...] = ()
 
 
-def audit(source: Source, config: DataConfig, threads: int = 0) -> Audit:
-    """Read every file, decode new ones, and compare them all; `threads` 0 uses all CPU threads."""
+def audit(source: Source, config: DataConfig, threads: int = 0, facts: Sequence[ImageFacts] = ()) -> Audit:
+    """Read every file, decode new ones, and compare them all; `threads` 0 uses all CPU threads.
+
+    Files are not read again whose `facts`, one of each sample, are given.
+    """
     samples, threads = source.samples, threads or available_threads()
     named, warnings = groups_by(config.group_by, samples)
-    facts = read_facts([sample.file for sample in samples], config.background, threads)
+    facts = facts or read_facts([sample.file for sample in samples], config.background, threads)
 
     def thumbnails(indices: list[int]) -> np.ndarray:
         files, wanted = [samples[k].file for k in indices], [facts[k] for k in indices]
@@ -206,7 +209,8 @@ def _conflicts(audit: Audit, config: DataConfig) -> dict[str, str]:
     if conflicts and config.conflicts == "refuse":
         raise DataError(
             f"Copies of {_count(len(conflicts), 'image')} lie under two labels: {some(_joined(conflicts))}.",
-            "Remove the wrong copies, or leave all of them out with `--conflicts drop`.",
+            "Remove the wrong copies; or say on the page of `transferkit inspect DATA` which are right, for "
+            "`transferkit train DATA --corrections FILE`; or leave all of them out with `--conflicts drop`.",
         )
     return {path: "conflict" for paths in conflicts for path in paths}
 

@@ -6,16 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kit.config import RunConfig
+from kit.config import DataConfig, RunConfig, SplitConfig
 from kit.csv_tables import SAMPLE_COLUMNS, make_table
 from kit.data import SPLITS, Source
 from kit.data.audit import Finding, audit, data_fingerprint, exclude
-from kit.data.facts import ImageFacts, grey_range_of
+from kit.data.corrections import Corrections
+from kit.data.facts import ImageFacts, grey_range_of, read_facts
 from kit.data.listing import heic_advice
 from kit.data.mirroring import mirrored_classes
 from kit.data.sources import load_samples
 from kit.data.split import assign_folds, assign_splits
 from kit.errors import DataError
+from kit.machine import available_threads
 
 if TYPE_CHECKING:
     import pandas  # type: ignore[import-untyped]  # its stubs are a package of their own, not needed to run
@@ -37,6 +39,7 @@ class Dataset:
         fingerprint: SHA-256 over all samples of the source, those left out included.
         grey_range: Values of 16- and 32-bit grey that become black and white, of all images; empty if none is such.
         tree: How folders or columns were understood, a line a level.
+        corrections: Those that were applied to the labels; None without.
     """
 
     name: str
@@ -56,6 +59,7 @@ class Dataset:
     fingerprint: str
     grey_range: tuple[int, ...] = ()
     tree: tuple[str, ...] = ()
+    corrections: Corrections | None = None
 
     def decoding(self, config: RunConfig) -> RunConfig:
         """Configuration that says how these images become pixels where it left that to them."""
@@ -121,7 +125,8 @@ def load_dataset(config: RunConfig) -> Dataset:
     """List, audit and split the configured images; raises DataError if they cannot be trained on."""
     if not config.data.path:
         raise DataError("No images were named.", "Give a folder of class folders: `transferkit train DATA`.")
-    return build_dataset(load_samples(config.data.path, config.data.columns), config)
+    data = config.data
+    return build_dataset(load_samples(data.path, data.columns, corrections=data.corrections), config)
 
 
 def build_dataset(source: Source, config: RunConfig) -> Dataset:
@@ -134,11 +139,13 @@ def build_dataset(source: Source, config: RunConfig) -> Dataset:
     groups = tuple(audited.groups[i] for i in kept)
     labels = [sample.label for sample in samples]
     given, folds = [sample.split for sample in samples], None
+    earlier = splits_before(source, audited.facts, config.data, config.split, config.threads)
+    before = [earlier.get(sample.path) for sample in samples] if earlier else []
     if config.split.folds:
         splits = ["train"] * len(samples)
-        folds, warnings = assign_folds(labels, groups, given, config.split)
+        folds, warnings = assign_folds(labels, groups, given, config.split, before)
     else:
-        splits, warnings = assign_splits(labels, groups, given, config.split)
+        splits, warnings = assign_splits(labels, groups, given, config.split, before)
     turned = mirrored_classes([fact.phash for fact in facts], labels, groups) if config.views.flip else []
     dropped = [sample for sample in source.samples if sample.path in excluded]
     number = {label: i for i, label in enumerate(source.classes)}
@@ -166,4 +173,37 @@ def build_dataset(source: Source, config: RunConfig) -> Dataset:
         fingerprint=data_fingerprint(source.samples, audited.facts),
         grey_range=grey_range_of(facts),
         tree=source.tree,
+        corrections=source.corrections,
     )
+
+
+def splits_before(
+    source: Source, facts: tuple[ImageFacts, ...], data: DataConfig, split: SplitConfig, threads: int = 0
+) -> dict[str, str]:
+    """Recorded path -> split, or fold as text, that the images had before the source's corrections.
+
+    Labels decide which images are alike, how many of a class are drawn, and so into which split each comes: what was
+    drawn for the labels as listed is kept, so that runs before and after corrections are compared on the same images.
+    Images that could not be trained on, such as copies under two labels, had none. Empty without corrections, and where
+    nothing could be trained on. `facts` are those of the source's samples.
+    """
+    if source.corrections is None:
+        return {}
+    listed = replace(source, samples=source.corrections.listed, corrections=None)
+    known = {sample.path: fact for sample, fact in zip(source.samples, facts, strict=True)}
+    dropped = [sample for sample in listed.samples if sample.path not in known]
+    read = read_facts([sample.file for sample in dropped], data.background, threads or available_threads())
+    known |= {sample.path: fact for sample, fact in zip(dropped, read, strict=True)}
+    audited = audit(listed, data, threads, [known[sample.path] for sample in listed.samples])
+    try:
+        excluded = exclude(listed, audited, replace(data, conflicts="drop", leaks="drop", strict=False))
+        kept = [i for i, sample in enumerate(listed.samples) if sample.path not in excluded]
+        paths, labels, given = zip(
+            *((one.path, one.label, one.split) for one in (listed.samples[i] for i in kept)), strict=True
+        )
+        groups = [audited.groups[i] for i in kept]
+        if split.folds:
+            return dict(zip(paths, map(str, assign_folds(labels, groups, given, split)[0]), strict=True))
+        return dict(zip(paths, assign_splits(labels, groups, given, split)[0], strict=True))
+    except DataError:
+        return {}

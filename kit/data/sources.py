@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kit.data import Source, archives, folders, require_there, tables
+from kit.data.corrections import correct
 from kit.data.download import fetch
 from kit.data.labels import without_images
 from kit.data.listing import looks_like_image
@@ -18,14 +19,24 @@ FLOWERS_SHA256 = "4c54ace7911aaffe13a365c34f650e71dd5bf1be0a58b464e5a7183e3e595d
 _LAYOUT_HINT = "Name one folder a class (roses/, tulips/, ...), train/ and val/ holding those, a table or an archive."
 
 
-def load_samples(path: str, columns: str = "", *, fewest_classes: int = 2) -> Source:
+def load_samples(path: str, columns: str = "", *, corrections: str = "", fewest_classes: int = 2) -> Source:
     """List the samples of a folder, split folders, a table, an archive, or `flowers`.
 
-    `columns` says which column of a table is what: `path=img,label=breed`.
+    Args:
+        columns: Which column of a table is what: `path=img,label=breed`.
+        corrections: File of corrections to apply (kit.data.corrections); empty for none.
 
     Raises:
-        DataError: If nothing is there, it is no source, or it holds fewer than `fewest_classes` classes.
+        DataError: If nothing is there, it is no source, it holds fewer than `fewest_classes` classes, or the
+            corrections do not fit it.
     """
+    source = _list(path, columns, fewest_classes)
+    if not corrections:
+        return source
+    return _checked(correct(source, Path(corrections).expanduser()), f"{path}, corrected,", fewest_classes)
+
+
+def _list(path: str, columns: str, fewest_classes: int) -> Source:
     place = require_there(path)
     if path == "flowers" and not place.exists():
         return _checked(folders.read_folder(_download_flowers(), "flowers"), path, fewest_classes)

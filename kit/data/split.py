@@ -18,7 +18,11 @@ NAMED = 10
 
 
 def assign_splits(
-    labels: Sequence[str], groups: Sequence[str], given: Sequence[str | None], config: SplitConfig
+    labels: Sequence[str],
+    groups: Sequence[str],
+    given: Sequence[str | None],
+    config: SplitConfig,
+    before: Sequence[str | None] = (),
 ) -> tuple[list[str], list[str]]:
     """Split of each sample, and warnings, each a sentence.
 
@@ -26,7 +30,8 @@ def assign_splits(
     Given splits are kept. A sample without one takes the given split of its group if there is one: test before
     validation before train, so that no evaluated image is trained on. If all samples have a given split but one split
     is missing, it is taken from train, with a warning. A sample without a group needs a unique string in `groups`.
-    Raises DataError if nothing is left to train on.
+    `before` are the splits drawn before labels were corrected (None: the sample had none), which samples keep; groups
+    stay whole as with given splits. Raises DataError if nothing is left to train on.
     """
     if not len(labels) == len(groups) == len(given):
         raise ValueError(f"labels, groups and given have {len(labels)}, {len(groups)} and {len(given)} entries.")
@@ -44,7 +49,9 @@ def assign_splits(
             taken = 1 - shares["train"] / sum(shares.values())
             said = f"The data gives no {' and no '.join(missing)} split"
             warnings = [f"{said}: {taken:.0%} of its train split is used instead."]
-    assigned = _filled(labels, groups, splits, shares, config)
+    if before:
+        splits = _as_before(groups, splits, before)
+    assigned = _filled(labels, groups, splits, shares, config, alone=bool(before))
     if "train" not in assigned:
         raise DataError(
             f"None of the {len(assigned)} images is in the train split.",
@@ -62,21 +69,35 @@ def _filled(
     splits: Sequence[str | None],
     shares: Mapping[str, float],
     config: SplitConfig,
+    *,
+    alone: bool = False,
 ) -> list[str]:
-    """The splits, those that are None shared out."""
+    """The splits, those that are None shared out; `alone` as if there were no others."""
     if config.method == "hash":
         return [split or _drawn(config.seed, group, shares) for group, split in zip(groups, splits, strict=True)]
     free = [index for index, split in enumerate(splits) if split is None]
-    present = {(label, split) for label, split in zip(labels, splits, strict=True) if split is not None}
+    others = {(label, split) for label, split in zip(labels, splits, strict=True) if split is not None}
+    present = set() if alone else others
     shared = share_out([labels[i] for i in free], [groups[i] for i in free], shares, config.seed, present)
     drawn = dict(zip(free, shared, strict=True))
     return [split or drawn[index] for index, split in enumerate(splits)]
 
 
-def _given_of_groups(groups: Sequence[str], given: Sequence[str | None]) -> dict[str, str]:
+def _as_before(
+    groups: Sequence[str], splits: Sequence[str | None], before: Sequence[str | None], parts: Sequence[str] = SPLITS
+) -> list[str | None]:
+    """The splits, those that are None as before; where a group would be divided, all of it in the last of `parts`."""
+    free = [old if split is None else None for split, old in zip(splits, before, strict=True)]
+    of_group = _given_of_groups(groups, free, parts)
+    return [split or of_group.get(group) for group, split in zip(groups, splits, strict=True)]
+
+
+def _given_of_groups(
+    groups: Sequence[str], given: Sequence[str | None], parts: Sequence[str] = SPLITS
+) -> dict[str, str]:
     found: dict[str, str] = {}
     for group, split in zip(groups, given, strict=True):
-        if split is not None and (group not in found or SPLITS.index(split) > SPLITS.index(found[group])):
+        if split is not None and (group not in found or parts.index(split) > parts.index(found[group])):
             found[group] = split
     return found
 
@@ -236,11 +257,16 @@ class _Part:
 
 
 def assign_folds(
-    labels: Sequence[str], groups: Sequence[str], given: Sequence[str | None], config: SplitConfig
+    labels: Sequence[str],
+    groups: Sequence[str],
+    given: Sequence[str | None],
+    config: SplitConfig,
+    before: Sequence[str | None] = (),
 ) -> tuple[list[int], list[str]]:
     """Fold of each sample, from 1 to `config.folds`, stratified by class, and warnings.
 
-    Raises DataError if the data give splits, or a fold would hold no image.
+    `before` are the folds, as text, before labels were corrected, as in `assign_splits`. Raises
+    DataError if the data give splits, or a fold would hold no image.
     """
     if any(given):
         raise DataError(
@@ -248,7 +274,11 @@ def assign_folds(
             "Leave --folds out, or name a folder without splits, such as the one to train on.",
         )
     shares = {str(fold): 1 / config.folds for fold in range(1, config.folds + 1)}
-    folds = [int(part) for part in share_out(labels, groups, shares, config.seed, trained=False)]
+    kept = _as_before(groups, [None] * len(groups), before, list(shares)) if before else [None] * len(groups)
+    free = [i for i, fold in enumerate(kept) if fold is None]
+    shared = share_out([labels[i] for i in free], [groups[i] for i in free], shares, config.seed, trained=False)
+    drawn = dict(zip(free, shared, strict=True))
+    folds = [int(fold or drawn[i]) for i, fold in enumerate(kept)]
     if len(set(folds)) < config.folds:
         raise DataError(
             f"{len(set(groups))} images that are no copies of each other do not make {config.folds} folds.",

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from kit.csv_tables import CORRECTION_COLUMNS
 from kit.data import Sample, Source
 from kit.data.folders import meaning
 from kit.data.listing import Tree, looks_like_image
@@ -68,6 +69,11 @@ def read_table(file: Path, columns: str = "") -> Source:
     are any, are found by their usual names. Without a label, columns of 0 and 1 with one 1 a row are the classes.
     """
     table = _read(file)
+    if {*CORRECTION_COLUMNS} <= {name.lower() for name in table.header}:
+        raise DataError(
+            f"{file} holds corrections of labels, not images.",
+            "Name the images beside it: `transferkit train DATA --corrections FILE`.",
+        )
     places, label_words, labels = _understand(table, parse_columns(columns))
     paths, splits, groups = (table.column(places.get(role)) for role in ("path", "split", "group"))
     table.refuse("no path", [not path or "\0" in path for path in paths], "Fill in the column path.")
@@ -205,7 +211,8 @@ def _found_by_name(table: Path, samples: list[Sample]) -> list[Sample]:
 
 
 def _read(file: Path) -> _Table:
-    header, rows = _parquet_rows(file) if file.suffix.lower() == ".parquet" else _csv_rows(file)
+    parquet = file.suffix.lower() == ".parquet"
+    header, rows = _parquet_rows(file) if parquet else csv_rows(file.read_bytes(), file)
     stripped = [(number, [cell.strip() for cell in row]) for number, row in enumerate(rows, start=2)]
     table = _Table(file, [_decoded(name.strip()) for name in header], [item for item in stripped if any(item[1])])
     too_wide = [len(row) > len(header) for _, row in table.rows]
@@ -215,8 +222,12 @@ def _read(file: Path) -> _Table:
     return table
 
 
-def _csv_rows(file: Path) -> tuple[list[str], list[list[str]]]:
-    text = _text(file)
+def csv_rows(content: bytes, file: Path, hint: str = _HINT) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of a CSV file, as spreadsheets save them; DataError, with the hint, if it is none.
+
+    Bytes that are not UTF-8 are surrogate escapes.
+    """
+    text = _text(content, file)
     first = text.split("\n", 1)[0]
     if told := re.fullmatch(r'"?sep=(.)"?\r?', first):  # how Excel is told the delimiter
         text, delimiter = text[len(first) + 1 :], told[1]
@@ -225,14 +236,13 @@ def _csv_rows(file: Path) -> tuple[list[str], list[list[str]]]:
     try:
         rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
     except csv.Error as error:
-        raise DataError(f"{file} is not a readable CSV file: {error}.", _HINT) from None
+        raise DataError(f"{file} is not a readable CSV file: {error}.", hint) from None
     if not rows:
-        raise DataError(f"{file} is empty.", _HINT)
+        raise DataError(f"{file} is empty.", hint)
     return rows[0], rows[1:]
 
 
-def _text(file: Path) -> str:
-    content = file.read_bytes()
+def _text(content: bytes, file: Path) -> str:
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         try:
             return content.decode("utf-16")

@@ -365,7 +365,7 @@ def test_misspelt_options_are_usage_errors(command, few, also):
 
 
 def test_an_out_folder_in_use_is_refused_before_any_work(refused, few, run, settings, tmp_path, monkeypatch):
-    swap(monkeypatch, pipeline, "load_samples", lambda path, columns="": pytest.fail("the images were read"))
+    swap(monkeypatch, pipeline, "load_samples", lambda path, columns="", **more: pytest.fail("the images were read"))
     assert "holds the record of a run already" in refused("train", few, *settings, "--out", run.path)
     assert "not empty and not a run folder" in refused("train", few, *settings, "--out", few)
     assert "a file is in its place" in refused("train", few, *settings, "--out", few / "red/0000.jpg")
