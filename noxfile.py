@@ -155,10 +155,13 @@ def export(session: nox.Session) -> None:
 
 @only_full
 def browser(session: nox.Session) -> None:
-    """The pages in headless Chromium, drawn from records made by hand; skipped where there is no Chromium."""
+    """The pages in headless Chromium: of records made by hand, and of a run trained with what one of them downloaded.
+
+    Skipped where there is no Chromium.
+    """
     if not (os.environ.get("CHROMIUM") or shutil.which("chromium")) or not shutil.which("npm"):
         session.skip("there is no Chromium, or no npm: install both; CHROMIUM may name the former")
-    _install(session, "test,browser")
+    _install(session, "test,browser,jax")
     axe = _npm_install(session, AXE) / "node_modules" / "axe-core" / "axe.min.js"
     files = sorted(map(str, Path("tests/reports").glob("test_browser*.py")))
     # All tests of a page stay with one worker.

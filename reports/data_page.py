@@ -9,7 +9,9 @@ from kit.insights import Insights
 from reports import text
 from reports.dataset import DatasetFacts, dataset_facts, dataset_sections
 from reports.elements import Code, Metric, Note, Page, Section, SummaryBox
+from reports.review import Reviewing, corrections_of, page_data
 
+SHOWN = 40  # findings of a kind, to be reviewed
 COLUMNS = ("path", "label", "split", "width", "height", "mean_r", "mean_g", "mean_b")
 
 
@@ -26,6 +28,9 @@ def data_page(folder: Path) -> Page:
     images = used[used["width"].notna()]
     classes = [entry["label"] for entry in summary.get("classes", [])] or sorted(set(samples["label"]))
     facts = dataset_facts(used, len(samples) - len(used), images, insights.findings, classes, album)
+    earlier = corrections_of(folder)
+    labels = dict(zip(samples["path"].tolist(), samples["label"].tolist(), strict=True))
+    reviewing = Reviewing(labels, frozenset(row.path for row in earlier), SHOWN)
     name = text.name(summary.get("name") or manifest.get("data") or folder.resolve().name)
     notes = [Note(text.name(warning, 300), "warning") for warning in summary.get("warnings", [])[:5]]
     if manifest.get("status") != "finished":
@@ -37,8 +42,9 @@ def data_page(folder: Path) -> Page:
         title=f"{name}: what is in the data",
         subtitle=f"{text.name(folder.resolve().name)} · {manifest.get('created', '')[:10]}",
         summary_box=_summary_box(facts),
-        sections=(_layout_section(summary.get("tree", [])), *dataset_sections(facts, album)),
+        sections=(_layout_section(summary.get("tree", [])), *dataset_sections(facts, album, reviewing)),
         notes=tuple(notes),
+        review=page_data((manifest.get("created"), manifest.get("data_fingerprint")), classes, earlier),
     )
 
 

@@ -12,6 +12,7 @@ from reports import text
 from reports.charts import BLUE, GREEN, VERMILLION, bar, bars_figure
 from reports.elements import Chart, Note, Section, Table, Thumbnail, ThumbnailGrid, missing_section
 from reports.findings import FindingGroup, findings_facts, findings_section
+from reports.review import Reviewing
 from reports.sizes import Sizes, colours_chart, sizes_chart, sizes_facts
 
 SPLITS = ("train", "validation", "test")
@@ -132,9 +133,12 @@ def _drawn(classes: Sequence[ClassCount]) -> list[ClassCount]:
 # === Sections ===
 
 
-def dataset_sections(facts: DatasetFacts, album: Mapping[str, bytes]) -> tuple[Section, ...]:
-    """Classes and sizes; samples; findings."""
-    return (_data_section(facts), _samples_section(facts, album), findings_section(facts.findings, album))
+def dataset_sections(
+    facts: DatasetFacts, album: Mapping[str, bytes], reviewing: Reviewing | None = None
+) -> tuple[Section, ...]:
+    """Classes and sizes; samples; findings, to be reviewed if `reviewing` says how."""
+    findings = findings_section(facts.findings, album, reviewing or Reviewing())
+    return (_data_section(facts), _samples_section(facts, album), findings)
 
 
 def _data_section(facts: DatasetFacts) -> Section:

@@ -162,6 +162,23 @@ class ImageBrowser:
 
 
 @dataclass(frozen=True)
+class Review:
+    """Thumbnails that `script` lets one judge: keep, relabel, drop; it offers the verdicts of a page as one file.
+
+    Without the script the page shows `images`. `data` has what the script knows of each; `command` takes the file.
+    """
+
+    id: str
+    title: str
+    see: str
+    images: tuple[Thumbnail, ...]
+    data: list[dict[str, Any]]
+    command: str
+    wide: bool = False
+    script: ClassVar[str] = "review.js"
+
+
+@dataclass(frozen=True)
 class Note:
     """Sentence whose kind is `missing`, `warning` or empty."""
 
@@ -261,7 +278,7 @@ class Page:
     """Whole page; sections without elements are left out.
 
     `title` also names the tab, `subtitle` is one line. `summary_box` is None for pages without one number; `notes` come
-    first: an interrupted run, warnings.
+    first: an interrupted run, warnings. `review` is what all Review elements share (reports.review.page_data).
     """
 
     title: str
@@ -269,3 +286,4 @@ class Page:
     summary_box: SummaryBox | None
     sections: tuple[Section, ...]
     notes: tuple[Note, ...] = ()
+    review: dict[str, Any] | None = None

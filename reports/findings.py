@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from reports import text
-from reports.elements import Note, Section, Table, Thumbnail, ThumbnailGrid, limited_table, missing_section
+from reports.elements import Note, Review, Section, Table, Thumbnail, ThumbnailGrid, limited_table, missing_section
+from reports.review import Reviewing, review
 
-SHOWN, PER_FINDING = 8, 4
+PER_FINDING = 4
 LISTED = 20
 # Kinds of kit.data.audit in words; others are shown as they are.
 TITLES = {
@@ -26,6 +27,7 @@ TITLES = {
     "bit-depth": "More than 8 bits a value",
     "colour-profile": "Colour profiles",
 }
+_OF_MANY = frozenset({"bit-depth", "colour-profile"})  # one finding names all such images: no set to judge
 _GRAVITY = {"error": 0, "warning": 1, "note": 2}
 
 
@@ -50,25 +52,42 @@ def findings_facts(findings: Sequence[Mapping[str, Any]]) -> tuple[FindingGroup,
     )
 
 
-def findings_section(groups: Sequence[FindingGroup] | None, album: Mapping[str, bytes]) -> Section:
-    """Images where there are some, else a list; `groups` is None where none were recorded."""
+def findings_section(
+    groups: Sequence[FindingGroup] | None, album: Mapping[str, bytes], reviewing: Reviewing
+) -> Section:
+    """Images to review where there are some, else a list; `groups` is None where none were recorded."""
     title = "What the audit found"
     if groups is None:
         return missing_section("findings", title, "The findings of the audit were not recorded.")
-    elements = tuple(_group(place, group, album) for place, group in enumerate(groups))
+    elements = tuple(_group(place, group, album, reviewing) for place, group in enumerate(groups))
     return Section("findings", title, elements or (Note("Nothing odd was found."),))
 
 
-def _group(place: int, group: FindingGroup, album: Mapping[str, bytes]) -> ThumbnailGrid | Table:
+def _group(
+    place: int, group: FindingGroup, album: Mapping[str, bytes], reviewing: Reviewing
+) -> Review | ThumbnailGrid | Table:
     title = TITLES.get(group.kind, text.name(group.kind))
     counted = text.count(len(group.found), group.severity)
     if not any(path in album for _, paths in group.found[:LISTED] for path in paths):
         rows = tuple((text.name(", ".join(paths), 120), text.name(message, 200)) for message, paths in group.found)
         head = ("file", "what was found")
         return limited_table(f"{title}: {counted}", head, rows, LISTED, "more are in findings.json")
-    images = tuple(_thumbnail(message, paths, album) for message, paths in group.found[:SHOWN])
+    found = reviewing.unseen_first(group.found, lambda one: one[1])[: reviewing.shown]
+    images = tuple(_thumbnail(message, paths, album) for message, paths in found)
     see = f"{counted}, of which the first {len(images)} are shown." if len(group.found) > len(images) else f"{counted}."
-    return ThumbnailGrid(f"finding-{place}", title, see, images, wide=True)
+    labels = reviewing.labels
+    if group.kind in _OF_MANY or not all(path in labels for _, paths in found for path in paths):
+        return ThumbnailGrid(f"finding-{place}", title, see, images, wide=True)
+    items = [
+        (image, [(path, labels[path]) for path in paths], _other_label([labels[path] for path in paths]))
+        for image, (_, paths) in zip(images, found, strict=True)
+    ]
+    return review(f"finding-{place}", title, see, items, album, pictured=PER_FINDING, wide=True)
+
+
+def _other_label(labels: Sequence[str]) -> str:
+    """First label that differs from that of a set's first image; empty where there is none."""
+    return next((label for label in labels if label != labels[0]), "")
 
 
 def _thumbnail(message: str, paths: tuple[str, ...], album: Mapping[str, bytes]) -> Thumbnail:

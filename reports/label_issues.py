@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import pandas as pd
 
 from reports import text
-from reports.elements import Note, Section, Thumbnail, ThumbnailGrid, limited_table
+from reports.elements import Note, Section, Thumbnail, limited_table
+from reports.review import Reviewing, review
 
-SHOWN = 24
+SHOWN = 48
 LISTED = 100
 SEE = (
     "A linear model that was trained on other images only holds another class for at least 12 times as likely, and the "
@@ -42,12 +43,18 @@ def label_issues_section(
     album: Mapping[str, bytes],
     missing: str = "",
     doubted: Mapping[str, int] | None = None,
+    reviewing: Reviewing | None = None,
 ) -> Section:
-    """Labels to review; `missing` says why none was judged, `doubted` how many were, and of how many images."""
+    """Labels to review; `missing` says why none was judged, `doubted` how many were, and of how many images.
+
+    Those that were reviewed before come last.
+    """
     title = "Labels worth a second look"
     if not issues:
         return Section("doubts", title, (Note(missing, "missing") if missing else Note("No label is doubted."),))
-    shown = tuple(_thumbnail(issue, album) for issue in issues[:SHOWN] if issue.path in album)
+    ordered = (reviewing or Reviewing()).unseen_first(issues, lambda issue: [issue.path])
+    pictured = [issue for issue in ordered if issue.path in album][:SHOWN]
+    shown = [(_thumbnail(issue, album), [(issue.path, issue.label)], issue.predicted) for issue in pictured]
     rows = tuple(
         (
             text.name(issue.path, 80),
@@ -62,7 +69,7 @@ def label_issues_section(
     head = ("image", "split", "label", "looks like", "p(label)", "p(looks like)")
     table = limited_table("The list", head, rows, LISTED, "more are in insights/doubted.csv")
     see = SEE if doubted else SEE_0_1
-    grid = ThumbnailGrid("doubted", "Most doubted", see, shown) if shown else Note(see)
+    grid = review("doubted", "Most doubted", see, shown, album) if shown else Note(see)
     return Section("doubts", title, (grid, table), _lead(len(issues), doubted) if doubted else "")
 
 

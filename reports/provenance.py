@@ -32,6 +32,7 @@ def provenance_facts(manifest: Mapping[str, Any], folder: str) -> ProvenanceFact
         "backbone": network.get("backbone"),
         "data": data.get("name"),
         "data fingerprint": data.get("fingerprint"),
+        **corrections_origin(data.get("corrections")),
         "pretrained weights": weights.get("name"),
         "weights trained on": (weights.get("run") or {}).get("data"),
         "weights SHA-256": weights.get("sha256"),
@@ -45,6 +46,14 @@ def provenance_facts(manifest: Mapping[str, Any], folder: str) -> ProvenanceFact
     again = "again" if folder != "again" else "once-more"
     command = f"transferkit train --config {shlex.quote(str(PurePath(folder) / 'config.toml'))} --out {again}"
     return ProvenanceFacts(pairs_of(manifest.get("environment") or {}), pairs_of(origin), stages, command)
+
+
+def corrections_origin(applied: Mapping[str, Any] | None) -> dict[str, str]:
+    """Rows on corrections of labels from what a manifest says of them; none without."""
+    if not applied:
+        return {}
+    counts = ", ".join(f"{applied[action]:,} {action}" for action in ("relabelled", "dropped", "kept"))
+    return {"corrections": f"{applied['file']}: {counts}", "corrections SHA-256": applied["sha256"]}
 
 
 def pairs_of(values: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:

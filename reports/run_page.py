@@ -24,6 +24,7 @@ from reports.network import exports_section, network_facts, network_section, rea
 from reports.next_steps import PageFacts, next_steps, next_steps_section, scored_matrix
 from reports.predictions import GRID, predictions_facts, predictions_section, scored_split
 from reports.provenance import provenance_facts, provenance_section
+from reports.review import Reviewing, corrections_of, page_data
 from reports.summary import summary_box, summary_facts
 from reports.threshold import threshold_facts, threshold_picker
 
@@ -108,6 +109,9 @@ def run_page(folder: Path, grid: int = GRID) -> Page:
     learning = learning_curve_facts(insights.learning_curve, validation)
     data = dataset_facts(used, len(samples) - len(used), insights.images, findings, classes, album)
     threshold = threshold_facts(scored, measured.n_effective if split == measured.split else None)
+    earlier = corrections_of(folder)
+    labels = dict(zip(samples["path"].tolist(), samples["label"].tolist(), strict=True))
+    reviewing = Reviewing(labels, frozenset(row.path for row in earlier))
     picker = None if threshold is None else threshold_picker(threshold, folder.resolve().name)
     facts = PageFacts(
         summary=measured,
@@ -121,7 +125,7 @@ def run_page(folder: Path, grid: int = GRID) -> Page:
         data=data,
     )
     folded = (
-        *dataset_sections(data, album),
+        *dataset_sections(data, album, reviewing),
         network_section(network_facts(manifest.get("network") or {})),
         exports_section(read_exports(folder)),
         provenance_section(provenance_facts(manifest, folder.resolve().name)),
@@ -136,7 +140,7 @@ def run_page(folder: Path, grid: int = GRID) -> Page:
         calibration_section(calibration_facts(predictions), picker),
         curves_section(curves),
         folds_section(folds_facts(metrics)),
-        label_issues_section(label_issues(insights.doubted), album, missing["doubted"], summary["doubted"]),
+        label_issues_section(label_issues(insights.doubted), album, missing["doubted"], summary["doubted"], reviewing),
         learning_curve_section(learning, missing.get("learning_curve", "")),
         *(replace(section, folded=True) for section in folded),
     )
@@ -147,7 +151,14 @@ def run_page(folder: Path, grid: int = GRID) -> Page:
         summary_box=summary_box(measured),
         sections=sections,
         notes=_notes(manifest),
+        review=page_data(_identity(manifest), classes, earlier),
     )
+
+
+def _identity(manifest: dict[str, Any]) -> tuple[Any, ...]:
+    """What tells a run from others, wherever its folder lies."""
+    data, seeds = manifest.get("data") or {}, manifest.get("seeds") or {}
+    return manifest["created"], data.get("fingerprint"), seeds, manifest.get("environment")
 
 
 def _subtitle(manifest: dict[str, Any], classes: list[str], folder: Path, folds: int) -> str:

@@ -26,6 +26,7 @@ LAYERS = [
 FOR_REPORTS = (
     "kit.run",
     "kit.csv_tables",
+    "kit.data.corrections",
     "kit.insights",
     "kit.training.history",
     "kit.significance",

@@ -83,6 +83,7 @@ def place(tmp_path, images, toy_weights, monkeypatch):
     make_images(tmp_path / "other/photos", ("blue", "green", "red"), 2, seed=1)
     make_images(tmp_path, ("holiday",), 2, seed=2)
     (tmp_path / "space.toml").write_text(SPACE)
+    (tmp_path / "corrections.csv").write_text("path,label,action,new_label\nred/0001.jpg,red,relabel,blue\n")
     shutil.copy(images / "red/0000.jpg", tmp_path / "photo.jpg")
     monkeypatch.chdir(tmp_path)
     for key, value in TINY.items():

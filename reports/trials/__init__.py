@@ -6,6 +6,7 @@ from typing import Any
 
 from reports import text
 from reports.elements import Code, Link, Metric, Note, Page, Section, SummaryBox, Table, missing_section
+from reports.provenance import corrections_origin
 from reports.run_page import PartialRun
 from reports.summary import CALIBRATION, OPTIMISM, summary_box, summary_facts
 from reports.trials.facts import TrialsFacts, plain, trials_facts, trials_table
@@ -104,6 +105,7 @@ def _provenance(study: StudyRecord) -> Section:
     origin = (
         ("data", text.name(study.data.get("name"))),
         ("data fingerprint", text.name(study.data.get("fingerprint"), 80)),
+        *((name, text.name(value, 80)) for name, value in corrections_origin(study.data.get("corrections")).items()),
         ("begun", study.created),
         ("objectives", ", ".join(study.objectives)),
         ("sampler", f"{study.sampler}, seed {study.seed}"),
