@@ -183,10 +183,10 @@ def _class_table(facts: DatasetFacts) -> Table:
     cells = [[_counted(count, sum(column)) for count in column[:CLASSES_LISTED]] for column in columns]
     names = [text.name(one.label) for one in facts.classes[:CLASSES_LISTED]]
     ratios = (f"{ratio:.1f} : 1" if (ratio := imbalance(column)) else "–" for column in columns)
-    rows = (*zip(names, *cells, strict=True), ("largest to smallest", *ratios))
+    rows, foot = tuple(zip(names, *cells, strict=True)), (("largest to smallest", *ratios),)
     more = len(facts.classes) - len(names)
     note = f"{more:,} further classes are left out." if more else ""
-    return Table("Images of each class, and their share of the split", ("class", *SPLITS, "all"), rows, note)
+    return Table("Images of each class, and their share of the split", ("class", *SPLITS, "all"), rows, note, foot)
 
 
 def _counted(count: int, of: int) -> str:

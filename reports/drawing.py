@@ -117,7 +117,7 @@ def render(page: Page, date: datetime | None = None) -> str:
     needed = dict.fromkeys(
         element.script for section in sections for element in section.elements if hasattr(element, "script")
     )
-    scripts = (_plotly(), *(_template_text(name) for name in ("page.js", *needed)))
+    scripts = (_plotly(), *(_template_text(name) for name in ("page.js", "tables.js", *needed)))
     return (
         environment()
         .get_template("page.html")

@@ -15,13 +15,15 @@ FLAT, DENSE = 90, 16  # letters of all columns' names; classes
 class Table:
     """Rows of formatted cells, each with a heading in its first cell.
 
-    `head` may be empty; `note` is a sentence below, such as how many rows were left out.
+    `head` may be empty; `note` is a sentence below, such as how many rows were left out. `foot` are rows, such as a
+    sum, that stay last whatever the others are sorted by.
     """
 
     caption: str
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
+    foot: tuple[tuple[str, ...], ...] = ()
 
     @property
     def words(self) -> tuple[bool, ...]:

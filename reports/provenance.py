@@ -86,4 +86,4 @@ def _stages_table(facts: ProvenanceFacts) -> Table:
     )
     head = ("stage", "time", "share", "peak memory so far", "programs compiled")
     caption = "Time, memory and compiled programs of each stage"
-    return Table(caption, head, (*rows, ("all", text.seconds(whole), "", "", "")))
+    return Table(caption, head, rows, foot=(("all", text.seconds(whole), "", "", ""),))

@@ -93,7 +93,7 @@ def time_section(facts: ComparisonFacts) -> Section:
     )
     total = ("all", *(text.seconds(sum(run.stages.values())) for run in facts.runs))
     title = "Time of each stage"
-    table = Table(title, ("stage", *(text.name(run.name) for run in facts.runs)), (*rows, total))
+    table = Table(title, ("stage", *(text.name(run.name) for run in facts.runs)), rows, foot=(total,))
     return Section("time", "Time", (Chart("time-figure", title, see, time_figure(facts), table),))
 
 

@@ -33,5 +33,6 @@ for (const box of document.querySelectorAll("[data-threshold]")) {
 
   box.querySelector("[data-live]").hidden = false;
   slider.addEventListener("input", show);
+  slider.addEventListener("change", () => box.querySelector("table").dispatchEvent(new Event("changed")));
   show();
 }

@@ -129,7 +129,7 @@ def test_a_page_allows_its_own_scripts_and_nothing_from_elsewhere(run_html):
     sources = [a[name] for _, a in parsed.tags for name in ("src", "href", "srcset", "action") if a.get(name)]
     assert [source for source in sources if not source.startswith(("data:image/jpeg;base64,", "data:,", "#"))] == []
     # an element that is run has no attribute; what has one is data, and no handler stands in a tag
-    assert len(own) == 6  # plotly, the figures, the images, the matrix, the threshold, the review
+    assert len(own) == 7  # plotly, the figures, tables, the images, the matrix, the threshold, the review
     assert [a for _, a in parsed.tags if any(name.startswith("on") for name in a)] == []
 
 
