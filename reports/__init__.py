@@ -7,6 +7,7 @@ partial_run.py          a run's folder with some records missing
 next_steps.py           what to do next, by rules
 text.py                 names and numbers as text; names of files and classes are untrusted input
 elements.py             elements of a page: sections, charts, tables, thumbnails
+links.py                pages of other records that belong to one, both ways
 charts.py               palette and layout that all figures share
 notebook.py             figures by name and a summary, for notebooks
 run_page.py data_page.py evaluation/ trials/ compare/

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
@@ -22,6 +23,7 @@ from reports.compare import compare_page
 from reports.data_page import data_page
 from reports.elements import Page
 from reports.evaluation import evaluation_page
+from reports.links import links_html, links_of, members, refresh, related, run_links
 from reports.predictions import GRID
 from reports.run_page import run_page
 from reports.trials import study_page
@@ -52,7 +54,7 @@ def write_report(records: Record | Iterable[Record], out: Name | None = None, *,
     if path is not None and path.is_dir():
         raise StorageError(f"{path} is a folder.", "Name a file to be, such as page.html.")
     if len(folders) == 1:
-        return write_page(page_of(folders[0], grid=grid), path or folders[0] / "report.html")
+        return _write_record(folders[0], path or folders[0] / "report.html", grid)
     if not folders:
         raise ConfigError("No record was given.", "Give the folder of a run, a study, an inspection or an evaluation.")
     if len({folder.resolve() for folder in folders}) < len(folders):
@@ -62,7 +64,11 @@ def write_report(records: Record | Iterable[Record], out: Name | None = None, *,
         if kind not in ("run", None):
             article = "an" if kind in ("inspection", "evaluation") else "a"
             raise StorageError(f"{folder} is the record of {article} {kind}.", "Only runs are compared: give it alone.")
-    return write_page(compare_page(folders), path or Path("comparison.html"))
+    path = path or Path("comparison.html")
+    compared = replace(compare_page(folders), links=run_links(folders, path), members=members(folders, path))
+    write_page(compared, path)
+    refresh(folders)
+    return path
 
 
 def _folder(record: Record) -> Path:
@@ -71,7 +77,14 @@ def _folder(record: Record) -> Path:
 
 def draw(folder: Path) -> Path | None:
     """Draw `report.html` into a record folder; None where it is none."""
-    return None if kind_of(folder) is None else write_page(page_of(folder), folder / "report.html")
+    return None if kind_of(folder) is None else _write_record(folder, folder / "report.html", GRID)
+
+
+def _write_record(folder: Path, path: Path, grid: int) -> Path:
+    """Write the page of a record; those that it links to link back."""
+    write_page(replace(page_of(folder, grid), links=links_of(folder, path)), path)
+    refresh(record.path for record in related(folder))
+    return path
 
 
 def kind_of(folder: Path) -> str | None:
@@ -117,14 +130,17 @@ def render(page: Page, date: datetime | None = None) -> str:
     needed = dict.fromkeys(
         element.script for section in sections for element in section.elements if hasattr(element, "script")
     )
-    scripts = (_plotly(), *(_template_text(name) for name in ("page.js", "tables.js", *needed)))
+    names = ("theme.js", "page.js", "tables.js", *needed)
+    theme, *rest = (_template_text(name) for name in names)
+    scripts = (_plotly(), *rest)
     return (
         environment()
         .get_template("page.html")
         .render(
             page=page,
             sections=sections,
-            policy=_policy(scripts),
+            policy=_policy((theme, *scripts)),
+            theme=Markup(theme),
             scripts=[Markup(script) for script in scripts],
             styles=Markup(_template_text("page.css")),
             drawn=(date or _now()).strftime("%Y-%m-%d %H:%M UTC"),
@@ -163,6 +179,7 @@ def environment() -> jinja2.Environment:
     made.filters["name"] = text.name
     made.filters["json"] = script_json
     made.filters["code"] = _code
+    made.filters["links"] = links_html
     made.tests["element"] = lambda element, name: type(element).__name__ == name
     return made
 

@@ -280,7 +280,8 @@ class Page:
     """Whole page; sections without elements are left out.
 
     `title` also names the tab, `subtitle` is one line. `summary_box` is None for pages without one number; `notes` come
-    first: an interrupted run, warnings. `review` is what all Review elements share (reports.review.page_data).
+    first: an interrupted run, warnings. `review` is what all Review elements share (reports.review.page_data). `links`
+    lead to the pages of other records; `members` are the folders that a comparison compares, relative to it.
     """
 
     title: str
@@ -289,3 +290,5 @@ class Page:
     sections: tuple[Section, ...]
     notes: tuple[Note, ...] = ()
     review: dict[str, Any] | None = None
+    links: tuple[Link, ...] = ()
+    members: tuple[str, ...] = ()

@@ -38,6 +38,37 @@ for (const box of document.querySelectorAll("[data-matrix]")) {
     }
   });
 
+  // as it is seen, for it is no figure of plotly's
+  function picture() {
+    const SCALE = 2;
+    const table = box.querySelector("table");
+    table.parentElement.scrollTo(0, 0);
+    const frame = table.getBoundingClientRect();
+    const canvas = Object.assign(document.createElement("canvas"), { width: SCALE * frame.width, height: SCALE * frame.height });
+    const paper = canvas.getContext("2d");
+    paper.scale(SCALE, SCALE);
+    paper.fillStyle = getComputedStyle(document.body).backgroundColor;
+    paper.fillRect(0, 0, frame.width, frame.height);
+    Object.assign(paper, { textAlign: "center", textBaseline: "middle" });
+    for (const cell of table.querySelectorAll("th, td")) {
+      const { x, y, width, height } = cell.getBoundingClientRect();
+      const words = cell.querySelector("button") ?? cell;
+      const look = getComputedStyle(words);
+      const turned = look.writingMode.startsWith("vertical");
+      paper.save();
+      paper.translate(x - frame.x, y - frame.y);
+      paper.fillStyle = getComputedStyle(cell).backgroundColor;
+      paper.fillRect(0, 0, width, height);
+      paper.translate(width / 2, height / 2);
+      if (turned) paper.rotate(-Math.PI / 2);
+      Object.assign(paper, { font: look.font, fillStyle: look.color });
+      paper.fillText(words.textContent, 0, 0, (turned ? height : width) - 2);
+      paper.restore();
+    }
+    return canvas;
+  }
+  box.append(saveButtons(box.querySelector("h3").textContent, picture, box.querySelector("table")));
+
   // one stop of the tab key; arrow keys go to the next cell that is not empty
   const grid = [[null, ...heads], ...rows.map(({ head, cells }) => [head, ...cells.map(({ button }) => button)])];
   const buttons = grid.flat().filter(Boolean);

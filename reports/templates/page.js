@@ -1,6 +1,20 @@
 "use strict";
 // Draws every figure of the page in the colours of the page, and again when those change; marks in the navigation where
 // one is, opens folded sections, copies commands.
+
+// Buttons that save a figure as PNG, drawn by `picture` on a canvas, and its numbers, a table, as CSV.
+function saveButtons(title, picture, table) {
+  const tools = Object.assign(document.createElement("div"), { className: "tools" });
+  const button = (kind, save) => {
+    const made = Object.assign(document.createElement("button"), { type: "button", textContent: kind, ariaLabel: `Save as ${kind}: ${title}` });
+    made.addEventListener("click", save);
+    tools.append(made);
+  };
+  button("PNG", async () => (await picture()).toBlob((content) => saveFile(fileName(title, "png"), content)));
+  button("CSV", () => saveTable(table, title));
+  return tools;
+}
+
 (() => {
   const blocks = [...document.querySelectorAll("script[data-figure]")];
   const root = document.documentElement;
@@ -66,6 +80,29 @@
     });
   }
 
+  // A figure as PNG, on the page's colour, and its numbers as CSV.
+  async function picture(chart) {
+    const SCALE = 2;
+    const frame = chart.querySelector(".panels").getBoundingClientRect();
+    const canvas = Object.assign(document.createElement("canvas"), { width: SCALE * frame.width, height: SCALE * frame.height });
+    const paper = canvas.getContext("2d");
+    paper.scale(SCALE, SCALE);
+    paper.fillStyle = colour("--page");
+    paper.fillRect(0, 0, frame.width, frame.height);
+    for (const box of chart.querySelectorAll(".figure")) {
+      const { x, y, width, height } = box.getBoundingClientRect();
+      const drawn = new Image();
+      drawn.src = await Plotly.toImage(box, { format: "svg", width, height });
+      await drawn.decode();
+      paper.drawImage(drawn, x - frame.x, y - frame.y, width, height);
+    }
+    return canvas;
+  }
+  for (const chart of document.querySelectorAll(".chart")) {
+    const title = chart.querySelector("h3").textContent;
+    chart.querySelector("details").before(saveButtons(title, () => picture(chart), chart.querySelector("table")));
+  }
+
   // A figure in a folded section is drawn without knowing its width.
   for (const fold of document.querySelectorAll("details")) {
     fold.addEventListener("toggle", () => {
@@ -122,6 +159,7 @@
   }
 
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+  addEventListener("theme", draw);
   addEventListener("beforeprint", () => { root.classList.add("print"); draw(); });
   addEventListener("afterprint", () => { root.classList.remove("print"); draw(); });
   draw();

@@ -11,7 +11,7 @@ from PIL import Image
 from kit.config import RunConfig
 from kit.csv_tables import make_table, write_table
 from kit.evaluation import score
-from kit.files import write_json, write_text
+from kit.files import read_json, write_json, write_text
 from kit.insights import Insights
 from kit.run import Run
 from kit.settings import to_toml
@@ -379,3 +379,25 @@ def _trial(number: int, trials: int, objectives: int) -> TrialRecord:
         own=number == 0,
         worker=f"host-{number % 2}-token",
     )
+
+
+# === Records that belong together ===
+
+
+def records_that_belong_together(home: Path) -> Path:
+    """Two runs, one of which a comparison, an inspection and an evaluation belong to, drawn in that order."""
+    from reports.drawing import draw, write_report
+
+    first, second = (make_run(home / "runs" / name, seed=k) for k, name in enumerate(("first", "second")))
+    with second.lock():
+        second.update_manifest(data={**second.manifest["data"], "fingerprint": "e" * 64})
+    for run in (first, second):
+        draw(run.path)
+    write_report([first, second], home / "comparison.html")
+    inspection, evaluation = home / "inspections" / "photos", home / "evaluations" / "other"
+    make_inspection(inspection)
+    make_evaluation(evaluation)
+    for folder, more in ((inspection, {"data_fingerprint": "f" * 64}), (evaluation, {"run": str(first.path)})):
+        write_json(folder / "manifest.json", read_json(folder / "manifest.json") | more)
+        draw(folder)
+    return home

@@ -1,11 +1,12 @@
-"""What a person does on any page, in headless Chromium: sort and filter tables, save them and figures."""
+"""What a person does on any page, in headless Chromium: sort and filter tables, save figures, follow links."""
 
 import csv
 import re
 from dataclasses import replace
 
 import pytest
-from handmade import make_study
+from handmade import make_run, make_study, records_that_belong_together
+from PIL import Image
 
 from reports.drawing import draw
 from search.records import StudyRecord
@@ -115,3 +116,145 @@ def test_a_saved_table_holds_no_formula(tmp_path, show_page):
     saved.value.save_as(tmp_path / "table.csv")
     row = next(csv.DictReader((tmp_path / "table.csv").read_text(encoding="utf-8").splitlines()))
     assert row["error"] == '\'=HYPERLINK("x"), "quoted"'
+
+
+# === Figures ===
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run with its page."""
+    made = make_run(tmp_path_factory.mktemp("pages") / "run")
+    draw(made.path)
+    return made
+
+
+@pytest.fixture(scope="module")
+def run_view(run, show_page):
+    """Its page."""
+    page = show_page(run.report_path)
+    page.locator("html[data-drawn]").wait_for()
+    return page
+
+
+def saved_picture(page, button, path):
+    """Picture that a click on a button saves."""
+    with page.expect_download() as saved:
+        button.click()
+    saved.value.save_as(path)
+    return saved.value.suggested_filename, Image.open(path).convert("RGB")
+
+
+def test_a_figure_is_saved_as_png_in_the_colours_of_the_page(run_view, tmp_path):
+    chart = run_view.locator("#curves .chart").first
+    button = chart.get_by_role("button", name="Save as PNG")
+    name, picture = saved_picture(run_view, button, tmp_path / "light.png")
+    assert name == "accuracy-and-loss.png"
+    room = chart.locator(".panels").bounding_box()
+    assert abs(picture.width - 2 * room["width"]) <= 2
+    assert picture.getpixel((2, 2)) == (251, 251, 250)
+    blue = sum(b > r + 60 for r, _, b in picture.getdata())
+    assert blue > 500  # the curve of validation
+    run_view.locator("[data-theme]").select_option("dark")
+    _, dark = saved_picture(run_view, button, tmp_path / "dark.png")
+    run_view.locator("[data-theme]").select_option("")
+    assert dark.getpixel((2, 2)) == (20, 23, 26)
+
+
+def test_panels_side_by_side_are_one_picture(run_view, tmp_path):
+    run_view.evaluate("document.querySelectorAll('.fold').forEach((fold) => { fold.open = true; })")
+    run_view.wait_for_timeout(500)
+    chart = run_view.locator("#data .chart").nth(1)
+    assert chart.locator(".figure").count() == 2
+    _, picture = saved_picture(run_view, chart.get_by_role("button", name="Save as PNG"), tmp_path / "sizes.png")
+    for half in ((0, 0, picture.width // 2, picture.height), (picture.width // 2, 0, picture.width, picture.height)):
+        assert len(picture.crop(half).getcolors(1 << 20) or ()) > 10
+
+
+def test_the_numbers_of_a_figure_are_saved_as_csv(run_view, run, tmp_path):
+    with run_view.expect_download() as saved:
+        run_view.locator("#curves .chart > .tools").get_by_role("button", name="Save as CSV").click()
+    saved.value.save_as(tmp_path / "curves.csv")
+    rows = list(csv.DictReader((tmp_path / "curves.csv").read_text(encoding="utf-8").splitlines()))
+    assert [row["epoch"] for row in rows] == [str(record.epoch) for record in run.history]
+    assert rows[0]["accuracy"] == f"{run.history.records[0].accuracy:.1%}"
+
+
+def test_the_confusion_matrix_is_saved_as_it_is_seen(run_view, run, tmp_path):
+    matrix = run_view.locator(".matrix")
+    _, picture = saved_picture(run_view, matrix.get_by_role("button", name="Save as PNG"), tmp_path / "matrix.png")
+    colours = {colour for _, colour in picture.getcolors(1 << 20)}
+    assert any(b > r + 40 for r, _, b in colours)  # right answers
+    assert any(r > b + 40 for r, _, b in colours)  # mistakes
+    with run_view.expect_download() as saved:
+        matrix.get_by_role("button", name="Save as CSV").click()
+    saved.value.save_as(tmp_path / "matrix.csv")
+    rows = list(csv.reader((tmp_path / "matrix.csv").read_text(encoding="utf-8").splitlines()))
+    counts = run.metrics["test"]["confusion"]
+    assert [[int(cell or 0) for cell in row[1:]] for row in rows[1:]] == counts
+
+
+# === Light and dark ===
+
+
+def paper_of(page):
+    return page.evaluate("getComputedStyle(document.body).backgroundColor")
+
+
+def ink_of(page):
+    """Colour of the figures' text, once they are drawn anew."""
+    page.wait_for_timeout(600)
+    return page.evaluate("getComputedStyle(document.querySelector('#curves-figure .xtick text')).fill")
+
+
+def test_light_or_dark_is_chosen_and_remembered(run, show_page):
+    page = show_page(run.report_path, color_scheme="light")
+    page.locator("html[data-drawn]").wait_for()
+    light, ink = paper_of(page), ink_of(page)
+    switch = page.get_by_label("Colours")
+    switch.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    assert switch.input_value() == "dark"
+    assert paper_of(page) != light
+    assert ink_of(page) != ink
+    page.reload()
+    page.locator("html[data-drawn]").wait_for()
+    assert switch.input_value() == "dark"
+    assert paper_of(page) != light
+    assert ink_of(page) != ink
+    switch.select_option("light")
+    page.emulate_media(color_scheme="dark")
+    assert paper_of(page) == light  # chosen, whatever the system says
+    switch.select_option("")
+    assert paper_of(page) != light
+    page.emulate_media(color_scheme="light")
+    assert paper_of(page) == light
+
+
+def test_without_javascript_the_colours_follow_the_system(run, show_page):
+    papers = {paper_of_plain(show_page, run, scheme) for scheme in ("light", "dark")}
+    assert len(papers) == 2
+
+
+def paper_of_plain(show_page, run, scheme):
+    page = show_page(run.report_path, java_script_enabled=False, color_scheme=scheme)
+    assert not page.locator(".theme").is_visible()
+    return paper_of(page)
+
+
+# === Links to other records ===
+
+
+def test_a_person_goes_from_a_run_to_what_belongs_to_it_and_back(tmp_path, show_page):
+    home = records_that_belong_together(tmp_path)
+    page = show_page(home / "runs" / "first" / "report.html")
+    for words, heading in (
+        ("Data of photos", "photos: what is in the data"),
+        ("Evaluation other", "photos, scored by the model of first"),
+        ("Comparison comparison.html", "2 runs compared"),
+    ):
+        page.locator("[data-links]").get_by_role("link", name=words).click()
+        assert page.locator("h1").inner_text() == heading
+        page.locator("[data-links]").get_by_role("link", name="Run first").click()
+        assert page.locator("h1").inner_text() == "flowers: a trained classifier"
