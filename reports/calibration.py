@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from kit.significance import wilson_interval
 from reports import text
-from reports.charts import BLUE, GREY, VERMILLION, bar, new_figure, share_axis
+from reports.charts import BLUE, GREY, VERMILLION, bar, between, new_figure, share_axis
 from reports.elements import Chart, Section, Table, ThresholdPicker, missing_section
 from reports.predictions import scored_split
 
@@ -20,7 +21,7 @@ TARGET = 0.95
 class Bin:
     """Images whose confidence lies in (low, high], `right` of them predicted correctly.
 
-    `confidence` is their mean, None for no images.
+    `confidence` is their mean, `interval` Wilson's 95% of their accuracy; None for no images.
     """
 
     low: float
@@ -28,6 +29,7 @@ class Bin:
     n: int
     right: int
     confidence: float | None
+    interval: tuple[float, float] | None
 
     @property
     def accuracy(self) -> float | None:
@@ -59,8 +61,11 @@ class CalibrationFacts:
     accuracy: float | None = None
 
 
-def calibration_facts(predictions: pd.DataFrame) -> CalibrationFacts:
-    """Calibration from predictions.csv."""
+def calibration_facts(predictions: pd.DataFrame, n_effective: float | None = None) -> CalibrationFacts:
+    """Calibration from predictions.csv.
+
+    `n_effective` counts images that are not independent once; None: all are.
+    """
     split, scored = scored_split(predictions)
     if not split:
         return CalibrationFacts()
@@ -68,7 +73,10 @@ def calibration_facts(predictions: pd.DataFrame) -> CalibrationFacts:
     right = (scored["label"] == scored["predicted"]).to_numpy()
     edges = np.linspace(0, 1, BINS + 1)
     place = np.searchsorted(edges[1:-1], confidence, side="left")
-    bins = tuple(_bin(edges[k], edges[k + 1], confidence[place == k], right[place == k]) for k in range(BINS))
+    independent = 1.0 if n_effective is None else n_effective / len(scored)
+    bins = tuple(
+        _bin(edges[k], edges[k + 1], confidence[place == k], right[place == k], independent) for k in range(BINS)
+    )
     abstention = tuple(
         Abstention(threshold, float(spoken.mean()), float(right[spoken].mean()) if spoken.any() else None)
         for threshold in THRESHOLDS
@@ -77,13 +85,16 @@ def calibration_facts(predictions: pd.DataFrame) -> CalibrationFacts:
     return CalibrationFacts(split, len(scored), bins, abstention, float(confidence.mean()), float(right.mean()))
 
 
-def _bin(low: float, high: float, confidence: np.ndarray, right: np.ndarray) -> Bin:
-    mean = float(confidence.mean()) if len(confidence) else None
-    return Bin(float(low), float(high), len(confidence), int(right.sum()), mean)
+def _bin(low: float, high: float, confidence: np.ndarray, right: np.ndarray, independent: float) -> Bin:
+    n, hits = len(confidence), int(right.sum())
+    if not n:
+        return Bin(float(low), float(high), 0, 0, None, None)
+    interval = wilson_interval(hits * independent, n * independent)
+    return Bin(float(low), float(high), n, hits, float(confidence.mean()), interval)
 
 
 def reliability_figure(facts: CalibrationFacts) -> go.Figure:
-    """Reliability diagram: accuracy over mean confidence, bin by bin."""
+    """Reliability diagram: accuracy with its 95% interval over mean confidence, bin by bin."""
     figure = new_figure(
         380,
         xaxis=share_axis("confidence", range=[-0.02, 1.02]),
@@ -98,15 +109,18 @@ def reliability_figure(facts: CalibrationFacts) -> go.Figure:
         line={"color": GREY, "dash": "dot"},
     )
     filled = [one for one in facts.bins if one.n]
+    ranges = [(one.interval[0], one.accuracy or 0.0, one.interval[1]) for one in filled if one.interval]
     figure.add_scatter(
         x=[one.confidence for one in filled],
         y=[one.accuracy for one in filled],
         mode="lines+markers",
-        name="the model",
+        name="the model, with 95% intervals",
         line={"color": BLUE, "width": 2},
+        error_y=between(ranges),
         marker={"color": BLUE, "size": [6 + 22 * (one.n / facts.n) ** 0.5 for one in filled], "opacity": 0.8},
-        customdata=[f"{one.n:,}" for one in filled],
-        hovertemplate="confidence %{x:.1%}<br>accuracy %{y:.1%}<br>%{customdata} images<extra></extra>",
+        customdata=[(f"{one.n:,}", text.interval(one.interval)) for one in filled],
+        hovertemplate="confidence %{x:.1%}<br>accuracy %{y:.1%} (%{customdata[1]})<br>%{customdata[0]} images"
+        "<extra></extra>",
     )
     return figure
 
@@ -162,9 +176,10 @@ def calibration_section(facts: CalibrationFacts, picker: ThresholdPicker | None 
     title = "Confidence"
     if not facts.split:
         return missing_section("calibration", title, "No image was scored.")
+    fewest = min(one.n for one in facts.bins if one.n)  # one number of decimals a column
     bins = Table(
         f"Confidence on {facts.split}",
-        ("confidence", "images", "right", "wrong", "mean confidence", "accuracy"),
+        ("confidence", "images", "right", "wrong", "mean confidence", "accuracy", "95% interval"),
         tuple(
             (
                 f"{one.low:.0%} to {one.high:.0%}",
@@ -172,7 +187,8 @@ def calibration_section(facts: CalibrationFacts, picker: ThresholdPicker | None 
                 f"{one.right:,}",
                 f"{one.n - one.right:,}",
                 text.share(one.confidence),
-                text.share(one.accuracy, one.n),
+                text.share(one.accuracy, fewest),
+                text.interval(one.interval, fewest),
             )
             for one in facts.bins
         ),

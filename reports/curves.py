@@ -143,6 +143,8 @@ def _see(facts: CurvesFacts) -> str:
 
 
 def _table(facts: CurvesFacts) -> Table:
+    rates = text.numbers([record.learning_rate for record in facts.history], 2)
+    times = text.durations([record.seconds for record in facts.history])
     rows = tuple(
         (
             str(record.epoch),
@@ -151,10 +153,10 @@ def _table(facts: CurvesFacts) -> Table:
             text.share(record.val_accuracy),
             f"{record.loss:.3f}",
             "–" if record.val_loss is None else f"{record.val_loss:.3f}",
-            f"{record.learning_rate:.2g}",
-            text.seconds(record.seconds),
+            rate,
+            time,
         )
-        for record in facts.history
+        for record, rate, time in zip(facts.history, rates, times, strict=True)
     )
     head = ("epoch", "phase", "accuracy", "validation", "loss", "validation loss", "learning rate", "time")
     return Table("Every epoch", head, rows)

@@ -156,13 +156,15 @@ def _samples_section(facts: DatasetFacts, album: Mapping[str, bytes]) -> Section
     if not facts.samples:
         return missing_section("samples", title, "This record holds no pictures.")
     grids = tuple(
-        ThumbnailGrid(
-            f"class-{place}", text.name(label), "", tuple(Thumbnail(text.name(path), album.get(path)) for path in paths)
-        )
+        ThumbnailGrid(f"class-{place}", text.name(label), "", tuple(_thumbnail(path, label, album) for path in paths))
         for place, (label, paths) in enumerate(facts.samples)
     )
     which = f"each of the first {len(grids)} classes" if len(facts.classes) > len(grids) else "each class"
     return Section("samples", title, grids, f"The first images of {which}.")
+
+
+def _thumbnail(path: str, label: str, album: Mapping[str, bytes]) -> Thumbnail:
+    return Thumbnail(text.name(path), album.get(path), says=f"{text.name(label)}: {text.name(path)}")
 
 
 def _see_classes(facts: DatasetFacts) -> str:

@@ -21,13 +21,14 @@ from kit.run import Run, path_of
 from reports import text
 from reports.compare import compare_page
 from reports.data_page import data_page
-from reports.elements import Page
+from reports.elements import FileName, Page
 from reports.evaluation import evaluation_page
 from reports.links import links_html, links_of, members, refresh, related, run_links
 from reports.predictions import GRID
 from reports.run_page import run_page
 from reports.trials import study_page
 
+ENDING = 9  # letters at the end of a name that stay, such as 00036.jpg
 KINDS = ("run", "inspection", "evaluation", "study")
 Name = str | os.PathLike[str]
 Record = Name | Run
@@ -175,13 +176,21 @@ def environment() -> jinja2.Environment:
     )
     made.filters["figure"] = figure_json
     made.filters["data_url"] = lambda jpeg: f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
-    made.filters["shortened"] = text.shortened
+    made.filters["cut"] = cut
     made.filters["name"] = text.name
     made.filters["json"] = script_json
     made.filters["code"] = _code
     made.filters["links"] = links_html
+    made.tests["file_name"] = lambda cell: isinstance(cell, FileName)
     made.tests["element"] = lambda element, name: type(element).__name__ == name
     return made
+
+
+def cut(name: str) -> Markup:
+    """Name of a file that loses its middle where there is no room for all of it; as `cut` of templates/browser.js."""
+    shown = name.strip("\N{FIRST STRONG ISOLATE}\N{POP DIRECTIONAL ISOLATE}")  # the element isolates it
+    halves = shown[:-ENDING], shown[-ENDING:]
+    return Markup('<bdi class="cut" title="{}"><span>{}</span><span>{}</span></bdi>').format(shown, *halves)
 
 
 def figure_json(figure: Any) -> Markup:

@@ -11,6 +11,12 @@ if TYPE_CHECKING:
 FLAT, DENSE = 90, 16  # letters of all columns' names; classes
 
 
+class FileName(str):
+    """Printable name of a file, whose start and end stay in sight where it is cut."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True)
 class Table:
     """Rows of formatted cells, each with a heading in its first cell.
@@ -69,7 +75,7 @@ class Thumbnail:
 
     `path` is printable, and empty where something else names the image; `jpeg` is None where the record has none.
     `caption` stands right below it, then `lines`. `mark` is `right`, `wrong` or empty, shown by a sign, a colour and a
-    word. `others` are (caption, JPEG) of images beside it.
+    word. `others` are (caption, JPEG) of images beside it. `says` is for screen readers; default: the lines.
     """
 
     path: str
@@ -78,11 +84,12 @@ class Thumbnail:
     mark: str = ""
     others: tuple[tuple[str, bytes], ...] = ()
     caption: str = ""
+    says: str = ""
 
     @property
     def alt(self) -> str:
-        """What a screen reader says of the image: its lines, or its name."""
-        return ", ".join(self.lines) or self.caption or self.path
+        """What a screen reader says of the image: label and prediction, or its name."""
+        return self.says or ", ".join(self.lines) or self.caption or self.path
 
 
 @dataclass(frozen=True)

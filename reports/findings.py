@@ -5,7 +5,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from reports import text
-from reports.elements import Note, Review, Section, Table, Thumbnail, ThumbnailGrid, limited_table, missing_section
+from reports.elements import (
+    FileName,
+    Note,
+    Review,
+    Section,
+    Table,
+    Thumbnail,
+    ThumbnailGrid,
+    limited_table,
+    missing_section,
+)
 from reports.review import Reviewing, review
 
 PER_FINDING = 4
@@ -69,7 +79,7 @@ def _group(
     title = TITLES.get(group.kind, text.name(group.kind))
     counted = text.count(len(group.found), group.severity)
     if not any(path in album for _, paths in group.found[:LISTED] for path in paths):
-        rows = tuple((text.name(", ".join(paths), 120), text.name(message, 200)) for message, paths in group.found)
+        rows = tuple((_files(paths), text.name(message, 200)) for message, paths in group.found)
         head = ("file", "what was found")
         return limited_table(f"{title}: {counted}", head, rows, LISTED, "more are in findings.json")
     found = reviewing.unseen_first(group.found, lambda one: one[1])[: reviewing.shown]
@@ -88,6 +98,10 @@ def _group(
 def _other_label(labels: Sequence[str]) -> str:
     """First label that differs from that of a set's first image; empty where there is none."""
     return next((label for label in labels if label != labels[0]), "")
+
+
+def _files(paths: tuple[str, ...]) -> str:
+    return FileName(text.name(paths[0], 160)) if len(paths) == 1 else text.name(", ".join(paths), 120)
 
 
 def _thumbnail(message: str, paths: tuple[str, ...], album: Mapping[str, bytes]) -> Thumbnail:

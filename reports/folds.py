@@ -56,14 +56,15 @@ def folds_section(facts: FoldsFacts) -> Section:
     if not facts.folds:
         return Section("folds", "The folds", ())
     names = [text.name(name) for name in facts.phases]
+    fewest = min(one.n for one in facts.folds)  # one number of decimals a column
     rows = tuple(
         (
             str(one.fold),
             f"{one.train:,}",
             f"{one.validation:,}",
             f"{one.n:,}",
-            text.share(one.accuracy, one.n),
-            text.interval(one.interval, one.n),
+            text.share(one.accuracy, fewest),
+            text.interval(one.interval, fewest),
             *(str(count) for count in one.epochs),
         )
         for one in facts.folds

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from reports import text
-from reports.elements import Note, Section, Thumbnail, limited_table
+from reports.elements import FileName, Note, Section, Thumbnail, limited_table
 from reports.review import Reviewing, review
 
 SHOWN = 48
@@ -57,7 +57,7 @@ def label_issues_section(
     shown = [(_thumbnail(issue, album), [(issue.path, issue.label)], issue.predicted) for issue in pictured]
     rows = tuple(
         (
-            text.name(issue.path, 80),
+            FileName(text.name(issue.path, 160)),
             issue.split,
             text.name(issue.label),
             text.name(issue.predicted),

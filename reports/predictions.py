@@ -191,7 +191,9 @@ def _are(n: int) -> str:
 def thumbnail_of(prediction: ImagePrediction, album: Mapping[str, bytes]) -> Thumbnail:
     """Image with its predicted class and, if wrong, its label."""
     mark = "right" if prediction.right else "wrong"
-    return Thumbnail(text.name(prediction.path), album.get(prediction.path), _lines(prediction), mark)
+    label, predicted = text.name(prediction.label, 48), text.name(prediction.predicted, 48)
+    says = f"{label}, predicted as {predicted}, {prediction.confidence:.0%}"
+    return Thumbnail(text.name(prediction.path), album.get(prediction.path), _lines(prediction), mark, says=says)
 
 
 def _lines(prediction: ImagePrediction) -> tuple[str, ...]:

@@ -74,16 +74,17 @@ def provenance_section(facts: ProvenanceFacts, place: str = "the folder that hol
 
 def _stages_table(facts: ProvenanceFacts) -> Table:
     whole = sum(seconds for _, seconds, *_ in facts.stages)
+    *times, sum_of_times = text.durations([*(seconds for _, seconds, *_ in facts.stages), whole])
     rows = tuple(
         (
             text.name(name),
-            text.seconds(seconds),
+            time,
             text.share(seconds / whole) if whole else "–",
             text.size(peak),
             "–" if programs is None else str(programs),
         )
-        for name, seconds, peak, programs in facts.stages
+        for (name, seconds, peak, programs), time in zip(facts.stages, times, strict=True)
     )
     head = ("stage", "time", "share", "peak memory so far", "programs compiled")
     caption = "Time, memory and compiled programs of each stage"
-    return Table(caption, head, rows, foot=(("all", text.seconds(whole), "", "", ""),))
+    return Table(caption, head, rows, foot=(("all", sum_of_times, "", "", ""),))

@@ -108,7 +108,8 @@ def run_page(folder: Path, grid: int = GRID) -> Page:
     validation = metrics.get("validation", {}).get("n", 0)
     learning = learning_curve_facts(insights.learning_curve, validation)
     data = dataset_facts(used, len(samples) - len(used), insights.images, findings, classes, album)
-    threshold = threshold_facts(scored, measured.n_effective if split == measured.split else None)
+    independent = measured.n_effective if split == measured.split else None
+    threshold = threshold_facts(scored, independent)
     earlier = corrections_of(folder)
     labels = dict(zip(samples["path"].tolist(), samples["label"].tolist(), strict=True))
     reviewing = Reviewing(labels, frozenset(row.path for row in earlier))
@@ -137,7 +138,7 @@ def run_page(folder: Path, grid: int = GRID) -> Page:
             said, album, classes, insights.album("activation-predicted"), insights.album("activation-label")
         ),
         confusion_section(confusion),
-        calibration_section(calibration_facts(predictions), picker),
+        calibration_section(calibration_facts(predictions, independent), picker),
         curves_section(curves),
         folds_section(folds_facts(metrics)),
         label_issues_section(label_issues(insights.doubted), album, missing["doubted"], summary["doubted"], reviewing),

@@ -8,6 +8,7 @@ import html
 import math
 import re
 import unicodedata
+from collections.abc import Sequence
 
 _KEPT = 60
 _FOLDERS = re.compile(r"(?<![\w.~/:…])(?:[A-Za-z]:)?(?:[/\\][^\s/\\'\"`]+)+[/\\]")
@@ -144,6 +145,40 @@ def p_value(value: float) -> str:
 def p_equals(value: float) -> str:
     """Text after `p`: = 0.03, or < 0.001."""
     return f"= {p_value(value)}" if value >= 0.001 else "< 0.001"
+
+
+# === Columns: one format for all cells ===
+
+
+def shares(values: Sequence[float | None], counts: Sequence[int]) -> list[str]:
+    """`share` of each, with the digits that the smallest of its numbers of images allows."""
+    fewest = min(filter(None, counts), default=0)
+    return [share(value, fewest) for value in values]
+
+
+def numbers(values: Sequence[float | None], digits: int = 3) -> list[str]:
+    """Numbers with as many decimals as any of them has to `digits` significant digits; None is a dash.
+
+    All are in scientific notation where one is below 0.0001 or a million and more.
+    """
+    known = [float(value) for value in values if value is not None]
+    if any(value and not 1e-4 <= abs(value) < 1e6 for value in known):
+        shown = f".{digits - 1}e"
+    else:
+        shown = f",.{max((_decimals(value, digits) for value in known), default=0)}f"
+    return ["–" if value is None else format(value, shown) for value in values]
+
+
+def _decimals(value: float, digits: int) -> int:
+    most = max(0, digits - 1 - math.floor(math.log10(abs(value)))) if value else 0
+    return len(f"{value:.{most}f}".partition(".")[2].rstrip("0"))
+
+
+def durations(values: Sequence[float | None]) -> list[str]:
+    """Seconds in one unit with one decimal: that which suits the longest."""
+    longest = max((value for value in values if value is not None), default=0.0)
+    size, unit = next(pair for pair in ((3600, "h"), (60, "min"), (1, "s")) if longest >= 2 * pair[0] or pair[0] == 1)
+    return ["–" if value is None else f"{value / size:,.1f} {unit}" for value in values]
 
 
 def joined(names: list[str], limit: int = 6) -> str:

@@ -22,8 +22,8 @@ class RunFacts:
     """One run in a comparison, under a unique name.
 
     `backend` is empty where not recorded, `data` the fingerprint of the images. `settings` map dotted keys to text,
-    `stages` to seconds, `predicted` the path of each scored image to (label, predicted class),
-    `groups` to its group, where recorded.
+    `stages` to seconds, `predicted` the path of each scored image to (label, predicted class), `groups` to its group,
+    where recorded. `monitor` is `training.monitor`.
     """
 
     name: str
@@ -35,6 +35,7 @@ class RunFacts:
     stages: Mapping[str, float]
     predicted: Mapping[str, tuple[str, str]]
     groups: Mapping[str, str] = field(default_factory=dict)
+    monitor: str = "val_accuracy"
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ def run_facts(name: str, run: PartialRun) -> RunFacts:
         settings=flatten(run.settings),
         scores=summary_facts(run.metrics),
         history=run.history,
+        monitor=run.monitor,
         stages={stage: measured["seconds"] for stage, measured in manifest.get("stages", {}).items()},
         predicted={path: (label, predicted) for path, label, predicted in zip(*columns, strict=True)},
         groups=dict(zip(samples["path"].tolist(), samples["group"].tolist(), strict=True)),

@@ -54,11 +54,12 @@ def scores_section(facts: ComparisonFacts) -> Section:
 
 
 def _intervals(scored: list[RunFacts]) -> Table:
+    fewest = min(run.scores.n for run in scored)
     rows = tuple(
         (
             text.name(run.name),
-            text.share(run.scores.accuracy, run.scores.n),
-            text.interval(run.scores.interval, run.scores.n),
+            text.share(run.scores.accuracy, fewest),
+            text.interval(run.scores.interval, fewest),
         )
         for run in scored
     )
@@ -104,20 +105,22 @@ def _twins(pair: PairFacts) -> str:
 
 
 def _scores_table(facts: ComparisonFacts) -> Table:
+    fewest = min(filter(None, (run.scores.n for run in facts.runs)), default=0)  # one number of decimals a column
+    times = text.durations([sum(run.stages.values()) if run.stages else None for run in facts.runs])
     rows = (
         (
             text.name(run.name),
             run.backend or "–",
             run.scores.split or "not scored",
             f"{run.scores.n:,}",
-            text.share(run.scores.accuracy, run.scores.n),
-            text.interval(run.scores.interval, run.scores.n),
+            text.share(run.scores.accuracy, fewest),
+            text.interval(run.scores.interval, fewest),
             _three(run.scores.macro_f1),
             _three(run.scores.log_loss),
-            text.share(run.scores.calibration_error, run.scores.n),
-            text.seconds(sum(run.stages.values())) if run.stages else "–",
+            text.share(run.scores.calibration_error, fewest),
+            time,
         )
-        for run in facts.runs
+        for run, time in zip(facts.runs, times, strict=True)
     )
     head = ("run", "backend", "on", "images", "accuracy", "95% interval", "macro F1", "log loss", "calibration error")
     return Table("All scores", (*head, "time"), tuple(rows))

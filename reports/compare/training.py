@@ -58,9 +58,11 @@ def curves_section(facts: ComparisonFacts) -> Section:
     if not points:
         return missing_section("curves", "Training", "No run recorded a validation accuracy.")
     # of the epochs that the runs kept: a run resolves ties by its validation loss
-    kept = [(run.name, run.history.best()) for run in facts.runs if any(run.name == name for name, _ in points)]
+    measured = {name for name, _ in points}
+    kept = [(run.name, run.history.best(run.monitor)) for run in facts.runs if run.name in measured]
     name, best = max(kept, key=lambda point: point[1].val_accuracy or 0.0)
-    see = f"The highest validation accuracy, {text.share(best.val_accuracy)}, is that of {text.name(name)} at epoch "
+    highest = f"Of the epochs that were kept, the highest validation accuracy, {text.share(best.val_accuracy)},"
+    see = f"{highest} is that of {text.name(name)} at epoch {best.epoch}."
     rows = [
         (
             text.name(name),
@@ -74,7 +76,7 @@ def curves_section(facts: ComparisonFacts) -> Section:
     head = ("run", "epoch", "phase", "validation accuracy", "validation loss")
     table = limited_table("Every epoch", head, rows, EPOCHS_LISTED, "more are in the runs' history.csv")
     title = "Validation accuracy and loss"
-    chart = Chart("overlay-figure", title, f"{see}{best.epoch}.", overlay_figures(facts), table)
+    chart = Chart("overlay-figure", title, see, overlay_figures(facts), table)
     return Section("curves", "Training", (chart,))
 
 
@@ -88,12 +90,11 @@ def time_section(facts: ComparisonFacts) -> Section:
         f"{text.name(fastest.name)} took the least time, {text.seconds(sum(fastest.stages.values()))}; what an earlier "
         "run left in the stores costs a later one nothing."
     )
-    rows = tuple(
-        (text.name(stage), *(text.seconds(run.stages.get(stage)) for run in facts.runs)) for stage in _stages(facts)
-    )
-    total = ("all", *(text.seconds(sum(run.stages.values())) for run in facts.runs))
+    stages = _stages(facts)
+    columns = [text.durations([*map(run.stages.get, stages), sum(run.stages.values())]) for run in facts.runs]
+    *rows, total = zip([*map(text.name, stages), "all"], *columns, strict=True)
     title = "Time of each stage"
-    table = Table(title, ("stage", *(text.name(run.name) for run in facts.runs)), rows, foot=(total,))
+    table = Table(title, ("stage", *(text.name(run.name) for run in facts.runs)), tuple(rows), foot=(total,))
     return Section("time", "Time", (Chart("time-figure", title, see, time_figure(facts), table),))
 
 

@@ -57,7 +57,7 @@ def evaluation_page(folder: Path, grid: int = GRID) -> Page:
         drift_section(drift_facts(metrics["drift"]), facts, _sizes(insights.images, shown, classes)),
         predictions_section(said, album, classes),
         confusion_section(confusion_facts(facts.shown, facts.scores, classes)),
-        calibration_section(calibration_facts(shown), picker),
+        calibration_section(calibration_facts(shown, independent_n(facts.scores)), picker),
         _images_section(manifest, predictions),
         _provenance_section(manifest),
     )
@@ -101,10 +101,12 @@ def _images_section(manifest: Mapping[str, Any], predictions: pd.DataFrame) -> S
     """What the images are to the run, which of them were scored, and what was left out."""
     counts, right = manifest["images"], (predictions["label"] == predictions["predicted"]).to_numpy()
     rows = []
+    masks = {origin: (predictions["split"] == origin).to_numpy() for origin in ORIGINS}
+    fewest = min(filter(None, (int(of.sum()) for of in masks.values())), default=0)
     for origin, words in ORIGINS.items():
-        of = (predictions["split"] == origin).to_numpy()
+        of = masks[origin]
         scored, hits = int(of.sum()), int(right[of].sum())
-        accuracy = text.share(hits / scored, scored) if scored else "–"
+        accuracy = text.share(hits / scored, fewest) if scored else "–"
         rows.append((words, f"{counts[origin]:,}", f"{scored:,}", f"{hits:,}" if scored else "–", accuracy))
     why = ", ".join(f"{count:,} {text.name(kind)}" for kind, count in manifest["left_out"].items())
     rows.append(("left out", f"{counts['left_out']:,}", "0", "–", "–"))

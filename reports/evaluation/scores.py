@@ -1,6 +1,6 @@
 """Summary of an evaluation, and the recall of each class beside the run's own."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -179,19 +179,20 @@ def _intervals(facts: EvaluationFacts) -> Table:
     rows: list[tuple[str, ...]] = [(text.name(row.label), text.interval(row.interval, row.n)) for row in facts.classes]
     if facts.own:
         head += (OWN[facts.own],)
-        own = (text.interval(row.own_interval, row.own_n) for row in facts.classes)
+        own_fewest = min(filter(None, (row.own_n for row in facts.classes)), default=0)
+        own = (text.interval(row.own_interval, own_fewest) for row in facts.classes)
         rows = [(*cells, interval) for cells, interval in zip(rows, own, strict=True)]
     return limited_table("95% intervals of the recall", head, rows, LISTED, "classes are left out")
 
 
 def _class_table(facts: EvaluationFacts) -> Table:
     head: tuple[str, ...] = ("class", NEW, "recall", "precision")
-    rows = [_class_cells(row) for row in facts.classes]
+    rows = _class_cells(facts.classes)
     rest, notes = "classes are left out; metrics.json has them", []
     if facts.own:
         own = OWN[facts.own]
         head += (f"{own} images", f"recall on {own}", f"precision on {own}", "difference")
-        rows = [(*cells, *_own_cells(row)) for cells, row in zip(rows, facts.classes, strict=True)]
+        rows = [(*cells, *own) for cells, own in zip(rows, _own_cells(facts.classes), strict=True)]
         rest = "classes, which lost less, are left out; metrics.json has them"
     if facts.alone is not None:
         notes = ["A precision takes images of other classes."]
@@ -201,14 +202,18 @@ def _class_table(facts: EvaluationFacts) -> Table:
     return replace(table, note=" ".join(filter(None, (table.note, *notes))))
 
 
-def _class_cells(row: ClassBeside) -> tuple[str, ...]:
-    precision = text.share(row.precision, row.predicted)
-    return text.name(row.label), f"{row.n:,}", text.share(row.recall, row.n), precision
+def _class_cells(rows: Sequence[ClassBeside]) -> list[tuple[str, ...]]:
+    recalls = text.shares([row.recall for row in rows], [row.n for row in rows])
+    precisions = text.shares([row.precision for row in rows], [row.predicted for row in rows])
+    counts = ((text.name(row.label), f"{row.n:,}") for row in rows)
+    return [(*count, *shares) for count, *shares in zip(counts, recalls, precisions, strict=True)]
 
 
-def _own_cells(row: ClassBeside) -> tuple[str, ...]:
-    precision = text.share(row.own_precision, row.own_predicted)
-    return f"{row.own_n:,}", text.share(row.own_recall, row.own_n), precision, _verdict(row)
+def _own_cells(rows: Sequence[ClassBeside]) -> list[tuple[str, ...]]:
+    recalls = text.shares([row.own_recall for row in rows], [row.own_n for row in rows])
+    precisions = text.shares([row.own_precision for row in rows], [row.own_predicted for row in rows])
+    counts, verdicts = [f"{row.own_n:,}" for row in rows], map(_verdict, rows)
+    return list(zip(counts, recalls, precisions, verdicts, strict=True))
 
 
 def _verdict(row: ClassBeside) -> str:

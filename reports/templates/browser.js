@@ -20,15 +20,16 @@
   }));
   const name = (number) => data.classes[number] ?? "–";
   const percent = (share, digits = 0) => `${(100 * share).toFixed(digits)}%`;
-  const words = (one) => one.right ? `${name(one.label)}, predicted so` : `${name(one.label)}, predicted as ${name(one.predicted)}`;
+  const words = (one) => `${name(one.label)}, predicted as ${name(one.predicted)}, ${percent(one.confidence)}`;
   const made = (tag, attributes = {}, ...inner) => {
     const element = Object.assign(document.createElement(tag), attributes);
     element.append(...inner);
     return element;
   };
-  const middle = (path, most) => {  // as text.shortened
-    const front = Math.floor((2 * (most - 1)) / 3);
-    return path.length <= most ? path : `${path.slice(0, front)}…${path.slice(path.length - (most - 1 - front))}`;
+  const cut = (path) => {  // as drawing.cut: start and end stay in sight
+    const shown = path.replace(/^\u2068|\u2069$/g, "");
+    const halves = [shown.slice(0, -9), shown.slice(-9)].map((half) => made("span", {}, half));
+    return made("bdi", { className: "cut", title: shown }, ...halves);
   };
 
   const ORDERS = {
@@ -62,7 +63,7 @@
     const mark = made("span", { className: "mark" }, one.right ? "✓" : "✗", made("span", { className: "hidden" }, one.right ? "right:" : "wrong:"));
     const says = [made("span", { className: "line first" }, made("bdi", {}, name(one.predicted)), ` ${percent(one.confidence)}`)];
     if (!one.right) says.push(made("span", { className: "line" }, "is ", made("bdi", {}, name(one.label))));
-    const caption = made("span", { className: "caption" }, mark, ...says, made("span", { className: "path" }, made("bdi", {}, middle(one.path, 24))));
+    const caption = made("span", { className: "caption" }, mark, ...says, made("span", { className: "path" }, cut(one.path)));
     const button = made("button", { type: "button", className: "enlarge", title: one.path }, picture(one.source, words(one)), caption);
     button.addEventListener("click", () => enlarge(place));
     return made("li", { className: `thumbnail ${one.right ? "right" : "wrong"}` }, button);

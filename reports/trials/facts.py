@@ -113,8 +113,15 @@ def _value(study: StudyRecord, trial: TrialRecord) -> float | None:
 
 def trials_table(facts: TrialsFacts, caption: str, trials: Iterable[TrialRecord], columns: Iterable[str]) -> Table:
     """Table with one row for each trial, at most TABLE; `columns` are keys of `_cells`."""
-    head = tuple(columns)
-    cells = (_cells(facts, trial) for trial in trials)
+    head, listed = tuple(columns), list(trials)
+    cells = [_cells(facts, trial) for trial in listed]
+    for name in facts.settings:  # one format a column
+        given: list[Any] = [trial.params.get(name) for trial in listed]
+        if any(isinstance(value, float) for value in given) and all(map(_is_number, given)):
+            for row, value in zip(cells, text.numbers(given), strict=True):
+                row[name] = value
+    for row, took in zip(cells, text.durations([trial.seconds for trial in listed]), strict=True):
+        row["took"] = took
     rows = [tuple(row[column] for column in head) for row in cells]
     return limited_table(caption, tuple(map(text.name, head)), rows, TABLE, "more are in trials.csv")
 
@@ -132,8 +139,11 @@ def _cells(facts: TrialsFacts, trial: TrialRecord) -> dict[str, str]:
         "last validation accuracy": text.share(last),
         "worker": text.name(trial.worker),
         "began": text.name(trial.started),
-        "took": text.seconds(trial.seconds),
     }
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
 def plain(value: Any) -> str:

@@ -157,6 +157,29 @@ def test_on_a_telephone_nothing_is_cut(run, show_page):
     assert box["x"] + box["width"] <= 360
 
 
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_start_and_the_suffix_of_a_file_name_are_seen(run, show_page, width):
+    page = show_page(run.report_path, width)
+    for place, item in enumerate(page.locator(".browser li.thumbnail").all()[:8]):
+        name = item.locator(".cut")
+        start, end = (half.bounding_box() for half in name.locator("span").all())
+        room = item.bounding_box()
+        assert name.text_content() == name.get_attribute("title")  # whole for a reader and for the clipboard
+        assert end["x"] + end["width"] <= room["x"] + room["width"] + 1
+        assert start["width"] > 10
+        assert end["height"] < 24  # one line
+        assert name.locator("span").last.inner_text().endswith(".jpg"), place
+
+
+def test_a_picture_says_label_and_prediction_to_those_who_do_not_see_it(images, said):
+    shown = images.locator("li").all()[:10]
+    rows = {row["path"]: row for _, row in said.iterrows()}
+    for item in shown:
+        row = rows[item.locator(".cut").get_attribute("title")]
+        expected = f"{row['label']}, predicted as {row['predicted']}, {row['confidence']:.0%}"
+        assert item.locator("img").get_attribute("alt") == expected
+
+
 # === The confusion matrix ===
 
 
@@ -271,6 +294,13 @@ def test_one_slider_tells_what_a_threshold_gives(page, run, said):
     assert row[:4] == ["20", str(len(roses)), str(20 - len(roses)), str((roses["predicted"] != "roses").sum())]
     slider.press("End")
     assert box.locator("[data-accuracy]").inner_text() == "–"
+
+
+def test_the_reliability_diagram_has_an_interval_at_every_point(page):
+    figure = page.locator("#reliability-figure")
+    points = figure.locator(".points path.point").count()
+    assert points > 3
+    assert figure.locator(".errorbars path.yerror").count() == points
 
 
 # === The whole page ===

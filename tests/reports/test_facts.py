@@ -10,6 +10,7 @@ from kit.csv_tables import make_table
 from kit.run import Run
 from kit.significance import newcombe_interval, wilson_interval
 from kit.training.history import EpochRecord, History
+from reports import text
 from reports.calibration import Abstention, Bin, calibration_facts
 from reports.compare.facts import Disagreement, PairFacts, RunFacts, comparison_facts, flatten
 from reports.compare.scores import differences_section
@@ -274,8 +275,8 @@ def test_calibration():
     assert facts.mean_confidence == pytest.approx(0.65)
     filled = [one for one in facts.bins if one.n]
     assert [(one.n, one.right, one.accuracy) for one in filled] == [(1, 1, 1.0), (1, 0, 0.0), (1, 0, 0.0), (1, 1, 1.0)]
-    assert facts.bins[14] == Bin(14 / 15, 1.0, 1, 1, 0.95)
-    assert facts.bins[0] == Bin(0.0, 1 / 15, 0, 0, None)
+    assert facts.bins[14] == Bin(14 / 15, 1.0, 1, 1, 0.95, wilson_interval(1, 1))
+    assert facts.bins[0] == Bin(0.0, 1 / 15, 0, 0, None, None)
     by_threshold = {one.threshold: one for one in facts.abstention}
     assert by_threshold[0.0] == Abstention(0.0, 1.0, 0.5)
     assert by_threshold[0.6] == Abstention(0.6, 0.5, 0.5)
@@ -334,8 +335,8 @@ def test_dataset():
     assert table.rows == (
         ("a", "1 (50.0%)", "0", "1 (100.0%)", "2 (66.7%)"),
         ("b", "1 (50.0%)", "0", "0 (0.0%)", "1 (33.3%)"),
-        ("largest to smallest", "1.0 : 1", "–", "–", "2.0 : 1"),
     )
+    assert table.foot == (("largest to smallest", "1.0 : 1", "–", "–", "2.0 : 1"),)
 
 
 def test_dataset_of_a_class_without_images():
@@ -583,3 +584,40 @@ def test_places_on_a_settings_axis(tmp_path):
     assert coordinates(one, "phases.1.learning_rate", trials)[:2].tolist() == pytest.approx([0, 1])
     assert coordinates(one, "training.optimizer", trials)[:2].tolist() == [1, 0]
     assert coordinates(one, "training.optimizer", trials)[2] != coordinates(one, "training.optimizer", trials)[2]
+
+
+# === One format a column ===
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ([0.2, 0.35, None], ["0.20", "0.35", "–"]),
+        ([1e-3, 5e-5], ["1.00e-03", "5.00e-05"]),
+        ([1e-3, 2.5e-4, 0.0], ["0.00100", "0.00025", "0.00000"]),
+        ([2, 1200.0], ["2", "1,200"]),
+        ([], []),
+    ],
+)
+def test_numbers_of_a_column_have_one_format(given, shown):
+    assert text.numbers(given) == shown
+
+
+def test_times_of_a_column_have_one_unit():
+    assert text.durations([0.25, 12.0, None]) == ["0.2 s", "12.0 s", "–"]
+    assert text.durations([0.25, 90.0, 119.0]) == ["0.2 s", "90.0 s", "119.0 s"]
+    assert text.durations([30.0, 240.0]) == ["0.5 min", "4.0 min"]
+    assert text.durations([60.0, 9000.0]) == ["0.0 h", "2.5 h"]
+
+
+def test_shares_of_a_column_have_the_digits_of_the_smallest_class():
+    assert text.shares([0.923, 0.5, None], [1000, 20, 0]) == ["92%", "50%", "–"]
+    assert text.shares([0.923, 0.5], [1000, 200]) == ["92.3%", "50.0%"]
+
+
+def test_bins_have_wilsons_interval_of_independent_images():
+    said = predictions(*((f"{k}.jpg", "test", "a", "a" if k < 30 else "b", 0.9) for k in range(40)))
+    filled = [one for one in calibration_facts(said).bins if one.n]
+    assert [(one.n, one.interval) for one in filled] == [(40, wilson_interval(30, 40))]
+    copies = [one.interval for one in calibration_facts(said, 20.0).bins if one.n]
+    assert copies == [wilson_interval(15, 20)]

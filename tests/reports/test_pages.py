@@ -22,7 +22,7 @@ from kit.errors import ConfigError, StorageError, UserError
 from kit.files import read_json, write_json
 from kit.insights import Insights
 from kit.run import Run
-from kit.settings import from_toml, override
+from kit.settings import from_toml, override, to_toml
 from kit.training.history import EpochRecord, History
 from reports import text
 from reports.compare import compare_page
@@ -290,6 +290,18 @@ def test_the_comparison_names_the_epoch_that_the_run_kept(tmp_path):
         Run.open(run).write_history(History(tuple(rows)))
     assert "is that of a at epoch 2." in render(compare_page(runs), DATE)
     assert "Epoch 2 of 3 is the one that is kept" in html_of(runs[0])
+
+
+def test_the_comparison_keeps_epochs_by_what_each_run_monitors(tmp_path):
+    """A run that monitored the loss kept epoch 1; the comparison named that of the highest accuracy, 2."""
+    runs = [make_run(tmp_path / name).path for name in ("a", "b")]
+    rows = [EpochRecord(n, "head", 1.0, 1e-3, 0.5, 0.9, loss, 0.7 + n / 10) for n, loss in enumerate((0.5, 0.6), 1)]
+    config = replace(RunConfig(), training=replace(RunConfig().training, monitor="val_loss"))
+    for run in runs:
+        Run.open(run).write_history(History(tuple(rows)))
+        (run / "config.toml").write_text(to_toml(config), encoding="utf-8")
+    assert "is that of a at epoch 1." in render(compare_page(runs), DATE)
+    assert "Epoch 1 of 2 is the one that is kept" in html_of(runs[0])
 
 
 def test_an_interrupted_run_shows_its_epochs(tmp_path):
