@@ -16,6 +16,8 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "x")
 # from transparent to blue: one scale for the light and the dark page
 SHADES = [[0.0, "rgba(43,131,186,0)"], [1.0, "rgba(43,131,186,0.85)"]]
+# from vermillion over transparent to blue
+DIFFERENCES = [[0.0, "rgba(213,94,0,0.7)"], [0.5, "rgba(127,134,141,0)"], [1.0, "rgba(43,131,186,0.7)"]]
 HEIGHT = 360
 _LOG_TICKS = 5  # at most, to fit a telephone
 

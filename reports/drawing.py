@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
@@ -131,7 +131,7 @@ def render(page: Page, date: datetime | None = None) -> str:
     needed = dict.fromkeys(
         element.script for section in sections for element in section.elements if hasattr(element, "script")
     )
-    names = ("theme.js", "page.js", "tables.js", *needed)
+    names = ("theme.js", "page.js", "tables.js", *needed, *(["live.js"] if page.live else []))
     theme, *rest = (_template_text(name) for name in names)
     scripts = (_plotly(), *rest)
     return (
@@ -144,7 +144,8 @@ def render(page: Page, date: datetime | None = None) -> str:
             theme=Markup(theme),
             scripts=[Markup(script) for script in scripts],
             styles=Markup(_template_text("page.css")),
-            drawn=(date or _now()).strftime("%Y-%m-%d %H:%M UTC"),
+            drawn=(drawn := date or _now()).strftime("%Y-%m-%d %H:%M UTC"),
+            moment=drawn.isoformat(timespec="seconds"),
         )
     )
 
@@ -177,6 +178,7 @@ def environment() -> jinja2.Environment:
     made.filters["figure"] = figure_json
     made.filters["data_url"] = lambda jpeg: f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
     made.filters["cut"] = cut
+    made.filters["axes"] = lambda axes: script_json([asdict(axis) for axis in axes])
     made.filters["name"] = text.name
     made.filters["json"] = script_json
     made.filters["code"] = _code

@@ -52,7 +52,8 @@ def limited_table(caption: str, head: tuple[str, ...], rows: Sequence[tuple[str,
 class Chart:
     """Figure, one sentence on what to see in it, and its numbers as a table.
 
-    `id` is unique in a page: letters, digits, hyphens. Several figures stand side by side where there is room.
+    `id` is unique in a page: letters, digits, hyphens. Several figures stand side by side where there is room. `axes`
+    are those of a ParallelChart.
     """
 
     id: str
@@ -60,6 +61,7 @@ class Chart:
     see: str
     figure: "go.Figure | tuple[go.Figure, ...]"
     table: Table
+    axes: "tuple[ParallelAxis, ...]" = ()
 
     @property
     def panels(self) -> "tuple[tuple[str, go.Figure], ...]":
@@ -67,6 +69,24 @@ class Chart:
         if not isinstance(self.figure, tuple):
             return ((self.id, self.figure),)
         return tuple((f"{self.id}-{place}", figure) for place, figure in enumerate(self.figure, start=1))
+
+
+@dataclass(frozen=True)
+class ParallelAxis:
+    """Axis of parallel coordinates from `low` to `high`, or one of `choices`, which are texts."""
+
+    name: str
+    low: float = 0.0
+    high: float = 1.0
+    log: bool = False
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ParallelChart(Chart):
+    """Parallel coordinates: a trace for each line, whose heights on `axes` are 0 to 1; `script` adds ranges."""
+
+    script: ClassVar[str] = "parallel.js"
 
 
 @dataclass(frozen=True)
@@ -158,7 +178,7 @@ class ImageBrowser:
     """Grid of thumbnails which `script` lets one filter, sort and enlarge.
 
     Without the script the page shows `images`, of which `title` and `see` speak. `data` is what the script reads,
-    `note` says what it lacks.
+    `note` says what it lacks. `runs` are the names of several runs, where the images are those they disagree on.
     """
 
     id: str
@@ -167,6 +187,7 @@ class ImageBrowser:
     images: tuple[Thumbnail, ...]
     data: dict[str, Any]
     note: str = ""
+    runs: tuple[str, ...] = ()
     script: ClassVar[str] = "browser.js"
 
 
@@ -287,8 +308,9 @@ class Page:
     """Whole page; sections without elements are left out.
 
     `title` also names the tab, `subtitle` is one line. `summary_box` is None for pages without one number; `notes` come
-    first: an interrupted run, warnings. `review` is what all Review elements share (reports.review.page_data). `links`
-    lead to the pages of other records; `members` are the folders that a comparison compares, relative to it.
+    first: an interrupted run, warnings. `review` is what all Review elements share (reports.review.page_data). A `live`
+    page reloads itself, for it is drawn anew meanwhile. `links` lead to the pages of other records; `members` are the
+    folders that a comparison compares, relative to it.
     """
 
     title: str
@@ -297,5 +319,6 @@ class Page:
     sections: tuple[Section, ...]
     notes: tuple[Note, ...] = ()
     review: dict[str, Any] | None = None
+    live: bool = False
     links: tuple[Link, ...] = ()
     members: tuple[str, ...] = ()

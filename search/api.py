@@ -1,6 +1,6 @@
 """`run_study`: a whole study, from its settings to the model that is kept."""
 
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from kit import backends, progress
@@ -9,6 +9,7 @@ from kit.config import RunConfig
 from kit.errors import ConfigError
 from kit.report_hook import draw_page
 from kit.run import Name
+from search.live import live_page
 from search.records import StudyRecord
 from search.refit import REFITS, measure_latency, pick_trial, refit_trial, require_pick
 from search.study_spec import StudySpec, prepare
@@ -32,6 +33,7 @@ def run_study(
     storage: str | None = None,
     pick: str = "accuracy",
     refit: str = "train",
+    live: bool = False,
 ) -> StudyRecord:
     """Search for better settings, train the best again, and score it once on test.
 
@@ -55,6 +57,7 @@ def run_study(
         storage: URL of a database that several machines share; default an SQLite file in the folder.
         pick: What is kept: `accuracy`, `within:X` (the cheapest of those at most X worse), or a trial's number.
         refit: Train the best again on `train`, or on `train+validation`.
+        live: Draw the page anew every few seconds while the study runs.
 
     Raises:
         UserError: If an argument is wrong, or trials keep failing with the same error; the message says what to do.
@@ -73,11 +76,12 @@ def run_study(
         pruner=pruner,
         seed=seed,
     )
-    with closing(prepare(spec)) as study:
+    with closing(prepare(spec)) as study, ExitStack() as stack:
         progress.say(f"Recording into {study.record.path}")
         threads = study.record.config["threads"]
         try:
-            record = run_trials(study, trials, workers=workers, timeout=timeout, threads=threads)
+            watch = stack.enter_context(live_page(study.record.path)) if live else None
+            record = run_trials(study, trials, workers=workers, timeout=timeout, threads=threads, watch=watch)
         except KeyboardInterrupt:
             progress.say(f"{study.record.counts.finished} trials are finished and kept; the same command goes on.")
             raise

@@ -54,6 +54,7 @@ def run(
     pick: Annotated[str, typer.Option(help="What is kept: accuracy, within:0.01, or a trial's number.")] = "accuracy",
     refit: Annotated[str, typer.Option(help="Train the best on train, or train+validation.")] = "train",
     space: Annotated[Path | None, typer.Option(help="What to search, in TOML.", show_default=False)] = None,
+    live: Annotated[bool, typer.Option("--live", help="Draw the page anew every few seconds.")] = False,
     config: ConfigFile = None,
     sets: Sets = None,
     as_json: AsJson = False,
@@ -75,7 +76,7 @@ def run(
     study = run_study(
         load_config(flags=flags, sets=sets or (), environ=os.environ, file=config), trials,
         name=name, out=out, space=space, objectives=objectives, sampler=sampler, pruner=pruner, seed=sampler_seed,
-        workers=workers, timeout=seconds, storage=storage, pick=pick, refit=refit,
+        workers=workers, timeout=seconds, storage=storage, pick=pick, refit=refit, live=live,
     )  # fmt: skip
     if as_json:
         print(json.dumps(summary(study, study.best) | {"page": None if study.page is None else str(study.page)}))

@@ -4,6 +4,7 @@
     trials.json   every trial with its epochs, the best, latencies: a copy of what the storage knows, kept up to date
     trials.csv    the same trials for a spreadsheet, one row each, without epochs
     best/         the run folder of the model that is kept (kit.run)
+    .live         while `study run --live` draws the page anew
 
 `optuna.db`, the default storage, belongs to Optuna: `search.study` reads it.
 """
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from search.kept_model import Refit
 
 SCHEMA_VERSION = 1
+LIVE = ".live"  # in a study's folder while `study run --live` draws its page anew; written with each drawing
 STATES = ("waiting", "running", "complete", "pruned", "failed")
 FINISHED = ("complete", "pruned")
 

@@ -36,6 +36,7 @@ def run_trials(
     objective: str = OBJECTIVE,
     heartbeat: int = HEARTBEAT_SECONDS,
     grace: int = GRACE_SECONDS,
+    watch: Callable[[StudyRecord], None] | None = None,
 ) -> StudyRecord:
     """Run trials until `target` are finished, time is over, or the study is stopped.
 
@@ -46,6 +47,7 @@ def run_trials(
         threads: CPU threads for all workers together; 0 means all there are.
         objective: As in `search.worker.Job`.
         heartbeat, grace: As in `search.storage.open_storage`.
+        watch: Called with the record, several times in a second at most.
 
     Raises:
         UserError: If trials keep failing with the same error, or the storage or a worker cannot go on.
@@ -72,7 +74,10 @@ def run_trials(
     try:
         with display(study.record, target) as show, Workers(job, workers) as at_work, interrupts_noted() as heed:
             while at_work.tend():
-                show(study.refresh())
+                record = study.refresh()
+                show(record)
+                if watch is not None:
+                    watch(record)
                 time.sleep(LOOK_SECONDS)
                 heed()
     finally:

@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from kit.significance import effective_n, holm, mcnemar, mcnemar_p_value, newcombe_interval, wilson_interval
+from kit.significance import (
+    effective_n,
+    holm,
+    mcnemar,
+    mcnemar_p_value,
+    newcombe_interval,
+    paired_interval,
+    wilson_interval,
+)
 
 
 @pytest.mark.parametrize(
@@ -140,3 +148,37 @@ def test_holm_keeps_order_and_lies_between_the_p_value_and_bonferronis(p_values)
     assert (np.diff(np.array(adjusted)[order]) >= 0).all()
     if p_values:
         assert min(adjusted) == min(1, len(p_values) * min(p_values))
+
+
+# === Differences on the same images ===
+
+
+def pairs(both, only_a, only_b, neither):
+    """McNemar's table of two classifiers."""
+    right = [(True, True)] * both + [(True, False)] * only_a + [(False, True)] * only_b + [(False, False)] * neither
+    return mcnemar(*np.array(right, bool).reshape(-1, 2).T)
+
+
+def test_paired_interval_gives_a_published_value():
+    """Newcombe 1998, paired data, table IV, method 10: 36, 12, 2 and 0 pairs."""
+    assert paired_interval(pairs(36, 12, 2, 0)) == pytest.approx((0.0569, 0.3404), abs=5e-5)
+    assert paired_interval(pairs(36, 2, 12, 0)) == pytest.approx((-0.3404, -0.0569), abs=5e-5)
+
+
+@given(*[st.integers(0, 40)] * 4)
+def test_paired_interval_holds_the_difference_and_stays_within_bounds(both, only_a, only_b, neither):
+    low, high = paired_interval(pairs(both, only_a, only_b, neither))
+    n = both + only_a + only_b + neither
+    assert -1 - 1e-9 <= low <= (only_a - only_b) / max(1, n) <= high <= 1 + 1e-9
+
+
+def test_classifiers_that_agree_differ_by_less_than_independent_ones():
+    """The same accuracies: on the same images, mostly right and wrong together, the difference is better known."""
+    low, high = paired_interval(pairs(70, 10, 5, 15))
+    first, last = newcombe_interval(0.8, 100, 0.75, 100)
+    assert first < low < high < last
+
+
+def test_copies_widen_a_paired_interval():
+    test = pairs(30, 9, 3, 6)
+    assert paired_interval(test, 0.5)[0] < paired_interval(test)[0]

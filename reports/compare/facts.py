@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kit.significance import SIGNIFICANT, holm, mcnemar
+from kit.significance import SIGNIFICANT, effective_n, holm, mcnemar, paired_interval
 from kit.training.history import History
 from reports import text
 from reports.predictions import scored_split
@@ -15,6 +15,7 @@ from reports.run_page import PartialRun
 from reports.summary import SummaryFacts, summary_facts
 
 SHOWN = 24
+LISTED = 3000  # images that the page lists
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class RunFacts:
 
     `backend` is empty where not recorded, `data` the fingerprint of the images. `settings` map dotted keys to text,
     `stages` to seconds, `predicted` the path of each scored image to (label, predicted class), `groups` to its group,
-    where recorded. `monitor` is `training.monitor`.
+    where recorded. `monitor` is `training.monitor`; `confidence` maps the scored images to theirs.
     """
 
     name: str
@@ -36,6 +37,7 @@ class RunFacts:
     predicted: Mapping[str, tuple[str, str]]
     groups: Mapping[str, str] = field(default_factory=dict)
     monitor: str = "val_accuracy"
+    confidence: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ class PairFacts:
 
     `same` counts equal predictions, `only_first` and `only_second` what only that run got right. `twins` have the same
     data, and configurations equal but for the backend. `p_value` is McNemar's on the common images, each
-    group counting once; `adjusted` is Holm's, for all pairs of the comparison.
+    group counting once; `adjusted` is Holm's, for all pairs of the comparison. `difference` is the accuracy of the
+    first minus that of the second on the common images, `interval` Newcombe's 95% for pairs.
     """
 
     first: str
@@ -56,6 +59,8 @@ class PairFacts:
     twins: bool
     p_value: float
     adjusted: float
+    difference: float
+    interval: tuple[float, float]
 
     @property
     def clear(self) -> bool:
@@ -65,11 +70,20 @@ class PairFacts:
 
 @dataclass(frozen=True)
 class Disagreement:
-    """Image that some runs got right and others wrong; `predicted` is by run."""
+    """Image that some runs got right and others wrong; `predicted` and its probability `confidence` are by run.
+
+    `confidence` is empty where a run recorded none.
+    """
 
     path: str
     label: str
     predicted: tuple[str, ...]
+    confidence: tuple[float, ...] = ()
+
+    @property
+    def right(self) -> tuple[bool, ...]:
+        """Which runs got it right."""
+        return tuple(predicted == self.label for predicted in self.predicted)
 
 
 @dataclass(frozen=True)
@@ -77,8 +91,8 @@ class ComparisonFacts:
     """Several runs, in the order given.
 
     `differing` are (setting, its value in each run), the data's path aside; `pairs` are those with scored images in
-    common. `disagreements` show the most evenly split first, at most SHOWN of `disagreed`. `same_images`: all runs were
-    scored on the very same images.
+    common. `disagreements` have the most evenly split first, at most LISTED of `disagreed`. `same_images`: all runs
+    were scored on the very same images.
     """
 
     runs: tuple[RunFacts, ...]
@@ -102,10 +116,11 @@ def run_facts(name: str, run: PartialRun) -> RunFacts:
         settings=flatten(run.settings),
         scores=summary_facts(run.metrics),
         history=run.history,
-        monitor=run.monitor,
         stages={stage: measured["seconds"] for stage, measured in manifest.get("stages", {}).items()},
         predicted={path: (label, predicted) for path, label, predicted in zip(*columns, strict=True)},
         groups=dict(zip(samples["path"].tolist(), samples["group"].tolist(), strict=True)),
+        monitor=run.monitor,
+        confidence=dict(zip(scored["path"].tolist(), scored["confidence"].tolist(), strict=True)),
     )
 
 
@@ -131,27 +146,33 @@ def comparison_facts(runs: Sequence[RunFacts]) -> ComparisonFacts:
     )
     common = set.intersection(*(set(run.predicted) for run in runs))
     split = [
-        Disagreement(path, runs[0].predicted[path][0], tuple(run.predicted[path][1] for run in runs))
+        Disagreement(path, runs[0].predicted[path][0], tuple(run.predicted[path][1] for run in runs), _sure(runs, path))
         for path in sorted(common)
     ]
-    split = [one for one in split if len({label == one.label for label in one.predicted}) > 1]
+    split = [one for one in split if len(set(one.right)) > 1]
     half = len(runs) / 2
-    split.sort(key=lambda one: abs(sum(label == one.label for label in one.predicted) - half))
+    split.sort(key=lambda one: abs(sum(one.right) - half))
     return ComparisonFacts(
         runs=tuple(runs),
         differing=differing,
         pairs=_adjusted([pair for a, b in combinations(runs, 2) if (pair := _pair(a, b)).common]),
-        disagreements=tuple(split[:SHOWN]),
+        disagreements=tuple(split[:LISTED]),
         disagreed=len(split),
         same_images=bool(common) and all(set(run.predicted) == common for run in runs),
     )
+
+
+def _sure(runs: Sequence[RunFacts], path: str) -> tuple[float, ...]:
+    return tuple(run.confidence[path] for run in runs) if all(path in run.confidence for run in runs) else ()
 
 
 def _pair(a: RunFacts, b: RunFacts) -> PairFacts:
     paths = [path for path in a.predicted if path in b.predicted]
     common = [(*a.predicted[path], b.predicted[path][1]) for path in paths]
     right = np.array([(first == label, second == label) for label, first, second in common], bool).reshape(-1, 2)
-    test = mcnemar(right[:, 0], right[:, 1], [a.groups.get(path) or path for path in paths])
+    groups = [a.groups.get(path) or path for path in paths]
+    test = mcnemar(right[:, 0], right[:, 1], groups)
+    independent = effective_n(groups) / len(groups) if groups else 1.0
     others = ({k: v for k, v in run.settings.items() if k not in ("backend", "data.path")} for run in (a, b))
     return PairFacts(
         a.name,
@@ -163,6 +184,8 @@ def _pair(a: RunFacts, b: RunFacts) -> PairFacts:
         twins=next(others) == next(others) and a.backend != b.backend and a.data == b.data != "",
         p_value=test.p_value,
         adjusted=test.p_value,
+        difference=(test.only_a - test.only_b) / max(1, len(common)),
+        interval=paired_interval(test, independent),
     )
 
 

@@ -1,14 +1,17 @@
 """Scores of the runs with their intervals, settings that differ, images on which they disagree."""
 
+import base64
 from collections.abc import Mapping
+from typing import Any
 
 import plotly.graph_objects as go
 
 from kit.significance import SIGNIFICANT
 from reports import text
-from reports.charts import BLUE, bars_figure, between, share_axis
-from reports.compare.facts import ComparisonFacts, Disagreement, PairFacts, RunFacts, figure_names
-from reports.elements import Chart, Note, Section, Table, Thumbnail, ThumbnailGrid, missing_section
+from reports.charts import BLUE, DIFFERENCES, bars_figure, between, new_figure, share_axis
+from reports.compare.facts import SHOWN, ComparisonFacts, Disagreement, PairFacts, RunFacts, figure_names
+from reports.elements import Chart, ImageBrowser, Note, Section, Table, Thumbnail, missing_section
+from reports.predictions import PICTURE_BYTES
 
 HEAD = (
     "runs",
@@ -16,9 +19,12 @@ HEAD = (
     "same answer",
     "only the first right",
     "only the second right",
+    "first minus second",
+    "95% interval",
     "p",
     "difference",
 )
+TEXTS = 8  # runs, up to which cells of the matrix show their intervals
 NOTE = f"McNemar's exact test on the images that only one of the two got right; p < {SIGNIFICANT} is more than chance."
 MANY = " Each p is Holm's, adjusted for the {pairs} pairs: among so many some would differ by chance."
 
@@ -157,6 +163,8 @@ def differences_section(facts: ComparisonFacts, album: Mapping[str, bytes]) -> S
             f"{pair.same:,}",
             f"{pair.only_first:,}",
             f"{pair.only_second:,}",
+            text.points(pair.difference),
+            f"{text.points(pair.interval[0])} to {text.points(pair.interval[1])}",
             text.p_value(pair.adjusted),
             "more than chance" if pair.clear else "may be chance",
         )
@@ -164,14 +172,99 @@ def differences_section(facts: ComparisonFacts, album: Mapping[str, bytes]) -> S
     )
     note = NOTE + (MANY.format(pairs=len(facts.pairs)) if len(facts.pairs) > 1 else "")
     table = Table("Two by two, on the same images", HEAD, rows, note)
-    images = tuple(_thumbnail(one, facts, album) for one in facts.disagreements)
-    if not images:
+    pairs = _matrix(facts, table) if len(facts.runs) > 2 else table
+    if not facts.disagreements:
         alike = Note("On the images that all were scored on, all are right or wrong together.")
-        return Section(id, title, (table, alike))
+        return Section(id, title, (pairs, alike))
+    return Section(id, title, (pairs, _browser(facts, album)))
+
+
+# === Matrix of differences ===
+
+
+def _matrix(facts: ComparisonFacts, table: Table) -> Chart:
+    clear = sum(pair.clear for pair in facts.pairs)
+    differ = f"{clear} {'pair differs' if clear == 1 else 'pairs differ'}" if clear else "no pair differs"
+    see = (
+        "Accuracy of the row minus that of the column, in points on the images that both were scored on, with its 95% "
+        f"interval. Of {len(facts.pairs)} pairs {differ} by more than chance explains, marked with a star (McNemar's "
+        "test, p adjusted by Holm)."
+    )
+    return Chart("differences-figure", "Differences", see, differences_figure(facts), table)
+
+
+def differences_figure(facts: ComparisonFacts) -> go.Figure:
+    """Differences of all pairs of runs, row minus column."""
+    names = figure_names(facts)
+    place = {run.name: k for k, run in enumerate(facts.runs)}
+    cells: list[list[float | None]] = [[None] * len(names) for _ in names]
+    words = [[""] * len(names) for _ in names]
+    for pair in facts.pairs:
+        first, second = place[pair.first], place[pair.second]
+        low, high = pair.interval
+        for row, column, value, ends in ((first, second, 1, (low, high)), (second, first, -1, (-high, -low))):
+            cells[row][column] = 100 * value * pair.difference
+            words[row][column] = _cell(value * pair.difference, ends, pair.clear, len(names) <= TEXTS)
+    most = max((abs(value) for row in cells for value in row if value is not None), default=0.0) or 1.0
+    axis = {"type": "category", "dtick": 1, "showgrid": False}
+    figure = new_figure(
+        110 + (58 if len(names) <= TEXTS else 34) * len(names),
+        xaxis={**axis, "side": "top"},
+        yaxis={**axis, "autorange": "reversed"},
+    )
+    figure.add_heatmap(
+        x=names,
+        y=names,
+        z=cells,
+        text=words,
+        texttemplate="%{text}",
+        colorscale=DIFFERENCES,
+        zmin=-most,
+        zmax=most,
+        showscale=False,
+        xgap=2,
+        ygap=2,
+        hovertemplate="%{y} minus %{x}: %{text}<extra></extra>",
+    )
+    return figure
+
+
+def _cell(value: float, ends: tuple[float, float], clear: bool, whole: bool) -> str:
+    number = _signed(value) + (" ★" if clear else "")
+    return f"{number}<br>{_signed(ends[0])} to {_signed(ends[1])}" if whole else number
+
+
+def _signed(value: float) -> str:
+    return text.points(value).removesuffix(" points")
+
+
+# === Images ===
+
+
+def _browser(facts: ComparisonFacts, album: Mapping[str, bytes]) -> ImageBrowser:
+    images = tuple(_thumbnail(one, facts, album) for one in facts.disagreements[:SHOWN])
     see = f"{text.count(facts.disagreed, 'image')} some runs get right and others wrong"
-    see += f"; the {len(images)} most evenly split are shown." if facts.disagreed > len(images) else "."
-    grid = ThumbnailGrid("disagreements-photos", "Right for some, wrong for others", see, images)
-    return Section(id, title, (table, grid))
+    see += f"; the {len(images)} most evenly split come first." if facts.disagreed > len(images) else "."
+    classes = list(dict.fromkeys(name for one in facts.disagreements for name in (one.label, *one.predicted)))
+    number = {label: k for k, label in enumerate(classes)}
+    rows: list[list[Any]] = []
+    pictures: list[str] = []
+    left = PICTURE_BYTES
+    for k, one in enumerate(facts.disagreements):
+        picture, place = album.get(one.path), -1
+        if k >= len(images) and picture is not None and len(picture) <= left:
+            left, place = left - len(picture), len(pictures)
+            pictures.append(base64.b64encode(picture).decode())
+        said = [number[name] for name in one.predicted]
+        sure = [round(share, 7) for share in one.confidence]
+        rows.append([text.name(one.path, 160), number[one.label], said, sure, place])
+    runs = [text.name(run.name, 48) for run in facts.runs]
+    data = {"classes": [text.name(name, 48) for name in classes], "runs": runs, "grid": len(images), "images": rows}
+    note = f"{len(rows):,} of {facts.disagreed:,} images are listed." if facts.disagreed > len(rows) else ""
+    title = "Right for some, wrong for others"
+    return ImageBrowser(
+        "disagreements-photos", title, see, images, {**data, "pictures": pictures, "evidence": {}}, note, tuple(runs)
+    )
 
 
 def _thumbnail(one: Disagreement, facts: ComparisonFacts, album: Mapping[str, bytes]) -> Thumbnail:

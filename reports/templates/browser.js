@@ -11,16 +11,37 @@
 
   const drawn = [...list.children].map((item) => item.querySelector("img")?.src ?? null);
   const jpeg = (content) => `data:image/jpeg;base64,${content}`;
-  const images = data.images.map(([path, label, predicted, confidence, top, picture], place) => ({
-    path, label, predicted, confidence, top, place,
-    right: label === predicted,
-    source: place < data.grid ? drawn[place] : picture < 0 ? null : jpeg(data.pictures[picture]),
-    evidence: (data.evidence[place] ?? []).map(jpeg),
-    text: `${path} ${data.classes[label]} ${data.classes[predicted]}`.toLowerCase(),
-  }));
+  const source = (place, picture) => (place < data.grid ? drawn[place] : picture < 0 ? null : jpeg(data.pictures[picture]));
   const name = (number) => data.classes[number] ?? "–";
   const percent = (share, digits = 0) => `${(100 * share).toFixed(digits)}%`;
-  const words = (one) => `${name(one.label)}, predicted as ${name(one.predicted)}, ${percent(one.confidence)}`;
+  const searchable = (...texts) => texts.join(" ").toLowerCase();
+  const RUNS = data.runs ?? null; // of a comparison, whose images are those they disagree on
+  const images = data.images.map(RUNS ? fromRuns : fromOne);
+
+  function fromOne([path, label, predicted, confidence, top, picture], place) {
+    return {
+      path, label, predicted, confidence, top, place,
+      right: label === predicted,
+      source: source(place, picture),
+      evidence: (data.evidence[place] ?? []).map(jpeg),
+      text: searchable(path, data.classes[label], data.classes[predicted]),
+    };
+  }
+  function fromRuns([path, label, said, sure, picture], place) {
+    const wrong = sure.filter((_, run) => said[run] !== label);
+    return {
+      path, label, said, sure, place,
+      confidence: Math.max(0, ...wrong),
+      source: source(place, picture),
+      evidence: [],
+      text: searchable(path, data.classes[label], ...said.map((number) => data.classes[number])),
+    };
+  }
+
+  // What a picture says to those who do not see it.
+  const words = (one) => RUNS
+    ? `${name(one.label)}, predicted as ${one.said.map((number, run) => `${name(number)} by ${RUNS[run]}`).join(", ")}`
+    : `${name(one.label)}, predicted as ${name(one.predicted)}, ${percent(one.confidence)}`;
   const made = (tag, attributes = {}, ...inner) => {
     const element = Object.assign(document.createElement(tag), attributes);
     element.append(...inner);
@@ -45,12 +66,15 @@
 
   function matches() {
     const asked = Object.fromEntries(new FormData(form));
-    const [low, high] = [asked.low, asked.high].map((share, end) => (share === "" ? end : share / 100));
+    const [low, high] = [asked.low ?? "", asked.high ?? ""].map((share, end) => (share === "" ? end : share / 100));
+    const any = (field) => (asked[field] ?? "") === "";
     const searched = asked.text.trim().toLowerCase();
     const chosen = (one) =>
-      (asked.label === "" || one.label === Number(asked.label)) &&
-      (asked.predicted === "" || one.predicted === Number(asked.predicted)) &&
-      (asked.answer === "" || one.right === (asked.answer === "right")) &&
+      (any("label") || one.label === Number(asked.label)) &&
+      (any("predicted") || one.predicted === Number(asked.predicted)) &&
+      (any("answer") || one.right === (asked.answer === "right")) &&
+      (any("right") || one.said[asked.right] === one.label) &&
+      (any("wrong") || one.said[asked.wrong] !== one.label) &&
       one.confidence >= low && one.confidence <= high && one.text.includes(searched);
     return images.filter(chosen).sort(ORDERS[asked.sort]);
   }
@@ -60,13 +84,24 @@
   }
 
   function card(one, place) {
+    const caption = RUNS ? captionOfRuns(one) : captionOfOne(one);
+    caption.append(made("span", { className: "path" }, cut(one.path)));
+    const button = made("button", { type: "button", className: "enlarge", title: one.path }, picture(one.source, words(one)), caption);
+    button.addEventListener("click", () => enlarge(place));
+    return made("li", { className: `thumbnail ${RUNS ? "" : one.right ? "right" : "wrong"}` }, button);
+  }
+
+  function captionOfRuns(one) {
+    const lines = one.said.map((number, run) =>
+      made("span", { className: "line" }, `${number === one.label ? "✓" : "✗"} `, made("bdi", {}, RUNS[run]), ": ", made("bdi", {}, name(number))));
+    return made("span", { className: "caption" }, made("span", { className: "line" }, "is ", made("bdi", {}, name(one.label))), ...lines);
+  }
+
+  function captionOfOne(one) {
     const mark = made("span", { className: "mark" }, one.right ? "✓" : "✗", made("span", { className: "hidden" }, one.right ? "right:" : "wrong:"));
     const says = [made("span", { className: "line first" }, made("bdi", {}, name(one.predicted)), ` ${percent(one.confidence)}`)];
     if (!one.right) says.push(made("span", { className: "line" }, "is ", made("bdi", {}, name(one.label))));
-    const caption = made("span", { className: "caption" }, mark, ...says, made("span", { className: "path" }, cut(one.path)));
-    const button = made("button", { type: "button", className: "enlarge", title: one.path }, picture(one.source, words(one)), caption);
-    button.addEventListener("click", () => enlarge(place));
-    return made("li", { className: `thumbnail ${one.right ? "right" : "wrong"}` }, button);
+    return made("span", { className: "caption" }, mark, ...says);
   }
 
   function draw() {
@@ -78,7 +113,8 @@
     const wrong = found.filter((one) => !one.right).length;
     const whole = found.length === images.length;
     count.textContent = `${visible.length.toLocaleString("en")} shown of ${found.length.toLocaleString("en")} ` +
-      `${whole ? "images" : `that match, among ${images.length.toLocaleString("en")} images`}; ${wrong.toLocaleString("en")} of them wrong.`;
+      `${whole ? "images" : `that match, among ${images.length.toLocaleString("en")} images`}` +
+      (RUNS ? "." : `; ${wrong.toLocaleString("en")} of them wrong.`);
     more.hidden = found.length <= shown;
     more.textContent = `Show ${Math.min(MORE, found.length - shown)} more`;
   }
@@ -98,13 +134,17 @@
     if (one.evidence.length) {
       views.push(labelled(`evidence for ${name(one.predicted)}`, one.evidence[0]), labelled(`evidence for ${name(one.label)}`, one.evidence[1]));
     }
-    const top = one.top.length ? one.top : [[one.predicted, one.confidence]];
-    part("heading").replaceChildren(one.right ? "✓ " : "✗ ", made("bdi", {}, name(one.predicted)), one.right ? "" : ", is ", made("bdi", {}, one.right ? "" : name(one.label)));
+    const heading = RUNS ? ["is ", made("bdi", {}, name(one.label))]
+      : [one.right ? "✓ " : "✗ ", made("bdi", {}, name(one.predicted)), one.right ? "" : ", is ", made("bdi", {}, one.right ? "" : name(one.label))];
+    const top = RUNS ? one.said.map((number, run) => [`${number === one.label ? "✓" : "✗"} ${RUNS[run]}: ${name(number)}`, one.sure[run]])
+      : (one.top.length ? one.top : [[one.predicted, one.confidence]]).map(([number, share]) => [name(number), share]);
+    part("heading").replaceChildren(...heading);
     part("views").replaceChildren(...views);
-    part("top").replaceChildren(...top.map(([number, share]) => {
+    part("top").replaceChildren(...top.map(([says, share]) => {
+      if (share === undefined) return made("li", {}, made("bdi", {}, says));
       const bar = made("span", { className: "bar" });
       bar.style.width = percent(share, 1);
-      return made("li", {}, made("bdi", {}, name(number)), made("span", { className: "track", ariaHidden: "true" }, bar), percent(share, 1));
+      return made("li", {}, made("bdi", {}, says), made("span", { className: "track", ariaHidden: "true" }, bar), percent(share, 1));
     }));
     part("path").textContent = one.path;
     part("place").textContent = `${(place + 1).toLocaleString("en")} of ${found.length.toLocaleString("en")}`;
@@ -124,7 +164,7 @@
     box.querySelector("h3").focus({ preventScroll: true });
   }
 
-  for (const field of ["label", "predicted"]) {
+  for (const field of RUNS ? ["label"] : ["label", "predicted"]) {
     const used = new Set(images.map((one) => one[field]));
     const options = data.classes.map((text, number) => [text, number]).filter(([, number]) => used.has(number));
     form.elements[field].append(...options.map(([text, number]) => made("option", { value: number }, text)));
@@ -159,6 +199,6 @@
     }
   });
   form.hidden = false;
-  box.querySelector(".asking").hidden = images.every((one) => one.right);
+  if (!RUNS) box.querySelector(".asking").hidden = images.every((one) => one.right);
   draw();
 })();

@@ -1,6 +1,7 @@
 """Page of a study."""
 
 import copy
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from reports.trials.facts import TrialsFacts, plain, trials_facts, trials_table
 from reports.trials.history import epochs_chart, history_chart, timeline_chart
 from reports.trials.optuna_figures import pareto_chart
 from reports.trials.settings import settings_charts
-from search.records import StudyRecord, TrialRecord
+from search.records import LIVE, StudyRecord, TrialRecord
+
+STALE_SECONDS = 900  # as LATEST in templates/live.js
 
 
 def study_page(folder: Path) -> Page:
@@ -28,7 +31,13 @@ def study_page(folder: Path) -> Page:
         summary_box=_summary_box(facts, kept),
         sections=(_best(facts, best), *trials_sections(facts), _provenance(study)),
         notes=_notes(facts, kept),
+        live=_is_live(folder / LIVE),
     )
+
+
+def _is_live(mark: Path) -> bool:
+    """Whether the page is drawn anew meanwhile; a mark that a kill left behind grows old."""
+    return mark.exists() and time.time() - mark.stat().st_mtime < STALE_SECONDS
 
 
 def _subtitle(study: StudyRecord) -> str:

@@ -102,7 +102,6 @@ def _curve(trial: TrialRecord, best: bool) -> dict[str, Any]:
     colour = VERMILLION if best else BLUE if trial.state == "complete" else GREY
     between = len(trial.history) - 1
     return {
-        "opacity": 1.0 if best else 0.6,
         "line": {"color": colour, "width": 3 if best else 1.2, "dash": "dot" if pruned else "solid"},
         "marker": {
             "size": [4] * between + [9 if pruned else 4],

@@ -2,18 +2,19 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from handmade import SPACE
 
 from kit.config import RunConfig
 from kit.csv_tables import make_table
 from kit.run import Run
-from kit.significance import newcombe_interval, wilson_interval
+from kit.significance import mcnemar, newcombe_interval, paired_interval, wilson_interval
 from kit.training.history import EpochRecord, History
 from reports import text
 from reports.calibration import Abstention, Bin, calibration_facts
 from reports.compare.facts import Disagreement, PairFacts, RunFacts, comparison_facts, flatten
-from reports.compare.scores import differences_section
+from reports.compare.scores import differences_figure, differences_section
 from reports.confusion import ClassScore, ConfusionFacts, Pair, confusion_facts, confusion_section
 from reports.curves import CurvesFacts, PhaseSpan, curves_facts
 from reports.dataset import ClassCount, DatasetFacts, dataset_facts, dataset_sections
@@ -458,7 +459,9 @@ def test_comparison():
     second = compared("two", "tensorflow", said, {"backend": "tensorflow", "seed": "0"})
     facts = comparison_facts([first, second])
     assert facts.differing == (("backend", ("jax", "tensorflow")),)
-    assert facts.pairs == (PairFacts("one", "two", 3, 2, 1, 0, twins=True, p_value=1.0, adjusted=1.0),)
+    interval = paired_interval(mcnemar(np.array([True, False, True]), np.array([False, False, True])))
+    pair = PairFacts("one", "two", 3, 2, 1, 0, True, 1.0, 1.0, difference=1 / 3, interval=interval)
+    assert facts.pairs == (pair,)
     assert facts.disagreements == (Disagreement("p", "a", ("a", "b")),)
     assert (facts.disagreed, facts.same_images, facts.pairs[0].clear) == (1, True, False)
 
@@ -493,8 +496,27 @@ def test_many_pairs_are_not_all_tested_at_5_percent():
     assert len(facts.pairs) == 190
     assert facts.pairs[0].p_value < 0.05
     assert not any(pair.clear for pair in facts.pairs)
-    assert "adjusted for the 190 pairs" in differences_section(facts, {}).elements[0].note
+    assert "adjusted for the 190 pairs" in differences_section(facts, {}).elements[0].table.note
     assert "adjusted" not in differences_section(beaten(10, 2), {}).elements[0].note
+
+
+def test_the_matrix_of_differences_is_that_of_the_pairs():
+    """Twice each pair, with opposite signs, and a star where Holm's p is below 0.05."""
+    facts = beaten(12, 2, runs=3)
+    matrix = differences_figure(facts).data[0]
+    assert [pair.clear for pair in facts.pairs] == [True, True, False]
+    assert matrix.z[0][1] == pytest.approx(100 * 10 / 14) == -matrix.z[1][0]
+    assert matrix.z[0][0] is None
+    low, high = facts.pairs[0].interval
+    assert 0 < low < 10 / 14 < high
+    assert matrix.text[0][1] == f"+71.4 ★<br>+{100 * low:.1f} to +{100 * high:.1f}"
+    assert matrix.text[1][2] == matrix.text[2][1] == "0.0<br>" + matrix.text[1][2].partition("<br>")[2]
+
+
+def test_copies_widen_the_interval_of_a_difference():
+    alone, copied = (beaten(15, 3, copies=copies).pairs[0] for copies in (1, 3))
+    assert copied.difference == alone.difference
+    assert copied.interval == pytest.approx(alone.interval)
 
 
 def test_runs_on_other_images_are_told():
