@@ -24,6 +24,7 @@ from reports.elements import Link
 
 HOMES = ("runs", "studies", "inspections", "evaluations")
 NEWEST = 200  # records of a folder that are looked at
+NEAR = 4  # folders that a link climbs at most
 SHOWN = 8  # links to records of one kind
 BEGIN, END = "<!--links-->", "<!--/links-->"
 MEMBERS = "transferkit-compares"  # name of the meta element of a comparison that lists its runs
@@ -57,11 +58,11 @@ def links_of(folder: Path, page: Path) -> tuple[Link, ...]:
     start = page.absolute().parent.resolve()
     found: dict[str, list[tuple[str, Path]]] = {kind: [] for kind in _WORDS}
     for record in related(folder):
-        if record.page.is_file():
+        if record.page.is_file() and _is_near(record.page, start):
             found[record.kind].append((record.path.name, record.page))
     own = _read(folder)
     if own is not None and own.kind == "run":
-        found["comparison"] = [(path.name, path) for path in _comparisons(own.path)]
+        found["comparison"] = [(path.name, path) for path in _comparisons(own.path) if path.resolve() != page.resolve()]
     links = [_link(kind, name, path, start) for kind, pages in found.items() for name, path in sorted(pages)[-SHOWN:]]
     return tuple(links)
 
@@ -70,13 +71,16 @@ def run_links(folders: Sequence[Path], page: Path) -> tuple[Link, ...]:
     """Links of a comparison's page at `page` to the pages of its runs, where these exist."""
     start = page.absolute().parent.resolve()
     pages = [folder.resolve() / "report.html" for folder in folders]
-    return tuple(_link("run", path.parent.name, path, start) for path in pages if path.is_file())
+    return tuple(
+        _link("run", path.parent.name, path, start) for path in pages if path.is_file() and _is_near(path, start)
+    )
 
 
 def members(folders: Sequence[Path], page: Path) -> tuple[str, ...]:
     """Folders of compared runs, relative to the page, for its meta element MEMBERS."""
     start = page.absolute().parent.resolve()
-    return tuple(Path(os.path.relpath(folder.resolve(), start)).as_posix() for folder in folders)
+    places = [folder.resolve() for folder in folders]
+    return tuple(Path(os.path.relpath(place, start)).as_posix() for place in places if _is_near(place, start))
 
 
 def links_html(links: Sequence[Link]) -> Markup:
@@ -110,6 +114,12 @@ def refresh(records: Iterable[Path]) -> None:
         changed = f"{before}{BEGIN}{links_html(links_of(folder, page))}{END}{after}"
         if begin and end and changed != content:
             write_text(page, changed)
+
+
+def _is_near(path: Path, start: Path) -> bool:
+    """Whether a relative path says nothing of the disk beyond the folders that hold the records."""
+    common = os.path.commonpath([path, start])
+    return common != path.anchor and len(start.parts) - len(Path(common).parts) <= NEAR
 
 
 def _link(kind: str, name: str, page: Path, start: Path) -> Link:

@@ -2,12 +2,14 @@
 
 import re
 import shutil
+from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
 from handmade import make_run, make_study, records_that_belong_together
 
 from reports.drawing import draw, write_report
+from reports.links import _is_near
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +83,11 @@ def test_a_neighbour_that_is_damaged_is_passed_over(tmp_path):
         (tmp_path / "evaluations" / name / "manifest.json").write_text(content)
     draw(run)
     assert links_in(run / "report.html") == {}
+
+
+def test_a_link_tells_nothing_of_the_authors_disk():
+    """A page far from the record would name each folder on the way there."""
+    start = Path("/home/me/work/evaluations/other")
+    assert _is_near(Path("/home/me/work/runs/first/report.html"), start)
+    assert not _is_near(Path("/srv/secret/runs/first/report.html"), start)
+    assert not _is_near(Path("/home/me/report.html"), start / "a" / "b")
