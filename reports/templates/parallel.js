@@ -17,9 +17,12 @@ for (const frame of document.querySelectorAll("[data-parallel]")) {
     return short(log ? Math.exp(Math.log(low) + height * (Math.log(high) - Math.log(low))) : low + height * (high - low));
   }
 
+  const heightAt = (height) => box.getBoundingClientRect().y + box._fullLayout.yaxis._offset + box._fullLayout.yaxis.l2p(height);
+
   const handles = axes.flatMap((axis, place) => [0, 1].map((end) => {
     const handle = Object.assign(document.createElement("div"), { className: `handle ${end ? "to" : "from"}`, role: "slider", tabIndex: 0 });
     Object.assign(handle, { ariaLabel: `${axis.name}, ${end ? "at most" : "at least"}`, ariaOrientation: "vertical", ariaValueMin: "0", ariaValueMax: "100" });
+    let grabbed = 0; // pixels from its value to where it was taken hold of
     const move = (height) => {
       const other = ends[place][1 - end];
       ends[place][end] = Math.min(Math.max(height, end ? other : 0), end ? 1 : other);
@@ -34,13 +37,14 @@ for (const frame of document.querySelectorAll("[data-parallel]")) {
     });
     handle.addEventListener("pointerdown", (event) => {
       handle.setPointerCapture(event.pointerId);
+      grabbed = event.clientY - heightAt(ends[place][end]);
       event.preventDefault();
       handle.focus();
     });
     handle.addEventListener("pointermove", (event) => {
       if (!handle.hasPointerCapture(event.pointerId)) return;
       const scale = box._fullLayout.yaxis;
-      move(scale.p2l(event.clientY - box.getBoundingClientRect().y - scale._offset));
+      move(scale.p2l(event.clientY - grabbed - box.getBoundingClientRect().y - scale._offset));
     });
     frame.append(handle);
     return { handle, place, end };

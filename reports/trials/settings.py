@@ -150,7 +150,7 @@ def parallel_figure(facts: TrialsFacts, study: StudyRecord) -> go.Figure:
             "showgrid": False,
             "zeroline": False,
         },
-        yaxis={"visible": False, "range": [-0.06, 1.06]},
+        yaxis={"visible": False, "range": [-0.1, 1.1]},
     )
     for axis in range(len(words)):
         figure.add_shape(type="line", x0=axis, x1=axis, y0=0, y1=1, line={"color": GREY, "width": 1}, layer="below")
