@@ -64,11 +64,8 @@ def test_a_range_is_dragged(opened, ranges, study):
     handle = ranges.get_by_role("slider", name="phases.1.unfreeze_depth, at least")
     box = handle.bounding_box()
     top = ranges.get_by_role("slider", name="phases.1.unfreeze_depth, at most").bounding_box()
-    x, y, height = (
-        box["x"] + box["width"] / 2,
-        box["y"] + box["height"] / 2,
-        box["y"] - top["y"] - 30,
-    )  # the handles stand beside their values
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    height = box["y"] - top["y"] - 30  # the handles stand beside their values
     opened.mouse.move(x, y)
     opened.mouse.down()
     opened.mouse.move(x, y - height * 0.3)
