@@ -187,8 +187,8 @@ def _matrix(facts: ComparisonFacts, table: Table) -> Chart:
     differ = f"{clear} {'pair differs' if clear == 1 else 'pairs differ'}" if clear else "no pair differs"
     see = (
         "Accuracy of the row minus that of the column, in points on the images that both were scored on, with the 95% "
-        f"interval of the pair alone. Of {len(facts.pairs)} pairs {differ} by more than chance explains, marked with a star (McNemar's "
-        "test, p adjusted by Holm)."
+        f"interval of the pair alone. Of {len(facts.pairs)} pairs {differ} by more than chance explains, marked with a "
+        "star (McNemar's test, p adjusted by Holm)."
     )
     return Chart("differences-figure", "Differences", see, differences_figure(facts), table)
 
