@@ -1,5 +1,6 @@
 """Page of an inspection."""
 
+from collections import Counter
 from pathlib import Path
 
 from kit.csv_tables import read_table
@@ -57,7 +58,10 @@ def _layout_section(tree: list[str]) -> Section:
 
 def _summary_box(facts: DatasetFacts) -> SummaryBox:
     splits = {name: sum(getattr(one, name) for one in facts.classes) for name in ("train", "validation", "test")}
-    grave = sum(len(group.found) for group in facts.findings or () if group.severity != "note")
+    found = Counter({"note": 0})
+    for group in facts.findings or ():
+        found[group.severity] += len(group.found)
+    notes = found.pop("note")
     metrics = (
         Metric("Classes", f"{len(facts.classes):,}", ""),
         Metric(
@@ -66,7 +70,7 @@ def _summary_box(facts: DatasetFacts) -> SummaryBox:
             "At least one class has no image." if facts.imbalance is None else "",
         ),
         Metric("Left out", f"{facts.left_out:,}", "Files that give no picture."),
-        Metric("Findings", f"{grave:,}", "Errors and warnings of the audit."),
+        Metric("Findings", f"{found.total():,}", f"Errors and warnings of the audit; {text.count(notes, 'note')}."),
     )
     says = f"As training would split them: {', '.join(f'{count:,} {split}' for split, count in splits.items())}."
     return SummaryBox("Images", f"{facts.images:,}", says, metrics)

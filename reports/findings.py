@@ -34,6 +34,13 @@ TITLES = {
     "empty": "Empty files",
     "bomb": "Images too large to open",
     "extreme-size": "Unusual sizes",
+    "blurred": "Blurred images",
+    "dark": "Dark images",
+    "bright": "Bright images",
+    "low-information": "Images that show next to nothing",
+    "grey": "Grey images among images in colour",
+    "odd-aspect": "Images of an odd shape",
+    "odd-size": "Images of an odd size",
     "bit-depth": "More than 8 bits a value",
     "colour-profile": "Colour profiles",
 }

@@ -383,3 +383,16 @@ def test_recipes_are_paired_image_by_image(modules):
     table = recipes.markdown({"default": {"a": many[0], "b": many[0]}, "new": {"a": many[1], "b": many[0]}})
     assert "| new | 0.900 (better) | 0.600 | 0.7500 | +0.1500 [" in table[-1]
     assert "–" in table[-2]
+
+
+def test_quality_finds_what_was_spoilt(modules, monkeypatch, tmp_path, capsys):
+    from image_files import make_images
+
+    monkeypatch.setenv("TRANSFERKIT_CACHE", str(tmp_path / "cache"))
+    images = make_images(tmp_path / "photos", ("cat", "dog"), 20, size=(160, 128))
+    modules("quality").quality([str(images)], share=0.1, results=tmp_path)
+    found = json.loads((tmp_path / "quality.json").read_text())["sets"]["photos"]
+    assert {name: one["treated"] for name, one in found.items()} == dict.fromkeys(found, 4)
+    for name in ("Gaussian blur, 4%", "darkened to a tenth", "veiled to 15%", "nothing but noise", "a strip, 5 to 1"):
+        assert (found[name]["recall"], found[name]["precision"], found[name]["found_before"]) == (1, 1, 0), name
+    assert "40 images, 4 treated" in capsys.readouterr().out

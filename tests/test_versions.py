@@ -63,7 +63,10 @@ def facts(folder: Path):
     files = write_images(folder)
     found = read_facts(list(files.values()), (255, 255, 255), 1)
     return FACTS_VERSION, {
-        name: [one.width, one.height, one.mode, f"{one.phash:016x}", list(one.values or ()), list(one.mean_colour)]
+        name: [
+            *(one.width, one.height, one.mode, f"{one.phash:016x}"),
+            *map(list, (one.values or (), one.mean_colour, one.quality)),
+        ]
         for name, one in zip(files, found, strict=True)
     }
 

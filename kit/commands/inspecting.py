@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 5
 _EXPLAINED = ("bit-depth", "colour-profile")  # kinds whose message says more than the paths
+_MEASURED = ("blurred", "dark", "bright", "low-information", "grey", "odd-aspect", "odd-size")  # message names the path
 _SPLITS = ("train", "validation", "test")
 
 
@@ -130,8 +131,10 @@ def _print_findings(inspection: "Inspection") -> None:
     for (kind, severity), findings in groups.items():
         print(f"\n{severity}: {kind} ({len(findings)})")
         for finding in findings[:_SHOWN]:
-            if kind in _EXPLAINED:
+            if kind in (*_EXPLAINED, *_MEASURED):
                 print(f"  {printable(finding.message)}")
+            if kind in _MEASURED:
+                continue
             more = f" and {len(finding.paths) - _SHOWN} more" if len(finding.paths) > _SHOWN else ""
             print(f"  {printable(', '.join(finding.paths[:_SHOWN]))}{more}")
         if len(findings) > _SHOWN:

@@ -12,6 +12,7 @@ from kit.data.decoding import usual_range
 from kit.data.duplicates import LARGEST_SHARE, Clusters, LookAlikes, look_alikes, same_bytes, split_groups
 from kit.data.facts import ImageFacts, grey_range_of, read_facts, read_thumbnails
 from kit.data.name_groups import groups_by, propose
+from kit.data.quality import odd_images
 from kit.errors import DataError
 from kit.files import fingerprint
 from kit.machine import available_threads
@@ -19,7 +20,6 @@ from kit.progress import some
 
 SMALLEST_SIDE = 32
 LARGEST_PIXELS = 50_000_000
-LARGEST_ASPECT = 4.0
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,9 @@ class Finding:
 
     Attributes:
         kind: `unreadable`, `not-an-image`, `truncated`, `empty`, `bomb`, `extreme-size`, `duplicate`, `near-duplicate`,
-            `conflict`, `near-conflict`, `leak`, `near-leak`, `bit-depth` or `colour-profile`.
+            `conflict`, `near-conflict`, `leak`, `near-leak`, `bit-depth`, `colour-profile`, or of an image that is odd
+            in its set (kit.data.quality): `dark`, `bright`, `low-information`, `blurred`, `grey`, `odd-aspect`,
+            `odd-size`.
         severity: `error` (training refuses or leaves the file out), `warning` or `note`.
         paths: Recorded paths, sorted.
     """
@@ -59,11 +61,19 @@ def _file_finding(path: str, fact: ImageFacts) -> Finding | None:
         rule, severity = f"its shorter side has fewer than {SMALLEST_SIDE} pixels", "warning"
     elif short * long > LARGEST_PIXELS:
         rule, severity = f"more than {LARGEST_PIXELS // 10**6} million pixels", "note"
-    elif long > LARGEST_ASPECT * short:
-        rule, severity = f"its longer side is more than {LARGEST_ASPECT:g} times its shorter", "note"
     else:
         return None
     return Finding("extreme-size", severity, (path,), f"{path} is {fact.width} x {fact.height}: {rule}.")
+
+
+def quality_findings(samples: Sequence[Sample], facts: Sequence[ImageFacts]) -> Iterator[Finding]:
+    """Findings of images that are odd in their set, the oddest of each kind first."""
+    for kind, index, says in odd_images(facts):
+        path = samples[index].path
+        # what shows nothing teaches nothing; what else is odd may be all there is of it
+        severity = "warning" if kind == "low-information" else "note"
+        if kind != "odd-size" or _file_finding(path, facts[index]) is None:
+            yield Finding(kind, severity, (path,), f"{path} {says}.")
 
 
 def decoding_findings(
@@ -152,7 +162,11 @@ def audit(source: Source, config: DataConfig, threads: int = 0, facts: Sequence[
     warnings += [_scene_warning([samples[k] for k in scene], samples) for scene in ungrouped]
     if not any(named) and not any(sample.group for sample in samples) and (proposal := propose(samples, facts, groups)):
         warnings.append(proposal)
-    findings = (*find(samples, facts, exact, alike.clusters), *decoding_findings(samples, facts, config.grey_range))
+    findings = (
+        *find(samples, facts, exact, alike.clusters),
+        *quality_findings(samples, facts),
+        *decoding_findings(samples, facts, config.grey_range),
+    )
     return Audit(tuple(facts), findings, tuple(groups), tuple(warnings))
 
 

@@ -1,4 +1,4 @@
-"""Facts of image files: hash, size, format, perceptual hash, mean colour; read once, then kept in SQLite.
+"""Facts of image files: hash, size, format, perceptual hash, mean colour, quality; read once, then kept in SQLite.
 
 Thumbnails, of those images only whose hashes are near to another's, are kept beside them.
 """
@@ -10,7 +10,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,13 @@ from PIL import Image
 from kit.data.decoding import usual_range
 from kit.data.images import DECODER_VERSION, ImageProblem, read_file, read_image
 from kit.data.likeness import SIDE
+from kit.data.quality import Quality, measure
 from kit.machine import cache_folder
 from kit.progress import say, track
 
 FLAT = 2.0  # standard deviation, in grey levels, below which an image's hash is that of its noise
-FACTS_VERSION = 2  # raise it whenever the same pixels would give other facts
-_BATCH = 512
+FACTS_VERSION = 3  # raise it whenever the same pixels would give other facts
+_BATCH, _TASK = 512, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class ImageFacts:
         values: Least and greatest value of grey of 16 or 32 bits, or of colours of 16 bits a channel; None for others.
         profile: `converted` or `unusable` where a colour profile other than sRGB is embedded, else empty.
         problem: Kind of the ImageProblem, or empty; `detail` says more in one line.
+        quality: Sharpness, light and the like; None if it is not an image.
     """
 
     sha256: str
@@ -57,6 +59,7 @@ class ImageFacts:
     profile: str = ""
     problem: str = ""
     detail: str = ""
+    quality: Quality | None = None
 
     @property
     def is_deep_grey(self) -> bool:
@@ -69,11 +72,16 @@ def read_facts(files: Sequence[Path], background: tuple[int, ...], threads: int)
     facts: list[ImageFacts] = []
     cache = FactCache(cache_folder() / "audit")
     with closing(cache) as known, ThreadPoolExecutor(threads) as pool, track("auditing", len(files)) as advance:
-        read = partial(_facts_of, background=background, known=known)
+
+        def read(few: Sequence[Path]) -> list[ImageFacts]:
+            return [_facts_of(file, background, known) for file in few]
+
         for start in range(0, len(files), _BATCH):  # in batches: Ctrl-C waits for one and keeps those before it
-            for fact in pool.map(read, files[start : start + _BATCH]):
-                facts.append(fact)
-                advance(1)
+            batch = files[start : start + _BATCH]
+            # several a task: handing one over costs as much as hashing a small image
+            for some in pool.map(read, [batch[k : k + _TASK] for k in range(0, len(batch), _TASK)]):
+                facts += some
+                advance(len(some))
             known.save()
     return facts
 
@@ -123,34 +131,37 @@ def _facts_of(file: Path, background: tuple[int, ...], known: "FactCache") -> Im
     try:
         if found := known.get(key):
             tuples = {name: tuple(found[name]) for name in ("mean_colour", "values") if found[name] is not None}
-            return ImageFacts(**{**found, **tuples})
+            return ImageFacts(**{**found, **tuples, "quality": Quality(*found["quality"])})
     except (TypeError, KeyError):  # written by another version
         pass
     try:
         decoded = read_image(content, background, at_least=128)
     except ImageProblem as problem:
         return ImageFacts(sha256, len(content), problem=problem.kind, detail=problem.detail)
-    phash, colour = _appearance(decoded.image)
+    phash, colour, quality = _appearance(decoded.image)
     shape = (decoded.width, decoded.height, decoded.format, decoded.mode)
-    facts = ImageFacts(sha256, len(content), *shape, phash, colour, decoded.values, decoded.profile)
-    known.put(key, asdict(facts))
+    facts = ImageFacts(sha256, len(content), *shape, phash, colour, decoded.values, decoded.profile, quality=quality)
+    known.put(key, {name: getattr(facts, name) for name in ImageFacts.__slots__})
     return facts
 
 
-def _appearance(image: Image.Image) -> tuple[int, tuple[float, float, float]]:
-    """Perceptual hash and mean colour.
+def _appearance(image: Image.Image) -> tuple[int, tuple[float, float, float], Quality]:
+    """Perceptual hash, mean colour and quality.
 
     pHash (Zauner 2010, Implementation and benchmarking of perceptual image hash functions): which of the 8 x 8 lowest
     frequencies of the DCT of the 32 x 32 grey image are above their median.
     """
-    small = np.asarray(image.resize((32, 32), Image.Resampling.BILINEAR, reducing_gap=3.0), np.float64)
-    red, green, blue = (round(float(mean), 2) for mean in small.mean(axis=(0, 1)))
+    copy = image.resize((32, 32), Image.Resampling.BILINEAR, reducing_gap=3.0)
+    quality, small = measure(image, copy), np.asarray(copy, np.float64)
+    red, green, blue = (round(float(mean), 2) for mean in np.einsum("ijk->k", small) / 32**2)
     grey = small @ np.array([0.299, 0.587, 0.114])  # ITU-R BT.601 luma
-    if grey.std() < FLAT:
-        return 0, (red, green, blue)
+    around = grey - grey.mean()
+    if np.einsum("ij,ij->", around, around) < FLAT**2 * grey.size:
+        return 0, (red, green, blue), quality
     # np.einsum gives the same bits on every machine, a threaded matrix product does not.
-    low = np.einsum("ki,ij,lj->kl", _cosines(), grey, _cosines()).reshape(-1)
-    return int.from_bytes(np.packbits(low > np.median(low[1:])).tobytes()), (red, green, blue)
+    low = np.einsum("kj,lj->kl", np.einsum("ki,ij->kj", _cosines(), grey), _cosines()).reshape(-1)
+    above = low > np.partition(low[1:], 31)[31]
+    return int.from_bytes(np.packbits(above).tobytes()), (red, green, blue), quality
 
 
 @cache
