@@ -12,16 +12,18 @@ charts.py               palette and layout that all figures share
 notebook.py             figures by name and a summary, for notebooks
 run_page.py data_page.py evaluation/ trials/ compare/
                         which sections, in which order; of other images than a run's, of a study, of several runs
-drawing.py templates/   kind of page by folder, page -> HTML; `write_report`, the Python API (docs/python-api.md)
+index_page.py           list of all records under a folder
+drawing.py templates/   kind of page by folder, page -> HTML; `write_report` and `write_index`, the Python API
+                        (docs/python-api.md)
 commands.py             `transferkit report`
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from reports.drawing import write_report
+    from reports.drawing import write_index, write_report
 
-__all__ = ["write_report"]
+__all__ = ["write_index", "write_report"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""`write_report` of the Python API, and `draw`, the hook at a command's end."""
+"""`write_report` and `write_index` of the Python API, and `draw`, the hook at a command's end."""
 
 import base64
 import hashlib
@@ -21,8 +21,9 @@ from kit.run import Run, path_of
 from reports import text
 from reports.compare import compare_page
 from reports.data_page import data_page
-from reports.elements import FileName, Page
+from reports.elements import Chart, FileName, Page
 from reports.evaluation import evaluation_page
+from reports.index_page import index_page
 from reports.links import links_html, links_of, members, refresh, related, run_links
 from reports.predictions import GRID
 from reports.run_page import run_page
@@ -70,6 +71,25 @@ def write_report(records: Record | Iterable[Record], out: Name | None = None, *,
     write_page(compared, path)
     refresh(folders)
     return path
+
+
+def write_index(folder: Name = ".", out: Name | None = None) -> Path:
+    """Draw one HTML page that lists the runs, studies, inspections, evaluations and comparisons under a folder.
+
+    Records that are unfinished or damaged are listed as such.
+
+    Args:
+        folder: Searched at any depth.
+        out: Default `index.html` in the folder. Links to pages are relative to it.
+
+    Raises:
+        UserError: If `folder` is none, or `out` is one.
+    """
+    root = path_of(folder, "a folder", "Give the folder that holds runs, studies and the like.")
+    path = root / "index.html" if out is None else Path(out)
+    if path.is_dir():
+        raise StorageError(f"{path} is a folder.", "Name a file to be, such as index.html.")
+    return write_page(index_page(root, path), path)
 
 
 def _folder(record: Record) -> Path:
@@ -133,7 +153,9 @@ def render(page: Page, date: datetime | None = None) -> str:
     )
     names = ("theme.js", "page.js", "tables.js", *needed, *(["live.js"] if page.live else []))
     theme, *rest = (_template_text(name) for name in names)
-    scripts = (_plotly(), *rest)
+    # a page without a figure does without the library, which is most of its size
+    figures = any(isinstance(element, Chart) for section in sections for element in section.elements)
+    scripts = (*((_plotly(),) if figures else ()), *rest)
     return (
         environment()
         .get_template("page.html")

@@ -209,6 +209,38 @@ class Review:
 
 
 @dataclass(frozen=True)
+class RecordRow:
+    """Row of a RecordList: printable cells, and the numbers that some sort by; `href` is empty without a page."""
+
+    name: str
+    href: str
+    kind: str
+    state: str
+    score: str
+    value: float | None
+    interval: str
+    of: str
+    data: str
+    images: int | None
+    created: str
+    size: str
+    bytes: int
+    backend: str
+    note: str
+
+
+@dataclass(frozen=True)
+class RecordList:
+    """Table of records with links to their pages, which `script` lets one sort and filter."""
+
+    id: str
+    caption: str
+    rows: tuple[RecordRow, ...]
+    kinds: tuple[str, ...]
+    script: ClassVar[str] = "records.js"
+
+
+@dataclass(frozen=True)
 class Note:
     """Sentence whose kind is `missing`, `warning` or empty."""
 
