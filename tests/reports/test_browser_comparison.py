@@ -38,7 +38,7 @@ def opened(home, show_page):
 @pytest.fixture
 def images(opened):
     """The image browser as it is at first."""
-    opened.locator("dialog").evaluate("dialog => dialog.close()")
+    opened.locator("dialog[open]").evaluate_all("dialogs => dialogs.forEach(dialog => dialog.close())")
     opened.get_by_role("button", name="Reset", exact=True).click()
     return opened.locator(".browser")
 

@@ -39,9 +39,9 @@ def test_a_person_finds_the_spoilt_images_with_their_values(record, show_page, a
         ("Dark images", "cat/0004.jpg", "99% of it lies below 2"),
         ("Grey images among images in colour", "dog/0005.jpg", "red, green and blue differ by 0 (23 of 24"),
     ):
-        grid = findings.locator(".photos-element", has=page.get_by_role("heading", name=title, exact=True))
-        assert grid.locator("img").count() == 1
-        assert grid.locator("img").evaluate("image => image.naturalWidth") > 100
+        grid = findings.locator(".review", has=page.get_by_role("heading", name=title, exact=True))
+        assert grid.locator("ul img").count() == 1
+        assert grid.locator("ul img").evaluate("image => image.naturalWidth") > 100
         assert path in grid.inner_text()
         assert value in grid.inner_text()
     assert "0" in page.locator(".summary", has_text="Findings").inner_text()

@@ -30,7 +30,7 @@ def opened(run, show_page):
 @pytest.fixture
 def page(opened):
     """Its page, no image enlarged: a dialog that the test before left open takes all clicks."""
-    opened.locator("dialog").evaluate("dialog => dialog.close()")
+    opened.locator("dialog[open]").evaluate_all("dialogs => dialogs.forEach(dialog => dialog.close())")
     return opened
 
 
