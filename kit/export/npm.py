@@ -1,7 +1,8 @@
 """Packages of npm at pinned versions, for a user who may have no npm: files of theirs, verified by SHA-256.
 
 Nothing of them is part of transferkit. They come from a folder that the user names, the cache, `npm` where it is
-installed (with its registry, proxy and credentials), or else the registry by HTTP: docs/decisions/0015-web-runtime.md.
+installed (with its registry, proxy and credentials), or else by HTTP from the registry that `npm_config_registry`
+names: docs/decisions/0015-web-runtime.md.
 """
 
 import hashlib
@@ -20,7 +21,6 @@ from kit.files import sha256_file
 from kit.machine import cache_folder
 from kit.progress import say
 
-REGISTRY = "https://registry.npmjs.org"  # npm's own default
 _SECONDS = 300
 
 
@@ -78,8 +78,9 @@ def require_packages(packages: Sequence[NpmPackage], folder: Path | str | None =
 def _hint(packages: Sequence[NpmPackage]) -> str:
     wanted = " ".join(f"{one.name}@{one.version}" for one in packages)
     return (
-        "Once is enough, for it is kept in the cache. Without a network here, run this where there is one, and name "
-        f"the folder by --runtime: npm install --prefix FOLDER {wanted}"
+        "Install npm (Node.js), or let npm_config_registry name a registry; once is enough, for it is kept in the "
+        "cache. Without a network here, run this where there is one, and name the folder by --runtime: npm install "
+        f"--prefix FOLDER {wanted}"
     )
 
 
@@ -108,8 +109,11 @@ def _archive(package: NpmPackage) -> Path:
     if program is None:
         # npm reads its settings from the environment in any case; its own documentation writes them small
         named = (value for name, value in os.environ.items() if name.lower() == "npm_config_registry" and value)
-        registry = next(named, REGISTRY).rstrip("/")
-        address = f"{registry}/{package.name}/-/{package.name.rpartition('/')[2]}-{package.version}.tgz"
+        registry = next(named, "")
+        if not registry:
+            what = f"{package.name} {package.version} comes from npm's registry, and npm is not installed here."
+            raise ExportError(what, _hint([package]))
+        address = f"{registry.rstrip('/')}/{package.name}/-/{package.name.rpartition('/')[2]}-{package.version}.tgz"
         return fetch(address, target, sha256=package.sha256, label=f"{package.name} {package.version}")
     say(f"Downloading {package.name} {package.version} by npm")
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -93,9 +93,19 @@ def test_no_network_is_told_with_a_way_round_it(without_npm, monkeypatch):
         raise DataError("It could not be downloaded.", "Check the network.")
 
     swap(monkeypatch, npm, "fetch", unreachable)
+    monkeypatch.setenv("npm_config_registry", "http://127.0.0.1:9")
     with pytest.raises(ExportError, match=r"It could not be downloaded\.") as told:
         require_packages([PACKAGE])
     assert "npm install --prefix FOLDER" in told.value.hint
+
+
+def test_without_npm_and_a_registry_it_is_told_what_to_do(without_npm, monkeypatch):
+    for name in ("npm_config_registry", "NPM_CONFIG_REGISTRY"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ExportError, match="npm is not installed here") as told:
+        require_packages([PACKAGE])
+    assert told.value.hint.startswith("Install npm")
+    assert "--runtime: npm install --prefix FOLDER @scope/library@1.2.3" in told.value.hint
 
 
 @pytest.mark.parametrize("does", ["packs", "packs another", "fails"])
