@@ -67,7 +67,7 @@ def test_paths_are_recorded_so_that_they_hold_from_anywhere(command, few, settin
     assert made.name.startswith("few-")
     assert f"Run folder: runs/{made.name}\n" in done.out
     assert Run.open(made).config.data.path == str(few)
-    assert done.err.endswith(f"Recording into runs/{made.name}\n")
+    assert f"\nRecording into runs/{made.name}\n" in done.err
     assert "warning: Fewer than 10 test images of blue (1), red (1): with 1, 90% right would mean" in done.err
 
 
@@ -203,7 +203,7 @@ def test_ctrl_c_and_resume_end_as_if_nothing_had_happened(command, few, settings
     assert part.manifest["status"] == "finished"
     # finished runs are shown again, and left as they are
     shown = command("train", "--resume", tmp_path / "part")
-    assert (shown.status, shown.err) == (0, "")
+    assert (shown.status, shown.err) == (0, f"{tmp_path / 'part'} is finished already: nothing was left to do.\n")
     assert "Run folder" in shown.out
 
 
