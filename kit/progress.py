@@ -41,6 +41,7 @@ def shown() -> bool:
 def say(message: str) -> None:
     """Log one line, which is printed on standard error, unless quiet; `warning: ` begins a warning."""
     if not _quiet:
+        LOGGER.disabled = False  # Optuna's database sets logging up by a file, which disables all loggers there are
         LOGGER.log(logging.WARNING if message.startswith("warning: ") else logging.INFO, "%s", message)
 
 

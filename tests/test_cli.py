@@ -1,4 +1,5 @@
 import json
+import logging
 import os
 import re
 import signal
@@ -12,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from doubles import swap
-from kit import cli
+from kit import cli, progress
 from kit.config import DataConfig, RunConfig
 from kit.settings import WHOLE, from_toml, load_config
 
@@ -251,3 +252,10 @@ def test_a_closed_pipe_is_no_error_message(other):
 def test_a_name_that_is_not_text_can_be_printed(other):
     with start({**other, "PYTHONIOENCODING": "utf-8"}, "odd") as process:
         assert process.communicate(timeout=30) == (b"b\xff.jpg\n", b"")
+
+
+def test_messages_are_told_after_others_have_set_logging_up(capsys):
+    """As a study's database does in its user's process."""
+    logging.getLogger("transferkit").disabled = True
+    progress.say("told")
+    assert capsys.readouterr().err == "told\n"
