@@ -297,24 +297,21 @@ class Run:
     # === Predict ===
 
     @cached_property
-    @backends.restored()
     def predictor(self) -> "Predictor":
         """Model, loaded at the first use; StorageError if the run is not finished, BackendError without a backend."""
+        return self._load_predictor(tta=False)
+
+    @cached_property
+    def _mirroring_predictor(self) -> "Predictor":
+        return self._load_predictor(tta=True)
+
+    @backends.restored()
+    def _load_predictor(self, *, tta: bool) -> "Predictor":
         from kit.predict import Predictor
 
         self.require_finished()  # before a backend starts, which takes seconds
         backends.start(threads=self.config.threads)
-        return Predictor.of(self)
-
-    @cached_property
-    @backends.restored()
-    def _mirroring_predictor(self) -> "Predictor":
-        """As `predictor`, for `tta`."""
-        from kit.predict import Predictor
-
-        self.require_finished()
-        backends.start(threads=self.config.threads)
-        return Predictor.of(self, tta=True)
+        return Predictor.of(self, tta=tta)
 
     @overload
     def predict(self, images: "OneImage", *, tta: bool = False) -> "Prediction": ...  # type: ignore[overload-overlap]  # a str is iterable
