@@ -137,6 +137,19 @@ print(json.dumps({**backends.describe(), "floatx": keras.config.floatx()}))
     assert not (tmp_path / "keras.json").exists()
 
 
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="oneDNN is TensorFlow's")
+@pytest.mark.parametrize(("asked", "arithmetic"), [({}, "('onednn',)"), ({"TF_ENABLE_ONEDNN_OPTS": "0"}, "()")])
+def test_tensorflow_uses_onednn_on_every_cpu_unless_the_user_says_no(run_python, asked, arithmetic):
+    code = """
+import os
+from kit import backends
+backends.start()
+print(backends.current().arithmetic(), os.environ.get("TF_ENABLE_ONEDNN_OPTS"))
+"""
+    done = run_python("-c", code, env=asked)
+    assert done.stdout.strip() == f"{arithmetic} {asked.get('TF_ENABLE_ONEDNN_OPTS')}", done.stderr
+
+
 def test_start_overrules_keras_json_and_leaves_it_as_it_is(run_python, tmp_path):
     theirs = json.dumps({"floatx": "float16", "image_data_format": "channels_first", "backend": "torch"})
     (tmp_path / "keras.json").write_text(theirs)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kit.backends.protocol import Forward, Loss, Passes, Steps, Updates
-from kit.machine import available_threads
+from kit.machine import available_threads, environment
 from kit.stage_clock import counted
 
 if TYPE_CHECKING:
@@ -19,11 +19,14 @@ if TYPE_CHECKING:
     from kit.backends.kernels import Convolution
 
 PACKAGES = ("tensorflow", "tensorflow-cpu", "tensorflow-macos")
+# Read once, at import. TensorFlow by itself uses oneDNN only where the CPU has AVX-512 or newer; with AVX2 alone the
+# trunk passes 91 images/s with it and 35 without, fine-tuning 147 and 105 (two cores; docs/performance.md).
+ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 FOLDS_NORMALISATION = True  # TensorFlow then fuses convolution, offset and activation into one kernel
 
 
 def start(threads: int, quiet: bool) -> None:
-    with _native_log_dropped() if quiet else nullcontext():
+    with _native_log_dropped() if quiet else nullcontext(), environment(**{ONEDNN: os.environ.get(ONEDNN, "1")}):
         import tensorflow as tf
 
         if threads:
@@ -66,7 +69,9 @@ def threads() -> int:
 
 
 def arithmetic() -> tuple[str, ...]:
-    return ()
+    from tensorflow.python.util import _pywrap_util_port as build  # nothing public tells
+
+    return ("onednn",) if build.IsMklEnabled() and device() == "cpu" else ()
 
 
 def passes(kernels: str) -> Passes:
