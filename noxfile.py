@@ -9,6 +9,7 @@
                                     marked `once`, which show the same on both
     parity                          both backends in one environment: trained on one, loaded on the other
     package                         the wheel in an empty environment: train, predict, report, export
+    docs                            the docs' site, in .nox/.cache/site: warnings, broken links among them, are errors
 
 `nox -t full` leaves nothing out. `core`, `tests` and `parity` become `core_full`, `tests_full` and `parity_full`, which
 run the tests marked `full` too, and these are added:
@@ -51,6 +52,7 @@ WORKERS = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
 BACKENDS = [nox.param(name, id=name) for name in ("jax", "tensorflow")]
 # Minor versions are pinned: a new one finds new faults in old code, and that should be a change of its own.
 RUFF, MYPY, AXE = "ruff==0.17.*", "mypy==2.4.*", "axe-core@4"
+SITE = ("sphinx==9.*", "myst-parser==5.*", "furo")
 
 only_full = nox.session(tags=["full"], default=False, requires=["build"])
 by_default = nox.session(requires=["build"])
@@ -195,6 +197,19 @@ def package(session: nox.Session) -> None:
             session.error(f"{made} is empty.")
 
 
+@nox.session(tags=["full"], **beside)
+def docs(session: nox.Session) -> None:
+    """The docs as a site; no backend is installed, for the API reference imports none."""
+    _install(session, "")
+    session.install(*SITE)
+    _require_absent(session, "jax", "tensorflow")
+    site = session.cache_dir.resolve() / "site"
+    shutil.rmtree(site, ignore_errors=True)
+    kept = str(Path(session.create_tmp()).resolve())
+    session.run("sphinx-build", "--fail-on-warning", "--keep-going", "-q", "-d", kept, "docs", str(site))
+    session.log(f"Site: {site / 'README.html'}")
+
+
 # === What the sessions share ===
 
 
@@ -205,7 +220,7 @@ def _dist(session: nox.Session) -> Path:
 def _install(session: nox.Session, extras: str) -> None:
     """Installs the wheel: tests see what a user gets, for `pytest`, unlike `python -m pytest`, hides the checkout."""
     (wheel,) = _dist(session).glob("*.whl")
-    session.install(f"transferkit[{extras}] @ {wheel.as_uri()}")
+    session.install(f"transferkit{f'[{extras}]' if extras else ''} @ {wheel.as_uri()}")
 
 
 def _compiled(session: nox.Session) -> dict[str, str]:

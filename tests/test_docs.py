@@ -1,5 +1,6 @@
 """The docs say what the code does."""
 
+import importlib
 import importlib.util
 import re
 import shlex
@@ -65,6 +66,13 @@ def test_lines_fit_into_a_window(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_no_figure_is_left_to_be_filled_in(page):
     assert "TODO" not in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["kit", "search", "reports"])
+def test_the_api_reference_has_every_public_name(name):
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8").partition(f".. currentmodule:: {name}\n")[2]
+    listed = re.findall(r"^\.\. auto\w+:: (\w+)$", page.partition("```")[0], re.M)
+    assert sorted(listed) == sorted(importlib.import_module(name).__all__)
 
 
 # Modules of kit/ that `kit.train` on JAX, from class folders and a weights file, has no use for.
