@@ -298,7 +298,7 @@ def export(
     format_name: Annotated[str, typer.Option("--format", help=_FORMAT, show_default=False)],
     out: Annotated[Path | None, typer.Option(help=_OUT, show_default="RUN/exports/FORMAT")] = None,
     threshold: Annotated[
-        float, typer.Option(min=0, max=1, help='Of web: confidence below which the page says "unsure" at first.')
+        float, typer.Option(min=0, max=1, help='Confidence below which the example and the page of web say "unsure".')
     ] = 0.0,
     runtime: Annotated[
         Path | None,

@@ -15,6 +15,7 @@ import jinja2
 from kit.data import OUT_OF_FOLD, SPLITS
 from kit.export.formats import Format
 from kit.model.catalog import MOBILENET_V2, find, is_hub
+from kit.predict import UNSURE
 from kit.run import Run
 
 CLASSES_SHOWN = 100
@@ -48,7 +49,7 @@ def render_card(run: Run, chosen: Format, record: dict[str, Any]) -> str:
     hub = " keras-hub" if chosen.name == "keras" and is_hub(run.config.model.backbone) else ""
     return _template().render(
         front_matter=front_matter(run, chosen), provenance=_provenance(run),
-        example=example(chosen) if chosen.usage else "", page=chosen.model, files=record.get("from_files"),
+        example=example(chosen, record["threshold"]) if chosen.usage else "", page=chosen.model, files=record.get("from_files"),
         licence=licence(run), packages=chosen.packages + hub, manifest=manifest, metrics=metrics,
         record=record, parity=record["gate"], images=manifest["data"]["photos"], split=split,
         splits=[name for name in (OUT_OF_FOLD, *SPLITS) if name in metrics],
@@ -97,10 +98,18 @@ def front_matter(run: Run, chosen: Format) -> str:
     return f"---\n{lines}\n---"
 
 
-def example(chosen: Format) -> str:
-    """Example of a few Python lines, run in the export's folder: an image's probabilities."""
+def example(chosen: Format, threshold: float = 0.0) -> str:
+    """Example of a few Python lines, run in the export's folder: an image's probabilities.
+
+    With a `threshold` it prints the class before them, or "unsure" where its probability is below that.
+    """
     assert chosen.usage is not None, f"no Python runs {chosen.name}"
     module, load, call = chosen.usage
+    printed = "    print(dict(zip(json.load(file), probabilities.tolist())))"
+    if threshold:
+        printed = f"""    shares = dict(zip(json.load(file), probabilities.tolist()))
+best = max(shares, key=shares.get)
+print(best if shares[best] >= {threshold!r} else "{UNSURE}", shares)"""
     return f"""import json
 {module}
 from preprocessing import load_pixels
@@ -108,7 +117,7 @@ pixels = load_pixels("photo.jpg")[None]
 {load}
 probabilities = {call}
 with open("labels.json", encoding="utf-8") as file:
-    print(dict(zip(json.load(file), probabilities.tolist())))"""
+{printed}"""
 
 
 def _provenance(run: Run) -> dict[str, str]:

@@ -80,11 +80,12 @@ def export_run(
         out: Default `exports/<format>` in the run folder. An earlier export there is replaced.
         moved: Where the run's images lie now, if not where they were.
         tolerance: Greatest difference of a probability from the original's; None takes the format's own.
-        threshold: Confidence below which the page of the format `web` says "unsure" until its slider is moved, 0 to 1.
+        threshold: Confidence, 0 to 1, below which the card's example, and the page of the format `web` until its slider
+            is moved, say "unsure"; for other programs it is in preprocessing.json.
         runtime: Folder that holds the page's runtime, installed by npm or as tarballs; None fetches it.
 
     Raises:
-        ConfigError: If there is no such format, or it takes no threshold or runtime.
+        ConfigError: If there is no such format, it takes no runtime, or the threshold is not 0 to 1.
         ExportError: If what the format needs is not installed, the model cannot be written in it, or it differs by more
             than the tolerance. Nothing is left behind then, and an earlier export is untouched.
         DataError: If the images to compare on are gone.
@@ -94,17 +95,16 @@ def export_run(
     run.require_finished()
     chosen = find_format(format_name)
     require_installed(chosen)
+    if not 0 <= threshold <= 1:
+        raise ConfigError(f"threshold must be 0 to 1, not {threshold:g}.")
     if chosen.name == WEB:
-        if not 0 <= threshold <= 1:
-            raise ConfigError(f"threshold must be 0 to 1, not {threshold:g}.")
         require_packages(PACKAGES, runtime)  # before what takes minutes
-    elif threshold or runtime is not None:
-        raise ConfigError(f"--threshold and --runtime are for the format {WEB}, not {chosen.name}.", "Leave them out.")
+    elif runtime is not None:
+        raise ConfigError(f"--runtime is for the format {WEB}, not {chosen.name}.", "Leave it out.")
     path = Path(out) if out else run.path / "exports" / chosen.name
     images = parity_images(run, None if moved is None else str(moved))
     with replaced_folder(path) as folder, tempfile.TemporaryDirectory(prefix="transferkit-export-") as work:
-        page = {"threshold": threshold, "runtime": runtime} if chosen.name == WEB else {}
-        record = _fill(run, chosen, images, folder, Path(work), tolerance or chosen.tolerance, page)
+        record = _fill(run, chosen, images, folder, Path(work), tolerance or chosen.tolerance, threshold, runtime)
     return Export(path, record)
 
 
@@ -115,19 +115,17 @@ def _fill(
     folder: Path,
     work: Path,
     tolerance: float,
-    page: dict[str, Any],
+    threshold: float,
+    runtime: Path | str | None,
 ) -> dict[str, Any]:
-    """Write the model, check parity, add labels, card and, last, the record, which is returned.
-
-    `page` is what `write_page` takes besides; empty for other formats.
-    """
+    """Write the model, check parity, add labels, card and, last, the record, which is returned."""
     write_json(work / "images.json", [os.fspath(file.absolute()) for file in images.files])
     own = run.config.backend if run.config.backend in installed_backends() else explain_choice().name
     writer = chosen.writer or own
     progress.say(f"Writing {chosen.name}")
     written = ask("write", [chosen.name], run, folder, work, writer)[chosen.name]
-    if page:
-        write_page(run, folder, licence(run), **page)
+    if chosen.name == WEB:
+        write_page(run, folder, licence(run), threshold, runtime)
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     progress.say(f"Comparing it with the original on {len(images.files):,} {images.split} images")
     # The exported model first: the original's start of the backend is not part of its latency.
@@ -149,6 +147,7 @@ def _fill(
         "model": chosen.model,
         "bytes": size,
         "runtime": exported["runtime"],
+        "threshold": threshold,
         "gate": parity.to_dict(),
         **_from_files(work, chosen),
         "latency_ms": exported["latency_ms"],
@@ -165,15 +164,16 @@ def _write_papers(run: Run, chosen: Format, folder: Path, steps: list[dict[str, 
     classes = run.manifest["classes"]
     write_json(folder / "labels.json", classes)
     write_text(folder / "labels.txt", "".join(f"{' '.join(name.split())}\n" for name in classes))
-    write_json(folder / "preprocessing.json", preprocessing_facts(run, steps))
+    write_json(folder / "preprocessing.json", preprocessing_facts(run, steps, record["threshold"]))
     write_text(folder / "preprocessing.py", inspect.getsource(decoding))
     write_text(folder / "README.md", render_card(run, chosen, record))
 
 
-def preprocessing_facts(run: Run, steps: list[dict[str, Any]]) -> dict[str, Any]:
-    """Content of preprocessing.json: how a program in any language makes the model's input.
+def preprocessing_facts(run: Run, steps: list[dict[str, Any]], threshold: float = 0.0) -> dict[str, Any]:
+    """Content of preprocessing.json: how a program in any language makes the model's input and reads its output.
 
-    `steps`: the preprocessing layers inside the model, in order: class and numbers of each.
+    `steps`: the preprocessing layers inside the model, in order: class and numbers of each. `threshold`: the greatest
+    probability, 0 to 1, below which there is no answer.
     """
     data, classes = run.config.data, len(run.manifest["classes"])
     side = data.image_size
@@ -190,6 +190,7 @@ def preprocessing_facts(run: Run, steps: list[dict[str, Any]]) -> dict[str, Any]
         "jpeg": f"may be decoded at 1/2, 1/4 or 1/8 of its size while its shorter side keeps {2 * side} pixels",
         "in_the_model": steps,
         "output": {"shape": [None, classes], "dtype": "float32", "meaning": "probability of each class"},
+        "threshold": threshold,
         "temperature": 1.0,  # left for the reader of the output to apply: that of the run lies in the model
     }
 

@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import json
+import math
 import re
 import shutil
 from importlib.util import find_spec
@@ -13,6 +14,7 @@ from PIL import Image
 
 from awkward_images import IMAGES
 from kit.data.images import decode
+from kit.errors import ConfigError
 from kit.export import export_run
 from kit.export.formats import FORMATS, find_format
 from kit.predict import Predictor
@@ -124,6 +126,28 @@ def test_the_example_of_its_card_gives_what_the_run_gives(exported, predictor, r
     assert [list(one) for one in printed] == [["blue", "green", "red"]] * len(IMAGES)
     np.testing.assert_allclose([list(one.values()) for one in printed], expected, atol=1e-4)
     assert np.ptp(expected, axis=0).max() > 0.05, "the images look alike to the model"
+
+
+def test_the_example_says_unsure_below_the_threshold(run, predictor, images, run_python, tmp_path):
+    photo = min(images.rglob("*.jpg"))
+    (one,) = predictor.predict([photo])
+    below, above = math.floor(100 * one.confidence) / 100, math.ceil(100 * one.confidence + 1e-6) / 100
+    for threshold, said in ((below, one.label), (above, "unsure")):
+        folder = export_run(run, "keras", tmp_path / said, threshold=threshold).path
+        assert json.loads((folder / "preprocessing.json").read_text())["threshold"] == threshold
+        card = (folder / "README.md").read_text()
+        assert f"Where its confidence is below {threshold} it is unsure: the example says so" in card
+        shutil.copy(photo, folder / "photo.jpg")
+        (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+        assert len(code.splitlines()) <= 12
+        done = run_python("-c", code, cwd=folder, env={"PYTHONPATH": None})
+        assert done.stdout.startswith(f"{said} {{'blue': "), done.stderr
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.5, float("nan")])
+def test_a_threshold_is_a_confidence(run, tmp_path, threshold):
+    with pytest.raises(ConfigError, match="threshold must be 0 to 1"):
+        export_run(run, "keras", tmp_path / "out", threshold=threshold)
 
 
 def test_keras_hub_resizes_a_raw_image_as_the_run_does(exported, predictor, images, run_python, tmp_path):

@@ -352,10 +352,9 @@ def test_without_chromium_one_message_says_what_to_install(exported, run_python,
     assert "let CHROMIUM name its program, or run `playwright install chromium`" in done.stderr
 
 
-def test_a_threshold_and_a_runtime_are_for_this_format(run, tmp_path):
-    for given in ({"threshold": 0.5}, {"runtime": tmp_path}):
-        with pytest.raises(ConfigError, match="are for the format web, not keras"):
-            export_run(run, "keras", tmp_path / "out", **given)
+def test_a_runtime_is_for_this_format(run, tmp_path):
+    with pytest.raises(ConfigError, match="is for the format web, not keras"):
+        export_run(run, "keras", tmp_path / "out", runtime=tmp_path)
 
 
 def test_names_of_other_people_stay_text(chromium, exported, run, tmp_path):
