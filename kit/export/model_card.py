@@ -49,9 +49,9 @@ def render_card(run: Run, chosen: Format, record: dict[str, Any]) -> str:
     hub = " keras-hub" if chosen.name == "keras" and is_hub(run.config.model.backbone) else ""
     return _template().render(
         front_matter=front_matter(run, chosen), provenance=_provenance(run),
-        example=example(chosen, record["threshold"]) if chosen.usage else "", page=chosen.model, files=record.get("from_files"),
-        licence=licence(run), packages=chosen.packages + hub, manifest=manifest, metrics=metrics,
-        record=record, parity=record["gate"], images=manifest["data"]["photos"], split=split,
+        example=example(chosen, record["threshold"]) if chosen.usage else "", page=chosen.model,
+        files=record.get("from_files"), licence=licence(run), packages=chosen.packages + hub, manifest=manifest,
+        metrics=metrics, record=record, parity=record["gate"], images=manifest["data"]["photos"], split=split,
         splits=[name for name in (OUT_OF_FOLD, *SPLITS) if name in metrics],
         scores=scores, low=low, high=high, few=few, shares=run.config.split, shown=CLASSES_SHOWN,
         profiles=data.colour_profiles, grey=data.grey_range, side=data.image_size,
