@@ -137,6 +137,8 @@ def evaluate(
     include_seen: bool = False,
     conflicts: str | None = None,
     columns: str | None = None,
+    threshold: float | None = None,
+    tta: bool = False,
     out: Name | None = None,
 ) -> dict[str, Any]:
     """Score a finished run's model again, on its own images or on others.
@@ -147,18 +149,26 @@ def evaluate(
         include_seen: Score those of `data` too that the run was trained on or validated with.
         conflicts: `refuse` or `drop` images of `data` under two labels; None is as the run was trained.
         columns: Which column of a table is what (`data.columns`); None is as the run was trained.
+        threshold: Confidence, 0 to 1, below which the model is silent; None: it always answers.
+        tta: Average the answers for each image of `data` and its mirror image.
         out: Folder of the record and page about `data`; None writes none.
 
     Returns:
         Scores (as in `metrics.json`) by split for the run's own images. For others scores under `all`, and under
         `images` how many are new, how many the run has in each split, how many were left out and how many scored.
+        With a `threshold` also `answered`, by the same names: how many images get an answer, and how many of those
+        answers are right (`kit.evaluation.answered`).
 
     Raises:
         UserError: If the run is not finished, or the images cannot be scored.
     """
     folder = load_run(_folder(run))
+    if threshold is not None and not (isinstance(threshold, (int, float)) and 0 <= threshold <= 1):
+        raise ConfigError(f"threshold must be 0 to 1, not {threshold!r}.", "Give a confidence, such as 0.83.")
     if data is None:
-        return run_scores.evaluate(folder, moved=None if moved is None else _data(moved))
+        if tta:
+            raise ConfigError("`tta` is for images that are named.", "Name them: kit.evaluate(run, data, tta=True).")
+        return run_scores.evaluate(folder, moved=None if moved is None else _data(moved), threshold=threshold)
     if moved is not None:
         raise ConfigError("evaluate was given other images and `moved`, which is of the run's own.", "Give one.")
     folder.require_finished()
@@ -166,11 +176,13 @@ def evaluate(
     if record is not None:
         refuse_other_content(record, "evaluation", "evaluate")
     config = run_scores.evaluation_config(folder)
-    done = evaluate_images(folder, place, config, include_seen=include_seen, conflicts=conflicts, columns=columns)
+    asked: dict[str, Any] = {"conflicts": conflicts, "columns": columns, "threshold": threshold, "tta": tta}
+    done = evaluate_images(folder, place, config, include_seen=include_seen, **asked)
     if record is not None:
         write_evaluation(record, done)
         report_hook.draw_page(record)
-    return {"all": done.scores, "images": done.images}
+    answered = {"answered": done.answered} if done.answered else {}
+    return {"all": done.scores, "images": done.images, **answered}
 
 
 def _folder(run: Name | Run) -> Path:

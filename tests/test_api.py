@@ -127,6 +127,21 @@ def test_a_run_loaded_again_is_the_same(run, images):
     }
 
 
+def test_evaluate_with_a_threshold_counts_the_answers(run, images):
+    """Of its own images and of others; mirrored as well."""
+    sure = run.predictions.query("split == 'test'")["confidence"]
+    threshold = float(sure.median())
+    own = kit.evaluate(run, threshold=threshold)["answered"]["test"]
+    assert (own["n"], own["answered"]) == (len(sure), (sure >= threshold).sum())
+    others = [run.evaluate(images, include_seen=True, threshold=threshold, tta=tta) for tta in (False, True)]
+    assert [one["answered"]["all"]["n"] for one in others] == [others[0]["images"]["scored"]] * 2
+    assert others[0]["all"]["log_loss"] != others[1]["all"]["log_loss"]
+    assert "answered" not in kit.evaluate(run)
+    for wrong in ({"threshold": 83}, {"threshold": "high"}, {"tta": True}):
+        with pytest.raises(kit.UserError, match=next(iter(wrong))):
+            kit.evaluate(run, **wrong)
+
+
 def test_what_cannot_be_predicted_is_one_message(run, images, tmp_path):
     torn = tmp_path / "torn.jpg"
     torn.write_bytes((images / "red/0000.jpg").read_bytes()[:300])
