@@ -1,5 +1,6 @@
 """The docs say what the code does."""
 
+import ast
 import importlib
 import importlib.util
 import re
@@ -96,3 +97,23 @@ def test_the_walk_of_one_image_names_every_module_that_has_a_part():
     modules = {name for name in modules if not name.startswith(("synthetic/", "commands/", "export/"))}
     modules = {name for name in modules if not name.endswith("__init__")}
     assert named == modules - set(NOT_ON_THE_WALK.split()), "name it in docs/how-it-works.md, or above"
+
+
+def messages_of_the_code() -> set[str]:
+    """Every text of the sources, what is filled in shown as …"""
+    found = set()
+    for path in (path for folder in ("kit", "search", "reports") for path in (ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.add(node.value)
+            if isinstance(node, ast.JoinedStr):
+                parts = (part.value if isinstance(part, ast.Constant) else "…" for part in node.values)
+                found.add(re.sub("…+", "…", "".join(parts)))
+    return found
+
+
+def test_each_message_of_the_troubleshooting_page_is_one_of_the_code():
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^- `(.+)`\\$", page, re.M)
+    assert len(shown) > 40
+    assert sorted(set(shown) - messages_of_the_code()) == []

@@ -39,10 +39,13 @@ STAND_INS = {
     "--seeds 3": "--seeds 2",
     "trials=2": 'trials=2, space="space.toml"',
     "--per-class 200": "--per-class 3",
+    "demo-data photos": "demo-data photos --per-class 8 --size 48",
+    "--backbone mobilenet_v3_small": "--backbone toy",
     "--format web": "--format keras",  # Chromium, and what npm has
     "--weights starter": "--weights none",  # the starter weights are MobileNetV2's; `nox -s package` trains on them
     # Python reads no environment: the toy, as in TINY
     'weights="starter"': 'weights="none", backbone="toy", image_size=32, head_units=8, unfreeze_depth=1',
+    "head_epochs=20, fine_tune_epochs=10": "head_epochs=2, fine_tune_epochs=1",
     "KERAS_BACKEND=tensorflow": f"KERAS_BACKEND={os.environ.get('KERAS_BACKEND', '')}",
     "--backend tensorflow": f"--backend {os.environ.get('KERAS_BACKEND', '')}",
 }
