@@ -148,6 +148,7 @@ def demo(session: nox.Session) -> None:
 def export(session: nox.Session) -> None:
     """Exports and KerasHub, whose extras the other sessions lack, on each backend."""
     _install(session, "jax,tensorflow,hub,export,web,test")
+    session.install("fastapi", "uvicorn")  # what docs/deployment.md shows
     page = _page_tools(session) if shutil.which("npm") else {}
     for backend in ("jax", "tensorflow"):
         environment = {"KERAS_BACKEND": backend, **_compiled(session), **page}

@@ -215,7 +215,8 @@ DOCUMENTS = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
 ]
-KNOWN_PACKAGES = {"nox", "torch", "opencv-python-headless"} | {
+# fastapi and uvicorn are of docs/deployment.md.
+KNOWN_PACKAGES = {"nox", "torch", "opencv-python-headless", "fastapi", "uvicorn"} | {
     re.split(r"[<>=[]", needed)[0]
     for listed in (PROJECT["dependencies"], *PROJECT["optional-dependencies"].values())
     for needed in listed
