@@ -1,6 +1,6 @@
 """Python API: train, resume, load, evaluate, with settings as keywords."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,8 @@ from kit.settings import load_config
 
 if TYPE_CHECKING:
     import keras
+
+    Callbacks = Iterable[keras.callbacks.Callback]
 
 
 class TrainedRun(Run):
@@ -86,7 +88,12 @@ def configure(data: Name = "", *, file: Name | None = None, sets: Sequence[str] 
 
 @backends.restored()
 def train(
-    data: Name | RunConfig, out: Name | None = None, *, on_epoch: Listener | None = None, **settings: Any
+    data: Name | RunConfig,
+    out: Name | None = None,
+    *,
+    on_epoch: Listener | None = None,
+    callbacks: "Callbacks" = (),
+    **settings: Any,
 ) -> TrainedRun:
     """Train and score one model.
 
@@ -97,6 +104,7 @@ def train(
         data: The images, or a whole configuration from `configure`.
         out: Run folder to create; default `runs/<data>-<time>`.
         on_epoch: Called with the History after every epoch.
+        callbacks: Keras callbacks; a phase is to them what a call of `fit` is (docs/python-api.md).
         settings: As for `configure`; none beside a whole configuration.
 
     Raises:
@@ -111,16 +119,17 @@ def train(
         config = data
     else:
         config = configure(data, **settings)
-    return TrainedRun(pipeline.train(config, None if out is None else path_of(out, "out"), on_epoch=on_epoch).path)
+    folder = None if out is None else path_of(out, "out")
+    return TrainedRun(pipeline.train(config, folder, on_epoch=on_epoch, callbacks=callbacks).path)
 
 
 @backends.restored()
-def resume(run: Name | Run, *, on_epoch: Listener | None = None) -> TrainedRun:
+def resume(run: Name | Run, *, on_epoch: Listener | None = None, callbacks: "Callbacks" = ()) -> TrainedRun:
     """Continue an interrupted run from its last finished epoch; a finished run is left as it is.
 
     Raises UserError if the images, weights or backend are no longer those of the run.
     """
-    return TrainedRun(pipeline.resume(_folder(run), on_epoch=on_epoch).path)
+    return TrainedRun(pipeline.resume(_folder(run), on_epoch=on_epoch, callbacks=callbacks).path)
 
 
 def load_run(path: Name) -> TrainedRun:

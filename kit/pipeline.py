@@ -8,7 +8,7 @@ starts one.
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -44,6 +44,7 @@ from kit.stage_clock import StageClock
 from kit.training.history import History
 
 if TYPE_CHECKING:
+    from kit.training.callbacks import Callbacks
     from kit.training.estimate import StageCost
     from kit.training.session import Session
 
@@ -57,6 +58,7 @@ def train(
     *,
     on_epoch: Listener | None = None,
     note: Mapping[str, Any] | None = None,
+    callbacks: Iterable[Any] = (),
 ) -> Run:
     """Train and score one model.
 
@@ -65,12 +67,14 @@ def train(
         on_epoch: Called with the history after every epoch; of cross-validation with each fold's, then the kept
             model's.
         note: Goes into the manifest under `study`, where a study trains its best configuration.
+        callbacks: Keras callbacks, told of the training of the kept model alone.
 
     Raises:
         UserError: If the configuration, backend, images, weights or disk do not allow it; the message says what to do.
     """
     Run(out or DEFAULT_RUNS).require_vacant(default=out is None)  # early, before loading and building
     config, found = start(config)
+    listening = listen(callbacks)
     clock = StageClock()
     dataset, weights = load(found, config, clock)
     config = dataset.decoding(config)
@@ -84,11 +88,11 @@ def train(
     with run.lock():
         run.update_manifest(**_origin(config, dataset, weights), **({} if note is None else {"study": dict(note)}))
         progress.say(f"Recording into {run.path}")
-        _finish(run, dataset, weights, session, clock, on_epoch)
+        _finish(run, dataset, weights, session, clock, on_epoch, listening)
     return run
 
 
-def resume(path: Path, *, on_epoch: Listener | None = None) -> Run:
+def resume(path: Path, *, on_epoch: Listener | None = None, callbacks: Iterable[Any] = ()) -> Run:
     """Continue an interrupted run from its last finished epoch; a finished run is left as it is.
 
     Raises UserError if the images, weights or backend are no longer those of the run.
@@ -104,6 +108,7 @@ def resume(path: Path, *, on_epoch: Listener | None = None) -> Run:
         config, clock = run.config, StageClock()
         _require_weights(config, path)
         _, found = start(config)
+        listening = listen(callbacks)
         dataset, weights = load(found, config, clock)
         # absent if the run was killed before recording it
         manifest = _origin(config, dataset, weights) | run.manifest
@@ -113,7 +118,7 @@ def resume(path: Path, *, on_epoch: Listener | None = None) -> Run:
         session = build(config, dataset, weights)
         run.update_manifest(**(manifest | {"status": "running"}))
         clock.add(manifest.get("stages", {}))
-        _finish(run, dataset, weights, session, clock, on_epoch)
+        _finish(run, dataset, weights, session, clock, on_epoch, listening)
     return run
 
 
@@ -136,6 +141,14 @@ def start(config: RunConfig) -> tuple[RunConfig, Source]:
     starting_run(config)
     name = backends.start(config.backend, config.threads, config.seed)
     return with_absolute_paths(replace(config, backend=name)), found
+
+
+def listen(callbacks: Iterable[Any]) -> "Callbacks | None":
+    """Keras callbacks, checked; None where there are none, and ConfigError for what has no place in a run."""
+    from kit.training.callbacks import Callbacks
+
+    listening = Callbacks(callbacks)
+    return listening if listening.all else None
 
 
 def load(found: Source, config: RunConfig, clock: StageClock) -> tuple[Dataset, Weights]:
@@ -220,7 +233,13 @@ def _require_same(
 
 
 def _finish(
-    run: Run, dataset: Dataset, weights: Weights, session: "Session", clock: StageClock, on_epoch: Listener | None
+    run: Run,
+    dataset: Dataset,
+    weights: Weights,
+    session: "Session",
+    clock: StageClock,
+    on_epoch: Listener | None,
+    callbacks: "Callbacks | None",
 ) -> None:
     from kit.training.extraction import extract
     from kit.training.fit import fit, predict_phases
@@ -229,6 +248,9 @@ def _finish(
     with _failure_recorded(run, clock):
         run.update_manifest(schema_version=SCHEMA_VERSION)  # of what is written from here on, if an older one began it
         run.write_samples(dataset.table())
+        if callbacks:
+            before = run.manifest.get("callbacks", [])
+            run.update_manifest(callbacks=list(dict.fromkeys([*before, *callbacks.names])))
         write_json(run.insights / "findings.json", [asdict(finding) for finding in dataset.findings])
         with clock.stage("features"):
             activations = extract(session)
@@ -239,7 +261,8 @@ def _finish(
                 fitted = folds.final(session)
                 training = extract(fitted)  # from the cache
         recorded = run.history if (run.path / "history.csv").exists() else History()
-        fit(fitted, training, run.checkpoints, recorded, _recorder(run, on_epoch), clock.stage)
+        recorder = _recorder(run, on_epoch)
+        fit(fitted, training, run.checkpoints, recorded, recorder, clock.stage, callbacks=callbacks)
         with clock.stage("evaluation"):
             if folds is not None:
                 by_phase = record_folds(run, session, activations, folds)

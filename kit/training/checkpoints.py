@@ -34,6 +34,7 @@ class Progress:
 
     `epochs_total` counts finished epochs of the run, `epochs_done` those of this phase. `best_epoch` is within the
     phase, from 1; 0 where none beat the start. `best_score` is compared element by element, greater is better.
+    `stopped`: whether a callback has ended the phase.
     """
 
     phase: int
@@ -41,6 +42,7 @@ class Progress:
     epochs_done: int
     best_epoch: int
     best_score: tuple[float, ...]
+    stopped: bool = False
 
 
 @dataclass(frozen=True)

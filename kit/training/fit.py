@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from kit.evaluation import fit_temperature
+from kit.training.callbacks import Callbacks
 from kit.training.checkpoints import PhaseEnd, SharedHead, assign, values_of
 from kit.training.extraction import Activations, training_batches, validation_batches
 from kit.training.forward import compile_forward, predict
@@ -26,6 +27,7 @@ def fit(
     on_epoch: Callable[[History], None],
     stage: Callable[[str], AbstractContextManager[None]],
     shared_head: SharedHead | None = None,
+    callbacks: Callbacks | None = None,
 ) -> History:
     """Train a session's classifier in place; returns the history of all phases.
 
@@ -35,7 +37,10 @@ def fit(
         on_epoch: Called with the history after every epoch.
         stage: Context manager that times a named stage.
         shared_head: Gives the first phase its head if trained already; otherwise keeps the one trained here.
+        callbacks: Told of each phase that is trained here.
     """
+    if callbacks:
+        callbacks.attach(session.classifier.full())
     epochs = 0
     for phase in session.phases:
         tail = session.tail(phase, logits=True)
@@ -54,7 +59,7 @@ def fit(
                 training = training_batches(session, activations, phase)
                 validation = validation_batches(session, activations, phase)
                 depths = session.classifier.depths(tail.trainable_variables)
-                loop = PhaseLoop(phase, tail, training, validation, session.config.training, depths)
+                loop = PhaseLoop(phase, tail, training, validation, session.config.training, depths, callbacks)
                 history = loop.run(history, epochs, on_epoch, checkpoints)
             if shared:
                 shared.keep(tail, history)

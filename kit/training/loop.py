@@ -22,6 +22,7 @@ from kit import backends, progress
 from kit.backends.protocol import Group, Steps, Updates
 from kit.config import TrainingConfig
 from kit.data.batches import Batches, Order, part
+from kit.training.callbacks import Callbacks
 from kit.training.checkpoints import Arrays, Checkpoint, Progress, assign, values_of
 from kit.training.forward import predict
 from kit.training.history import EpochRecord, History, diverged
@@ -118,7 +119,7 @@ class PhaseLoop:
 
     `model` maps activations to logits, its trainable layers already set; `depths` are the unfreeze depths of its
     trainable variables, where `training.layer_decay` is not 1. `validation` chooses the epoch that is kept; the last
-    one where empty. All phases share `settings`.
+    one where empty. All phases share `settings`. `callbacks` have the network that `model` is the end of.
     """
 
     def __init__(
@@ -129,8 +130,10 @@ class PhaseLoop:
         validation: Batches,
         settings: TrainingConfig,
         depths: Sequence[int] = (),
+        callbacks: Callbacks | None = None,
     ):
         self.phase, self.model, self.settings = phase, model, settings
+        self.callbacks = callbacks
         self.training, self.validation = training, validation
         self.steps: Steps = phase_steps(model, phase, settings, depths)
         self.best: Arrays = ()
@@ -158,14 +161,24 @@ class PhaseLoop:
             self._begin(epochs_before)
         # an epoch that was recorded but whose checkpoint was not written is trained again
         history = History(history.records[: self.progress.epochs_total])
+        if self.callbacks:
+            with self._looked_on() as callbacks:
+                epochs = epochs_before + self.phase.epochs
+                callbacks.begin(self.phase.name, len(self.training), len(history), epochs)
         while not self._finished:
-            history = history.append(self._epoch(number=len(history) + 1))
+            record = self._epoch(number=len(history) + 1)
+            if record is None:
+                break
+            history = history.append(record)
             on_epoch(history)
             if checkpoints is not None:
                 weights, updates = values_of(self.model.variables), values_of(self.steps.updates.variables)
                 Checkpoint(self.progress, weights, updates, self.best).save(checkpoints)
         if self.best:
             assign(self.model.variables, self.best)
+        if self.callbacks:
+            with self._looked_on() as callbacks:
+                callbacks.end(history.records[-1] if len(history) else None)
         return history
 
     def _begin(self, epochs_before: int) -> None:
@@ -183,14 +196,23 @@ class PhaseLoop:
 
     @property
     def _finished(self) -> bool:
-        """Whether the last epoch is done or patience has run out."""
+        """Whether the last epoch is done, patience has run out or a callback has ended the phase."""
         patience, done = self.phase.settings.patience, self.progress.epochs_done
-        return done >= self.phase.epochs or 0 < patience <= done - self.progress.best_epoch
+        return self.progress.stopped or done >= self.phase.epochs or 0 < patience <= done - self.progress.best_epoch
 
-    def _epoch(self, number: int) -> EpochRecord:
-        """Train and validate one epoch, `number` counted from 1 in the run."""
+    def _epoch(self, number: int) -> EpochRecord | None:
+        """Train and validate one epoch, `number` counted from 1 in the run.
+
+        None where training diverged, and a callback ends the phase for it: an earlier epoch is kept.
+        """
+        if self.callbacks:
+            with self._looked_on() as callbacks:
+                callbacks.begin_epoch(number - 1)
         start = perf_counter()
         loss, accuracy, rate = self._train()
+        if not math.isfinite(loss) and self._ended_by_callback(loss):
+            progress.say(f"{self._label(self.progress.epochs_done + 1)}: the loss is {loss}; the phase ends.")
+            return None
         times = loss / math.log(max(self.model.output.shape[-1], 2))
         if times > DIVERGED:
             raise diverged(number, self.phase.name, f"loss is {loss:.4g}, {times:.0f} times that of guessing,")
@@ -203,10 +225,20 @@ class PhaseLoop:
             if score > self.progress.best_score:
                 self.progress = replace(self.progress, best_epoch=done, best_score=score)
                 self.best = values_of(self.model.variables)
-        seconds = perf_counter() - start
-        validated = "" if val_loss is None else f"  val_loss {val_loss:.4f}  val_accuracy {val_accuracy:.3f}"
-        progress.say(f"{self._label(done)}  {seconds:.1f} s  loss {loss:.4f}  accuracy {accuracy:.3f}{validated}")
-        return EpochRecord(number, self.phase.name, seconds, rate, loss, accuracy, val_loss, val_accuracy)
+            seconds = perf_counter() - start
+            validated = "" if val_loss is None else f"  val_loss {val_loss:.4f}  val_accuracy {val_accuracy:.3f}"
+            progress.say(f"{self._label(done)}  {seconds:.1f} s  loss {loss:.4f}  accuracy {accuracy:.3f}{validated}")
+            record = EpochRecord(number, self.phase.name, seconds, rate, loss, accuracy, val_loss, val_accuracy)
+            if self.callbacks:  # the model has the weights that were validated
+                with self._looked_on() as callbacks:
+                    self.progress = replace(self.progress, stopped=callbacks.end_epoch(record))
+        return record
+
+    def _ended_by_callback(self, loss: float) -> bool:
+        """Whether a callback ends the phase for a loss that is no number, and there are weights to keep."""
+        if self.callbacks is None or not self.best:
+            return False
+        return self.callbacks.loss_is_no_number(len(self.training) - 1, loss)
 
     def _train(self) -> tuple[float, float, float]:
         """Train one epoch; returns plain mean cross-entropy, accuracy and the last learning rate."""
@@ -266,6 +298,16 @@ class PhaseLoop:
         self._load(judged)
         yield
         self._load(trained)
+
+    @contextmanager
+    def _looked_on(self) -> Iterator[Callbacks]:
+        """The callbacks, which may do what they like to the weights, the trunk's too: it is undone."""
+        assert self.callbacks is not None
+        variables = self.callbacks.network.variables
+        before = values_of(variables)
+        yield self.callbacks
+        assign(variables, before)
+        self.steps.reload()
 
     def _load(self, values: Arrays) -> None:
         assign(self.model.trainable_variables, values)
