@@ -27,6 +27,7 @@ myst_heading_anchors = 4  # the anchors that code hosts give to headings
 napoleon_numpy_docstring = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
+highlight_language = "text"  # of blocks that name none
 python_maximum_signature_line_length = 100
 add_module_names = False
 
@@ -75,7 +76,7 @@ def _read_docstring(app, kind: str, name: str, what, options, lines: list[str]) 
     found: list[str] = []
     for line in lines:
         if line.startswith("    ") and found and not found[-1]:
-            found += ["::", ""]
+            found += [".. code-block:: python", ""]
         found.append(re.sub(r"(?<!`)`([^`]+)`(?!`)", r"``\1``", line))
     lines[:] = found
 
