@@ -1,12 +1,15 @@
 """Python API: train, resume, load, evaluate, with settings as keywords."""
 
+import os
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kit import backends, pipeline, report_hook, run_scores
 from kit.config import RunConfig
+from kit.data.given import is_given, keep
 from kit.errors import ConfigError
 from kit.evaluation_record import write_evaluation
 from kit.inspection import refuse_other_content
@@ -44,7 +47,7 @@ class TrainedRun(Run):
         backends.start(threads=self.config.threads)
         return load_model(self.model_path, hub=is_hub(self.config.model.backbone))
 
-    def evaluate(self, data: Name | None = None, **options: Any) -> dict[str, Any]:
+    def evaluate(self, data: Any = None, **options: Any) -> dict[str, Any]:
         """Score the model again, on its own images or on others: `kit.evaluate`, which names the options."""
         return evaluate(self, data, **options)
 
@@ -67,11 +70,17 @@ class TrainedRun(Run):
         return report_hook.figures(self.path)
 
 
-def configure(data: Name = "", *, file: Name | None = None, sets: Sequence[str] = (), **settings: Any) -> RunConfig:
+def configure(
+    data: Any = "", y: Any = None, *, file: Name | None = None, sets: Sequence[str] = (), **settings: Any
+) -> RunConfig:
     """Build the configuration of a run or a study. The environment is not read.
 
     Args:
-        data: A folder of class folders, split folders, a table, an archive, or `flowers`.
+        data: A folder of class folders, split folders, a table, an archive, or `flowers`; a DataFrame with the columns
+            of a table, paths counted from the current folder; or images, uint8 (n, height, width, 3) or (n, height,
+            width), or a list of arrays, of images of Pillow or of bytes, alone or in a pair with `y`; or a dictionary
+            of these by split. What lies in memory is kept in the cache, under its content, and said.
+        y: Labels of images that came without: numbers or texts (n,), or one-hot (n, classes).
         file: A TOML file of settings; keywords override it.
         sets: `key=value` texts, as for `--set` on the command line.
         settings: The command line's options with underscores (`weights="none"`, `fine_tune_epochs=5`; all are in
@@ -81,14 +90,21 @@ def configure(data: Name = "", *, file: Name | None = None, sets: Sequence[str] 
         ConfigError: If a setting is unknown (the nearest one is named), of the wrong type or out of range.
     """
     given = {SHORTHANDS.get(name, name): value for name, value in settings.items()}
-    if not isinstance(data, str) or data:
+    in_memory = is_given(data) or y is not None
+    if not in_memory and (not isinstance(data, str) or data):
         given["data.path"] = _data(data)
-    return load_config(flags=given, sets=sets, file=None if file is None else path_of(file, "file"), origin="a keyword")
+    file = None if file is None else path_of(file, "file")
+    config = load_config(flags=given, sets=sets, file=file, origin="a keyword")
+    if not in_memory:
+        return config
+    # kept after the settings were checked: a wrong one is told at once; columns are the table's own from here on
+    return replace(config, data=replace(config.data, path=str(keep(data, y, config.data.columns)), columns=""))
 
 
 @backends.restored()
 def train(
-    data: Name | RunConfig,
+    data: Any,
+    y: Any = None,
     out: Name | None = None,
     *,
     on_epoch: Listener | None = None,
@@ -99,9 +115,11 @@ def train(
 
         run = kit.train("images", weights="none", views=3)
         run.metrics["test"]["accuracy"], run.predict("photo.jpg").label
+        run = kit.train(x, y)  # uint8 (n, height, width, 3); labels
 
     Args:
-        data: The images, or a whole configuration from `configure`.
+        data: The images, as for `configure`, or a whole configuration from it.
+        y: Labels of images in memory. A path here is `out`: `train("images", "runs/first")`.
         out: Run folder to create; default `runs/<data>-<time>`.
         on_epoch: Called with the History after every epoch.
         callbacks: Keras callbacks; a phase is to them what a call of `fit` is (docs/python-api.md).
@@ -110,7 +128,11 @@ def train(
     Raises:
         UserError: If the settings, backend, images, weights or disk do not allow it; the message says what to do.
     """
+    if out is None and isinstance(y, str | os.PathLike):
+        y, out = None, y
     if isinstance(data, RunConfig):
+        if y is not None:
+            raise ConfigError("train was given a whole configuration, and labels beside it.", "Leave them out.")
         if settings:
             raise ConfigError(
                 f"train was given a whole configuration, and {', '.join(settings)} beside it.",
@@ -118,7 +140,7 @@ def train(
             )
         config = data
     else:
-        config = configure(data, **settings)
+        config = configure(data, y, **settings)
     folder = None if out is None else path_of(out, "out")
     return TrainedRun(pipeline.train(config, folder, on_epoch=on_epoch, callbacks=callbacks).path)
 
@@ -140,9 +162,9 @@ def load_run(path: Name) -> TrainedRun:
 @backends.restored()
 def evaluate(
     run: Name | Run,
-    data: Name | None = None,
+    data: Any = None,
     *,
-    moved: Name | None = None,
+    moved: Any = None,
     include_seen: bool = False,
     conflicts: str | None = None,
     columns: str | None = None,
@@ -153,7 +175,7 @@ def evaluate(
     """Score a finished run's model again, on its own images or on others.
 
     Args:
-        data: Other images, in any form that training takes; None: the run's own.
+        data: Other images, in any form that training takes (arrays in a pair with labels); None: the run's own.
         moved: Where the run's own images lie now, if not where they were.
         include_seen: Score those of `data` too that the run was trained on or validated with.
         conflicts: `refuse` or `drop` images of `data` under two labels; None is as the run was trained.
@@ -177,10 +199,14 @@ def evaluate(
     if data is None:
         if tta:
             raise ConfigError("`tta` is for images that are named.", "Name them: kit.evaluate(run, data, tta=True).")
-        return run_scores.evaluate(folder, moved=None if moved is None else _data(moved), threshold=threshold)
+        place = None if moved is None else _data(moved, folder.classes)
+        return run_scores.evaluate(folder, moved=place, threshold=threshold)
     if moved is not None:
         raise ConfigError("evaluate was given other images and `moved`, which is of the run's own.", "Give one.")
     folder.require_finished()
+    if is_given(data):
+        data = keep(data, None, folder.config.data.columns if columns is None else columns, folder.classes)
+        columns = ""  # the table of what is kept has its own
     place, record = _data(data), None if out is None else path_of(out, "out")
     if record is not None:
         refuse_other_content(record, "evaluation", "evaluate")
@@ -198,7 +224,8 @@ def _folder(run: Name | Run) -> Path:
     return path_of(run, "run", "Give a Run, or the folder of one.")
 
 
-def _data(images: Name) -> str:
-    return str(
-        path_of(images, "data", "Give a folder of class folders, a table or an archive; Run.predict takes pixels.")
-    )
+def _data(images: Any, known: Sequence[str] = ()) -> str:
+    if is_given(images):
+        return str(keep(images, known=known))
+    hint = "Give a folder of class folders, a table, an archive, a DataFrame, or images and labels."
+    return str(path_of(images, "data", hint))

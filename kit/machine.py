@@ -120,6 +120,11 @@ def heads_folder() -> Path:
     return cache_folder() / "heads"
 
 
+def given_folder() -> Path:
+    """Folder of what programs gave in memory (kit.data.given)."""
+    return cache_folder() / "given"
+
+
 def _cpuinfo(key: str) -> str:
     """First value of a key in /proc/cpuinfo; empty if there is none."""
     try:

@@ -4,7 +4,6 @@ Importing this module imports no backend; start one first.
 """
 
 import glob
-import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from PIL import Image
 from kit import progress
 from kit.config import DataConfig
 from kit.data.images import ImageProblem, decode
+from kit.data.in_memory import as_file, is_table, kind_of
 from kit.data.listing import Tree, count_kinds, looks_like_image
 from kit.data.tables import usual_column
 from kit.errors import ConfigError, DataError, StorageError
@@ -161,11 +161,11 @@ def gather(images: Any) -> tuple[list[Path | bytes], bool]:
     if isinstance(images, str | os.PathLike):
         return [Path(images)], True
     if _is_image(images):
-        return [_in_memory(images)], True
-    if _is_table(images):
+        return [as_file(images)], True
+    if is_table(images):
         return _listed(images), False
     if not isinstance(images, Iterable):
-        raise DataError(f"Images cannot be read from a {_kind(images)}.", _INPUTS_HINT)
+        raise DataError(f"Images cannot be read from a {kind_of(images)}.", _INPUTS_HINT)
     files: list[Path | bytes] = []
     named: set[Path] = set()
     for one in images:
@@ -174,9 +174,9 @@ def gather(images: Any) -> tuple[list[Path | bytes], bool]:
             named.update(found)
             files += found
         elif _is_image(one):
-            files.append(_in_memory(one))
+            files.append(as_file(one))
         else:
-            raise DataError(f"An image cannot be read from a {_kind(one)}.", _INPUTS_HINT)
+            raise DataError(f"An image cannot be read from a {kind_of(one)}.", _INPUTS_HINT)
     return files, False
 
 
@@ -184,12 +184,7 @@ def _is_image(value: Any) -> bool:
     """Whether a value is one image: bytes, an open file, Pillow's, or pixels; four dimensions are several."""
     if isinstance(value, bytes | bytearray | memoryview | Image.Image) or hasattr(value, "read"):
         return True
-    return hasattr(value, "__array__") and not _is_table(value) and np.ndim(value) < 4
-
-
-def _is_table(value: Any) -> bool:
-    """Whether a value is a table or column of pandas."""
-    return type(value).__module__.partition(".")[0] == "pandas"
+    return hasattr(value, "__array__") and not is_table(value) and np.ndim(value) < 4
 
 
 def _listed(table: Any) -> list[Path | bytes]:
@@ -206,44 +201,12 @@ def _listed(table: Any) -> list[Path | bytes]:
     files: list[Path] = []
     for value in column.tolist():
         if not isinstance(value, str | os.PathLike):
-            raise DataError(f"The column of paths holds {_kind(value)}.", "Give a path in every row.")
+            raise DataError(f"The column of paths holds {kind_of(value)}.", "Give a path in every row.")
         files.append(Path(value))
     if not any(os.path.isfile(file) for file in files):
         what = f"; the first is {files[0]}" if files else ""
         raise DataError(f"None of the table's {len(files):,} files is there{what}.", "Paths count from where you are.")
     return list(files)
-
-
-def _in_memory(image: Any) -> bytes:
-    """File of an image, without loss; DataError for pixels that are not uint8 (height, width[, 3 or 4])."""
-    if hasattr(image, "read") and not isinstance(image, Image.Image):
-        image = image.read()
-        if not isinstance(image, bytes | bytearray):
-            raise DataError("The open file gives text.", "Open it for bytes: open(path, 'rb').")
-    if isinstance(image, bytes | bytearray | memoryview):
-        return bytes(image)
-    if not isinstance(image, Image.Image):
-        pixels = np.asarray(image)
-        if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (3,), (4,)):
-            raise DataError(
-                f"Pixels must be uint8 (height, width, 3), 0 to 255, not {pixels.dtype} {pixels.shape}.",
-                "Values from 0 to 1 are made so by (255 * pixels).round().astype('uint8').",
-            )
-        if not pixels.size:
-            raise DataError(f"Pixels of shape {pixels.shape} are no image.", "Give at least one pixel.")
-        image = Image.fromarray(pixels)
-    content, plain = io.BytesIO(), image.mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
-    try:
-        image.save(
-            content, "PNG" if plain else "TIFF", exif=image.getexif(), **({"compress_level": 1} if plain else {})
-        )
-    except (OSError, ValueError, SyntaxError) as error:  # a file that Pillow opened and cannot decode
-        raise DataError(f"The image cannot be read: {error}.", "Give a readable image.") from None
-    return content.getvalue()
-
-
-def _kind(value: Any) -> str:
-    return f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
 
 
 def find_images(paths: Sequence[str]) -> list[Path]:

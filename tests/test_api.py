@@ -273,8 +273,8 @@ def test_a_table_or_wrong_pixels_are_told_what_to_give_instead(run):
         run.predict(text)
     with pytest.raises(DataError, match=r"not float64 \(4, 4\)\.\n.*astype\('uint8'\)"):
         run.predict(np.zeros((4, 4)))
-    with pytest.raises(ConfigError, match=r"data must be a path, not numpy\.ndarray\.\n.*Run\.predict"):
-        kit.train(np.zeros((4, 4, 3), np.uint8))
+    with pytest.raises(DataError, match=r"came without labels\.\n.*images and labels"):
+        kit.train(np.zeros((4, 4, 4, 3), np.uint8))
 
 
 def test_a_dtype_policy_of_the_notebook_does_not_leak_in(images, toy_weights, tmp_path):

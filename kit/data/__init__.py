@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from kit.errors import DataError
 from kit.files import is_address
+from kit.machine import given_folder
 
 if TYPE_CHECKING:
     from kit.data.corrections import Corrections
@@ -68,6 +69,11 @@ def require_there(path: str) -> Path:
     place = Path(os.path.abspath(Path(path).expanduser()))
     if is_address(path) and not place.exists():
         raise DataError(f"Images must be on this machine, not at the address {path}.", "Download them first.")
+    if not os.path.lexists(place) and place.is_relative_to(os.path.abspath(given_folder())):
+        raise DataError(
+            f"There is no {place}, where the cache kept what a program gave in memory.",
+            "Give the same to kit.configure again, and it is kept there again.",
+        )
     if path != "flowers" and not os.path.lexists(place):
         raise DataError(f"There is no {place}.", "Check the path; the name `flowers` downloads an example.")
     return place

@@ -7,6 +7,7 @@ from pathlib import Path
 from kit.data import Source, archives, folders, require_there, tables
 from kit.data.corrections import correct
 from kit.data.download import fetch
+from kit.data.given import root_of
 from kit.data.labels import without_images
 from kit.data.listing import looks_like_image
 from kit.errors import DataError
@@ -54,7 +55,7 @@ def _read(place: Path, path: str, columns: str, fewest_classes: int) -> Source:
     if not place.exists():
         raise DataError(f"There is no {place}.", "Check the path; the name `flowers` downloads an example.")
     if place.name.lower().endswith(tables.SUFFIXES):
-        return _checked(tables.read_table(place, columns), path, fewest_classes)
+        return _checked(tables.read_table(place, columns, root_of(place)), path, fewest_classes)
     if suffix := archives.suffix_of(place):
         inside = folders.step_in(archives.extract(place))
         unpacked = _read_folder(inside, place.name[: -len(suffix)], path, columns, fewest_classes)

@@ -38,17 +38,21 @@ _NAME_THEM = "Name the columns path and label, or train with `--columns path=COL
 
 @dataclass(frozen=True)
 class _Table:
-    """Cells of a table, stripped; `rows` with their numbers, counted from 2 on, empty ones left out."""
+    """Cells of a table, stripped; `rows` with their numbers, empty ones left out.
 
-    file: Path
+    `name` stands in messages; `counted` says how rows are counted.
+    """
+
+    name: str
     header: list[str]
     rows: list[tuple[int, list[str]]]
+    counted: str = "the header is row 1"
 
     def place(self, name: str) -> int | None:
         """Index of a column, whatever the case of its name."""
         names = [column.lower() for column in self.header]
         if names.count(name.lower()) > 1:
-            raise DataError(f"{self.file} has the column {name} more than once.", _HINT)
+            raise DataError(f"{self.name} has the column {name} more than once.", _HINT)
         return names.index(name.lower()) if name.lower() in names else None
 
     def column(self, place: int | None) -> list[str]:
@@ -58,43 +62,82 @@ class _Table:
     def refuse(self, fault: str, faulty: Sequence[bool], hint: str) -> None:
         """Raise DataError for the rows that have a fault."""
         if rows := [number for (number, _), wrong in zip(self.rows, faulty, strict=True) if wrong]:
-            where = f"row{'s' if len(rows) > 1 else ''} {some(rows, 10)} (the header is row 1)"
-            raise DataError(f"{self.file} has {fault} in {where}.", hint)
+            where = f"row{'s' if len(rows) > 1 else ''} {some(rows, 10)} ({self.counted})"
+            raise DataError(f"{self.name} has {fault} in {where}.", hint)
 
 
-def read_table(file: Path, columns: str = "") -> Source:
+def read_table(file: Path, columns: str = "", root: Path | None = None) -> Source:
     """List the samples of a table.
 
     `columns` says which column is what (`path=img,label=breed`); else path and label, and split and group where there
     are any, are found by their usual names. Without a label, columns of 0 and 1 with one 1 a row are the classes.
+    `root` is the folder from which paths count; None: the table's.
     """
-    table = _read(file)
+    table, root = _read(file), root or file.parent
     if {*CORRECTION_COLUMNS} <= {name.lower() for name in table.header}:
         raise DataError(
             f"{file} holds corrections of labels, not images.",
             "Name the images beside it: `transferkit train DATA --corrections FILE`.",
         )
+    samples, line = _samples(table, root, columns)
+    warnings = []
+    if any(map(_is_undecoded, (*table.header, *(cell for _, row in table.rows for cell in row)))):
+        warnings.append(f"{file} is not UTF-8 and was read as Windows-1252, as Excel writes it.")
+    if not any(sample.file.exists() for sample in samples):
+        samples = _found_by_name(file, root, samples)
+        warnings.append(f"The images of {file} were found by their names in the folders beside it.")
+    _require_once(table, samples)
+    ordered = tuple(sorted(samples, key=lambda sample: sample.path))
+    return Source(file.stem, "table", root, ordered, (f"{file.name}: {line}",), tuple(warnings))
+
+
+def read_frame(frame: Any, columns: str = "") -> Source:
+    """List the samples of a DataFrame, as those of a table; its paths count from the current folder."""
+    if frame.index.name is not None:
+        frame = frame.reset_index()
+    header = [str(name).strip() for name in frame.columns]
+    cells = zip(*(map(_frame_cell, frame.iloc[:, i].tolist()) for i in range(len(header))), strict=True)
+    table = _Table("The DataFrame", header, list(enumerate(map(list, cells))), "the first row is 0")
+    if not table.rows:
+        raise DataError("The DataFrame has no rows.", "It names one image a row: columns path,label, split,group.")
+    root = Path.cwd()
+    samples, line = _samples(table, root, columns)
+    if not any(sample.file.exists() for sample in samples):
+        raise DataError(
+            f"None of the {len(samples):,} files of the DataFrame is there; the first is {samples[0].file}.",
+            "Paths count from the current folder, with their suffix: frame['path'] = 'photos/' + frame['id'] + '.jpg'.",
+        )
+    _require_once(table, samples)
+    return Source("DataFrame", "table", root, tuple(samples), (f"DataFrame: {line}",))
+
+
+def _frame_cell(value: Any) -> str:
+    """Text of a cell; empty for None, NaN and NA."""
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return ""
+    if isinstance(value, str | os.PathLike):
+        return os.fspath(value).strip()
+    return "" if value != value else str(value)
+
+
+def _samples(table: _Table, root: Path, columns: str) -> tuple[list[Sample], str]:
+    """Samples in the order of the rows, and how the columns were understood."""
     places, label_words, labels = _understand(table, parse_columns(columns))
     paths, splits, groups = (table.column(places.get(role)) for role in ("path", "split", "group"))
     table.refuse("no path", [not path or "\0" in path for path in paths], "Fill in the column path.")
     table.refuse("no label", [not label for label in labels], "Fill in the column label, or remove the rows.")
     unknown = [bool(split) and meaning(split) is None for split in splits]
     table.refuse("an unknown split", unknown, "A split is train, val (or valid, validation), test, or empty.")
-    warnings = []
     labels, splits, groups = (list(map(_decoded, cells)) for cells in (labels, splits, groups))
-    samples = [_sample(file.parent, *cells) for cells in zip(paths, labels, splits, groups, strict=True)]
-    if any(map(_is_undecoded, (*table.header, *(cell for _, row in table.rows for cell in row)))):
-        warnings.append(f"{file} is not UTF-8 and was read as Windows-1252, as Excel writes it.")
-    if not any(sample.file.exists() for sample in samples):
-        samples = _found_by_name(file, samples)
-        warnings.append(f"The images of {file} were found by their names in the folders beside it.")
+    found = [f"{role} = {table.header[place]}" for role, place in places.items() if role != "label"]
+    line = f"{len(table.rows):,} rows; {', '.join([*found, f'label = {label_words}'])}"
+    return [_sample(root, *cells) for cells in zip(paths, labels, splits, groups, strict=True)], line
+
+
+def _require_once(table: _Table, samples: list[Sample]) -> None:
     times = Counter(sample.file for sample in samples)
     repeated = [times[sample.file] > 1 for sample in samples]
     table.refuse("a path that another row has too", repeated, "Keep one row for each image.")
-    found = [f"{role} = {table.header[place]}" for role, place in places.items() if role != "label"]
-    line = f"{file.name}: {len(samples):,} rows; {', '.join([*found, f'label = {label_words}'])}"
-    ordered = tuple(sorted(samples, key=lambda sample: sample.path))
-    return Source(file.stem, "table", file.parent, ordered, (line,), tuple(warnings))
 
 
 def find_table(folder: Path, columns: str = "") -> Source | None:
@@ -164,7 +207,7 @@ def _is_binary(cells: list[str]) -> bool:
 
 def _lacks(table: _Table, names: str, hint: str = f"{_HINT} {_NAME_THEM}") -> DataError:
     has = ", ".join(table.header[:20]) or "none"
-    return DataError(f"{table.file} lacks the column{'s' * (' and ' in names)} {names}; it has {has}.", hint)
+    return DataError(f"{table.name} lacks the column{'s' * (' and ' in names)} {names}; it has {has}.", hint)
 
 
 def _sample(root: Path, path: str, label: str, split: str, group: str) -> Sample:
@@ -184,10 +227,10 @@ def _recorded(file: Path, root: Path, path: str = "") -> str:
         return file.as_posix()
 
 
-def _found_by_name(table: Path, samples: list[Sample]) -> list[Sample]:
+def _found_by_name(table: Path, root: Path, samples: list[Sample]) -> list[Sample]:
     """Samples whose files lie somewhere below the table's folder, by name with or without suffix."""
     known: dict[str, list[Path]] = {}
-    for file in filter(looks_like_image, Tree().files(table.parent, set())):
+    for file in filter(looks_like_image, Tree().files(root, set())):
         for name in {file.name, file.stem}:
             known.setdefault(name, []).append(file)
     matches = [known.get(sample.file.name, []) if "/" not in sample.path else [] for sample in samples]
@@ -202,7 +245,7 @@ def _found_by_name(table: Path, samples: list[Sample]) -> list[Sample]:
             "Write the folder in front of each path.",
         )
     return [
-        replace(sample, path=_recorded(files[0], table.parent), file=files[0]) if files else sample
+        replace(sample, path=_recorded(files[0], root), file=files[0]) if files else sample
         for sample, files in zip(samples, matches, strict=True)
     ]
 
@@ -214,7 +257,7 @@ def _read(file: Path) -> _Table:
     parquet = file.suffix.lower() == ".parquet"
     header, rows = _parquet_rows(file) if parquet else csv_rows(file.read_bytes(), file)
     stripped = [(number, [cell.strip() for cell in row]) for number, row in enumerate(rows, start=2)]
-    table = _Table(file, [_decoded(name.strip()) for name in header], [item for item in stripped if any(item[1])])
+    table = _Table(str(file), [_decoded(name.strip()) for name in header], [item for item in stripped if any(item[1])])
     too_wide = [len(row) > len(header) for _, row in table.rows]
     table.refuse("more cells than the header has columns", too_wide, "Put quotes around cells that hold a comma.")
     if not table.rows:
