@@ -234,3 +234,209 @@ def test_arrays_are_found_in_the_stores_again(run, toy_weights, tmp_path):
     assert again.manifest["stages"].keys() == before.keys()
     pd.testing.assert_frame_equal(again.samples, run.samples)
     assert again.metrics["test"]["accuracy"] == run.metrics["test"]["accuracy"]
+
+
+# === Data sets of other libraries ===
+
+
+class Items:
+    """A data set of PyTorch: `__len__` and `__getitem__`, which gives (image, label)."""
+
+    def __init__(self, images, labels, classes=()):
+        self.images, self.labels = images, labels
+        if classes:
+            self.classes = list(classes)
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, i):
+        if i >= len(self):
+            raise IndexError(i)
+        return self.images[i], self.labels[i]
+
+
+class Loader:
+    """A data loader of PyTorch: iterates over batches of its `dataset`, in another order each time."""
+
+    def __init__(self, dataset, size=4, collate=np.stack):
+        self.dataset, self.size, self.collate, self.epoch = dataset, size, collate, 0
+
+    def __len__(self):
+        return -(-len(self.dataset) // self.size)
+
+    def __iter__(self):
+        self.epoch += 1
+        order = np.random.default_rng(self.epoch).permutation(len(self.dataset))
+        for start in range(0, len(order), self.size):
+            images, labels = zip(*(self.dataset[i] for i in order[start : start + self.size]), strict=True)
+            yield [self.collate(images), np.array(labels)]
+
+
+class Encoded:
+    """A feature of Hugging Face of images: pixels, or with `decode=False` the bytes of the files."""
+
+    def __init__(self, decode=True):
+        self.decode = decode
+
+
+class Names:
+    """A feature of Hugging Face of labels."""
+
+    names = ("ant", "bee")
+
+
+class Columns:
+    """A data set of Hugging Face: `features`, `column_names`, rows as dictionaries."""
+
+    def __init__(self, files, labels, decode=True):
+        self.files, self.labels = files, labels
+        self.features = {"img": Encoded(decode), "label": Names()}
+        self.column_names = list(self.features)
+
+    def cast_column(self, name, feature):
+        return Columns(self.files, self.labels, feature.decode)
+
+    def __len__(self):
+        return len(self.files)
+
+    def __getitem__(self, i):
+        file = self.files[i]
+        image = Image.open(file) if self.features["img"].decode else {"bytes": None, "path": str(file)}
+        return {"img": image, "label": self.labels[i]}
+
+
+NUMBERS = np.array([0, 1, 0, 1])
+
+
+def test_a_map_style_data_set_is_kept_in_its_order():
+    dataset = Items([Image.fromarray(one) for one in X], NUMBERS.tolist(), ["ant", "bee"])
+    found = samples_of(dataset)
+    assert [sample.label for sample in found.values()] == ["ant", "bee", "ant", "bee"]
+    for i, sample in enumerate(found.values()):
+        np.testing.assert_array_equal(pixels_of(sample), X[i])
+
+
+def test_a_loader_that_shuffles_is_kept_once():
+    dataset = Items(list(noise(10, 3, 9, 8)), [0, 1] * 5, ["ant", "bee"])  # channels first
+    loader = Loader(dataset)
+    first = kit.configure(loader).data.path
+    assert kit.configure(loader).data.path == first
+    assert kit.configure(Loader(dataset, 3, collate=list)).data.path == first
+    found = load_samples(first).samples
+    kept = {pixels_of(sample).tobytes(): sample.label for sample in found}
+    expected = {np.ascontiguousarray(np.moveaxis(x, 0, 2)).tobytes(): ("ant", "bee")[y] for x, y in iter_of(dataset)}
+    assert kept == expected
+
+
+def iter_of(dataset):
+    return (dataset[i] for i in range(len(dataset)))
+
+
+def test_grey_batches_and_single_images_with_one_hot_labels_are_told_apart():
+    grey = noise(6, 9, 8)
+    batches = samples_of(Loader(Items(grey, [0, 1] * 3), 3))
+    assert sorted(pixels_of(one).tobytes() for one in batches.values()) == sorted(one.tobytes() for one in grey)
+    single = samples_of(Items(X, np.eye(2)[NUMBERS]))
+    assert [sample.label for sample in single.values()] == ["0", "1", "0", "1"]
+
+
+def test_an_iterable_data_set_is_iterated():
+    class IterableDataset(Items):  # of PyTorch: __getitem__ is inherited, and refuses
+        def __getitem__(self, i):
+            raise NotImplementedError
+
+        def __iter__(self):
+            return zip(self.images, self.labels, strict=True)
+
+    assert sorted(one.label for one in samples_of(IterableDataset(X, Y)).values()) == ["a", "a", "b", "b"]
+    assert len(samples_of(zip(X, Y, strict=True))) == 4
+
+
+def test_a_hugging_face_data_set_keeps_its_files_and_names(images):
+    files = sorted(images.rglob("*.jpg"))[:4]
+    found = samples_of({"train": Columns(files, [0, 1, 0, 1]), "test": Columns(files[:2], [-1, -1])})
+    assert [sample.label for sample in found.values()] == ["ant", "bee", "ant", "bee"]  # -1: without a label
+    assert [sample.file.read_bytes() for sample in found.values()] == [file.read_bytes() for file in files]
+    assert list(found) == [f"train/{i}.jpg" for i in range(4)]
+
+
+def test_dictionaries_are_read_by_usual_names_or_by_those_given():
+    rows = [{"image": x, "coarse": 0, "breed": str(y), "group": "g"} for x, y in zip(X, NUMBERS, strict=True)]
+    found = samples_of(rows, columns="label=breed")
+    assert [(sample.label, sample.group) for sample in found.values()] == [("0", "g"), ("1", "g")] * 2
+    with pytest.raises(DataError, match=r"No column of the data set is the label: it has image, coarse, breed, group"):
+        samples_of(rows)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "message"),
+    [
+        (Items(X.astype("float32") / 255, NUMBERS), "scaled or preprocessed already"),
+        (Loader(Items(X.astype("float32") / 127.5 - 1, NUMBERS)), "scaled or preprocessed already"),
+        (Items(["a.jpg"] * 4, NUMBERS), "gives str for an image"),
+        (list(X), "not pairs of image and label"),
+        (Items(X, [3] * 4, ["ant", "bee"]), "Label 3 has no name: there are 2"),
+        (Items([], []), "No labelled images"),
+    ],
+)
+def test_a_data_set_that_cannot_be_read_is_one_message(dataset, message):
+    with pytest.raises(DataError, match=message):
+        kit.configure(dataset)
+
+
+@pytest.mark.backend
+@pytest.mark.once(backend="jax")
+def test_a_keras_pydataset_is_read():
+    import keras
+
+    class Batches(keras.utils.PyDataset):
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, i):
+            return X[2 * i : 2 * i + 2].astype("float32"), NUMBERS[2 * i : 2 * i + 2, None], np.ones(2)
+
+    found = samples_of(Batches())
+    assert [sample.label for sample in found.values()] == ["0", "1", "0", "1"]
+    np.testing.assert_array_equal(pixels_of(found["3.png"]), X[3])
+
+
+@pytest.mark.backend
+@pytest.mark.once(backend="tensorflow")
+def test_a_tf_data_set_is_read(images):
+    tf = pytest.importorskip("tensorflow", reason="tf.data needs TensorFlow")
+    import keras
+
+    batches = keras.utils.image_dataset_from_directory(images, image_size=(48, 40), batch_size=5, seed=1)
+    found = samples_of(batches)
+    assert {sample.label for sample in found.values()} == {"blue", "green", "red"}
+    assert len(found) == 72
+    assert kit.configure(batches).data.path == kit.configure(batches).data.path  # shuffled anew each time
+    pairs = tf.data.Dataset.from_tensor_slices((X, ["a", "b", "a", "b"]))
+    assert sorted(sample.label for sample in samples_of(pairs).values()) == ["a", "a", "b", "b"]
+    assert len(samples_of(pairs.batch(3).prefetch(1))) == 4
+    with pytest.raises(DataError, match="repeats for ever"):
+        kit.configure(pairs.repeat())
+    with pytest.raises(DataError, match="scaled or preprocessed already"):
+        kit.configure(batches.map(lambda x, y: (x / 255, y)))
+
+
+def test_torch_itself():
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: its protocols alone are tested")
+    x, y = torch.from_numpy(np.moveaxis(X, 3, 1).copy()), torch.from_numpy(NUMBERS)
+    dataset = torch.utils.data.TensorDataset(x, y)
+    np.testing.assert_array_equal(pixels_of(samples_of(dataset)["2.png"]), X[2])
+    loader = torch.utils.data.DataLoader(dataset, batch_size=3, shuffle=True)
+    assert len(samples_of(loader)) == 4
+    assert kit.configure(x, y).data.path == kit.configure(X, NUMBERS).data.path
+
+
+def test_hugging_face_itself(images):
+    datasets = pytest.importorskip("datasets", reason="datasets is not installed: its protocol alone is tested")
+    files = [str(file) for file in sorted(images.rglob("*.jpg"))[:4]]
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["ant", "bee"])})
+    dataset = datasets.Dataset.from_dict({"image": files, "label": [0, 1, 0, 1]}, features=features)
+    found = samples_of(datasets.DatasetDict({"train": dataset, "validation": dataset.select([0, 1])}))
+    assert [sample.split for sample in found.values()] == ["train"] * 4 + ["validation"] * 2
+    assert [sample.label for sample in found.values()] == ["ant", "bee", "ant", "bee", "ant", "bee"]
