@@ -10,6 +10,7 @@ from kit.data.download import fetch
 from kit.data.given import root_of
 from kit.data.labels import without_images
 from kit.data.listing import looks_like_image
+from kit.data.synsets import with_names
 from kit.errors import DataError
 from kit.machine import cache_folder
 
@@ -31,7 +32,7 @@ def load_samples(path: str, columns: str = "", *, corrections: str = "", fewest_
         DataError: If nothing is there, it is no source, it holds fewer than `fewest_classes` classes, or the
             corrections do not fit it.
     """
-    source = _list(path, columns, fewest_classes)
+    source = with_names(_list(path, columns, fewest_classes))
     if not corrections:
         return source
     return _checked(correct(source, Path(corrections).expanduser()), f"{path}, corrected,", fewest_classes)

@@ -1,8 +1,9 @@
-"""Samples of CSV and Parquet tables, whatever their columns are called and however they are encoded."""
+"""Samples of CSV, Parquet and JSON Lines tables, whatever their columns are called and however they are encoded."""
 
 import codecs
 import csv
 import io
+import json
 import os
 import re
 import unicodedata
@@ -20,7 +21,7 @@ from kit.errors import ConfigError, DataError
 from kit.machine import install_command
 from kit.progress import some
 
-SUFFIXES = (".csv", ".tsv", ".parquet")
+SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl")
 # Names that a column goes by elsewhere, in the order in which they are looked for.
 _ALIASES = {
     "path": (
@@ -144,7 +145,8 @@ def find_table(folder: Path, columns: str = "") -> Source | None:
     """Samples of the only table in a folder that lists images, or None; DataError if several do."""
     found = []
     for file in Tree().look(folder).files:
-        if file.name.lower().endswith(SUFFIXES):
+        # a Kaggle competition's sample_submission.csv lists the test images, under labels that are none
+        if file.name.lower().endswith(SUFFIXES) and "submission" not in file.stem.lower():
             try:
                 found.append((file, read_table(file, columns)))
             except DataError:
@@ -233,6 +235,11 @@ def _found_by_name(table: Path, root: Path, samples: list[Sample]) -> list[Sampl
     for file in filter(looks_like_image, Tree().files(root, set())):
         for name in {file.name, file.stem}:
             known.setdefault(name, []).append(file)
+    split = meaning(table.stem)  # train.csv names what is in train/, where test/ has files of the same names
+    for name, files in known.items():
+        if len(files) > 1 and split:
+            own = [file for file in files if meaning(file.relative_to(root).parts[0]) == split]
+            known[name] = own if len(own) == 1 else files
     matches = [known.get(sample.file.name, []) if "/" not in sample.path else [] for sample in samples]
     if not any(matches):
         raise DataError(
@@ -254,8 +261,11 @@ def _found_by_name(table: Path, root: Path, samples: list[Sample]) -> list[Sampl
 
 
 def _read(file: Path) -> _Table:
-    parquet = file.suffix.lower() == ".parquet"
-    header, rows = _parquet_rows(file) if parquet else csv_rows(file.read_bytes(), file)
+    kind = file.suffix.lower()
+    if kind == ".parquet":
+        header, rows = _parquet_rows(file)
+    else:
+        header, rows = (_json_rows if kind == ".jsonl" else csv_rows)(file.read_bytes(), file)
     stripped = [(number, [cell.strip() for cell in row]) for number, row in enumerate(rows, start=2)]
     table = _Table(str(file), [_decoded(name.strip()) for name in header], [item for item in stripped if any(item[1])])
     too_wide = [len(row) > len(header) for _, row in table.rows]
@@ -307,6 +317,23 @@ def _decoded(text: str) -> str:
         return text.encode("utf-8", errors="surrogateescape").decode("cp1252")
     except UnicodeDecodeError:
         raise DataError(f"The text {text!r} is neither UTF-8 nor Windows-1252.", "Save the table as UTF-8.") from None
+
+
+def _json_rows(content: bytes, file: Path) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of JSON Lines (`metadata.jsonl`), one object a line; nested values are left out."""
+    try:
+        items = [json.loads(line) for line in content.decode("utf-8-sig").splitlines() if line.strip()]
+    except ValueError as error:
+        raise DataError(f"{file} is not a readable JSON Lines table: {error}.", _HINT) from None
+    if not items or not all(isinstance(item, dict) for item in items):
+        raise DataError(f"{file} is no table: each of its lines must be a JSON object.", _HINT)
+    nested = {name for item in items for name, value in item.items() if isinstance(value, dict | list)}
+    header = [name for name in dict.fromkeys(name for item in items for name in item) if name not in nested]
+    return header, [[_json_cell(item.get(name)) for name in header] for item in items]
+
+
+def _json_cell(value: Any) -> str:
+    return "" if value is None else str(value)
 
 
 def _parquet_rows(file: Path) -> tuple[list[str], list[list[str]]]:

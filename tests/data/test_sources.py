@@ -292,6 +292,67 @@ def test_ids_are_found_by_name_below_the_tables_folder(tmp_path):
         load_samples(str(tmp_path / "labels.csv"))
 
 
+def test_a_competitions_table_finds_its_ids_in_the_folder_of_its_split(tmp_path):
+    """As Kaggle packs it: ids that count from 1 in train/ and in test/, and an example of an answer."""
+    fill(tmp_path, "train/1.jpg", "train/2.jpg", "test/1.jpg", "test/2.jpg", "test/3.jpg")
+    (tmp_path / "train_labels.csv").write_text("id,healthy,rust\n1,1,0\n2,0,1\n")
+    (tmp_path / "sample_submission.csv").write_text("id,healthy,rust\n1,0,1\n2,0,1\n3,0,1\n")
+    (tmp_path / "test.csv").write_text("id\n1\n2\n3\n")
+    assert listed(load_samples(str(tmp_path))) == [("train/1.jpg", "healthy", None), ("train/2.jpg", "rust", None)]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_an_imagefolder_with_metadata_is_read_without_its_package(tmp_path, whole):
+    """As Hugging Face lays it out, one file for all or one in each split folder, CSV or JSON Lines."""
+    fill(tmp_path, "train/1.jpg", "train/2.jpg", "test/3.jpg", "test/4.jpg")
+    if whole:
+        (tmp_path / "metadata.csv").write_text(
+            "file_name,label,split\ntrain/1.jpg,a,train\ntrain/2.jpg,b,train\ntest/3.jpg,a,test\ntest/4.jpg,b,test\n"
+        )
+    else:
+        (tmp_path / "train/metadata.csv").write_text("file_name,label\n1.jpg,a\n2.jpg,b\n")
+        (tmp_path / "test/metadata.jsonl").write_text(
+            '{"file_name": "3.jpg", "label": "a", "objects": {"bbox": [1]}}\n{"file_name": "4.jpg", "label": "b"}\n'
+        )
+    assert listed(load_samples(str(tmp_path))) == [
+        ("test/3.jpg", "a", "test"),
+        ("test/4.jpg", "b", "test"),
+        ("train/1.jpg", "a", "train"),
+        ("train/2.jpg", "b", "train"),
+    ]
+
+
+@pytest.mark.parametrize("broken", ['{"file_name": ', "[1]\n"])
+def test_broken_json_lines_are_one_message(tmp_path, broken):
+    (tmp_path / "metadata.jsonl").write_text(broken)
+    with pytest.raises(DataError, match=r"metadata\.jsonl is no"):
+        load_samples(str(tmp_path / "metadata.jsonl"))
+
+
+IDS = ("n01440764", "n02012849", "n03126707")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("LOC_synset_mapping.txt", "n01440764 tench, Tinca tinca\nn02012849 crane\nn03126707 crane\n"),
+        ("words.txt", "n01440764\ttench, Tinca tinca\nn02012849\tcrane\nn03126707\tcrane\nn00001740\tentity\n"),
+        (
+            "imagenet_class_index.json",
+            '{"0": ["n01440764", "tench"], "134": ["n02012849", "crane"], "517": ["n03126707", "crane"]}',
+        ),
+    ],
+)
+def test_ids_of_imagenet_get_the_names_that_lie_with_them(tmp_path, name, text):
+    fill(tmp_path, *(f"ILSVRC/Data/CLS-LOC/train/{one}/{one}_1.JPEG" for one in IDS))
+    (tmp_path / name).write_text(text)
+    found = load_samples(str(tmp_path / "ILSVRC/Data/CLS-LOC/train"))
+    assert found.classes == ("crane (n02012849)", "crane (n03126707)", "tench")
+    assert f"{name}: names of 3 of 3 classes (n01440764 = tench, ...)" in found.tree
+    (tmp_path / name).write_text("of something else")
+    assert load_samples(str(tmp_path / "ILSVRC/Data/CLS-LOC/train")).classes == IDS
+
+
 @pytest.mark.parametrize("packing", ["folder", ".zip", ".tar.gz"])
 def test_a_table_among_the_images_is_taken(tmp_path, packing):
     fill(tmp_path / "dogs", "images/1.jpg", "images/2.jpg", "annotations/1.xml")
