@@ -92,6 +92,7 @@ def test_the_web_service_answers_as_the_run_does_and_refuses_what_is_no_image(ha
             with pytest.raises(urllib.error.HTTPError) as error:
                 ask(address, body)
             refused.append(error.value.code)
+            error.value.close()
     assert answer["label"] == expected.label
     np.testing.assert_allclose(list(answer["probabilities"].values()), expected.probabilities, atol=1e-4)
     assert refused == [415, 415, 413]
