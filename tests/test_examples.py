@@ -1,7 +1,8 @@
-"""The notebook runs from its first cell to its last, and the recipes resolve."""
+"""The notebooks run from their first cell to their last, and the recipes resolve."""
 
 import ast
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from kit.settings import load_config
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 RECIPES = sorted(EXAMPLES.glob("*.toml"))
+OWN_IMAGES = EXAMPLES / "own_images.ipynb"
 
 
 def code_cells() -> list[str]:
@@ -73,6 +75,19 @@ def test_the_notebook_holds_no_output():
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells)
     assert len({cell["id"] for cell in notebook["cells"]}) == len(notebook["cells"])
+
+
+def test_the_notebook_of_own_images_is_stored_as_one_run_from_top_to_bottom_left_it():
+    notebook = json.loads(OWN_IMAGES.read_text(encoding="utf-8"))
+    assert len({cell["id"] for cell in notebook["cells"]}) == len(notebook["cells"])
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    outputs = [output for cell in cells for output in cell["outputs"]]
+    assert not any(output["output_type"] == "error" for output in outputs)
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 3  # a code host runs no scripts
+    text = json.dumps([{**output, "data": {**output.get("data", {}), "image/png": ""}} for output in outputs])
+    assert re.findall(r"/(?:home|root|work|tmp|Users)/", text) == []
+    assert OWN_IMAGES.stat().st_size < 2_000_000
 
 
 def test_there_are_three_recipes():
