@@ -2,6 +2,7 @@
 
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 from kit import backends, progress
 from kit.api import configure
@@ -18,7 +19,7 @@ from search.workers import run_trials
 
 @backends.restored()
 def run_study(
-    data: Name | RunConfig,
+    data: Any,
     trials: int = 20,
     *,
     name: str | None = None,
@@ -43,7 +44,8 @@ def run_study(
         study.best.run.predict("image.jpg")
 
     Args:
-        data: The images, or the configuration that all trials start from (`kit.configure`).
+        data: The images, in any form that `kit.configure` takes (arrays in a pair with labels), or the configuration
+            that all trials start from.
         trials: Finished trials wanted, those of earlier calls included.
         name: Default: the name of the images.
         out: Folder; default `studies/<name>`.

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 import kit
+from doubles import swap
 from image_files import draw_image
 from kit.data.sources import load_samples
 from kit.errors import DataError
@@ -169,6 +170,18 @@ def test_a_dataframe_is_read_as_its_table_would_be(here):
 def test_a_dataframe_that_cannot_be_read_is_one_message(here, columns, message):
     with pytest.raises(DataError, match=message):
         kit.configure(pd.DataFrame(columns))
+
+
+def test_a_study_takes_what_training_takes(monkeypatch):
+    import search.api
+
+    def stop(spec):
+        raise kit.UserError(spec.config.data.path)
+
+    swap(monkeypatch, search.api, "prepare", stop)
+    with pytest.raises(kit.UserError) as caught:
+        search.run_study((X, Y), trials=1)
+    assert caught.value.what == kit.configure(X, Y).data.path
 
 
 # === Trained ===
