@@ -147,7 +147,7 @@ def demo(session: nox.Session) -> None:
 @only_full
 def export(session: nox.Session) -> None:
     """Exports and KerasHub, whose extras the other sessions lack, on each backend."""
-    _install(session, "jax,tensorflow,hub,export,web,test")
+    _install(session, "jax,tensorflow,hub,export,openvino,web,test")
     session.install("fastapi", "uvicorn")  # what docs/deployment.md shows
     page = _page_tools(session) if shutil.which("npm") else {}
     for backend in ("jax", "tensorflow"):

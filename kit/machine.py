@@ -17,6 +17,7 @@ EXTRAS = {
     "tensorflow": ("tensorflow>=2.21",),
     "parquet": ("pyarrow>=18",),
     "export": ("tensorflow>=2.21", "tf2onnx>=1.17", "onnx>=1.20", "onnxruntime>=1.23", "ai-edge-litert>=2.1"),
+    "openvino": ("tensorflow>=2.21", "openvino>=2026.1", "nncf>=3.1"),
     "hub": ("keras-hub>=0.32", "tensorflow>=2.21"),
     "web": ("tensorflow>=2.21", "playwright>=1.50"),
     "postgres": ("psycopg[binary]>=3.2",),

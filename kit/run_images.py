@@ -6,6 +6,7 @@ Importing this module imports no backend.
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kit.config import RunConfig
 from kit.data import Source
@@ -16,6 +17,9 @@ from kit.errors import DataError
 from kit.files import sha256_file
 from kit.machine import available_threads
 from kit.run import Run
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SEEN = ("train", "validation")  # splits that chose weights or epochs; test images were only measured
 
@@ -42,6 +46,24 @@ def find_own_images(run: Run, moved: str | None, command: str) -> Source:
         facts = read_facts(files, config.data.background, config.threads or available_threads())
         require_same_images(run, data_fingerprint(found.samples, facts), str(moved))
     return found
+
+
+def split_images(run: Run, split: str, moved: str | None, command: str) -> "tuple[tuple[Path, ...], pd.DataFrame]":
+    """Files of a split's images where they lie now, and their rows of samples.csv, in its order.
+
+    `moved` and `command` as for `find_own_images`. Raises DataError as that, and if some are no longer there.
+    """
+    samples = run.samples
+    rows = samples[samples["finding"].isna() & (samples["split"] == split)]
+    files = {sample.path: sample.file for sample in find_own_images(run, moved, command).samples}
+    gone = [path for path in rows["path"] if path not in files]
+    if gone:
+        raise DataError(
+            f"{len(gone)} of the {len(rows)} {split} images of {run.path} are no longer in "
+            f"{config_at(run, moved).data.path}: {', '.join(gone[:3])}{', ...' if len(gone) > 3 else ''}.",
+            "An export needs them: put them back where they were.",
+        )
+    return tuple(files[path] for path in rows["path"]), rows
 
 
 def require_same_images(run: Run, fingerprint: str, place: str) -> None:

@@ -137,9 +137,9 @@ def exports_section(exports: Sequence[Mapping[str, Any]]) -> Section:
 
 
 def _row(export: Mapping[str, Any], batches: Sequence[int]) -> tuple[str, ...]:
-    gate = export["gate"]
+    gate, precision = export["gate"], export.get("precision", "float32")  # absent in early exports
     return (
-        text.name(export["format"]),
+        text.name(export["format"] + ("" if precision == "float32" else f", {precision}")),
         text.name(export["runtime"]),
         text.size(export["bytes"]),
         *(text.milliseconds(export["latency_ms"].get(str(batch))) for batch in batches),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SHOWN = 3  # classes beside the first in the table
 NAMED = 5  # unreadable files named in the final message
 WIDEST = 60  # width of the name column; longer names overflow
-_FORMAT = "keras, saved_model, onnx, litert, keras-hub or web, a page that runs the model in a browser."
+_FORMAT = "keras, saved_model, onnx, litert, openvino, keras-hub or web, a page that runs the model in a browser."
 Moved = Annotated[
     str | None,
     typer.Option("--data", metavar="PLACE", help="Where the run's own images lie now, if moved.", show_default=False),
@@ -297,6 +297,13 @@ def export(
     run: FinishedRun,
     format_name: Annotated[str, typer.Option("--format", help=_FORMAT, show_default=False)],
     out: Annotated[Path | None, typer.Option(help=_OUT, show_default="RUN/exports/FORMAT")] = None,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Whole numbers of 8 bits inside, ranged by training images.")
+    ] = False,
+    float16: Annotated[bool, typer.Option("--float16", help="Floating-point numbers of 16 bits inside.")] = False,
+    tolerance_accuracy: Annotated[
+        float, typer.Option(min=0, max=1, help="Loss of accuracy that --int8 and --float16 may cost.")
+    ] = 0.01,
     threshold: Annotated[
         float, typer.Option(min=0, max=1, help='Confidence below which the example and the page of web say "unsure".')
     ] = 0.0,
@@ -313,12 +320,19 @@ def export(
     The folder holds the model, its labels, how an image becomes its input, and a model card with an example.
     """
     from kit import progress
+    from kit.errors import ConfigError
     from kit.export import export_run
     from kit.report_hook import draw_page
 
     progress.set_quiet(quiet or as_json)
+    if int8 and float16:
+        raise ConfigError("--int8 and --float16 were both given.", "Give one.")
+    precision = "int8" if int8 else "float16" if float16 else "float32"
     folder = open_run(run)
-    done = export_run(folder, format_name, out, moved=moved, threshold=threshold, runtime=runtime)
+    done = export_run(
+        folder, format_name, out, moved=moved, precision=precision, allowed_loss=tolerance_accuracy,
+        threshold=threshold, runtime=runtime,
+    )  # fmt: skip
     if folder.report_path.exists() and done.path.resolve().is_relative_to(folder.path.resolve()):
         draw_page(folder.path)  # the page lists the exports in the run folder
     if as_json:
@@ -333,7 +347,7 @@ def _lines(done: "Export") -> list[str]:
     record, gate = done.record, done.record["gate"]
     latency, original = record["latency_ms"], record["original"]
     rows = [
-        ("", "original", record["format"]),
+        ("", "original", _named(record)),
         ("runtime", original["runtime"], record["runtime"]),
         ("size", mebibytes(original["bytes"]), mebibytes(record["bytes"])),
         (f"accuracy ({gate['split']})", f"{gate['original_accuracy']:.3f}", f"{gate['accuracy']:.3f}"),
@@ -344,10 +358,20 @@ def _lines(done: "Export") -> list[str]:
     return [
         *table,
         f"Of {gate['photos']:,} {gate['split']} images {gate['agreement']:.1%} get the same class; no probability is "
-        f"off by more than {gate['greatest_difference']:.1e} (allowed: {gate['tolerance']:.0e}).",
+        f"off by more than {gate['greatest_difference']:.1e} ({_allowed(gate)}).",
         *_from_files(record.get("from_files", {})),
         f"Export: {done.path}",
     ]
+
+
+def _named(record: dict[str, Any]) -> str:
+    return record["format"] if record["precision"] == "float32" else f"{record['format']}, {record['precision']}"
+
+
+def _allowed(gate: dict[str, Any]) -> str:
+    if gate["allowed_loss"] is None:
+        return f"allowed: {gate['tolerance']:.0e}"
+    return f"{gate['allowed_loss']:g} of accuracy may be lost"
 
 
 def _from_files(told: dict[str, Any]) -> list[str]:

@@ -6,6 +6,8 @@ from importlib.util import find_spec
 from kit.errors import ConfigError, ExportError
 from kit.machine import install_command
 
+FLOAT32, FLOAT16, INT8 = PRECISIONS = ("float32", "float16", "int8")
+ALLOWED_LOSS = 0.01  # of accuracy, of smaller numbers than float32
 TOLERANCE = 1e-4  # greatest difference of a probability, of formats that keep the weights' 32 bits
 
 
@@ -23,6 +25,7 @@ class Format:
         packages: What its user installs, beside NumPy and Pillow.
         usage: Code of the example: imports, loading, and one image's probabilities; None where no Python runs it.
         tolerance: Greatest difference of a probability from the original's.
+        precisions: Of the numbers inside that it can be written in; `float32` is the original's.
     """
 
     name: str
@@ -34,6 +37,7 @@ class Format:
     packages: str
     usage: tuple[str, str, str] | None
     tolerance: float = TOLERANCE
+    precisions: tuple[str, ...] = (FLOAT32,)
 
 
 FORMATS = (
@@ -78,6 +82,7 @@ FORMATS = (
             'model = onnxruntime.InferenceSession("model.onnx")',
             'model.run(None, {"pixels": pixels})[0][0]',
         ),
+        precisions=PRECISIONS,
     ),
     Format(
         name="litert",
@@ -92,6 +97,22 @@ FORMATS = (
             'model = Interpreter("model.tflite").get_signature_runner()',
             'model(pixels=pixels)["output_0"][0]',
         ),
+        precisions=PRECISIONS,
+    ),
+    Format(
+        name="openvino",
+        model="model.xml",
+        needs=("tensorflow", "openvino", "nncf"),
+        extra="openvino",
+        writer="tensorflow",
+        library="openvino",
+        packages="openvino",
+        usage=(
+            "import openvino",
+            'model = openvino.compile_model("model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})',
+            "model(pixels)[0][0]",
+        ),
+        precisions=PRECISIONS,
     ),
     Format(
         name="keras-hub",

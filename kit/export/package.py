@@ -15,7 +15,7 @@ import inspect
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,10 +28,11 @@ from kit import progress
 from kit.backends.choice import BACKENDS, explain_choice, installed_backends
 from kit.data import decoding
 from kit.errors import ConfigError, ExportError, StorageError
-from kit.export.formats import Format, find_format, require_installed
+from kit.export.formats import ALLOWED_LOSS, FLOAT32, INT8, Format, find_format, require_installed
 from kit.export.model_card import licence, render_card
 from kit.export.npm import require_packages
 from kit.export.parity import ORIGINAL, ParityImages, compare, compare_files, parity_images
+from kit.export.precision import calibration_files, require_precision
 from kit.export.web_page import PACKAGES, write_page
 from kit.export.worker import ask
 from kit.files import read_json, sha256_file, storage_errors, write_json, write_text
@@ -49,6 +50,8 @@ _PACKAGES = (
     "onnx",
     "onnxruntime",
     "ai-edge-litert",
+    "openvino",
+    "nncf",
     "keras-hub",
     "playwright",
 )
@@ -69,6 +72,8 @@ def export_run(
     *,
     moved: Path | str | None = None,
     tolerance: float | None = None,
+    precision: str = FLOAT32,
+    allowed_loss: float = ALLOWED_LOSS,
     threshold: float = 0.0,
     runtime: Path | str | None = None,
 ) -> Export:
@@ -76,56 +81,76 @@ def export_run(
 
     Args:
         run: A finished run, or its folder.
-        format_name: `keras`, `saved_model`, `onnx`, `litert`, `keras-hub` or `web`.
-        out: Default `exports/<format>` in the run folder. An earlier export there is replaced.
+        format_name: `keras`, `saved_model`, `onnx`, `litert`, `openvino`, `keras-hub` or `web`.
+        out: Default `exports/<format>`, or `exports/<format>-<precision>`, in the run folder. An earlier export there
+            is replaced.
         moved: Where the run's images lie now, if not where they were.
         tolerance: Greatest difference of a probability from the original's; None takes the format's own.
+        precision: Of the numbers inside the model: `float32`, or `float16` or `int8` of the formats that have them. The
+            ranges of int8 come from training images.
+        allowed_loss: Of accuracy, 0 to 1, of smaller numbers than float32, in place of `tolerance`.
         threshold: Confidence, 0 to 1, below which the card's example, and the page of the format `web` until its slider
             is moved, say "unsure"; for other programs it is in preprocessing.json.
         runtime: Folder that holds the page's runtime, installed by npm or as tarballs; None fetches it.
 
     Raises:
-        ConfigError: If there is no such format, it takes no runtime, or the threshold is not 0 to 1.
+        ConfigError: If there is no such format, it takes no such precision or no runtime, or a share is not 0 to 1.
         ExportError: If what the format needs is not installed, the model cannot be written in it, or it differs by more
-            than the tolerance. Nothing is left behind then, and an earlier export is untouched.
+            than the tolerance, or loses more accuracy than allowed. Nothing is left behind then, and an earlier export
+            is untouched.
         DataError: If the images to compare on are gone.
         StorageError: If the run is not finished, or the folder holds something else or cannot be written.
     """
     run = run if isinstance(run, Run) else Run.open(Path(run))
     run.require_finished()
     chosen = find_format(format_name)
+    require_precision(chosen, precision)
     require_installed(chosen)
-    if not 0 <= threshold <= 1:
-        raise ConfigError(f"threshold must be 0 to 1, not {threshold:g}.")
+    for name, share in (("threshold", threshold), ("allowed_loss", allowed_loss)):
+        if not 0 <= share <= 1:
+            raise ConfigError(f"{name} must be 0 to 1, not {share:g}.")
     if chosen.name == WEB:
         require_packages(PACKAGES, runtime)  # before what takes minutes
     elif runtime is not None:
         raise ConfigError(f"--runtime is for the format {WEB}, not {chosen.name}.", "Leave it out.")
-    path = Path(out) if out else run.path / "exports" / chosen.name
-    images = parity_images(run, None if moved is None else str(moved))
+    name = chosen.name if precision == FLOAT32 else f"{chosen.name}-{precision}"
+    path = Path(out) if out else run.path / "exports" / name
+    place = None if moved is None else str(moved)
+    images = parity_images(run, place)
+    calibration = calibration_files(run, place) if precision == INT8 else ()
+    asked = _Asked(
+        chosen, precision, calibration, tolerance or chosen.tolerance,
+        None if precision == FLOAT32 else allowed_loss, threshold, runtime,
+    )  # fmt: skip
     with replaced_folder(path) as folder, tempfile.TemporaryDirectory(prefix="transferkit-export-") as work:
-        record = _fill(run, chosen, images, folder, Path(work), tolerance or chosen.tolerance, threshold, runtime)
+        record = _fill(run, asked, images, folder, Path(work))
     return Export(path, record)
 
 
-def _fill(
-    run: Run,
-    chosen: Format,
-    images: ParityImages,
-    folder: Path,
-    work: Path,
-    tolerance: float,
-    threshold: float,
-    runtime: Path | str | None,
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Asked:
+    """What an export is to be; as the arguments of `export_run`."""
+
+    format: Format
+    precision: str
+    calibration: tuple[Path, ...]
+    tolerance: float
+    allowed_loss: float | None
+    threshold: float
+    runtime: Path | str | None
+
+
+def _fill(run: Run, asked: _Asked, images: ParityImages, folder: Path, work: Path) -> dict[str, Any]:
     """Write the model, check parity, add labels, card and, last, the record, which is returned."""
-    write_json(work / "images.json", [os.fspath(file.absolute()) for file in images.files])
+    chosen = asked.format
+    write_json(work / "images.json", _absolute(images.files))
+    write_json(work / "written.json", {"precision": asked.precision, "calibration": _absolute(asked.calibration)})
     own = run.config.backend if run.config.backend in installed_backends() else explain_choice().name
     writer = chosen.writer or own
-    progress.say(f"Writing {chosen.name}")
+    progress.say(f"Writing {chosen.name}{'' if asked.precision == FLOAT32 else f' of {asked.precision}'}")
     written = ask("write", [chosen.name], run, folder, work, writer)[chosen.name]
     if chosen.name == WEB:
-        write_page(run, folder, licence(run), threshold, runtime)
+        write_page(run, folder, licence(run), asked.threshold, asked.runtime)
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     progress.say(f"Comparing it with the original on {len(images.files):,} {images.split} images")
     # The exported model first: the original's start of the backend is not part of its latency.
@@ -134,20 +159,24 @@ def _fill(
     for names in together:
         answers |= ask("run", names, run, folder, work, own if ORIGINAL in names else writer)
     exported, original = answers[chosen.name], answers[ORIGINAL]
-    parity = compare(images, _probabilities(work, ORIGINAL), _probabilities(work, chosen.name), tolerance)
+    old, new = _probabilities(work, ORIGINAL), _probabilities(work, chosen.name)
+    parity = compare(images, old, new, asked.tolerance, asked.allowed_loss)
     if not parity.passed:
         what = f"The {chosen.name} model does not answer as the original does: {parity.describe()}."
-        raise ExportError(what, "Nothing was handed over. Take another format.")
+        other = "format" if asked.allowed_loss is None else "precision, or allow more (--tolerance-accuracy)"
+        raise ExportError(what, f"Nothing was handed over. Take another {other}.")
     record = {
         "schema_version": SCHEMA_VERSION,
         "kind": "export",
         "format": chosen.name,
+        "precision": asked.precision,
+        **({"calibration_images": len(asked.calibration)} if asked.calibration else {}),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "run": run.path.absolute().name,
         "model": chosen.model,
         "bytes": size,
         "runtime": exported["runtime"],
-        "threshold": threshold,
+        "threshold": asked.threshold,
         "gate": parity.to_dict(),
         **_from_files(work, chosen),
         "latency_ms": exported["latency_ms"],
@@ -158,6 +187,10 @@ def _fill(
     record["files"] = _files(folder)
     write_json(folder / RECORD, record)
     return record
+
+
+def _absolute(files: Iterable[Path]) -> list[str]:
+    return [os.fspath(file.absolute()) for file in files]
 
 
 def _write_papers(run: Run, chosen: Format, folder: Path, steps: list[dict[str, Any]], record: dict[str, Any]) -> None:

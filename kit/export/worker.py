@@ -3,8 +3,9 @@
     python -m kit.export.worker write FORMAT RUN FOLDER WORK
     python -m kit.export.worker run RUNTIME[,RUNTIME] RUN FOLDER WORK
 
-WORK holds `images.json`, the images' files in order; the answers go to `answer.json`, arrays beside it. All is computed
-on the CPU, wherever the run was trained, so that differences come from the export alone.
+WORK holds `images.json`, the images' files in order, and `written.json`, the precision and the files of the images that
+calibrate it; the answers go to `answer.json`, arrays beside it. All is computed on the CPU, wherever the run was
+trained, so that differences come from the export alone.
 """
 
 import os
@@ -41,7 +42,7 @@ def ask(task: str, names: Sequence[str], run: Run, folder: Path, work: Path, bac
         task: `write` or `run`.
         names: Formats or runtimes.
         folder: The export's folder.
-        work: A temporary folder that holds `images.json`.
+        work: A temporary folder that holds `images.json`, and `written.json` for `write`.
         backend: Keras backend of the child.
 
     Raises:
@@ -90,12 +91,13 @@ def main(task: str, names: str, run_path: str, folder: str, work_path: str) -> N
     from kit import backends
 
     backends.own_process()
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # no word of our users to anyone
     run, work = Run.open(Path(run_path)), Path(work_path)
     answers: dict[str, Any] = {}
     told: dict[str, Any] = {"answers": answers}
     for name in names.split(","):
         try:
-            answers[name] = _write(name, run, Path(folder)) if task == "write" else _run(name, run, Path(folder), work)
+            answers[name] = (_write if task == "write" else _run)(name, run, Path(folder), work)
         except UserError as error:
             told = {"kind": type(error).__name__, "error": error.what, "hint": error.hint}
             break
@@ -105,7 +107,7 @@ def main(task: str, names: str, run_path: str, folder: str, work_path: str) -> N
     write_json(work / "answer.json", told)
 
 
-def _write(format_name: str, run: Run, folder: Path) -> dict[str, Any]:
+def _write(format_name: str, run: Run, folder: Path, work: Path) -> dict[str, Any]:
     """Write the model; answers with its preprocessing layers."""
     from kit import backends
     from kit.backends.choice import choose_backend
@@ -116,8 +118,12 @@ def _write(format_name: str, run: Run, folder: Path) -> dict[str, Any]:
     from kit.export.writers import write_model
     from kit.predict import load_classifier
 
-    classifier = load_classifier(run)
-    write_model(format_name, run, classifier, folder)
+    classifier, asked = load_classifier(run), read_json(work / "written.json")
+    side = run.config.data.image_size
+    images = np.zeros((0, side, side, 3), np.uint8)
+    if files := [Path(file) for file in asked["calibration"]]:
+        images = np.concatenate(list(_blocks(files, run.config.data)))
+    write_model(format_name, run, classifier, folder, asked["precision"], images)
     return {"preprocessing": _steps(classifier.backbone.preprocessing)}
 
 

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
+from kit.export.formats import FLOAT16
+from kit.export.precision import litert_options, reduce_onnx, reduce_openvino
 from kit.files import write_json
 from kit.model.classifier import Classifier
 from kit.model.saving import save_model
@@ -18,8 +21,13 @@ from kit.run import Run
 OPSET = 18  # the newest that tf2onnx 1.17 writes; ONNX Runtime reads it since 1.14
 
 
-def write_model(format_name: str, run: Run, classifier: Classifier, folder: Path) -> None:
-    """Write the model's files into the existing `folder`; this process's backend must be able to write the format."""
+def write_model(
+    format_name: str, run: Run, classifier: Classifier, folder: Path, precision: str, images: np.ndarray
+) -> None:
+    """Write the model's files into the existing `folder`; this process's backend must be able to write the format.
+
+    `precision` is of the numbers inside; `images`, uint8 (n, S, S, 3), give the ranges of int8.
+    """
     if format_name == "keras" and run.unapplied_temperature == 1:
         shutil.copyfile(run.model_path, folder / "model.keras")  # the file that the run's scores are of
     elif format_name == "keras":
@@ -28,8 +36,12 @@ def write_model(format_name: str, run: Run, classifier: Classifier, folder: Path
         _called(classifier).export(str(folder / "model"), format="tf_saved_model", verbose=False)
     elif format_name == "onnx":
         _write_onnx(classifier, folder / "model.onnx")
+        reduce_onnx(folder / "model.onnx", precision, images)
     elif format_name == "litert":
-        _write_litert(classifier, folder / "model.tflite")
+        options = litert_options(precision, images)
+        _called(classifier).export(str(folder / "model.tflite"), format="litert", verbose=False, **options)
+    elif format_name == "openvino":
+        _write_openvino(classifier, folder / "model.xml", precision, images)
     elif format_name == "web":
         _write_web(classifier, folder)
     else:
@@ -61,12 +73,14 @@ def _write_onnx(classifier: Classifier, path: Path) -> None:
     onnx.save(model, path)
 
 
-def _write_litert(classifier: Classifier, path: Path) -> None:
-    """Export with LiteRT's built-in operators only: a phone's interpreter has no others."""
-    import tensorflow as tf
+def _write_openvino(classifier: Classifier, path: Path, precision: str, images: np.ndarray) -> None:
+    import openvino
 
-    builtins = {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}
-    _called(classifier).export(str(path), format="litert", target_spec=builtins, verbose=False)
+    _called(classifier).export(str(path), format="openvino", verbose=False)
+    core = openvino.Core()
+    core.set_property({"ENABLE_MMAP": False})  # the files are replaced below
+    model = reduce_openvino(core.read_model(path), precision, images)
+    openvino.save_model(model, path, compress_to_fp16=precision == FLOAT16)
 
 
 # === The page ===

@@ -30,6 +30,14 @@ def test_json_is_the_record(command, run, answers, tmp_path):
     assert said == json.loads((tmp_path / "out" / "export.json").read_text())
 
 
+def test_the_precision_is_named(command, run, answers, tmp_path, monkeypatch):
+    swap(monkeypatch, formats, "find_spec", lambda name: name)
+    asked = ("--format", "litert", "--float16", "--tolerance-accuracy", 0.05, "--out", tmp_path / "out")
+    done = command("export", run.path, *asked)
+    assert (done.status, done.out.split()[1:3]) == (0, ["litert,", "float16"])
+    assert "(0.05 of accuracy may be lost)." in done.out
+
+
 def test_images_that_have_moved(command, refused, own_run, images, answers, tmp_path):
     """`--data` names where they lie now; the export is compared on them."""
     config = own_run / "config.toml"
@@ -54,5 +62,7 @@ def test_bad_input_is_one_message(refused, run, tmp_path, monkeypatch):
     assert "is not empty and holds more than an export" in told
     told = refused("export", run.path, "--format", "keras", "--out", run.path)
     assert "is not empty and holds more than an export" in told
+    assert "Give one." in refused("export", run.path, "--format", "onnx", "--int8", "--float16")
+    assert "int8 is for onnx, litert, openvino." in refused("export", run.path, "--format", "keras", "--int8")
     swap(monkeypatch, formats, "find_spec", lambda name: None)
     assert "'tf2onnx>=" in refused("export", run.path, "--format", "litert")

@@ -9,7 +9,7 @@ import pytest
 
 from doubles import swap
 from kit.config import RunConfig
-from kit.errors import DataError, ExportError, StorageError
+from kit.errors import ConfigError, DataError, ExportError, StorageError
 from kit.export import export_run, package, worker
 from kit.export.formats import FORMATS, find_format
 from kit.export.model_card import front_matter, render_card
@@ -68,6 +68,42 @@ def test_formats_that_need_tensorflow_are_written_and_run_under_it(run, answers,
         ("run", "onnx"): "tensorflow",
         ("run", "original"): run.config.backend,
     }
+
+
+def test_smaller_numbers_have_a_folder_of_their_own_and_calibrate_on_training_images(own_run, answers, monkeypatch):
+    swap(monkeypatch, package, "require_installed", lambda chosen: None)
+    answers["off"] = 0.2  # of a probability, which changes no class
+    done = export_run(own_run, "onnx", precision="int8")
+    assert done.path == own_run / "exports" / "onnx-int8"
+    assert (done.record["precision"], done.record["gate"]["allowed_loss"]) == ("int8", 0.01)
+    samples = Run.open(own_run).samples
+    trained_on = set(samples[samples["split"] == "train"]["path"])
+    assert answers["written"]["precision"] == "int8"
+    assert {"/".join(file.split("/")[-2:]) for file in answers["written"]["calibration"]} == trained_on
+    assert done.record["calibration_images"] == len(trained_on)
+    card = (done.path / "README.md").read_text()
+    assert f"The ranges of its numbers come from {len(trained_on)} training images." in card
+    assert "at most 0.01 of accuracy may be lost" in card
+    half = export_run(own_run, "onnx", precision="float16")
+    assert (half.path.name, answers["written"]["calibration"]) == ("onnx-float16", [])
+    assert "calibration_images" not in half.record
+
+
+def test_a_precision_that_a_format_lacks_is_told_those_that_have_it(run, answers, tmp_path):
+    with pytest.raises(ConfigError, match="keras holds float32 alone") as told:
+        export_run(run, "keras", tmp_path / "out", precision="int8")
+    assert told.value.hint == "int8 is for onnx, litert, openvino."
+    with pytest.raises(ConfigError, match="one of float32, float16, int8, not 'int4'"):
+        export_run(run, "onnx", tmp_path / "out", precision="int4")
+
+
+def test_smaller_numbers_that_fail_leave_nothing_and_name_the_option(run, answers, tmp_path, monkeypatch):
+    swap(monkeypatch, package, "require_installed", lambda chosen: None)
+    answers["off"] = np.nan
+    with pytest.raises(ExportError, match="some of its probabilities are not numbers") as told:
+        export_run(run, "litert", tmp_path / "out", precision="float16")
+    assert "--tolerance-accuracy" in told.value.hint
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_run_that_is_not_finished_is_refused(tmp_path):

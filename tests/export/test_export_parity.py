@@ -45,6 +45,24 @@ def test_how_far_two_models_agree(exported, difference, agreement, accuracy, pas
     assert parity.accuracy_interval[0] <= accuracy <= parity.accuracy_interval[1]
 
 
+@pytest.mark.parametrize(
+    ("exported", "allowed", "passed"),
+    [
+        pytest.param(moved(1, 0, -0.1, 0.0), 0.0, True, id="off, but as accurate"),
+        pytest.param(moved(0, -0.6, 0.6, 0), 0.25, True, id="one of four lost, as allowed"),
+        pytest.param(moved(0, -0.6, 0.6, 0), 0.2, False, id="one of four lost, more than allowed"),
+        pytest.param(moved(2, 0.2, 0, -0.2), 0.0, True, id="one more is right"),
+        pytest.param(moved(3, np.nan, 0, 0), 1.0, False, id="not a number"),
+    ],
+)
+def test_smaller_numbers_may_lose_some_accuracy(exported, allowed, passed):
+    parity = compare(IMAGES, ORIGINAL, exported, allowed_loss=allowed)
+    assert parity.passed is passed
+    assert parity.to_dict()["allowed_loss"] == allowed
+    if not passed and allowed == 0.2:
+        assert parity.describe().startswith("accuracy falls from 0.500 to 0.250, by 0.250 where 0.2 is allowed; 75.0%")
+
+
 def test_a_runtime_that_decodes_files_by_itself_is_compared_where_it_can_read_them():
     exported = moved(0, -0.1, 0.1, 0)
     exported[2] += np.array([0.2, 0, -0.2], np.float32)  # another class

@@ -40,7 +40,9 @@ def test_only_what_is_missing_is_named(monkeypatch):
 
 
 def test_an_unknown_format_is_told_the_known_ones():
-    with pytest.raises(ConfigError, match="one of keras, saved_model, onnx, litert, keras-hub, web, not 'pickle'"):
+    with pytest.raises(
+        ConfigError, match="one of keras, saved_model, onnx, litert, openvino, keras-hub, web, not 'pickle'"
+    ):
         find_format("pickle")
 
 
