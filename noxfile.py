@@ -18,6 +18,7 @@ run the tests marked `full` too, and these are added:
                                     the format web in Chromium, where it and npm are
     browser                         the pages in headless Chromium (on PATH, or named by CHROMIUM); axe-core from npm
     postgres                        studies on a PostgreSQL server of their own, from the system's programs
+    trackers                        runs and trials in TensorBoard's event files and an MLflow store
     demo                            the wheel in an empty environment: the demo, twice
 
 `python_versions` runs by name alone: the suite on every supported Python that is on this machine.
@@ -181,6 +182,13 @@ def postgres(session: nox.Session) -> None:
     _install(session, "test,postgres")
     environment = {"POSTGRES_BINARIES": str(folder)}
     session.run("pytest", "-m", "postgres", "tests/search/test_postgres.py", *session.posargs, env=environment)
+
+
+@nox.session(tags=["full"], default=False, **beside)
+def trackers(session: nox.Session) -> None:
+    """Runs and trials told to TensorBoard and MLflow, whose packages the other sessions lack."""
+    _install(session, "jax,tensorboard,mlflow,test")
+    session.run("pytest", "tests/test_tracking.py", *session.posargs, env=_compiled(session))
 
 
 @nox.session(tags=["full"], **beside)

@@ -11,11 +11,13 @@ Packages and modules; each imports only those above it:
     model                           backbone, head, cut points, kernels, pretrained weights
     training                        activations of the frozen trunk once, then phases
     run, predict                    the folder a run leaves; predictions of its model
+    tracking                        runs told to TensorBoard and MLflow
     insights                        data of report pages that takes the model or the images
     cross_validation                folds of a run, and the epochs of the model of all images
     pipeline                        `train`: the steps of a run, from top to bottom; the dry run
     run_scores, seeds               score again; several seeds
     new_images, evaluation_record   score other images; what that leaves
+    learning_rates                  learning rates by a range test
     trial                           `train` for a search: no folder, no test split
     export                          other formats, checked against the original
     api                             the Python API (docs/python-api.md): configure, train, resume, load_run, evaluate
@@ -29,7 +31,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kit.api import TrainedRun, configure, evaluate, load_run, resume, train
+    from kit.api import TrainedRun, configure, evaluate, find_learning_rate, load_run, resume, train
     from kit.config import RunConfig
     from kit.errors import UserError
     from kit.predict import Prediction
@@ -43,6 +45,7 @@ __all__ = [
     "UserError",
     "configure",
     "evaluate",
+    "find_learning_rate",
     "load_run",
     "resume",
     "train",

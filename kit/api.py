@@ -13,6 +13,7 @@ from kit.data.given import is_given, keep
 from kit.errors import ConfigError
 from kit.evaluation_record import write_evaluation
 from kit.inspection import refuse_other_content
+from kit.learning_rates import STEPS, LearningRates, find_learning_rates
 from kit.new_images import evaluate_images
 from kit.pipeline import Listener
 from kit.run import Name, Run, path_of
@@ -109,6 +110,7 @@ def train(
     *,
     on_epoch: Listener | None = None,
     callbacks: "Callbacks" = (),
+    log: str | Sequence[str] = (),
     **settings: Any,
 ) -> TrainedRun:
     """Train and score one model.
@@ -123,6 +125,7 @@ def train(
         out: Run folder to create; default `runs/<data>-<time>`.
         on_epoch: Called with the History after every epoch.
         callbacks: Keras callbacks; a phase is to them what a call of `fit` is (docs/python-api.md).
+        log: `tensorboard`, `mlflow` or both, which are told of epochs and scores.
         settings: As for `configure`; none beside a whole configuration.
 
     Raises:
@@ -130,19 +133,9 @@ def train(
     """
     if out is None and isinstance(y, str | os.PathLike):
         y, out = None, y
-    if isinstance(data, RunConfig):
-        if y is not None:
-            raise ConfigError("train was given a whole configuration, and labels beside it.", "Leave them out.")
-        if settings:
-            raise ConfigError(
-                f"train was given a whole configuration, and {', '.join(settings)} beside it.",
-                "Give the settings to kit.configure.",
-            )
-        config = data
-    else:
-        config = configure(data, y, **settings)
+    config = _configuration(data, y, "train", settings)
     folder = None if out is None else path_of(out, "out")
-    return TrainedRun(pipeline.train(config, folder, on_epoch=on_epoch, callbacks=callbacks).path)
+    return TrainedRun(pipeline.train(config, folder, on_epoch=on_epoch, callbacks=callbacks, log=log).path)
 
 
 @backends.restored()
@@ -152,6 +145,24 @@ def resume(run: Name | Run, *, on_epoch: Listener | None = None, callbacks: "Cal
     Raises UserError if the images, weights or backend are no longer those of the run.
     """
     return TrainedRun(pipeline.resume(_folder(run), on_epoch=on_epoch, callbacks=callbacks).path)
+
+
+@backends.restored()
+def find_learning_rate(data: Any, y: Any = None, *, steps: int = STEPS, **settings: Any) -> LearningRates:
+    """Suggest a learning rate for each phase by a range test, in seconds on stored activations.
+
+        rates = kit.find_learning_rate("images", views=3)
+        rates.figure, kit.train("images", views=3, **rates.settings)
+
+    Args:
+        data, y: The images and labels as for `configure`, or a whole configuration from it.
+        steps: Batches that each phase is tried on.
+        settings: As for `configure`.
+
+    Raises:
+        UserError: As `train`.
+    """
+    return find_learning_rates(_configuration(data, y, "find_learning_rate", settings), steps)
 
 
 def load_run(path: Name) -> TrainedRun:
@@ -218,6 +229,20 @@ def evaluate(
         report_hook.draw_page(record)
     answered = {"answered": done.answered} if done.answered else {}
     return {"all": done.scores, "images": done.images, **answered}
+
+
+def _configuration(data: Any, y: Any, function: str, settings: dict[str, Any]) -> RunConfig:
+    """A whole configuration as it is, or that of images and settings."""
+    if not isinstance(data, RunConfig):
+        return configure(data, y, **settings)
+    if y is not None:
+        raise ConfigError(f"{function} was given a whole configuration, and labels beside it.", "Leave them out.")
+    if settings:
+        raise ConfigError(
+            f"{function} was given a whole configuration, and {', '.join(settings)} beside it.",
+            "Give the settings to kit.configure.",
+        )
+    return data
 
 
 def _folder(run: Name | Run) -> Path:

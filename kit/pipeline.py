@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kit import backends, progress
+from kit import backends, progress, tracking
 from kit.backends.choice import choose_backend
 from kit.config import NAMED, RunConfig
 from kit.cross_validation import cross_validate
@@ -59,6 +59,7 @@ def train(
     on_epoch: Listener | None = None,
     note: Mapping[str, Any] | None = None,
     callbacks: Iterable[Any] = (),
+    log: str | Iterable[str] = (),
 ) -> Run:
     """Train and score one model.
 
@@ -68,11 +69,13 @@ def train(
             model's.
         note: Goes into the manifest under `study`, where a study trains its best configuration.
         callbacks: Keras callbacks, told of the training of the kept model alone.
+        log: `tensorboard`, `mlflow` or both: where epochs and scores are told of (kit.tracking).
 
     Raises:
         UserError: If the configuration, backend, images, weights or disk do not allow it; the message says what to do.
     """
     Run(out or DEFAULT_RUNS).require_vacant(default=out is None)  # early, before loading and building
+    log = tracking.chosen(log)
     config, found = start(config)
     listening = listen(callbacks)
     clock = StageClock()
@@ -88,7 +91,7 @@ def train(
     with run.lock():
         run.update_manifest(**_origin(config, dataset, weights), **({} if note is None else {"study": dict(note)}))
         progress.say(f"Recording into {run.path}")
-        _finish(run, dataset, weights, session, clock, on_epoch, listening)
+        _finish(run, dataset, weights, session, clock, on_epoch, listening, log)
     return run
 
 
@@ -240,12 +243,13 @@ def _finish(
     clock: StageClock,
     on_epoch: Listener | None,
     callbacks: "Callbacks | None",
+    log: Iterable[str] = (),
 ) -> None:
     from kit.training.extraction import extract
     from kit.training.fit import fit, predict_phases
     from kit.training.session import describe_network
 
-    with _failure_recorded(run, clock):
+    with _failure_recorded(run, clock), tracking.tracked(run, log, dataset.name) as tell:
         run.update_manifest(schema_version=SCHEMA_VERSION)  # of what is written from here on, if an older one began it
         run.write_samples(dataset.table())
         if callbacks:
@@ -261,7 +265,7 @@ def _finish(
                 fitted = folds.final(session)
                 training = extract(fitted)  # from the cache
         recorded = run.history if (run.path / "history.csv").exists() else History()
-        recorder = _recorder(run, on_epoch)
+        recorder = _recorder(run, tell, on_epoch)
         fit(fitted, training, run.checkpoints, recorded, recorder, clock.stage, callbacks=callbacks)
         with clock.stage("evaluation"):
             if folds is not None:
@@ -280,11 +284,12 @@ def _finish(
     draw_page(run.path)
 
 
-def _recorder(run: Run, on_epoch: Listener | None) -> Listener:
-    """Listener that writes the history after every epoch, then calls `on_epoch`."""
+def _recorder(run: Run, tell: Listener, on_epoch: Listener | None) -> Listener:
+    """Listener that writes the history after every epoch, then calls `tell` and `on_epoch`."""
 
     def record(history: History) -> None:
         run.write_history(history)
+        tell(history)
         if on_epoch is not None:
             on_epoch(history)
 

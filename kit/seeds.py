@@ -14,12 +14,14 @@ from kit.pipeline import resume, start, train
 from kit.run import Run, default_run_path
 
 
-def train_seeds(config: RunConfig, seeds: int, out: Path | None = None) -> tuple[Path, dict[str, Any]]:
+def train_seeds(
+    config: RunConfig, seeds: int, out: Path | None = None, log: Sequence[str] = ()
+) -> tuple[Path, dict[str, Any]]:
     """Repeat a run with several seeds: `seed` and `split.seed` both count up from the configuration's.
 
     A second call on the same folder continues: finished runs are kept, an interrupted one is resumed. `out` will hold
-    `seed-0`, `seed-1`, ... and `seeds.json`; default `runs/<data>-<time>`. Returns the folder, and the content of
-    `seeds.json`.
+    `seed-0`, `seed-1`, ... and `seeds.json`; default `runs/<data>-<time>`. `log` is as for `train`. Returns the folder,
+    and the content of `seeds.json`.
 
     Raises UserError as `train`, and if the folder holds runs of other settings.
     """
@@ -31,7 +33,7 @@ def train_seeds(config: RunConfig, seeds: int, out: Path | None = None) -> tuple
     metrics: list[dict[str, Any]] = []
     for one, part in parts:
         progress.say(f"Seed {len(metrics) + 1} of {seeds}; the same command with --out {folder} goes on if it stops.")
-        run = resume(part) if (part / "config.toml").exists() else train(one, part)
+        run = resume(part) if (part / "config.toml").exists() else train(one, part, log=log)
         metrics.append(run.metrics)
         keras.backend.clear_session()
     summary = {"schema_version": 1, "kind": "seeds", "runs": seeds, "scores": summarise_seeds(metrics)}

@@ -1,10 +1,11 @@
 """`run_study`: a whole study, from its settings to the model that is kept."""
 
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
-from kit import backends, progress
+from kit import backends, progress, tracking
 from kit.api import configure
 from kit.config import RunConfig
 from kit.errors import ConfigError
@@ -14,6 +15,7 @@ from search.live import live_page
 from search.records import StudyRecord
 from search.refit import REFITS, measure_latency, pick_trial, refit_trial, require_pick
 from search.study_spec import StudySpec, prepare
+from search.trial_log import TrialLog
 from search.workers import run_trials
 
 
@@ -35,6 +37,7 @@ def run_study(
     pick: str = "accuracy",
     refit: str = "train",
     live: bool = False,
+    log: str | Sequence[str] = (),
 ) -> StudyRecord:
     """Search for better settings, train the best again, and score it once on test.
 
@@ -60,6 +63,7 @@ def run_study(
         pick: What is kept: `accuracy`, `within:X` (the cheapest of those at most X worse), or a trial's number.
         refit: Train the best again on `train`, or on `train+validation`.
         live: Draw the page anew every few seconds while the study runs.
+        log: `tensorboard`, `mlflow` or both: each trial is a run there, and so is the best, trained again.
 
     Raises:
         UserError: If an argument is wrong, or trials keep failing with the same error; the message says what to do.
@@ -67,6 +71,7 @@ def run_study(
     if refit not in REFITS:
         raise ConfigError(f"--refit must be one of {', '.join(REFITS)}, not {refit!r}.")
     require_pick(pick)
+    told = tracking.chosen(log)
     spec = StudySpec(
         config=data if isinstance(data, RunConfig) else configure(data),
         space=None if space is None else Path(space),
@@ -80,17 +85,24 @@ def run_study(
     )
     with closing(prepare(spec)) as study, ExitStack() as stack:
         progress.say(f"Recording into {study.record.path}")
-        threads = study.record.config["threads"]
+        threads, trial_log = study.record.config["threads"], TrialLog(study.record.path, told)
         try:
-            watch = stack.enter_context(live_page(study.record.path)) if live else None
+            draw = stack.enter_context(live_page(study.record.path)) if live else None
+
+            def watch(record: StudyRecord) -> None:
+                trial_log.update(record)
+                if draw is not None:
+                    draw(record)
+
             record = run_trials(study, trials, workers=workers, timeout=timeout, threads=threads, watch=watch)
+            trial_log.update(record)
         except KeyboardInterrupt:
             progress.say(f"{study.record.counts.finished} trials are finished and kept; the same command goes on.")
             raise
         number = pick_trial(record, pick)
         study.note("picked", None if pick == "accuracy" else number)
         if number is not None:
-            refit_trial(study, number, refit)
+            refit_trial(study, number, refit, told)
         if len(record.objectives) > 1:
             measure_latency(study)
         record = study.refresh()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kit.commands import AsJson, ConfigFile, Quiet, Sets, by_key, parse_duration, setting_options
+from kit.commands import AsJson, ConfigFile, Log, Quiet, Sets, by_key, parse_duration, setting_options
 
 if TYPE_CHECKING:
     from search.kept_model import Refit
@@ -55,6 +55,7 @@ def run(
     refit: Annotated[str, typer.Option(help="Train the best on train, or train+validation.")] = "train",
     space: Annotated[Path | None, typer.Option(help="What to search, in TOML.", show_default=False)] = None,
     live: Annotated[bool, typer.Option("--live", help="Draw the page anew every few seconds.")] = False,
+    log: Log = None,
     config: ConfigFile = None,
     sets: Sets = None,
     as_json: AsJson = False,
@@ -76,7 +77,7 @@ def run(
     study = run_study(
         load_config(flags=flags, sets=sets or (), environ=os.environ, file=config), trials,
         name=name, out=out, space=space, objectives=objectives, sampler=sampler, pruner=pruner, seed=sampler_seed,
-        workers=workers, timeout=seconds, storage=storage, pick=pick, refit=refit, live=live,
+        workers=workers, timeout=seconds, storage=storage, pick=pick, refit=refit, live=live, log=log or (),
     )  # fmt: skip
     if as_json:
         print(json.dumps(summary(study, study.best) | {"page": None if study.page is None else str(study.page)}))

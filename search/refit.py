@@ -5,6 +5,7 @@ Nothing else in a study reads the test split.
 
 import platform
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -52,10 +53,11 @@ def pick_trial(record: StudyRecord, how: str) -> int | None:
     return number
 
 
-def refit_trial(study: OpenStudy, number: int, refit: str = "train") -> Refit | None:
+def refit_trial(study: OpenStudy, number: int, refit: str = "train", log: Sequence[str] = ()) -> Refit | None:
     """Train a trial's configuration again, score it on test, and save it as `best/`, unless it is there already.
 
-    `refit` is `train`, or `train+validation` to train on both for as many epochs as the trial was best with. Returns
+    `refit` is `train`, or `train+validation` to train on both for as many epochs as the trial was best with. `log` is
+    as for `kit.pipeline.train`. Returns
     None where another machine has the model, or is training it; if that machine dies, the next caller takes over.
 
     Raises UserError as `kit.pipeline.train`.
@@ -72,7 +74,7 @@ def refit_trial(study: OpenStudy, number: int, refit: str = "train") -> Refit | 
         if run is None:
             _move_aside(path)
             progress.say(f"Training trial {number}, the best, again, to score it on test.")
-            run = train(_configuration(record, study, trial, refit), path, note=note)
+            run = train(_configuration(record, study, trial, refit), path, note=note, log=log)
         elif run.manifest["status"] != "finished":
             run = resume(path)
         study.note("best", {"note": note, "host": platform.node(), "finished": True})

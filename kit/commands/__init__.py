@@ -15,6 +15,10 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 FinishedRun = Annotated[Path, typer.Argument(metavar="RUN", help="A finished run folder.", show_default=False)]
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting; may be repeated.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="Settings in TOML.", show_default=False)]
+Log = Annotated[
+    list[str] | None,
+    typer.Option(metavar="WHERE", help="Told of epochs and scores: tensorboard, mlflow; may be repeated."),
+]
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 

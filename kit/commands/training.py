@@ -2,12 +2,13 @@
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kit.commands import AsJson, ConfigFile, Quiet, Sets, by_key, setting_options
+from kit.commands import AsJson, ConfigFile, Log, Quiet, Sets, by_key, setting_options
 from kit.data import OUT_OF_FOLD
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def train(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Repeat with this many seeds; report mean and spread.")] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and what it would cost.")] = False,
+    log: Log = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     **settings: Any,
@@ -40,11 +42,13 @@ def train(
     from kit.data import require_there
     from kit.errors import ConfigError
     from kit.settings import load_config
+    from kit.tracking import chosen as chosen_trackers
 
     progress.set_quiet(quiet or as_json)
+    told = chosen_trackers(log or ())
     given = by_key(settings) | ({} if data is None else {"data.path": data})
     if resume is not None:
-        if given or sets or config or out or dry_run or seeds > 1:
+        if given or sets or config or out or dry_run or log or seeds > 1:
             raise ConfigError(
                 "--resume goes on with a run as it was started; no setting can be given with it.",
                 "Leave the other options out, or start a new run.",
@@ -58,11 +62,11 @@ def train(
     if dry_run:
         _show_plan(chosen, seeds, out, as_json)
     elif seeds > 1:
-        _show_seeds(chosen, seeds, out, as_json)
+        _show_seeds(chosen, seeds, out, as_json, told)
     else:
         from kit.pipeline import train as train_one
 
-        _show(train_one(chosen, out), as_json)
+        _show(train_one(chosen, out, log=told), as_json)
 
 
 def _show(run: "Run", as_json: bool) -> None:
@@ -116,10 +120,10 @@ def _phase_lines(metrics: dict[str, Any]) -> list[str]:
     ]
 
 
-def _show_seeds(config: "RunConfig", seeds: int, out: Path | None, as_json: bool) -> None:
+def _show_seeds(config: "RunConfig", seeds: int, out: Path | None, as_json: bool, log: Sequence[str]) -> None:
     from kit.seeds import train_seeds
 
-    folder, summary = train_seeds(config, seeds, out)
+    folder, summary = train_seeds(config, seeds, out, log)
     if as_json:
         print(json.dumps({"folder": str(folder), **summary}))
         return

@@ -63,7 +63,8 @@ class Callbacks:
 
     def attach(self, network: keras.Model) -> None:
         """Give the callbacks their `model`, compiled so that it can be evaluated and its metrics have a direction."""
-        network.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+        # An optimiser that trains nothing here; others are saved with less state than Keras expects when it loads them.
+        network.compile("sgd", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
         classes = network.output.shape[-1]
         blank: np.ndarray = np.full((1, classes), 1 / classes, np.float32)
         network.compute_metrics(None, np.zeros((1, 1), np.int32), blank)  # builds them, which `mode="auto"` looks at

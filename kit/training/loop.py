@@ -248,25 +248,28 @@ class PhaseLoop:
         rates = np.array(planned, np.float32)
         momenta = np.array([averaging_momentum(self.settings.ema, number) for number in numbers], np.float32)
         order = self.training.order(self.phase.index, done)
-        held_whole = not self.phase.start_depth and self.training.x.nbytes <= HELD_BYTES
-        train = partial(self.steps.train, self._held) if held_whole else self._in_parts
-        sums = train(order, rates, momenta)
-        loss, correct = np.asarray(sums, np.float64).sum(axis=1).tolist()
+        loss, correct = self.train_steps(order, rates, momenta, self._label(done + 1)).sum(axis=1).tolist()
         return loss / images, correct / images, planned[-1]
+
+    def train_steps(self, order: Order, rates: np.ndarray, momenta: np.ndarray, label: str) -> np.ndarray:
+        """Train on the samples of `order`; returns (sum of plain cross-entropy, sum of correct), each (steps,)."""
+        if not self.phase.start_depth and self.training.x.nbytes <= HELD_BYTES:
+            return np.asarray(self.steps.train(self._held, order, rates, momenta), np.float64)
+        return self._in_parts(order, rates, momenta, label)
 
     @cached_property
     def _held(self) -> Any:
         """All training activations, on the device."""
         return self.steps.hold(self.training.x[:])
 
-    def _in_parts(self, order: Order, rates: np.ndarray, momenta: np.ndarray) -> np.ndarray:
-        """Train one epoch, some steps at a time; returns (plain cross-entropy, correct), each (steps,)."""
+    def _in_parts(self, order: Order, rates: np.ndarray, momenta: np.ndarray, label: str) -> np.ndarray:
+        """The same, some steps at a time."""
         x, batch_size = self.training.x, self.training.batch_size
         size = steps_at_once(x.row_bytes, batch_size, len(rates))
         numbers = np.arange(size * batch_size, dtype=np.int32).reshape(size, batch_size)
         done: list[np.ndarray] = []
         running: Any = None
-        with progress.track(self._label(self.progress.epochs_done + 1), len(self.training.labels)) as advance:
+        with progress.track(label, int(order.mask.sum())) as advance:
             for start in range(0, len(rates), size):
                 taken = order.part(start, size)
                 held = self.steps.hold(x.gather(taken.rows.ravel()))

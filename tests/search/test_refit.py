@@ -33,7 +33,7 @@ def trained(monkeypatch):
     """`train` only notes where it was called; `_read` returns the run."""
     calls: list[Path] = []
 
-    def train(config, path, *, note):
+    def train(config, path, *, note, log):
         calls.append(path)
         if len(calls) == 1 and trained.dies:
             raise KeyboardInterrupt
