@@ -72,8 +72,8 @@ class Predictor:
     forward: Callable[[np.ndarray], np.ndarray]
 
     @classmethod
-    def of(cls, run: "Run", *, tta: bool = False) -> "Predictor":
-        """Load the model of a finished run; StorageError if it is not finished.
+    def of(cls, run: "Run", *, tta: bool = False, classifier: "Classifier | None" = None) -> "Predictor":
+        """Load the model of a finished run, unless `classifier` is it; StorageError if the run is not finished.
 
         `tta` (test-time augmentation) averages the probabilities of each image and its mirror image; ConfigError if the
         run was trained without mirrored views.
@@ -86,8 +86,7 @@ class Predictor:
                 f"{run.path} was trained without mirrored views (views.flip), as where left and right mean something.",
                 "Leave --tta out.",
             )
-        classifier = load_classifier(run)
-        forward = compile_from_pixels(classifier)
+        forward = compile_from_pixels(classifier or load_classifier(run))
 
         def mirrored_too(batch: np.ndarray) -> np.ndarray:
             return (forward(batch)[0] + forward(np.ascontiguousarray(batch[:, :, ::-1]))[0]) / 2
@@ -98,8 +97,11 @@ class Predictor:
             mirrored_too if tta else lambda batch: forward(batch)[0],
         )
 
-    def probabilities(self, files: Sequence[Path | bytes]) -> Iterator[np.ndarray | ImageProblem]:
-        """Yield the probabilities (classes,) of each file, or why it could not be read; bytes are a file's."""
+    def blocks(self, files: Sequence[Path | bytes]) -> Iterator[tuple[np.ndarray, list[np.ndarray | ImageProblem]]]:
+        """Yield pixels, uint8 (n, S, S, 3), of BATCH files at a time, and what `probabilities` yields of each.
+
+        The pixels of a file that could not be read are 0.
+        """
         size = self.data.image_size
         with progress.track("predicting", len(files)) as advance:
             for start in range(0, len(files), BATCH):
@@ -107,18 +109,26 @@ class Predictor:
                 pixels = np.zeros((len(chunk), size, size, 3), np.uint8)
                 problems = {i: fault for i, file in enumerate(chunk) if (fault := self._decode(file, pixels[i]))}
                 probabilities = self.forward(pixels)
-                yield from (problems.get(i, probabilities[i]) for i in range(len(chunk)))
+                yield pixels, [problems.get(i, probabilities[i]) for i in range(len(chunk))]
                 advance(len(chunk))
+
+    def probabilities(self, files: Sequence[Path | bytes]) -> Iterator[np.ndarray | ImageProblem]:
+        """Yield the probabilities (classes,) of each file, or why it could not be read; bytes are a file's."""
+        for _, outputs in self.blocks(files):
+            yield from outputs
 
     def predict(self, files: Sequence[Path | bytes]) -> Iterator[Prediction]:
         """Yield predictions in the order of `files`; that of an unreadable file says why."""
         for number, (file, output) in enumerate(zip(files, self.probabilities(files), strict=True)):
-            name = str(file) if isinstance(file, Path) else f"<image {number}>"
-            if isinstance(output, ImageProblem):
-                yield Prediction(name, "", 0.0, (), f"{output.kind}: {output.detail}")
-                continue
-            best = int(output.argmax())
-            yield Prediction(name, self.classes[best], float(output[best]), tuple(map(float, output)))
+            yield self.prediction(file, number, output)
+
+    def prediction(self, file: Path | bytes, number: int, output: np.ndarray | ImageProblem) -> Prediction:
+        """Prediction of the file at place `number`, from its probabilities."""
+        name = str(file) if isinstance(file, Path) else f"<image {number}>"
+        if isinstance(output, ImageProblem):
+            return Prediction(name, "", 0.0, (), f"{output.kind}: {output.detail}")
+        best = int(output.argmax())
+        return Prediction(name, self.classes[best], float(output[best]), tuple(map(float, output)))
 
     def _decode(self, file: Path | bytes, out: np.ndarray) -> ImageProblem | None:
         try:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     import pandas  # type: ignore[import-untyped]  # its stubs are a package of their own, not needed to run
     from PIL import Image
 
+    from kit.explain import Explainer, Explanation
     from kit.predict import Prediction, Predictor
 
     OneImage = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
@@ -344,13 +345,68 @@ class Run:
         predictor = self._mirroring_predictor if tta else self.predictor
         if not alone:
             return list(predictor.predict(files))
-        if isinstance(files[0], Path) and not files[0].is_file():
-            what = "is a folder" if files[0].is_dir() else "is not a file"
-            raise DataError(f"{files[0]} {what}.", f"Folders and globs go in a list: predict([{str(files[0])!r}]).")
+        _require_file(files[0], "predict")
         (one,) = predictor.predict(files)
-        if one.problem:
-            raise DataError(f"{one.path} cannot be read: {one.problem}.", "Give a readable image.")
+        _require_read(one)
         return one
+
+    @cached_property
+    @backends.restored()
+    def _explainer(self) -> "Explainer":
+        from kit.explain import Explainer
+
+        self.require_finished()
+        backends.start(threads=self.config.threads)
+        return Explainer.of(self)
+
+    @overload
+    def explain(self, images: "OneImage", label: str | None = None) -> "Explanation": ...  # type: ignore[overload-overlap]
+
+    @overload
+    def explain(self, images: "Iterable[OneImage]", label: str | None = None) -> "list[Explanation]": ...
+
+    @backends.restored()
+    def explain(
+        self, images: "OneImage | Iterable[OneImage]", label: str | None = None
+    ) -> "Explanation | list[Explanation]":
+        """Evidence for a class in one image, or in each of a list: a class activation map, as heat over the image.
+
+            run.explain("photo.jpg").picture.save("evidence.png")
+
+        Args:
+            images: As `predict` takes them.
+            label: Class to explain; None is the one predicted, of each image.
+
+        Returns:
+            For a list one Explanation for each image found, in order; one of an unreadable file has no `picture`, and
+            its `prediction` has a `problem`. A notebook shows the picture.
+
+        Raises:
+            ConfigError: If the model has no class `label`.
+            DataError: If a name leads nowhere, the one image given cannot be read, or something is no image.
+            StorageError: If the run is not finished.
+        """
+        from kit.predict import gather
+
+        files, alone = gather(images)
+        if not alone:
+            return list(self._explainer.explain(files, label))
+        _require_file(files[0], "explain")
+        (one,) = self._explainer.explain(files, label)
+        _require_read(one.prediction)
+        return one
+
+
+def _require_file(file: Path | bytes, method: str) -> None:
+    """Raise DataError if the one image given is a folder, or is not there."""
+    if isinstance(file, Path) and not file.is_file():
+        what = "is a folder" if file.is_dir() else "is not a file"
+        raise DataError(f"{file} {what}.", f"Folders and globs go in a list: {method}([{str(file)!r}]).")
+
+
+def _require_read(one: "Prediction") -> None:
+    if one.problem:
+        raise DataError(f"{one.path} cannot be read: {one.problem}.", "Give a readable image.")
 
 
 def own_corrections(config: RunConfig, folder: Path) -> RunConfig:

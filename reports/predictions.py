@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from kit.insights import HEAT, HEAT_COVERS, HEAT_STEEP, Evidence
 from reports import text
 from reports.elements import ImageBrowser, Section, Thumbnail, missing_section
 
@@ -99,12 +100,14 @@ def predictions_section(
     facts: PredictionsFacts,
     album: Mapping[str, bytes],
     classes: Sequence[str],
+    evidence: Evidence | None = None,
     for_predicted: Mapping[str, bytes] | None = None,
     for_label: Mapping[str, bytes] | None = None,
 ) -> Section:
     """Image browser; `classes` are in the model's order.
 
-    `for_predicted` and `for_label` map a path to the evidence for the predicted class and for the label.
+    `for_predicted` and `for_label` are of runs that recorded no `evidence`: they map the path of a mistake to a picture
+    of the evidence for the predicted class and for the label.
     """
     if not facts.split:
         return missing_section("predictions", "Images", "No image was scored.")
@@ -125,7 +128,7 @@ def predictions_section(
         for path in for_predicted or ()
         if for_predicted is not None and for_label is not None and path in for_label
     }
-    data, left_out = _browser_data(facts, album, classes, maps)
+    data, left_out = _browser_data(facts, album, classes, maps, evidence or Evidence())
     browser = ImageBrowser(
         "images",
         f"{text.count(len(sample), 'image')} drawn at random",
@@ -142,16 +145,20 @@ def _browser_data(
     album: Mapping[str, bytes],
     classes: Sequence[str],
     maps: Mapping[str, tuple[bytes, bytes]],
+    evidence: Evidence,
 ) -> tuple[dict[str, Any], int]:
     """What templates/browser.js reads, and how many images of it have no picture.
 
     Pictures of the grid stand in the page already; those of the others follow while PICTURE_BYTES last.
     """
     number = {label: i for i, label in enumerate(classes)}
-    evidence, left = {}, PICTURE_BYTES
+    pairs, heat, left = {}, {}, PICTURE_BYTES
     for i, one in enumerate(facts.images):
+        of_one = evidence.images.get(one.path, [])
+        if of_one and one.path in album and (left := left - sum(len(levels) for _, levels in of_one)) >= 0:
+            heat[str(i)] = [[place, _encoded(levels)] for place, levels in of_one if place < len(classes)]
         if one.path in maps and (left := left - sum(map(len, maps[one.path]))) >= 0:
-            evidence[str(i)] = [_encoded(picture) for picture in maps[one.path]]
+            pairs[str(i)] = [_encoded(picture) for picture in maps[one.path]]
     rows: list[list[Any]] = []
     pictures: list[str] = []
     without = 0
@@ -166,11 +173,13 @@ def _browser_data(
         known = number.get(one.label, -1), number.get(one.predicted, -1)
         rows.append([text.name(one.path, 160), *known, round(one.confidence, 7), top, place])
     names = [text.name(label, 48) for label in classes]
-    return {"classes": names, "grid": facts.drawn, "images": rows, "pictures": pictures, "evidence": evidence}, without
+    colours = {"colours": HEAT, "covers": HEAT_COVERS, "steep": HEAT_STEEP, "grid": evidence.grid, "maps": heat}
+    data = {"classes": names, "grid": facts.drawn, "images": rows, "pictures": pictures, "evidence": pairs}
+    return data | {"heat": colours}, without
 
 
-def _encoded(jpeg: bytes) -> str:
-    return base64.b64encode(jpeg).decode()
+def _encoded(content: bytes) -> str:
+    return base64.b64encode(content).decode()
 
 
 def _bounds(facts: PredictionsFacts, without: int) -> str:

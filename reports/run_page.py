@@ -135,7 +135,12 @@ def run_page(folder: Path, grid: int = GRID) -> Page:
     sections = (
         next_steps_section(next_steps(facts)),
         predictions_section(
-            said, album, classes, insights.album("activation-predicted"), insights.album("activation-label")
+            said,
+            album,
+            classes,
+            insights.evidence,
+            insights.album("activation-predicted"),
+            insights.album("activation-label"),
         ),
         confusion_section(confusion),
         calibration_section(calibration_facts(predictions, independent), picker),

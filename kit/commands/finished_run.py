@@ -54,6 +54,12 @@ def predict(
     ],
     threshold: Threshold = None,
     tta: TestTimeAugmentation = False,
+    explain: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Where a picture of each image goes, with the evidence for its class as heat."
+        ),
+    ] = None,
     backend: Annotated[str, typer.Option(help=f"{' or '.join(BACKENDS)}.")] = "auto",
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="One row for each image on standard output.")] = False,
@@ -63,6 +69,8 @@ def predict(
     from kit import progress
     from kit.backends import start
     from kit.errors import ConfigError, DataError
+    from kit.explain import Explainer, write_explanations
+    from kit.files import make_folder
     from kit.predict import Predictor, search_images
     from kit.progress import printable
 
@@ -72,15 +80,31 @@ def predict(
     folder = open_run(run)
     folder.require_finished()  # before a backend starts, which takes seconds
     files, passed_over = search_images(paths)
-    start(backend, folder.config.threads)
-    predictor = Predictor.of(folder, tta=tta)
-    predictions = list(predictor.predict(files))
+    pictures: list[Path | None] | None = None
+    if explain is None:
+        start(backend, folder.config.threads)
+        predictor = Predictor.of(folder, tta=tta)
+        predictions = list(predictor.predict(files))
+    else:
+        make_folder(explain, "Give --explain another.")
+        start(backend, folder.config.threads)
+        explainer = Explainer.of(folder, tta=tta)
+        predictor = explainer.predictor
+        written = list(write_explanations(explain, explainer.explain(files)))
+        predictions, pictures = [one for one, _ in written], [picture for _, picture in written]
+        progress.say(f"Pictures of the evidence: {sum(map(bool, pictures)):,} in {explain}")
     if as_json:
-        content = {"run": str(run), "predictions": [_as_dict(one, predictor, threshold) for one in predictions]}
+        told = [_as_dict(one, predictor, threshold) for one in predictions]
+        if pictures is not None:
+            told = [
+                one if picture is None else one | {"evidence": str(picture)}
+                for one, picture in zip(told, pictures, strict=True)
+            ]
+        content = {"run": str(run), "predictions": told}
         given = {} if threshold is None else {"threshold": threshold}
         print(json.dumps(content | given | {"passed_over": list(map(str, passed_over))}))
     elif as_csv:
-        _print_csv(predictions, predictor, threshold)
+        _print_csv(predictions, predictor, threshold, pictures)
     else:
         print("\n".join(_table(predictions, predictor, threshold)))
     unreadable = [one for one in predictions if one.problem]
@@ -127,7 +151,12 @@ def _in_words(one: "Prediction", predictor: "Predictor", threshold: float) -> st
     return f"{printable(one.label)} {one.confidence:.3f}  ({', '.join(named[1:])})"
 
 
-def _print_csv(predictions: "list[Prediction]", predictor: "Predictor", threshold: float | None) -> None:
+def _print_csv(
+    predictions: "list[Prediction]",
+    predictor: "Predictor",
+    threshold: float | None,
+    pictures: list[Path | None] | None,
+) -> None:
     import csv
 
     from kit.csv_tables import escape_cell
@@ -135,15 +164,17 @@ def _print_csv(predictions: "list[Prediction]", predictor: "Predictor", threshol
     writer = csv.writer(sys.stdout, lineterminator="\n")
     answer = [] if threshold is None else ["answer"]
     classes = [f"p_{name}" for name in predictor.classes]
-    writer.writerow(["path", "predicted", "confidence", *answer, *classes, "problem"])
-    for one in predictions:
+    evidence = [] if pictures is None else ["evidence"]
+    writer.writerow(["path", "predicted", "confidence", *answer, *classes, *evidence, "problem"])
+    for place, one in enumerate(predictions):
         if one.problem:
-            blanks = [""] * (2 + len(answer) + len(classes))
+            blanks = [""] * (2 + len(answer) + len(classes) + len(evidence))
             writer.writerow([escape_cell(one.path), *blanks, one.problem])
             continue
         confidence, *shares = [f"{value:.9g}" for value in (one.confidence, *one.probabilities)]
         answers = [] if threshold is None else [escape_cell(one.answer(threshold))]
-        writer.writerow([escape_cell(one.path), escape_cell(one.label), confidence, *answers, *shares, ""])
+        picture = [] if pictures is None else [escape_cell(str(pictures[place]))]
+        writer.writerow([escape_cell(one.path), escape_cell(one.label), confidence, *answers, *shares, *picture, ""])
 
 
 @setting_options("conflicts", "columns")

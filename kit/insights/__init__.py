@@ -1,6 +1,7 @@
 """Records of a run that need the model or the images, for its page.
 
-    thumbnails.py    images a page may show, as small JPEGs; class activation maps of mistakes
+    thumbnails.py    images a page may show, as small JPEGs
+    evidence.py      class activation maps, and heat over an image
     linear_probe.py  linear discriminant analysis of pooled features: out-of-fold predictions, learning curve
     label_issues.py  labels that the probe and the trained model doubt
     collect.py       runs them at the end of a run
@@ -9,18 +10,19 @@ Here the files, written and read without keras; a missing one reads as empty. `r
 
     insights.json       schema version, the paths of the sampled grid, why something is missing, how many are doubted
     thumbnails.zip      small JPEGs of the images that a page may show
-    activation-predicted.zip, activation-label.zip      activation maps of mistakes
+    evidence.json       activation maps of images with a thumbnail: Evidence
     images.csv          path, width, height, bytes, mean_r, mean_g, mean_b
     doubted.csv         path, split, label, predicted, p_label, p_predicted: least plausible label first
     learning_curve.csv  photos (number of images), draw, accuracy
     findings.json       of the audit (kit.data.audit.Finding as a dict)
 """
 
+import base64
 import io
 import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +38,25 @@ SCHEMA_VERSION = 1
 IMAGE_COLUMNS = ("path", "width", "height", "bytes", "mean_r", "mean_g", "mean_b")
 DOUBTED_COLUMNS = ("path", "split", "label", "predicted", "p_label", "p_predicted")
 CURVE_COLUMNS = ("photos", "draw", "accuracy")
+# Evidence as colours: plasma (https://bids.github.io/colormap/), whose lightness rises evenly; red, green, blue
+HEAT = ((13, 8, 135), (126, 3, 168), (204, 71, 120), (248, 149, 64), (240, 249, 33))
+HEAT_COVERS = 0.75  # of the image, where evidence is from 1 / HEAT_STEEP of the strongest on
+HEAT_STEEP = 2.5
 _INDEX = "index.json"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Activation maps of images, of two classes each: the predicted one, and the label or, of right ones, the next.
+
+    Attributes:
+        grid: Height and width of a map.
+        images: Path -> class numbers and their maps, a byte a place from the top left on: 0 no evidence, 255 the
+            strongest in any of the image's maps.
+    """
+
+    grid: tuple[int, int] = (0, 0)
+    images: dict[str, list[tuple[int, bytes]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -72,12 +92,39 @@ class Insights:
     def album(self, name: str) -> dict[str, bytes]:
         """JPEGs by image path; raises StorageError if the file is damaged.
 
-        `name`: `thumbnails`, `activation-predicted` or `activation-label`.
+        `name`: `thumbnails`; in older runs, of mistakes, `activation-predicted` and `activation-label`.
         """
         return read_album(self.folder / f"{name}.zip")
 
     def write_album(self, name: str, images: Mapping[str, bytes]) -> None:
         write_album(self.folder / f"{name}.zip", images)
+
+    @property
+    def evidence(self) -> Evidence:
+        """Activation maps; none in older runs. StorageError if the file is damaged."""
+        path = self.folder / "evidence.json"
+        if not path.exists():
+            return Evidence()
+        content = read_json(path)
+        try:
+            height, width = content["grid"]
+            read = {
+                image: [(int(number), base64.b64decode(one, validate=True)) for number, one in maps]
+                for image, maps in content["images"]
+            }
+            if any(len(one) != height * width for maps in read.values() for _, one in maps):
+                raise ValueError(f"a map is not {height} x {width}")
+        except (KeyError, TypeError, ValueError) as error:
+            raise StorageError(f"{path} is damaged: {error}.", "Delete it: the page is drawn without it.") from None
+        return Evidence((height, width), read)
+
+    def write_evidence(self, evidence: Evidence) -> None:
+        images = [
+            [path, [[number, base64.b64encode(one).decode()] for number, one in maps]]
+            for path, maps in evidence.images.items()
+        ]
+        content = {"schema_version": SCHEMA_VERSION, "grid": list(evidence.grid), "images": images}
+        write_json(self.folder / "evidence.json", content)
 
     @property
     def images(self) -> "pandas.DataFrame":

@@ -1,6 +1,6 @@
 """Collect the insights of a run, after its model is saved. It imports no keras by itself."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,10 +10,10 @@ from kit.csv_tables import make_table
 from kit.data.dataset import Dataset
 from kit.data.facts import ImageFacts
 from kit.data.pixels import cached_pixels
-from kit.insights import CURVE_COLUMNS, Insights, thumbnails
+from kit.insights import CURVE_COLUMNS, Evidence, Insights, thumbnails
+from kit.insights.evidence import maps_of_classes, shares
 from kit.insights.label_issues import label_issues
 from kit.insights.linear_probe import learning_curve, out_of_fold, reduce
-from kit.insights.thumbnails import activation_maps, jpeg, spotlight
 from kit.run import Run
 
 if TYPE_CHECKING:
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from kit.training.extraction import Activations
     from kit.training.session import Session
 
-MAPS = 16
+BLOCK = 32  # images whose feature maps are held at a time
 ISSUES = 200
 ISSUES_SHOWN = 48
-NOT_ONE_MODEL = "The mistakes are of the models of the folds; the one that was kept has seen these images."
+NOT_ONE_MODEL = "The predictions are of the models of the folds; the one that was kept has seen these images."
 NO_POOLED = "No phase trains the head alone, so the run keeps no pooled features."
 
 
@@ -76,7 +76,8 @@ def collect_insights(
         | thumbnails.thumbnails_of_files({path: left_out[path] for path in odd}),
     )
     if dataset.folds is None:
-        _maps(insights, missing, dataset, session, activations, worst[:MAPS], predicted)
+        drawn = np.array(sorted(set(shown) & set(scored.tolist())), int)
+        _evidence(insights, dataset, session, activations, drawn, probabilities)
     else:
         missing["activation"] = NOT_ONE_MODEL
     insights.write_table("images", image_table(dataset.paths, dataset.facts))
@@ -114,47 +115,47 @@ def _linear_probe(
     return found.images
 
 
-def _maps(
+def _evidence(
     insights: Insights,
-    missing: dict,
     dataset: Dataset,
     session: "Session",
     activations: "Activations",
-    mistakes: np.ndarray,
-    predicted: np.ndarray,
+    images: np.ndarray,
+    probabilities: np.ndarray,
 ) -> None:
-    """Record two activation maps of each mistake: of the predicted class, and of the label."""
-    if not len(mistakes):
-        missing["activation"] = "No mistake was made on the images that were scored."
-        return
-    features = _feature_maps(session, dataset, activations, mistakes)
-    layers = {layer.name: layer.get_weights() for layer in session.classifier.head.layers}
-    hidden = tuple(layers["hidden"]) if "hidden" in layers else None
-    pixels = _pixels(session, dataset, mistakes)
-    maps = [
-        activation_maps(features, hidden, layers["probabilities"][0], classes[mistakes])
-        for classes in (predicted, dataset.labels)
-    ]
-    strongest = np.maximum(*(one.max(axis=(1, 2)) for one in maps))  # one scale for both, so that they compare
-    for name, one in zip(("activation-predicted", "activation-label"), maps, strict=True):
-        lit = {
-            dataset.paths[i]: jpeg(spotlight(pixels[k], one[k], strongest[k], thumbnails.SIDE), thumbnails.QUALITY)
-            for k, i in enumerate(mistakes)
-        }
-        insights.write_album(name, lit)
+    """Record two activation maps of each of some images: of the predicted class, and of the label or the next."""
+    head = {layer.name: layer.get_weights() for layer in session.classifier.head.layers}
+    order = np.argsort(-probabilities[images], axis=1, kind="stable")
+    labels, predicted = dataset.labels[images], order[:, 0]
+    classes = np.stack([predicted, np.where(predicted == labels, order[:, 1], labels)], axis=1)
+    found: dict[str, list[tuple[int, bytes]]] = {}
+    grid = (0, 0)
+    for start, features in _feature_maps(session, dataset, activations, images):
+        grid = features.shape[1:3]
+        asked = classes[start : start + len(features)]
+        for place, maps in enumerate(maps_of_classes(features, head, asked)):
+            levels = (255 * shares(maps)).round().astype(np.uint8)
+            numbered = zip(asked[place].tolist(), levels, strict=True)
+            found[dataset.paths[images[start + place]]] = [(number, level.tobytes()) for number, level in numbered]
+    insights.write_evidence(Evidence(grid, found))
 
 
-def _feature_maps(session: "Session", dataset: Dataset, activations: "Activations", indices: np.ndarray) -> np.ndarray:
-    """Feature maps of the trained backbone, float (n, height, width, channels)."""
-    from kit.training.forward import compile_forward
+def _feature_maps(
+    session: "Session", dataset: Dataset, activations: "Activations", indices: np.ndarray
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the feature maps of the trained backbone, float (n, height, width, channels), BLOCK images at a time.
+
+    Before each block its place in `indices`.
+    """
+    from kit.training.forward import compile_forward, in_passes
 
     backbone = session.classifier.backbone
     depth = session.start(session.phases[-1]).depth
-    rows = _pixels(session, dataset, indices) if depth == 0 else activations.plain[depth].take(indices)[:]
-    start = backbone.cut(depth or -1)
-    filled = np.zeros((MAPS, *rows.shape[1:]), rows.dtype)  # one shape whatever the number of mistakes
-    filled[: len(rows)] = rows
-    return compile_forward(session.classifier.feature_maps(start))(filled)[0][: len(rows)]
+    forward = in_passes(compile_forward(session.classifier.feature_maps(backbone.cut(depth or -1))), BLOCK)
+    for start in range(0, len(indices), BLOCK):
+        block = indices[start : start + BLOCK]
+        rows = _pixels(session, dataset, block) if depth == 0 else activations.plain[depth].take(block)[:]
+        yield start, forward(rows)[0]
 
 
 def _pixels(session: "Session", dataset: Dataset, indices: Sequence[int] | np.ndarray) -> np.ndarray:

@@ -16,7 +16,6 @@ from kit.data.images import ImageProblem, read_file, read_image
 
 SIDE = 144  # of a thumbnail, in pixels: sharp at 72 CSS pixels on a dense screen
 QUALITY = 70
-DARKEST = 0.22  # of the image's brightness, where an activation map has no evidence
 GRID = 96
 WORST = 96
 LARGEST = 480
@@ -88,44 +87,3 @@ def in_findings(findings: Iterable[Finding]) -> list[str]:
         if shown[finding.kind] <= FINDINGS_SHOWN:
             paths += finding.paths[:PER_FINDING]
     return paths
-
-
-def activation_maps(
-    features: np.ndarray, hidden: tuple[np.ndarray, np.ndarray] | None, output: np.ndarray, targets: np.ndarray
-) -> np.ndarray:
-    """Class activation maps of a batch, float32 (n, height, width), in units of the logit.
-
-    Args:
-        features: The backbone's output, float (n, height, width, channels).
-        hidden: Kernel (channels, units) and bias (units,) of the dense ReLU layer; None where there is none.
-        output: Kernel of the softmax layer: (units, classes), or (channels, classes) without a hidden layer.
-        targets: Class number of each map, int (n,).
-    """
-    features = features.astype(np.float32)
-    towards = output.T[targets]  # (n, units)
-    if hidden is not None:
-        kernel, bias = hidden
-        on = features.mean(axis=(1, 2)) @ kernel + bias > 0
-        towards = (on * towards) @ kernel.T
-    return np.einsum("nyxk,nk->nyx", features, towards, dtype=np.float32)
-
-
-def spotlight(pixels: np.ndarray, evidence: np.ndarray, strongest: float, side: int) -> Image.Image:
-    """Image (`side` px) bright where the evidence is and dark elsewhere, without colour codes.
-
-    Args:
-        pixels: uint8 (size, size, 3), 0-255.
-        evidence: Float (height, width); negative counts as none.
-        strongest: Evidence of full brightness; nothing is lit unless it is more than 0.
-    """
-    share = np.clip(evidence / strongest, 0, 1) if strongest > 0 else np.zeros_like(evidence)
-    mask = Image.fromarray((share * 255).astype(np.uint8)).resize((side, side), Image.Resampling.BICUBIC)
-    image = np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR), np.float32)
-    light = DARKEST + (1 - DARKEST) * np.asarray(mask, np.float32)[..., None] / 255
-    return Image.fromarray((image * light).astype(np.uint8))
-
-
-def jpeg(image: Image.Image, quality: int) -> bytes:
-    content = io.BytesIO()
-    image.save(content, "JPEG", quality=quality)
-    return content.getvalue()

@@ -23,9 +23,15 @@
       path, label, predicted, confidence, top, place,
       right: label === predicted,
       source: source(place, picture),
-      evidence: (data.evidence[place] ?? []).map(jpeg),
+      maps: mapsOf(place, label, predicted),
       text: searchable(path, data.classes[label], data.classes[predicted]),
     };
+  }
+  // Evidence for two classes: its number, and a promise of the picture for one that is given.
+  function mapsOf(place, label, predicted) {
+    const drawn = (data.evidence[place] ?? []).map((content, k) => [k ? label : predicted, () => jpeg(content)]);
+    const maps = (data.heat?.maps[place] ?? []).map(([number, levels]) => [number, (picture) => heated(picture, levels)]);
+    return [...maps, ...drawn];
   }
   function fromRuns([path, label, said, sure, picture], place) {
     const wrong = sure.filter((_, run) => said[run] !== label);
@@ -33,9 +39,42 @@
       path, label, said, sure, place,
       confidence: Math.max(0, ...wrong),
       source: source(place, picture),
-      evidence: [],
+      maps: [],
       text: searchable(path, data.classes[label], ...said.map((number) => data.classes[number])),
     };
+  }
+
+  // A picture in grey under its evidence, as `heat` of kit/insights/evidence.py draws it.
+  async function heated(picture, letters) {
+    const { colours, covers, steep, grid: [rows, columns] } = data.heat;
+    const levels = Uint8Array.from(atob(letters), (letter) => letter.charCodeAt(0));
+    const image = made("img", { src: picture });
+    await image.decode();
+    const { naturalWidth: width, naturalHeight: height } = image;
+    const canvas = made("canvas", { width, height });
+    const paper = canvas.getContext("2d");
+    paper.drawImage(image, 0, 0);
+    const pixels = paper.getImageData(0, 0, width, height);
+    const between = (from, to, part) => from + part * (to - from);
+    const spot = (at, side, places) => {
+      const real = Math.min(places - 1, Math.max(0, ((at + 0.5) * places) / side - 0.5));
+      return [Math.floor(real), Math.min(places - 1, Math.floor(real) + 1), real % 1];
+    };
+    for (let y = 0, to = 0; y < height; y++) {
+      const [above, below, down] = spot(y, height, rows);
+      for (let x = 0; x < width; x++, to += 4) {
+        const [left, right, along] = spot(x, width, columns);
+        const across = (row) => between(levels[row * columns + left], levels[row * columns + right], along);
+        const share = between(across(above), across(below), down) / 255;
+        const stop = Math.min(colours.length - 2, Math.floor(share * (colours.length - 1)));
+        const part = share * (colours.length - 1) - stop, over = covers * Math.min(1, steep * share);
+        const [red, green, blue] = pixels.data.subarray(to, to + 3);
+        const grey = 0.299 * red + 0.587 * green + 0.114 * blue;
+        for (let k = 0; k < 3; k++) pixels.data[to + k] = between(grey, between(colours[stop][k], colours[stop + 1][k], part), over);
+      }
+    }
+    paper.putImageData(pixels, 0, 0);
+    return canvas.toDataURL();
   }
 
   // What a picture says to those who do not see it.
@@ -83,10 +122,20 @@
     return source ? made("img", { src: source, alt, decoding: "async" }) : made("span", { className: "absent" }, "no picture recorded");
   }
 
+  // The evidence for a class over an image; the image itself until it is drawn.
+  function lit(one, [number, draw], alt) {
+    const shown = picture(one.source, alt);
+    const source = one.source && draw(one.source);
+    if (source) Promise.resolve(source).then((drawn) => { Object.assign(shown, { src: drawn }).dataset.evidence = number; });
+    return shown;
+  }
+
   function card(one, place) {
     const caption = RUNS ? captionOfRuns(one) : captionOfOne(one);
     caption.append(made("span", { className: "path" }, cut(one.path)));
-    const button = made("button", { type: "button", className: "enlarge", title: one.path }, picture(one.source, words(one)), caption);
+    const [map] = form.elements.heat?.checked ? one.maps : [];
+    const shown = map ? lit(one, map, `evidence for ${name(map[0])}: ${words(one)}`) : picture(one.source, words(one));
+    const button = made("button", { type: "button", className: "enlarge", title: one.path }, shown, caption);
     button.addEventListener("click", () => enlarge(place));
     return made("li", { className: `thumbnail ${RUNS ? "" : one.right ? "right" : "wrong"}` }, button);
   }
@@ -129,11 +178,9 @@
     open = place;
     const one = found[place];
     const part = (id) => dialog.querySelector(`[data-${id}]`);
-    const labelled = (caption, source) => made("figure", {}, picture(source, `${caption}: ${words(one)}`), made("figcaption", {}, caption));
-    const views = [labelled("the image", one.source)];
-    if (one.evidence.length) {
-      views.push(labelled(`evidence for ${name(one.predicted)}`, one.evidence[0]), labelled(`evidence for ${name(one.label)}`, one.evidence[1]));
-    }
+    const labelled = (caption, draw) => made("figure", {}, draw(`${caption}: ${words(one)}`), made("figcaption", {}, caption));
+    const views = [labelled("the image", (alt) => picture(one.source, alt))];
+    for (const map of one.maps) views.push(labelled(`evidence for ${name(map[0])}`, (alt) => lit(one, map, alt)));
     const heading = RUNS ? ["is ", made("bdi", {}, name(one.label))]
       : [one.right ? "✓ " : "✗ ", made("bdi", {}, name(one.predicted)), one.right ? "" : ", is ", made("bdi", {}, one.right ? "" : name(one.label))];
     const top = RUNS ? one.said.map((number, run) => [`${number === one.label ? "✓" : "✗"} ${RUNS[run]}: ${name(number)}`, one.sure[run]])
@@ -199,6 +246,7 @@
     }
   });
   form.hidden = false;
+  if (form.elements.heat) form.elements.heat.closest("label").hidden = !images.some((one) => one.maps.length);
   if (!RUNS) box.querySelector(".asking").hidden = images.every((one) => one.right);
   draw();
 })();

@@ -14,7 +14,7 @@ from PIL import Image
 
 from kit.csv_tables import unescape_cell
 from kit.data.pixels import cached_pixels
-from kit.errors import DataError
+from kit.errors import ConfigError, DataError
 from kit.predict import Predictor, find_images
 
 
@@ -186,6 +186,60 @@ def test_names_cannot_steer_the_terminal(run, folder, command):
     assert len(shown.out.splitlines()) == 1
     said = json.loads(command("predict", run.path, folder / hostile, "--json").out)
     assert said["predictions"][0]["path"] == str(folder / hostile)  # for machines, the name itself
+
+
+# === The evidence ===
+
+
+def test_a_picture_of_each_image_shows_the_evidence_beside_it(run, folder, command, tmp_path):
+    shutil.copy(folder / "a.jpg", folder / "deep/A.jpg")
+    Image.new("L", (30, 50)).save(folder / "black.png")
+    (folder / "torn.jpg").write_bytes((folder / "a.jpg").read_bytes()[:400])
+    plain = json.loads(command("predict", run.path, folder, "--json").out)["predictions"]
+    done = command("predict", run.path, folder, "--explain", tmp_path / "why", "--json")
+    said = json.loads(done.out)["predictions"]
+    pictures = [one.pop("evidence", None) for one in said]
+    assert said == plain
+    assert [place for place, one in enumerate(said) if "problem" in one] == [pictures.index(None)]
+    found = sorted(file.name for file in (tmp_path / "why").iterdir())
+    assert sorted(Path(one).name for one in pictures if one) == found
+    stems = ("1", "1-1", "A", "a-2", "b", "black", "with---quotes")
+    assert found == sorted(f"{stem}.evidence.png" for stem in stems)
+    for one, file in zip(said, pictures, strict=True):
+        if file:
+            with Image.open(file) as picture:
+                image, heat = np.split(np.asarray(picture, int), 2, axis=1)
+            assert (np.ptp(heat, axis=2) > 60).any(), one["path"]  # colour, on black too
+            if one["path"].endswith("black.png"):
+                assert image.max() == 0
+
+
+def test_the_folder_for_pictures_is_no_file(run, folder, refused, command):
+    assert "a file is in its place" in refused("predict", run.path, folder, "--explain", folder / "a.jpg")
+    rows = list(csv.DictReader(io.StringIO(command("predict", run.path, folder, "--csv", "--explain", folder).out)))
+    assert {Path(row["evidence"]).parent for row in rows} == {folder}
+    assert all(Path(row["evidence"]).is_file() for row in rows)
+
+
+def test_python_explains_any_class_of_any_image(run, images):
+    from kit.explain import Explainer
+
+    file = images / "red/0000.jpg"
+    one = run.explain(file)
+    assert one.label == one.prediction.label == run.predict(file).label
+    other = next(name for name in run.classes if name != one.label)
+    second = run.explain(np.asarray(Image.open(file)), other)
+    assert second.label == other
+    # places add up to what the head makes of the pooled features: the class that leads has more evidence
+    assert one.evidence.mean() > second.evidence.mean()
+    assert one.picture.size == (2 * 224, 224)
+    assert one._repr_png_().startswith(b"\x89PNG")
+    assert [each.prediction.path for each in run.explain([str(images / "red")])][:1] == [str(file)]
+    with pytest.raises(ConfigError, match="no class 'rose'"):
+        run.explain(file, "rose")
+    with pytest.raises(DataError, match=r"explain\(\["):
+        run.explain(images)
+    assert isinstance(run._explainer, Explainer)
 
 
 # === What it takes ===

@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,9 +14,9 @@ from doubles import swap
 from kit.csv_tables import make_table
 from kit.data.audit import Finding
 from kit.errors import StorageError
-from kit.insights import Insights, linear_probe, read_album, thumbnails, write_album
+from kit.insights import HEAT, Evidence, Insights, linear_probe, read_album, thumbnails, write_album
+from kit.insights.evidence import activation_maps, heat, shares
 from kit.insights.label_issues import JOINT_MARGIN, PROBE_MARGIN, label_issues
-from kit.insights.thumbnails import activation_maps, spotlight
 
 AWKWARD = {"a/\udcff.jpg": b"1", "line\nend": b"", "=1+1": b"3", "n" * 255: b"4"}
 
@@ -100,13 +101,49 @@ def test_evidence_without_a_hidden_layer():
     assert activation_maps(features, None, output, np.array([1])).tolist() == [[[2.0, 6.0], [10.0, 14.0]]]
 
 
-def test_the_spotlight_falls_on_the_evidence():
-    pixels = np.full((40, 40, 3), 200, np.uint8)
-    evidence = np.array([[5.0, -1.0], [-1.0, -1.0]])
-    lit = np.asarray(spotlight(pixels, evidence, 5.0, 64)).mean(axis=2)
-    assert lit[:16, :16].mean() > 150
-    assert lit[40:, 40:].mean() < 60
-    assert np.asarray(spotlight(pixels, evidence - 9, 0.0, 64)).max() < 60
+def lightness(colour):
+    """CIE L*, 0 to 100, of sRGB colours (..., 3), 0-255."""
+    shares = np.asarray(colour, float) / 255
+    linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
+    y = linear @ [0.2126, 0.7152, 0.0722]
+    return np.where(y <= 216 / 24389, y * 24389 / 27, 116 * np.cbrt(y) - 16)
+
+
+def test_the_scale_of_heat_is_even_to_the_eye():
+    steps = np.diff(lightness(HEAT))
+    assert steps.min() > 12
+    assert steps.max() < 30
+
+
+@pytest.mark.parametrize("grey", [0, 128, 255])
+def test_heat_is_seen_on_any_image_and_leaves_it_plain_where_there_is_none(grey):
+    pixels = np.full((40, 40, 3), grey, np.uint8)
+    shown = np.asarray(heat(pixels, shares(np.array([[5.0, -1.0], [-1.0, -1.0]])[None])[0], 64), int)
+    assert np.abs(shown[:8, :8] - grey).max(axis=2).min() > 60
+    assert (shown[48:, 48:] == grey).all()
+    nothing = heat(pixels, shares(np.full((1, 2, 2), -9.0))[0], 64)
+    assert (np.asarray(nothing) == grey).all()
+
+
+def test_maps_of_one_image_share_a_scale():
+    np.testing.assert_allclose(shares(np.array([[[4.0, -1.0]], [[2.0, 1.0]]])), [[[1.0, 0.0]], [[0.5, 0.25]]])
+
+
+def test_the_page_that_runs_the_model_has_the_same_colours():
+    script = (Path(__file__).resolve().parents[2] / "kit" / "export" / "web" / "page.js").read_text(encoding="utf-8")
+    assert f"const HEAT = {[list(stop) for stop in HEAT]};" in script
+
+
+def test_evidence_reads_back_and_damage_is_named(tmp_path):
+    insights = Insights(tmp_path)
+    assert insights.evidence == Evidence()
+    kept = Evidence((1, 2), {"a/\udcff.jpg": [(3, b"\x00\xff"), (1, b"\x05\x06")]})
+    insights.write_evidence(kept)
+    assert insights.evidence == kept
+    file = tmp_path / "evidence.json"
+    file.write_text(file.read_text().replace("[\n    1,\n    2\n  ]", "[2, 2]"))
+    with pytest.raises(StorageError, match=r"evidence\.json is damaged: a map is not 2 x 2"):
+        _ = insights.evidence
 
 
 # === Probe ===
@@ -268,12 +305,15 @@ def test_a_run_records_its_insights_and_draws_its_page(run):
     assert set(summary["sample"]) <= set(thumbnails)
     wrong = test[test["label"] != test["predicted"]]["path"].tolist()
     assert wrong, "this network is meant to err"
-    assert set(insights.album("activation-label")) == set(wrong[: len(insights.album("activation-label"))]) & set(wrong)
-    assert set(insights.album("activation-predicted")) == set(insights.album("activation-label"))
+    assert set(insights.evidence.images) == set(test["path"])  # of right answers too
+    for path, label, predicted in zip(test["path"], test["label"], test["predicted"], strict=True):
+        (first, _), (second, _) = insights.evidence.images[path]
+        assert run.classes[first] == predicted
+        assert (run.classes[second] == label) == (label != predicted)
     assert insights.learning_curve["photos"].max() == (samples["split"] == "train").sum()
     assert {"insights"} <= set(run.manifest["stages"])
     page = run.report_path.read_text(encoding="utf-8")
-    assert '"evidence":{"' in page
+    assert '"maps":{"' in page
     assert 'class="note missing"' not in page
 
 
@@ -287,8 +327,6 @@ def test_feature_maps_of_a_cut_average_to_what_the_head_reads(run):
     classifier, data = load_classifier(run), run.config.data
     samples = run.samples
     files = [f"{data.path}/{path}" for path in samples["path"][:4]]
-    from pathlib import Path
-
     pixels = np.stack([decode(Path(file), data) for file in files])
     (features,) = compile_forward(classifier.feature_maps(classifier.backbone.cut(-1)))(pixels)
     (pooled,) = compile_forward(classifier.trunk(classifier.backbone.cut(-1), (classifier.backbone.cut(0),)))(pixels)

@@ -12,7 +12,7 @@ from kit.config import RunConfig
 from kit.csv_tables import make_table, write_table
 from kit.evaluation import score
 from kit.files import read_json, write_json, write_text
-from kit.insights import Insights
+from kit.insights import Evidence, Insights
 from kit.run import Run
 from kit.settings import to_toml
 from kit.significance import mcnemar
@@ -189,8 +189,14 @@ def _write_insights(run, paths, texts, classes, split, final, labels) -> None:
     insights.write_summary(of_split[:96], {})
     shown = dict.fromkeys([*of_split[:96], *paths[:60], *(paths[i] for i in wrong[:50])])
     insights.write_album("thumbnails", {path: jpeg() for path in shown})
-    for name in ("activation-predicted", "activation-label"):
-        insights.write_album(name, {paths[i]: jpeg((20, 20, 20)) for i in wrong[:8]})
+    ranked = np.argsort(-final, axis=1, kind="stable")
+    seconds = np.where(ranked[:, 0] == labels, ranked[:, min(1, len(classes) - 1)], labels)
+    maps = {
+        path: [(int(ranked[i, 0]), bytes([0, 0, 0, 255])), (int(seconds[i]), bytes([90, 0, 0, 0]))]
+        for i, path in enumerate(paths)
+        if path in shown and split[i] == scored
+    }
+    insights.write_evidence(Evidence((2, 2), maps))
     count = len(paths)
     colour = {f"mean_{letter}": np.full(count, 80 + 20 * k, np.float32) for k, letter in enumerate("rgb")}
     size = {"width": np.full(count, 320), "height": np.full(count, 240), "bytes": np.full(count, 9000)}

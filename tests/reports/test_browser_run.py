@@ -2,10 +2,12 @@
 
 import math
 import re
+import shutil
 
 import pytest
-from handmade import make_run
+from handmade import jpeg, make_run
 
+from kit.insights import Insights
 from kit.significance import wilson_interval
 from reports.drawing import draw
 
@@ -138,6 +140,55 @@ def test_an_image_is_enlarged_and_its_neighbours_follow_by_the_arrow_keys(page, 
     page.keyboard.press("Escape")
     assert not large.is_visible()
     assert page.evaluate("document.activeElement === document.querySelector('.browser ul').lastElementChild.firstChild")
+
+
+PIXEL = """(image, [x, y]) => {
+  const size = { width: image.naturalWidth, height: image.naturalHeight };
+  const canvas = Object.assign(document.createElement("canvas"), size);
+  const paper = canvas.getContext("2d");
+  paper.drawImage(image, 0, 0);
+  return [...paper.getImageData(x * canvas.width, y * canvas.height, 1, 1).data].slice(0, 3);
+}"""
+
+
+def test_the_evidence_is_seen_over_right_answers_too(page, images):
+    images.locator("[name=answer]").select_option("right")
+    images.locator("li button").first.click()
+    large = page.get_by_role("dialog")
+    large.locator("img[data-evidence]").nth(1).wait_for()
+    assert [text.split(" for ")[0] for text in large.locator("figcaption").all_inner_texts()] == [
+        "the image",
+        *["evidence"] * 2,
+    ]
+    strongest = large.locator("img[data-evidence]").first
+    assert strongest.get_attribute("alt").startswith("evidence for ")
+    grey = strongest.evaluate(PIXEL, [0.1, 0.1])
+    assert max(grey) - min(grey) < 5  # no evidence: the image, in grey
+    red, _, blue = strongest.evaluate(PIXEL, [0.9, 0.9])
+    assert red > 180 > 100 > blue  # the strongest: yellow
+    page.keyboard.press("Escape")
+    images.get_by_role("checkbox", name="evidence over the images").check()
+    shown = images.locator("li").count()
+    images.locator(f"li:nth-child({shown}) img[data-evidence]").wait_for()
+    assert images.locator("li img[data-evidence]").count() == shown
+    images.get_by_role("button", name="Reset", exact=True).click()
+    assert images.locator("li img[data-evidence]").count() == 0
+
+
+def test_an_older_run_shows_the_pictures_that_it_recorded(run, show_page, tmp_path):
+    old = shutil.copytree(run.path, tmp_path / "old")
+    (old / "insights" / "evidence.json").unlink()
+    table = run.predictions
+    wrong = table[(table["split"] == "test") & (table["label"] != table["predicted"])]["path"].tolist()
+    for name in ("activation-predicted", "activation-label"):
+        Insights(old / "insights").write_album(name, {path: jpeg((200, 20, 20)) for path in wrong[:8]})
+    page = show_page(draw(old))
+    page.locator("[name=text]").fill(wrong[0])
+    page.locator(".browser li button").first.click()
+    large = page.get_by_role("dialog")
+    assert large.locator("img").count() == 3
+    red, green, _ = large.locator("img").last.evaluate(PIXEL, [0.5, 0.5])
+    assert red > 150 > 60 > green
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
