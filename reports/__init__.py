@@ -1,7 +1,7 @@
 """Pages: records -> facts -> figures -> one offline HTML file. Nothing here imports keras.
 
-summary.py curves.py predictions.py confusion.py calibration.py threshold.py label_issues.py learning_curve.py
-dataset.py sizes.py findings.py network.py provenance.py
+summary.py curves.py predictions.py confusion.py calibration.py threshold.py image_map.py label_issues.py
+learning_curve.py dataset.py sizes.py findings.py network.py provenance.py
                         each: `*_facts()` (frozen, no plotly), then `*_figure()`, then the section of a page
 partial_run.py          a run's folder with some records missing
 next_steps.py           what to do next, by rules

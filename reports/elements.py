@@ -192,6 +192,49 @@ class ImageBrowser:
 
 
 @dataclass(frozen=True)
+class MapPoint:
+    """Image on a map: its place among those of the browser, where it lies, the look of its label.
+
+    `wrong` ones are ringed.
+    """
+
+    place: int
+    x: float
+    y: float
+    colour: str
+    shape: int
+    wrong: bool
+
+
+@dataclass(frozen=True)
+class MapClass:
+    """Class in the legend of a map: printable name, number in the model, look, images of it."""
+
+    name: str
+    number: int
+    colour: str
+    shape: int
+    images: int
+
+
+@dataclass(frozen=True)
+class ImageMap:
+    """Map of the images of an ImageBrowser on the same page, which `script` lets one look at and brush.
+
+    `size` is width and height in the units of the points. Without the script it is a drawing with its legend.
+    """
+
+    id: str
+    title: str
+    see: str
+    size: tuple[int, int]
+    points: tuple[MapPoint, ...]
+    classes: tuple[MapClass, ...]
+    note: str = ""
+    script: ClassVar[str] = "map.js"
+
+
+@dataclass(frozen=True)
 class Review:
     """Thumbnails that `script` lets one judge: keep, relabel, drop; it offers the verdicts of a page as one file.
 

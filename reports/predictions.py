@@ -58,10 +58,13 @@ def scored_split(predictions: pd.DataFrame) -> tuple[str, pd.DataFrame]:
     return split, predictions[predictions["split"] == split]
 
 
-def predictions_facts(predictions: pd.DataFrame, sample: Sequence[str], size: int = GRID) -> PredictionsFacts:
+def predictions_facts(
+    predictions: pd.DataFrame, sample: Sequence[str], size: int = GRID, mapped: Sequence[str] = ()
+) -> PredictionsFacts:
     """Facts from predictions.csv, with `size` images in the grid; its columns p_<class> may be left out.
 
-    `sample` are the recorded paths; where there are none (an older run), the first images stand in.
+    `sample` are the recorded paths; where there are none (an older run), the first images stand in. Of more than
+    BROWSED images those that are `mapped` are listed before other right ones and the least sure mistakes.
     """
     split, rows = scored_split(predictions)
     if not split:
@@ -73,7 +76,10 @@ def predictions_facts(predictions: pd.DataFrame, sample: Sequence[str], size: in
     drawn = [place[path] for path in sample if path in place] or list(range(len(paths)))[:size]
     wrong = [i for i in range(len(paths)) if labels[i] != predicted[i]]
     surest = sorted(wrong, key=lambda i: (-confidence[i], paths[i]))
-    chosen = list(dict.fromkeys([*drawn, *surest, *range(len(paths))]))[:BROWSED]
+    ordered = list(dict.fromkeys([*drawn, *surest, *range(len(paths))]))
+    first = [place[path] for path in mapped if path in place]
+    kept = set(list(dict.fromkeys([*drawn, *first, *ordered]))[:BROWSED])
+    chosen = [i for i in ordered if i in kept]
     likeliest = _likeliest(rows, chosen)
     images = tuple(
         ImagePrediction(paths[i], labels[i], predicted[i], confidence[i], top)

@@ -18,6 +18,7 @@ from reports.curves import curves_facts, curves_section
 from reports.dataset import dataset_facts, dataset_sections
 from reports.elements import Note, Page
 from reports.folds import folds_facts, folds_section
+from reports.image_map import map_facts, map_section
 from reports.label_issues import label_issues, label_issues_section
 from reports.learning_curve import learning_curve_facts, learning_curve_section
 from reports.network import exports_section, network_facts, network_section, read_exports
@@ -103,7 +104,7 @@ def run_page(folder: Path, grid: int = GRID) -> Page:
     findings = insights.findings if (insights.folder / "findings.json").exists() else None
 
     measured, curves = summary_facts(metrics), curves_facts(run.history, run.monitor)
-    said = predictions_facts(predictions, summary["sample"], grid)
+    said = predictions_facts(predictions, summary["sample"], grid, insights.map["path"].tolist())
     confusion = confusion_facts(split, metrics[split], classes) if split in metrics else None
     validation = metrics.get("validation", {}).get("n", 0)
     learning = learning_curve_facts(insights.learning_curve, validation)
@@ -144,6 +145,9 @@ def run_page(folder: Path, grid: int = GRID) -> Page:
         ),
         confusion_section(confusion),
         calibration_section(calibration_facts(predictions, independent), picker),
+        map_section(
+            map_facts(insights.map, summary["map"].get("method", ""), said), said, classes, missing.get("map", "")
+        ),
         curves_section(curves),
         folds_section(folds_facts(metrics)),
         label_issues_section(label_issues(insights.doubted), album, missing["doubted"], summary["doubted"], reviewing),

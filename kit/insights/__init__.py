@@ -4,16 +4,19 @@
     evidence.py      class activation maps, and heat over an image
     linear_probe.py  linear discriminant analysis of pooled features: out-of-fold predictions, learning curve
     label_issues.py  labels that the probe and the trained model doubt
+    image_map.py     two-dimensional map of the scored images
     collect.py       runs them at the end of a run
 
 Here the files, written and read without keras; a missing one reads as empty. `reports` imports nothing else of this:
 
-    insights.json       schema version, the paths of the sampled grid, why something is missing, how many are doubted
+    insights.json       schema version, the paths of the sampled grid, why something is missing, how many are doubted,
+                        how the map was made
     thumbnails.zip      small JPEGs of the images that a page may show
     evidence.json       activation maps of images with a thumbnail: Evidence
     images.csv          path, width, height, bytes, mean_r, mean_g, mean_b
     doubted.csv         path, split, label, predicted, p_label, p_predicted: least plausible label first
     learning_curve.csv  photos (number of images), draw, accuracy
+    map.csv             path, x, y: places from 0 to 1
     findings.json       of the audit (kit.data.audit.Finding as a dict)
 """
 
@@ -38,6 +41,7 @@ SCHEMA_VERSION = 1
 IMAGE_COLUMNS = ("path", "width", "height", "bytes", "mean_r", "mean_g", "mean_b")
 DOUBTED_COLUMNS = ("path", "split", "label", "predicted", "p_label", "p_predicted")
 CURVE_COLUMNS = ("photos", "draw", "accuracy")
+MAP_COLUMNS = ("path", "x", "y")
 # Evidence as colours: plasma (https://bids.github.io/colormap/), whose lightness rises evenly; red, green, blue
 HEAT = ((13, 8, 135), (126, 3, 168), (204, 71, 120), (248, 149, 64), (240, 249, 33))
 HEAT_COVERS = 0.75  # of the image, where evidence is from 1 / HEAT_STEEP of the strongest on
@@ -67,20 +71,26 @@ class Insights:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """`sample` (paths of the grid, in the order drawn), `missing` (name -> why it is missing), `doubted`.
+        """`sample` (paths of the grid, in the order drawn), `missing` (name -> why it is missing), `doubted`, `map`.
 
-        `doubted` holds `total`, the number of doubted labels (doubted.csv has a cap), and `judged`, that of all images;
-        it is empty in the records of 0.1.
+        `map` holds the `method` of map.csv; it is empty without one, as in older records. `doubted` holds `total`, the
+        number of doubted labels (doubted.csv has a cap), and `judged`, that of all images; it is empty in the records
+        of 0.1.
         """
         path = self.folder / "insights.json"
         content = read_json(path) if path.exists() else {}
-        return {"sample": [], "missing": {}, "doubted": {}, **content}
+        return {"sample": [], "missing": {}, "doubted": {}, "map": {}, **content}
 
     def write_summary(
-        self, sample: list[str], missing: Mapping[str, str], doubted: Mapping[str, int] | None = None
+        self,
+        sample: list[str],
+        missing: Mapping[str, str],
+        doubted: Mapping[str, int] | None = None,
+        image_map: Mapping[str, str] | None = None,
     ) -> None:
         content = {"schema_version": SCHEMA_VERSION, "sample": sample, "missing": dict(missing)}
         content["doubted"] = dict(doubted or {})
+        content["map"] = dict(image_map or {})
         write_json(self.folder / "insights.json", content)
 
     @property
@@ -141,9 +151,15 @@ class Insights:
         """Validation accuracy of a linear model by number of training images, several draws of each."""
         return self._table("learning_curve.csv", CURVE_COLUMNS)
 
+    @property
+    def map(self) -> "pandas.DataFrame":
+        """Places of scored images in the map, from 0 to 1; empty in older records."""
+        return self._table("map.csv", MAP_COLUMNS)
+
     def write_table(self, name: str, frame: "pandas.DataFrame") -> None:
-        """Write `images`, `doubted` or `learning_curve`."""
-        columns = {"images": IMAGE_COLUMNS, "doubted": DOUBTED_COLUMNS, "learning_curve": CURVE_COLUMNS}[name]
+        """Write `images`, `doubted`, `learning_curve` or `map`."""
+        tables = {"images": IMAGE_COLUMNS, "doubted": DOUBTED_COLUMNS, "learning_curve": CURVE_COLUMNS}
+        columns = {**tables, "map": MAP_COLUMNS}[name]
         write_table(self.folder / f"{name}.csv", frame, columns)
 
     def _table(self, name: str, columns: tuple[str, ...]) -> "pandas.DataFrame":

@@ -12,6 +12,7 @@ from kit.data.facts import ImageFacts
 from kit.data.pixels import cached_pixels
 from kit.insights import CURVE_COLUMNS, Evidence, Insights, thumbnails
 from kit.insights.evidence import maps_of_classes, shares
+from kit.insights.image_map import FEWEST, MAPPED, map_images
 from kit.insights.label_issues import label_issues
 from kit.insights.linear_probe import learning_curve, out_of_fold, reduce
 from kit.run import Run
@@ -19,7 +20,6 @@ from kit.run import Run
 if TYPE_CHECKING:
     import pandas  # type: ignore[import-untyped]  # its stubs are a package of their own, not needed to run
 
-    from kit.cache import CachedArray
     from kit.training.extraction import Activations
     from kit.training.session import Session
 
@@ -37,6 +37,7 @@ def collect_insights(
     insights = Insights(run.insights)
     missing: dict[str, str] = {}
     doubted: dict[str, int] = {}
+    method: dict[str, str] = {}
     scored = (
         np.arange(len(dataset.keys))
         if dataset.folds is not None
@@ -46,13 +47,17 @@ def collect_insights(
     )
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     worst = scored[thumbnails.worst_mistakes(dataset.labels[scored], predicted[scored], confidence[scored])]
-    sampled = scored[thumbnails.sample(len(scored), session.config.seed)]
+    shuffled = scored[thumbnails.sample(len(scored), session.config.seed, len(scored))]
+    sampled = shuffled[: thumbnails.GRID]
     issues = np.array([], int)
     pooled = activations.plain.get(0)
     if pooled is None:
-        missing |= {"doubted": NO_POOLED, "learning_curve": NO_POOLED}
+        missing |= {"doubted": NO_POOLED, "learning_curve": NO_POOLED, "map": NO_POOLED}
     else:
-        issues = _linear_probe(insights, missing, dataset, pooled, probabilities, session.config.seed)
+        seed = session.config.seed
+        reduced = reduce(pooled, dataset.indices("train"), len(dataset.classes), seed)
+        issues = _linear_probe(insights, missing, dataset, reduced, probabilities, seed)
+        method = _image_map(insights, missing, dataset, reduced, shuffled[:MAPPED], seed)
         doubted = {"total": len(issues), "judged": len(dataset.labels)}
     index = {path: i for i, path in enumerate(dataset.paths)}
     shown = _unique(
@@ -67,8 +72,8 @@ def collect_insights(
     odd = [path for path in thumbnails.in_findings(dataset.findings) if path in left_out][
         : thumbnails.LARGEST - len(shown)
     ]
-    # what room is left shows the others that were scored: the page browses them
-    shown = _unique(shown, scored.tolist())[: thumbnails.LARGEST - len(odd)]
+    # what room is left shows others that were scored, those on the map first: the page browses them
+    shown = _unique(shown, shuffled.tolist())[: thumbnails.LARGEST - len(odd)]
     pixels = _pixels(session, dataset, shown)
     insights.write_album(
         "thumbnails",
@@ -81,15 +86,14 @@ def collect_insights(
     else:
         missing["activation"] = NOT_ONE_MODEL
     insights.write_table("images", image_table(dataset.paths, dataset.facts))
-    insights.write_summary([dataset.paths[i] for i in sampled], missing, doubted)
+    insights.write_summary([dataset.paths[i] for i in sampled], missing, doubted, method)
 
 
 def _linear_probe(
-    insights: Insights, missing: dict, dataset: Dataset, pooled: "CachedArray", probabilities: np.ndarray, seed: int
+    insights: Insights, missing: dict, dataset: Dataset, reduced: np.ndarray, probabilities: np.ndarray, seed: int
 ) -> np.ndarray:
     """Record label issues and the learning curve; returns the indices of all issues."""
     classes, train, validation = len(dataset.classes), dataset.indices("train"), dataset.indices("validation")
-    reduced = reduce(pooled, train, classes, seed)
     probe = out_of_fold(reduced, dataset.labels, dataset.groups, classes, seed)
     learned = (dataset.splits == "train") & (dataset.folds is None)
     found = label_issues(probe, probabilities, dataset.labels, learned)
@@ -113,6 +117,19 @@ def _linear_probe(
     rows = {name: [point[k] for point in curve] for k, name in enumerate(CURVE_COLUMNS)}
     insights.write_table("learning_curve", make_table(rows))
     return found.images
+
+
+def _image_map(
+    insights: Insights, missing: dict, dataset: Dataset, reduced: np.ndarray, images: np.ndarray, seed: int
+) -> dict[str, str]:
+    """Record the map of some images; returns how it was made."""
+    if len(images) < FEWEST:
+        missing["map"] = f"A map takes at least {FEWEST} images that were scored."
+        return {}
+    method, places = map_images(reduced[images], seed)
+    columns = {"path": [dataset.paths[i] for i in images], "x": places[:, 0], "y": places[:, 1]}
+    insights.write_table("map", make_table(columns))
+    return {"method": method}
 
 
 def _evidence(

@@ -101,6 +101,8 @@
   };
   let found = images;
   let shown = data.grid;
+  let brushed = null; // places of the images that another part of the page chose
+  const unbrush = made("button", { type: "button", hidden: true });
   let open = 0; // place in `found` of the image in the dialog
 
   function matches() {
@@ -114,6 +116,7 @@
       (any("answer") || one.right === (asked.answer === "right")) &&
       (any("right") || one.said[asked.right] === one.label) &&
       (any("wrong") || one.said[asked.wrong] !== one.label) &&
+      (!brushed || brushed.has(one.place)) &&
       one.confidence >= low && one.confidence <= high && one.text.includes(searched);
     return images.filter(chosen).sort(ORDERS[asked.sort]);
   }
@@ -207,6 +210,19 @@
     form.reset();
     for (const [field, value] of Object.entries(asked)) form.elements[field].value = value;
     apply();
+    show();
+  }
+
+  // Shows images by their places, among those that the filters leave; null for all.
+  function brush(places) {
+    brushed = places && new Set(places);
+    unbrush.hidden = !brushed;
+    unbrush.textContent = brushed ? `${brushed.size.toLocaleString("en")} of the map ✕` : "";
+    unbrush.ariaLabel = brushed ? `Forget the ${unbrush.textContent.slice(0, -2)}` : null;
+    apply();
+    dispatchEvent(new Event("brushed"));
+  }
+  function show() {
     box.scrollIntoView();
     box.querySelector("h3").focus({ preventScroll: true });
   }
@@ -217,7 +233,12 @@
     form.elements[field].append(...options.map(([text, number]) => made("option", { value: number }, text)));
   }
   form.addEventListener("input", apply);
-  form.addEventListener("reset", () => setTimeout(apply));
+  form.addEventListener("reset", () => {
+    if (brushed) brush(null);
+    setTimeout(apply);
+  });
+  unbrush.addEventListener("click", () => brush(null));
+  form.querySelector("[type=reset]").before(unbrush);
   form.addEventListener("submit", (event) => event.preventDefault());
   more.addEventListener("click", () => {
     const first = shown;
@@ -245,6 +266,7 @@
       browse(JSON.parse(asking.dataset.browse));
     }
   });
+  globalThis.imageBrowser = { images, words, picture, brush, show, brushed: () => brushed };
   form.hidden = false;
   if (form.elements.heat) form.elements.heat.closest("label").hidden = !images.some((one) => one.maps.length);
   if (!RUNS) box.querySelector(".asking").hidden = images.every((one) => one.right);

@@ -16,6 +16,7 @@ from kit.data.audit import Finding
 from kit.errors import StorageError
 from kit.insights import HEAT, Evidence, Insights, linear_probe, read_album, thumbnails, write_album
 from kit.insights.evidence import activation_maps, heat, shares
+from kit.insights.image_map import map_images
 from kit.insights.label_issues import JOINT_MARGIN, PROBE_MARGIN, label_issues
 
 AWKWARD = {"a/\udcff.jpg": b"1", "line\nend": b"", "=1+1": b"3", "n" * 255: b"4"}
@@ -144,6 +145,43 @@ def test_evidence_reads_back_and_damage_is_named(tmp_path):
     file.write_text(file.read_text().replace("[\n    1,\n    2\n  ]", "[2, 2]"))
     with pytest.raises(StorageError, match=r"evidence\.json is damaged: a map is not 2 x 2"):
         _ = insights.evidence
+
+
+# === Map ===
+
+
+def test_images_that_are_alike_lie_near_each_other_and_the_map_is_the_seeds():
+    random = np.random.default_rng(0)
+    labels = np.arange(60) % 3
+    features = (random.normal(0, 1, (60, 8)) + 12 * np.eye(3, 8)[labels]).astype(np.float32)
+    name, places = map_images(features, 5)
+    assert name in ("t-SNE", "UMAP")
+    assert (places.min(), places.max()) == (0, 1)
+    apart = np.linalg.norm(places[:, None] - places[None], axis=2)
+    np.fill_diagonal(apart, np.inf)
+    assert (labels[apart.argmin(axis=1)] == labels).mean() > 0.9
+    np.testing.assert_array_equal(map_images(features, 5)[1], places)
+
+
+def test_a_map_of_images_that_are_all_alike_is_one_place():
+    name, places = map_images(np.zeros((12, 1), np.float32), 0)
+    assert (name, np.unique(places).tolist()) == ("PCA", [0.5])
+
+
+def test_umap_makes_the_map_where_it_is_installed(monkeypatch, tmp_path):
+    (tmp_path / "umap.py").write_text(
+        "class UMAP:\n"
+        "    def __init__(self, n_neighbors, random_state, n_jobs):\n"
+        "        assert (n_neighbors, random_state, n_jobs) == (11, 7, 1)\n"
+        "    def fit_transform(self, features):\n"
+        "        return 3.0 + 4 * features[:, :2]\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    features = np.random.default_rng(0).uniform(size=(12, 60))
+    name, places = map_images(features, 7)
+    assert name == "UMAP"
+    first = features[:, :2] - features[:, :2].min(axis=0)
+    np.testing.assert_allclose(places, first / first.max(), rtol=1e-4, atol=1e-6)
 
 
 # === Probe ===
@@ -310,6 +348,10 @@ def test_a_run_records_its_insights_and_draws_its_page(run):
         (first, _), (second, _) = insights.evidence.images[path]
         assert run.classes[first] == predicted
         assert (run.classes[second] == label) == (label != predicted)
+    assert insights.map["path"].tolist()[:5] == summary["sample"][:5]
+    assert set(insights.map["path"]) == set(test["path"])
+    assert insights.map[["x", "y"]].to_numpy().min() == 0
+    assert summary["map"] == {"method": "t-SNE"}
     assert insights.learning_curve["photos"].max() == (samples["split"] == "train").sum()
     assert {"insights"} <= set(run.manifest["stages"])
     page = run.report_path.read_text(encoding="utf-8")

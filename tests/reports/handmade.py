@@ -186,7 +186,7 @@ def _write_insights(run, paths, texts, classes, split, final, labels) -> None:
     scored = next((name for name in ("test", "validation") if (split == name).any()), "train")
     of_split = [path for path, name in zip(paths, split, strict=True) if name == scored]
     wrong = np.flatnonzero((final.argmax(axis=1) != labels) & (split == scored))
-    insights.write_summary(of_split[:96], {})
+    insights.write_summary(of_split[:96], {}, image_map={"method": "t-SNE"})
     shown = dict.fromkeys([*of_split[:96], *paths[:60], *(paths[i] for i in wrong[:50])])
     insights.write_album("thumbnails", {path: jpeg() for path in shown})
     ranked = np.argsort(-final, axis=1, kind="stable")
@@ -210,6 +210,10 @@ def _write_insights(run, paths, texts, classes, split, final, labels) -> None:
         "p_predicted": np.array([0.98, 0.8, 0.7]),
     }
     insights.write_table("doubted", make_table(doubted))
+    mapped = [i for i, name in enumerate(split) if name == scored][:500]
+    places = np.stack([labels / max(len(classes) - 1, 1), np.arange(len(labels)) % 7 / 10], axis=1)[mapped]
+    columns = {"path": [paths[i] for i in mapped], "x": places[:, 0], "y": places[:, 1]}
+    insights.write_table("map", make_table(columns))
     curve = {"photos": [10, 10, 20, 40], "draw": [0, 1, 0, 0], "accuracy": [0.5, 0.6, 0.7, 0.75]}
     insights.write_table("learning_curve", make_table(curve))
     finding = {"kind": "duplicate", "severity": "warning", "paths": paths[:2], "message": f"{paths[0]} twice"}

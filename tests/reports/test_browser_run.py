@@ -152,6 +152,8 @@ PIXEL = """(image, [x, y]) => {
 
 
 def test_the_evidence_is_seen_over_right_answers_too(page, images):
+    from playwright.sync_api import expect
+
     images.locator("[name=answer]").select_option("right")
     images.locator("li button").first.click()
     large = page.get_by_role("dialog")
@@ -168,11 +170,10 @@ def test_the_evidence_is_seen_over_right_answers_too(page, images):
     assert red > 180 > 100 > blue  # the strongest: yellow
     page.keyboard.press("Escape")
     images.get_by_role("checkbox", name="evidence over the images").check()
-    shown = images.locator("li").count()
-    images.locator(f"li:nth-child({shown}) img[data-evidence]").wait_for()
-    assert images.locator("li img[data-evidence]").count() == shown
+    lit = images.locator("li.thumbnail img[data-evidence]")
+    expect(lit).to_have_count(images.locator("li.thumbnail").count())
     images.get_by_role("button", name="Reset", exact=True).click()
-    assert images.locator("li img[data-evidence]").count() == 0
+    expect(lit).to_have_count(0)
 
 
 def test_an_older_run_shows_the_pictures_that_it_recorded(run, show_page, tmp_path):
@@ -321,6 +322,94 @@ def test_many_classes_stay_readable(tmp_path, show_page, axe, classes):
     assert not page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
     if classes < 100:  # axe-core takes a minute for 10,000 cells
         assert axe(page) == []
+
+
+# === The map ===
+
+
+@pytest.fixture
+def field(page, images):
+    """The drawing of the map, nothing chosen."""
+    drawing = page.locator(".field > svg")
+    drawing.evaluate("field => field.scrollIntoView({ behavior: 'instant', block: 'center' })")
+    return drawing
+
+
+def spot(field, path, run):
+    """Where the point of an image is on the screen."""
+    place = [row["path"] for row in field.evaluate("() => imageBrowser.images")].index(path)
+    box = field.locator(f"[data-place='{place}'] path").bounding_box()
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+def test_brushed_images_of_the_map_are_those_of_the_browser(page, images, field, said, run):
+    assert field.locator("[data-place]").count() == 100
+    assert field.locator("circle").count() == (said["label"] != said["predicted"]).sum()
+    places = Insights(run.insights).map
+    left = places[places["x"] < 0.1]  # those of one label
+    box = field.bounding_box()
+    page.mouse.move(box["x"] + 2, box["y"] + 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 40, box["y"] + 40)
+    page.mouse.move(box["x"] + 0.15 * box["width"], box["y"] + box["height"] - 2)
+    page.mouse.up()
+    assert counted(images).startswith(f"{len(left)} shown of {len(left)} that match")
+    assert page.locator(".map [data-says]").inner_text().startswith(f"{len(left)} chosen, ")
+    page.get_by_role("button", name="Show them").click()
+    assert page.evaluate("document.activeElement === document.querySelector('.browser h3')")
+    shown = {item.get_attribute("title") for item in images.locator("li button").all()}
+    assert shown == set(left["path"])
+    images.locator("[name=answer]").select_option("wrong")  # other filters apply beside it
+    wrong = said[said["path"].isin(left["path"]) & (said["label"] != said["predicted"])]
+    assert counted(images).startswith(f"{len(wrong)} shown of ")
+    images.get_by_role("button", name="Reset", exact=True).click()
+    assert counted(images).startswith("32 shown of 100 images")
+    assert not page.locator(".brush").count()
+
+
+def test_the_map_shows_an_image_under_the_pointer_and_by_the_arrow_keys(page, images, field, said, run):
+    row = said.iloc[3]
+    page.mouse.move(*spot(field, row["path"], run))
+    tip = page.locator(".tip")
+    tip.locator("img").wait_for()
+    assert f"{row['label']}, predicted as {row['predicted']}" in tip.inner_text()
+    field.focus()
+    page.mouse.move(0, 0)
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    assert tip.is_visible()
+    assert "predicted as" in page.locator(".map [data-says]").inner_text()
+    page.keyboard.press("Shift+ArrowRight")
+    page.keyboard.press("Shift+ArrowDown")
+    chosen = int(page.locator(".map [data-says]").inner_text().split()[0])
+    assert chosen >= 1
+    assert counted(images).split(" of ")[1].split()[0] == str(chosen)
+    page.keyboard.press("Escape")
+    assert counted(images).startswith("32 shown of 100 images")
+    assert not tip.is_visible()
+
+
+def test_a_class_of_the_map_is_marked_and_a_finger_chooses_only_when_asked(page, field, run, show_page):
+    legend = page.locator(".legend").get_by_role("button", name="roses")
+    legend.click()
+    assert field.locator("g.dim").count() == 80
+    legend.click()
+    assert field.locator("g.dim").count() == 0
+    phone = show_page(run.report_path, 390, has_touch=True, is_mobile=True)
+    drawing = phone.locator(".field > svg")
+    action = "field => getComputedStyle(field).touchAction"
+    assert drawing.evaluate(action) == "pan-y pinch-zoom"
+    phone.get_by_role("button", name="Select by touch").tap()
+    assert drawing.evaluate(action) == "none"
+    assert not phone.evaluate("document.documentElement.scrollWidth > window.innerWidth")
+
+
+def test_a_run_that_recorded_no_map_says_so(run, show_page, tmp_path):
+    old = shutil.copytree(run.path, tmp_path / "old")
+    (old / "insights" / "map.csv").unlink()
+    page = show_page(draw(old))
+    assert "recorded no map" in page.locator("#map").inner_text()
+    assert page.locator(".browser li").count() == 32
 
 
 # === The threshold ===

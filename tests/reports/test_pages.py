@@ -129,7 +129,8 @@ def test_a_page_allows_its_own_scripts_and_nothing_from_elsewhere(run_html):
     sources = [a[name] for _, a in parsed.tags for name in ("src", "href", "srcset", "action") if a.get(name)]
     assert [source for source in sources if not source.startswith(("data:image/jpeg;base64,", "data:,", "#"))] == []
     # an element that is run has no attribute; what has one is data, and no handler stands in a tag
-    assert len(own) == 8  # the theme, plotly, the figures, tables, the images, the matrix, the threshold, the review
+    # the theme, plotly, the figures, tables, the images, the matrix, the threshold, the map, the review
+    assert len(own) == 9
     assert [a for _, a in parsed.tags if any(name.startswith("on") for name in a)] == []
 
 
@@ -187,7 +188,7 @@ def test_hostile_names_stay_text(tmp_path):
     page.encode("utf-8")  # no lone surrogate is left
     parsed = Parsed(page)
     assert len(parsed.figures) == 9
-    assert sum(tag == "script" and not attrs for tag, attrs in parsed.tags) == 8
+    assert sum(tag == "script" and not attrs for tag, attrs in parsed.tags) == 9
     assert not [a for tag, a in parsed.tags if tag == "img" and not a["src"].startswith("data:image/jpeg")]
     assert not [a for _, a in parsed.tags if any(name.startswith("on") for name in a)]
     assert "{{ 7 * 7 }}" in page  # not 49
