@@ -127,7 +127,7 @@ def _image_map(
         missing["map"] = f"A map takes at least {FEWEST} images that were scored."
         return {}
     method, places = map_images(reduced[images], seed)
-    columns = {"path": [dataset.paths[i] for i in images], "x": places[:, 0], "y": places[:, 1]}
+    columns: dict[str, Any] = {"path": [dataset.paths[i] for i in images], "x": places[:, 0], "y": places[:, 1]}
     insights.write_table("map", make_table(columns))
     return {"method": method}
 
@@ -146,15 +146,15 @@ def _evidence(
     labels, predicted = dataset.labels[images], order[:, 0]
     classes = np.stack([predicted, np.where(predicted == labels, order[:, 1], labels)], axis=1)
     found: dict[str, list[tuple[int, bytes]]] = {}
-    grid = (0, 0)
+    height = width = 0
     for start, features in _feature_maps(session, dataset, activations, images):
-        grid = features.shape[1:3]
+        height, width = features.shape[1:3]
         asked = classes[start : start + len(features)]
         for place, maps in enumerate(maps_of_classes(features, head, asked)):
             levels = (255 * shares(maps)).round().astype(np.uint8)
             numbered = zip(asked[place].tolist(), levels, strict=True)
             found[dataset.paths[images[start + place]]] = [(number, level.tobytes()) for number, level in numbered]
-    insights.write_evidence(Evidence(grid, found))
+    insights.write_evidence(Evidence((height, width), found))
 
 
 def _feature_maps(

@@ -44,7 +44,7 @@ def _tsne(features: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _umap(features: np.ndarray, seed: int) -> np.ndarray:
-    from umap import UMAP  # type: ignore[import-not-found]  # an optional package
+    from umap import UMAP  # an optional package
 
     neighbours = min(UMAP_NEIGHBOURS, len(features) - 1)
     return np.asarray(UMAP(n_neighbors=neighbours, random_state=seed, n_jobs=1).fit_transform(features))
