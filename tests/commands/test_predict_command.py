@@ -203,7 +203,7 @@ def test_a_picture_of_each_image_shows_the_evidence_beside_it(run, folder, comma
     assert [place for place, one in enumerate(said) if "problem" in one] == [pictures.index(None)]
     found = sorted(file.name for file in (tmp_path / "why").iterdir())
     assert sorted(Path(one).name for one in pictures if one) == found
-    stems = ("1", "1-1", "A", "a-2", "b", "black", "with---quotes")
+    stems = ("1", "1-1", "a", "A-2", "b", "black", "with---quotes")
     assert found == sorted(f"{stem}.evidence.png" for stem in stems)
     for one, file in zip(said, pictures, strict=True):
         if file:
