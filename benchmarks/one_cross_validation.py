@@ -28,14 +28,14 @@ def one_cross_validation(
     """
     from kit.cross_validation import cross_validate
     from kit.pipeline import build, load, start
-    from kit.run import Run
+    from kit.run_writer import RunWriter
     from kit.stage_clock import StageClock
 
     settings, found = start(load_config(file=config))
     dataset, weights = load(found, settings, StageClock())
     settings = dataset.decoding(settings)
     session = build(settings, dataset, weights)
-    run = Run.create(out, settings)
+    run = RunWriter.create(out, settings)
     with run.lock():
         folds = cross_validate(run, session, weights)
     predicted = folds.by_phase[-1]

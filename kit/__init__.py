@@ -10,7 +10,7 @@ Packages and modules; each imports only those above it:
     data                            images: found, audited, split, decoded, augmented, batched
     model                           backbone, head, cut points, kernels, pretrained weights
     training                        activations of the frozen trunk once, then phases
-    run, predict                    the folder a run leaves; predictions of its model
+    run, run_writer, predict        the folder a run leaves, read and written; predictions of its model
     tracking                        runs told to TensorBoard and MLflow
     insights                        data of report pages that takes the model or the images
     cross_validation                folds of a run, and the epochs of the model of all images

@@ -40,6 +40,7 @@ from kit.run_weights import (
     starting_run,
     warn_of_weights,
 )
+from kit.run_writer import RunWriter
 from kit.stage_clock import StageClock
 from kit.training.history import History
 
@@ -74,7 +75,7 @@ def train(
     Raises:
         UserError: If the configuration, backend, images, weights or disk do not allow it; the message says what to do.
     """
-    Run(out or DEFAULT_RUNS).require_vacant(default=out is None)  # early, before loading and building
+    RunWriter(out or DEFAULT_RUNS).require_vacant(default=out is None)  # early, before loading and building
     log = tracking.chosen(log)
     config, found = start(config)
     listening = listen(callbacks)
@@ -87,7 +88,7 @@ def train(
     path = out or default_run_path(dataset.name)
     config = own_corrections(config, path)
     session = build(config, dataset, weights)
-    run = Run.create(path, config, dataset.corrections)
+    run = RunWriter.create(path, config, dataset.corrections)
     with run.lock():
         run.update_manifest(**_origin(config, dataset, weights), **({} if note is None else {"study": dict(note)}))
         progress.say(f"Recording into {run.path}")
@@ -100,7 +101,7 @@ def resume(path: Path, *, on_epoch: Listener | None = None, callbacks: Iterable[
 
     Raises UserError if the images, weights or backend are no longer those of the run.
     """
-    run = Run.open(path)
+    run = RunWriter.open(path)
     with run.lock():
         if run.manifest["status"] == "finished":
             progress.say(f"{path} is finished already: nothing was left to do.")
@@ -236,7 +237,7 @@ def _require_same(
 
 
 def _finish(
-    run: Run,
+    run: RunWriter,
     dataset: Dataset,
     weights: Weights,
     session: "Session",
@@ -284,7 +285,7 @@ def _finish(
     draw_page(run.path)
 
 
-def _recorder(run: Run, tell: Listener, on_epoch: Listener | None) -> Listener:
+def _recorder(run: RunWriter, tell: Listener, on_epoch: Listener | None) -> Listener:
     """Listener that writes the history after every epoch, then calls `tell` and `on_epoch`."""
 
     def record(history: History) -> None:
@@ -297,7 +298,7 @@ def _recorder(run: Run, tell: Listener, on_epoch: Listener | None) -> Listener:
 
 
 @contextmanager
-def _failure_recorded(run: Run, clock: StageClock) -> Iterator[None]:
+def _failure_recorded(run: RunWriter, clock: StageClock) -> Iterator[None]:
     """Record in the manifest how an unfinished run ended."""
     try:
         yield

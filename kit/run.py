@@ -1,4 +1,4 @@
-"""A run's folder, read and written without keras, and predictions of its model.
+"""A run's folder, read without keras, and predictions of its model; kit.run_writer writes it.
 
     config.toml      the resolved configuration
     manifest.json    schema version, status, versions, seconds and peak memory per stage
@@ -14,10 +14,9 @@ Importing this module imports no backend; the first prediction starts one.
 """
 
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, overload
@@ -26,13 +25,12 @@ import numpy as np
 
 from kit import backends, settings
 from kit.config import RunConfig
-from kit.csv_tables import PREDICTION_COLUMNS, SAMPLE_COLUMNS, read_table, write_table
+from kit.csv_tables import PREDICTION_COLUMNS, SAMPLE_COLUMNS, read_table
 from kit.data import OUT_OF_FOLD, SPLITS
 from kit.data.corrections import FILE as CORRECTIONS
-from kit.data.corrections import Corrections, write_copy
 from kit.errors import ConfigError, DataError, StorageError, UserError
 from kit.evaluation import apply_temperature
-from kit.files import is_address, make_folder, read_json, storage_errors, write_json, write_text
+from kit.files import is_address, read_json
 from kit.training.history import COLUMNS as HISTORY_COLUMNS
 from kit.training.history import History
 
@@ -48,13 +46,12 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 2  # from 2 on the temperature lies in the saved model, and in what the run recorded of it
 Name = str | os.PathLike[str]
-_LOCK = ".lock"
 DEFAULT_RUNS = Path("runs")
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run's folder. Make one with `create` or `open`."""
+    """One run's folder, to be read; `kit.run_writer` writes one."""
 
     path: Path
 
@@ -77,25 +74,7 @@ class Run:
         except (UserError, KeyError, TypeError, ValueError) as error:
             return f"its record cannot be read ({type(error).__name__})"
 
-    # === Start and open ===
-
-    @classmethod
-    def create(cls, path: Path, config: RunConfig, corrections: Corrections | None = None) -> Self:
-        """Write `config.toml`, a manifest with status `running` and a copy of the corrections.
-
-        Raises StorageError if the folder holds anything already, or cannot be written.
-        """
-        run = cls(Path(path))
-        make_folder(run.path, "Give --out another.")
-        with run.lock():
-            run.require_vacant()
-            # the manifest makes it a run folder; after a kill between the two writes, `create` takes it over
-            created = datetime.now(UTC).isoformat(timespec="seconds")
-            manifest = {"schema_version": SCHEMA_VERSION, "kind": "run", "status": "running", "created": created}
-            write_json(run.path / "manifest.json", manifest)
-            write_copy(run.path, corrections)
-            write_text(run.path / "config.toml", settings.to_toml(config))
-        return run
+    # === Open ===
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -116,64 +95,11 @@ class Run:
             )
         return run
 
-    def require_vacant(self, *, default: bool = False) -> None:
-        """Raise StorageError if the path is taken already or cannot be written; `create` checks again, under the lock.
-
-        `default`: the path is the folder of all runs, which may hold some.
-        """
-        parents = (self.path.absolute(), *self.path.absolute().parents)
-        there = next(folder for folder in parents if os.path.lexists(folder))
-        if not there.is_dir():
-            what = f"{self.path} cannot be a folder: a file is in its place" + (
-                "." if there == parents[0] else f" ({there})."
-            )
-            raise StorageError(what, "Give --out another.")
-        if not os.access(there, os.W_OK):
-            raise StorageError(
-                f"{there} cannot be written, and the run is recorded there.", "Give --out another folder."
-            )
-        if default or there != parents[0]:
-            return
-        content = {entry.name for entry in self.path.iterdir() if not entry.name.startswith(".tmp-")} - {_LOCK}
-        if "manifest.json" in content <= {"manifest.json", CORRECTIONS} and self.manifest.get("kind") == "run":
-            return
-        if "manifest.json" in content:
-            hint = f"Give --out another folder, or go on with `transferkit train --resume {self.path}`."
-            raise StorageError(f"{self.path} holds the record of a run already.", hint)
-        if content:
-            raise StorageError(f"{self.path} is not empty and not a run folder.", "Give --out a new or empty folder.")
-
     def require_finished(self) -> None:
         """Raise StorageError if the run has no model yet."""
         if self.manifest["status"] != "finished" or not self.model_path.exists():
             hint = f"Finish it with `transferkit train --resume {self.path}`."
             raise StorageError(f"{self.path} is not finished: it has no model yet.", hint)
-
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the run's lock against all other processes; the system frees it if the process dies.
-
-        Raises StorageError at once if another process (or another thread) holds it.
-        """
-        import filelock
-
-        holder = filelock.FileLock(self.path / _LOCK, timeout=0)
-        try:
-            with storage_errors(self.path):
-                holder.acquire()
-        except filelock.Timeout:
-            hint = "Wait until it ends, or give --out another folder."
-            raise StorageError(f"Another transferkit is at work in {self.path}.", hint) from None
-        try:
-            yield
-        finally:
-            holder.release()
-
-    def remove_leftovers(self) -> None:
-        """Remove half-written files of a killed process; the caller holds the lock. Pages stay: drawn without it."""
-        for path in self.path.rglob(".tmp-*"):
-            if path.is_file() and path.suffix != ".html":
-                path.unlink(missing_ok=True)
 
     # === Record ===
 
@@ -209,10 +135,6 @@ class Run:
             raise StorageError(f"{path} is not a manifest: it has no schema_version.")
         return content
 
-    def update_manifest(self, **fields: Any) -> None:
-        """Replace fields of the manifest in one write; the caller holds `lock`. Values must be JSON, NaN refused."""
-        write_json(self.path / "manifest.json", self.manifest | fields)
-
     @property
     def classes(self) -> tuple[str, ...]:
         """Class names, in the order of the model's probabilities."""
@@ -222,11 +144,6 @@ class Run:
     def samples(self) -> "pandas.DataFrame":
         """Every image: path, label, split, group, finding, sha256 (not in older runs); text or None."""
         return read_table(self.path / "samples.csv", SAMPLE_COLUMNS)
-
-    def write_samples(self, table: "pandas.DataFrame") -> None:
-        """Write samples.csv; ValueError if the columns are not SAMPLE_COLUMNS, then `sha256`, `fold` if any."""
-        expected = (*SAMPLE_COLUMNS, *(name for name in table.columns if name in ("sha256", "fold")))
-        write_table(self.path / "samples.csv", table, expected)
 
     @property
     def split_by_hash(self) -> dict[str, str]:
@@ -249,9 +166,6 @@ class Run:
             raise StorageError(f"{path} starts at epoch {history.records[0].epoch}, not 1.")
         return history
 
-    def write_history(self, history: History) -> None:
-        write_table(self.path / "history.csv", history.to_frame(), HISTORY_COLUMNS)
-
     @property
     def predicted(self) -> "pandas.DataFrame":
         """`predictions` without p_<class>, which take most of the memory where there are many classes."""
@@ -269,11 +183,6 @@ class Run:
             table[columns], table["confidence"] = scaled, scaled.max(axis=1)
         return table
 
-    def write_predictions(self, table: "pandas.DataFrame") -> None:
-        """Write predictions.csv; ValueError if columns are not PREDICTION_COLUMNS, then p_<class> in model order."""
-        expected = (*PREDICTION_COLUMNS, *(name for name in table.columns if name.startswith("p_")))
-        write_table(self.path / "predictions.csv", table, expected)
-
     @property
     def metrics(self) -> dict[str, Any]:
         """Scores: split -> kit.evaluation.Scores as a dict, "phases": the same per phase, and "temperature"."""
@@ -283,9 +192,6 @@ class Run:
             for name in ("log_loss", "calibration_error"):
                 scores[f"{name}_unscaled"], scores[name] = scores[name], scores.pop(f"{name}_scaled")
         return recorded
-
-    def write_metrics(self, metrics: dict[str, Any]) -> None:
-        write_json(self.path / "metrics.json", metrics)
 
     @property
     def unapplied_temperature(self) -> float:

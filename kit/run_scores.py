@@ -19,6 +19,7 @@ from kit.machine import require_cache
 from kit.predict import load_classifier
 from kit.run import Run
 from kit.run_images import config_at, find_own_images, require_same_images
+from kit.run_writer import RunWriter
 from kit.significance import mcnemar
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from kit.training.session import Session
 
 
-def record_scores(run: Run, dataset: Dataset, by_phase: "Sequence[Predicted]", names: Sequence[str]) -> None:
+def record_scores(run: RunWriter, dataset: Dataset, by_phase: "Sequence[Predicted]", names: Sequence[str]) -> None:
     """Write predictions.csv and metrics.json; `by_phase`: what the model of each phase predicts."""
     first, final = by_phase[0].probabilities, by_phase[-1].probabilities
     fitted, compared = (OUT_OF_FOLD,) * 2 if OUT_OF_FOLD in dataset.splits else ("validation", "test")
@@ -50,7 +51,7 @@ def record_scores(run: Run, dataset: Dataset, by_phase: "Sequence[Predicted]", n
     run.write_metrics(metrics)
 
 
-def record_folds(run: Run, session: "Session", activations: "Activations", folds: OutOfFold) -> "list[Predicted]":
+def record_folds(run: RunWriter, session: "Session", activations: "Activations", folds: OutOfFold) -> "list[Predicted]":
     """Calibrate the trained model of a cross-validated run, and write predictions.csv and metrics.json.
 
     Each phase's temperature is fitted on the out-of-fold predictions, which are recorded and returned. The trained

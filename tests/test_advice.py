@@ -169,7 +169,7 @@ def test_the_walk_finds_what_it_should(source):
     """Or the test above would pass for want of looking."""
     starts = dict(entries())
     assert "kit.data.audit._conflicts" in source.reached(starts["evaluate"])
-    assert "kit.run.Run.require_vacant" in source.reached(starts["train"])
+    assert "kit.run_writer.RunWriter.require_vacant" in source.reached(starts["train"])
     assert "kit.model.weights._imagenet" in source.reached(starts["study run"])
     assert "kit.data.audit._conflicts" not in source.reached(starts["predict"])
     assert all(name in source.reached(starts[words]) for words, name in ELSEWHERE)

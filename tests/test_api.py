@@ -11,6 +11,7 @@ from PIL import Image
 import kit
 from kit.data.images import decode
 from kit.errors import ConfigError, DataError, StorageError
+from kit.run_writer import RunWriter
 from kit.setting_table import SHORTHANDS
 
 SMALL = {
@@ -310,11 +311,20 @@ def test_numbers_of_numpy_are_settings(tmp_path):
 
 
 def test_an_unfinished_run_tells_its_record_but_predicts_nothing(tmp_path):
-    kit.Run.create(tmp_path / "run", kit.configure("photos"))
+    RunWriter.create(tmp_path / "run", kit.configure("photos"))
     run = kit.load_run(tmp_path / "run")
     assert run.config.data.path == "photos"
     with pytest.raises(StorageError, match="not finished"):
         run.predict(Path(__file__))
+
+
+def test_a_run_shows_what_one_does_with_it_and_not_how_it_is_written(tmp_path):
+    RunWriter.create(tmp_path / "run", kit.configure("photos"))
+    shown = {name for name in dir(kit.load_run(tmp_path / "run")) if not name.startswith("_")}
+    assert {"predict", "evaluate", "export", "report", "figures", "model", "metrics", "history"} <= shown
+    writing = {"create", "lock", "require_vacant", "remove_leftovers", "update_manifest"}
+    assert not writing & (shown | set(dir(kit.Run)))
+    assert [name for name in shown if name.startswith("write")] == []
 
 
 @pytest.mark.full

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from kit.config import RunConfig
 from kit.csv_tables import PREDICTION_COLUMNS, SAMPLE_COLUMNS, make_table, write_table
 from kit.errors import StorageError
-from kit.run import Run
+from kit.run_writer import RunWriter
 from kit.training.history import EpochRecord, History
 
 # what names and labels are made of, bytes that are not UTF-8 included (PEP 383), and what CSV and spreadsheets mind
@@ -46,14 +46,14 @@ AWKWARD = [
 
 
 @pytest.fixture
-def run(tmp_path) -> Run:
-    return Run.create(tmp_path / "run", RunConfig())
+def run(tmp_path) -> RunWriter:
+    return RunWriter.create(tmp_path / "run", RunConfig())
 
 
 @pytest.fixture(scope="module")
-def shared_run() -> Run:
+def shared_run() -> RunWriter:
     with tempfile.TemporaryDirectory() as folder:
-        yield Run.create(Path(folder) / "run", RunConfig())
+        yield RunWriter.create(Path(folder) / "run", RunConfig())
 
 
 def samples(rows) -> pandas.DataFrame:

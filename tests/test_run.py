@@ -9,12 +9,13 @@ import pytest
 
 from kit.config import RunConfig
 from kit.errors import ConfigError, StorageError
-from kit.run import SCHEMA_VERSION, Run, default_run_path
+from kit.run import SCHEMA_VERSION, default_run_path
+from kit.run_writer import RunWriter
 
 
 @pytest.fixture
-def run(tmp_path) -> Run:
-    return Run.create(tmp_path / "run", RunConfig())
+def run(tmp_path) -> RunWriter:
+    return RunWriter.create(tmp_path / "run", RunConfig())
 
 
 # === Starting and opening ===
@@ -22,8 +23,8 @@ def run(tmp_path) -> Run:
 
 def test_a_new_run_can_be_opened(tmp_path):
     config = RunConfig(seed=7)
-    run = Run.create(tmp_path / "runs" / "one", config)
-    assert Run.open(run.path) == run
+    run = RunWriter.create(tmp_path / "runs" / "one", config)
+    assert RunWriter.open(run.path) == run
     assert run.config == config
     assert run.manifest["schema_version"] == SCHEMA_VERSION
     assert run.manifest["status"] == "running"
@@ -31,7 +32,7 @@ def test_a_new_run_can_be_opened(tmp_path):
 
 def test_a_run_is_not_written_over(run):
     with pytest.raises(StorageError, match="holds the record of a run already") as caught:
-        Run.create(run.path, RunConfig(seed=1))
+        RunWriter.create(run.path, RunConfig(seed=1))
     assert "--resume" in caught.value.hint
     assert run.config == RunConfig()
 
@@ -39,7 +40,7 @@ def test_a_run_is_not_written_over(run):
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(StorageError, match="not empty and not a run folder"):
-        Run.create(tmp_path, RunConfig())
+        RunWriter.create(tmp_path, RunConfig())
     assert not (tmp_path / "manifest.json").exists()
 
 
@@ -47,19 +48,19 @@ def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file", tmp_path / "file" / "run"):
         with pytest.raises(StorageError, match="a file is in its place"):
-            Run.create(path, RunConfig())
+            RunWriter.create(path, RunConfig())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="has no /proc")
 def test_a_place_that_takes_no_folders_is_one_message():
     with pytest.raises(StorageError, match=r"/proc/run cannot be"):
-        Run.create(Path("/proc/run"), RunConfig())
+        RunWriter.create(Path("/proc/run"), RunConfig())
 
 
 def test_what_a_kill_at_the_start_leaves_is_taken_over(run):
     (run.path / "config.toml").unlink()  # killed after the manifest, before the configuration
     (run.path / ".tmp-0123456789ab.config.toml").write_text("seed = ")
-    assert Run.create(run.path, RunConfig(seed=3)).config.seed == 3
+    assert RunWriter.create(run.path, RunConfig(seed=3)).config.seed == 3
 
 
 def test_what_a_killed_writer_left_is_swept_but_for_pages_on_their_way(run):
@@ -78,18 +79,18 @@ def test_what_a_killed_writer_left_is_swept_but_for_pages_on_their_way(run):
 
 def test_a_record_of_something_else_is_not_opened(tmp_path, run):
     with pytest.raises(StorageError, match=r"no manifest\.json"):
-        Run.open(tmp_path)
+        RunWriter.open(tmp_path)
     with pytest.raises(StorageError, match="is not a folder"):
-        Run.open(tmp_path / "nothing")
+        RunWriter.open(tmp_path / "nothing")
     run.update_manifest(kind="inspection")
     with pytest.raises(StorageError, match="record of another thing"):
-        Run.open(run.path)
+        RunWriter.open(run.path)
 
 
 def test_a_newer_record_is_refused(run):
     run.update_manifest(schema_version=SCHEMA_VERSION + 1)
     with pytest.raises(StorageError, match="schema version 3; this kit reads up to 2") as caught:
-        Run.open(run.path)
+        RunWriter.open(run.path)
     assert "newer transferkit" in caught.value.hint
 
 
@@ -97,7 +98,7 @@ def test_a_newer_record_is_refused(run):
 def test_a_broken_manifest_is_named(run, text):
     (run.path / "manifest.json").write_text(text)
     with pytest.raises(StorageError, match=r"manifest\.json is not"):
-        Run.open(run.path)
+        RunWriter.open(run.path)
 
 
 def test_a_missing_configuration_is_named(run):
@@ -146,8 +147,8 @@ def test_two_users_of_one_run_do_not_meet(run):
 
 def test_the_lock_of_a_killed_process_is_free(run):
     code = (
-        "import sys, time; from kit.run import Run\n"
-        "with Run.open(sys.argv[1]).lock(): print('in', flush=True); time.sleep(60)"
+        "import sys, time; from kit.run_writer import RunWriter\n"
+        "with RunWriter.open(sys.argv[1]).lock(): print('in', flush=True); time.sleep(60)"
     )
     root = str(Path(__file__).parents[1])
     command = [sys.executable, "-c", code, str(run.path)]

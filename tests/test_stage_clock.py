@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from kit.config import RunConfig
-from kit.run import Run
+from kit.run_writer import RunWriter
 from kit.stage_clock import StageClock
 
 
 @pytest.fixture
-def run(tmp_path) -> Run:
-    return Run.create(tmp_path / "run", RunConfig())
+def run(tmp_path) -> RunWriter:
+    return RunWriter.create(tmp_path / "run", RunConfig())
 
 
 def test_stages_add_up_and_fit_the_manifest(run):

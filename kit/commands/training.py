@@ -154,10 +154,10 @@ def _show_plan(config: "RunConfig", seeds: int, out: Path | None, as_json: bool)
     from kit.machine import cache_folder
     from kit.pipeline import rehearse
     from kit.progress import duration, printable
-    from kit.run import Run
+    from kit.run_writer import RunWriter
 
     if out is not None and seeds == 1:
-        Run(out).require_vacant()
+        RunWriter(out).require_vacant()
     plan = rehearse(config)
     free = free_bytes(cache_folder())
     seconds, size = sum(stage.seconds for stage in plan.stages), sum(stage.bytes for stage in plan.stages)

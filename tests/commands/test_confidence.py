@@ -18,7 +18,7 @@ from kit.export.parity import load_runtime
 from kit.export.writers import write_model
 from kit.pipeline import train
 from kit.predict import load_classifier
-from kit.run import Run
+from kit.run_writer import RunWriter
 from kit.settings import load_config
 
 pytestmark = pytest.mark.backend
@@ -39,7 +39,7 @@ def mislabelled(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def calibrated(mislabelled, toy_weights, tmp_path_factory) -> Run:
+def calibrated(mislabelled, toy_weights, tmp_path_factory) -> RunWriter:
     """A run of two phases, with activations in float32: nothing is rounded on the way."""
     sets = {
         "data.path": str(mislabelled),
@@ -126,7 +126,7 @@ def test_the_page_says_what_predict_says(calibrated, predicted):
 
 def test_a_run_whose_model_was_saved_unscaled_says_the_same(calibrated, mislabelled, predicted, tmp_path):
     """As version 0.1 left it: model, table and scores unscaled, the temperature beside them."""
-    old = Run(Path(shutil.copytree(calibrated.path, tmp_path / "old")))
+    old = RunWriter(Path(shutil.copytree(calibrated.path, tmp_path / "old")))
     model = load_classifier(old)
     temperature = calibrated.metrics["temperature"]
     model.scale(1 / temperature)
@@ -148,7 +148,7 @@ def test_a_run_whose_model_was_saved_unscaled_says_the_same(calibrated, mislabel
         found = old.predicted[name]
         assert np.allclose(found, column, atol=1e-6) if name == "confidence" else found.equals(column)
     images = [mislabelled / path for path in calibrated.predictions["path"]]
-    found = np.array([one.probabilities for one in Run(old.path).predict(images)])
+    found = np.array([one.probabilities for one in RunWriter(old.path).predict(images)])
     np.testing.assert_allclose(found, predicted, atol=1e-6)
     write_model("keras", old, load_classifier(old), tmp_path)
     pixels = np.stack([decode(file, calibrated.config.data) for file in images])

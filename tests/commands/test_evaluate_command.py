@@ -11,13 +11,13 @@ from image_files import make_images
 from kit.csv_tables import read_table
 from kit.data.sources import load_samples
 from kit.files import read_json
-from kit.run import Run
+from kit.run_writer import RunWriter
 
 
 @pytest.fixture
-def copied(run, tmp_path) -> Run:
+def copied(run, tmp_path) -> RunWriter:
     """A copy of the run that a test may damage."""
-    return Run(shutil.copytree(run.path, tmp_path / "copied"))
+    return RunWriter(shutil.copytree(run.path, tmp_path / "copied"))
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,7 @@ def _elsewhere(tmp_path_factory, monkeypatch):
     monkeypatch.chdir(tmp_path_factory.mktemp("work"))
 
 
-def change_manifest(run: Run, **fields) -> None:
+def change_manifest(run: RunWriter, **fields) -> None:
     with run.lock():
         run.update_manifest(**fields)
 

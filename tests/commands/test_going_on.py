@@ -19,9 +19,9 @@ from kit.model.classifier import Classifier, build_head
 from kit.model.saving import save_model
 from kit.model.weights import Weights, load_into
 from kit.pipeline import resume, train
-from kit.run import Run
 from kit.run_images import earlier_runs
 from kit.run_weights import count_seen, resolve_weights, warn_of_weights
+from kit.run_writer import RunWriter
 from kit.settings import from_toml, override, to_toml, value_of
 
 pytestmark = pytest.mark.backend
@@ -81,7 +81,7 @@ def test_a_run_goes_on_with_other_classes_and_names_where_it_comes_from(run, tmp
     done = command("train", photos, "--weights", run.path, "--out", tmp_path / "second", *FLAGS)
     assert done.status == 0, done.err
     assert "have seen" not in done.err
-    second = Run.open(tmp_path / "second")
+    second = RunWriter.open(tmp_path / "second")
     assert second.classes == ("blue", "green", "red", "violet")
     origin = second.manifest["weights"]
     assert origin["name"] == "small/model.keras"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from image_files import make_images
-from kit.run import Run
+from kit.run_writer import RunWriter
 
 pytestmark = pytest.mark.backend
 UNDERSTOOD = "photos/: 2 class folders, 24 files: green 12, red 12"
@@ -30,7 +30,7 @@ def test_inspect_train_evaluate_and_resume_work_twice_in_a_row(inside, command, 
         assert (seen["files"], [one["label"] for one in seen["classes"]]) == (24, ["green", "red"])
         done = command("train", ".", *settings, *SHORT, "--json")
         assert done.status == 0, done.err
-        run = Run(inside / json.loads(done.out)["run"])
+        run = RunWriter(inside / json.loads(done.out)["run"])
         assert run.classes == ("green", "red")
         assert command("evaluate", run.path).out.endswith("These are the figures of the run.\n")
     with run.lock():

@@ -16,7 +16,7 @@ from doubles import swap
 from image_files import make_images
 from kit import pipeline
 from kit.commands.training import seed_lines
-from kit.run import Run
+from kit.run_writer import RunWriter
 from kit.setting_table import SHORTHANDS, keys
 
 HEAD_ONLY = ("--head-epochs", "2", "--unfreeze-depth", "0")
@@ -44,7 +44,7 @@ def test_config_of_a_run_repeats_it_exactly_from_another_folder(run, command, tm
     assert set(said) == {"run", "status", "metrics"}
     assert (said["run"], said["status"]) == ("again", "finished")
     assert said["metrics"] == run.metrics
-    again = Run.open(tmp_path / "again")
+    again = RunWriter.open(tmp_path / "again")
     assert again.config == run.config
     assert again.predictions.equals(run.predictions)
     assert [(one.loss, one.val_loss) for one in again.history.records] == [
@@ -66,7 +66,7 @@ def test_paths_are_recorded_so_that_they_hold_from_anywhere(command, few, settin
     (made,) = (tmp_path / "inner/runs").iterdir()
     assert made.name.startswith("few-")
     assert f"Run folder: runs/{made.name}\n" in done.out
-    assert Run.open(made).config.data.path == str(few)
+    assert RunWriter.open(made).config.data.path == str(few)
     assert f"\nRecording into runs/{made.name}\n" in done.err
     assert "warning: Fewer than 10 test images of blue (1), red (1): with 1, 90% right would mean" in done.err
 
@@ -82,7 +82,7 @@ def test_sources_of_settings_by_strength(command, few, settings, tmp_path, monke
         *(*settings, *HEAD_ONLY),
     )
     assert (done.status, done.err) == (0, "")
-    config = Run.open(out).config
+    config = RunWriter.open(out).config
     assert (config.seed, config.split.seed, config.training.batch_size, config.data.resize) == (1, 2, 16, "pad")
 
 
@@ -140,14 +140,14 @@ def test_seeds_go_on_where_they_were_stopped(command, few, settings, tmp_path, m
     stopped = command(*arguments)
     assert (stopped.status, stopped.out) == (130, "")
     assert f"the same command with --out {out} goes on" in stopped.err
-    assert Run.open(out / "seed-1").manifest["status"] == "interrupted"
+    assert RunWriter.open(out / "seed-1").manifest["status"] == "interrupted"
     monkeypatch.undo()
     before = (out / "seed-0/metrics.json").stat().st_mtime_ns
     done = command(*arguments, "--json")
     assert (done.status, done.err) == (0, "")
     assert (out / "seed-0/metrics.json").stat().st_mtime_ns == before
     said = json.loads(done.out)
-    runs = [Run.open(out / f"seed-{i}") for i in (0, 1)]
+    runs = [RunWriter.open(out / f"seed-{i}") for i in (0, 1)]
     assert [(one.config.seed, one.config.split.seed) for one in runs] == [(0, 0), (1, 1)]
     both = [one.metrics["train"]["accuracy"] for one in runs]
     assert said["scores"]["train"]["accuracy"]["mean"] == pytest.approx(sum(both) / 2)
@@ -174,7 +174,7 @@ def test_seed_lines_show_mean_and_spread():
 
 def stop_at_epoch(monkeypatch, number: int) -> None:
     """Ctrl-C while the `number`-th epoch from now on is recorded."""
-    write, epochs = Run.write_history, []
+    write, epochs = RunWriter.write_history, []
 
     def write_or_stop(self, history):
         epochs.append(len(history))
@@ -182,7 +182,7 @@ def stop_at_epoch(monkeypatch, number: int) -> None:
             raise KeyboardInterrupt
         write(self, history)
 
-    swap(monkeypatch, Run, "write_history", write_or_stop)
+    swap(monkeypatch, RunWriter, "write_history", write_or_stop)
 
 
 def test_ctrl_c_and_resume_end_as_if_nothing_had_happened(command, few, settings, tmp_path, monkeypatch):
@@ -194,10 +194,10 @@ def test_ctrl_c_and_resume_end_as_if_nothing_had_happened(command, few, settings
     assert (stopped.status, stopped.out) == (130, "")
     assert f"`transferkit train --resume {tmp_path / 'part'}`" in stopped.err
     assert stopped.err.endswith("interrupted\n")
-    assert Run.open(tmp_path / "part").manifest["status"] == "interrupted"
+    assert RunWriter.open(tmp_path / "part").manifest["status"] == "interrupted"
     done = command("train", "--resume", tmp_path / "part", "--json")
     assert (done.status, done.err) == (0, "")
-    whole, part = Run.open(tmp_path / "whole"), Run.open(tmp_path / "part")
+    whole, part = RunWriter.open(tmp_path / "whole"), RunWriter.open(tmp_path / "part")
     assert json.loads(done.out)["metrics"] == part.metrics == whole.metrics
     assert part.predictions.equals(whole.predictions)
     assert part.manifest["status"] == "finished"
@@ -218,9 +218,9 @@ def test_a_run_killed_before_its_manifest_was_complete_goes_on(command, few, set
 
         swap(patch, pipeline, "_finish", kill)
         assert command("train", few, *settings, *HEAD_ONLY, "--out", out).status == 9
-    assert set(Run.open(out).manifest) == {"schema_version", "kind", "status", "created"}
+    assert set(RunWriter.open(out).manifest) == {"schema_version", "kind", "status", "created"}
     assert command("train", "--resume", out).status == 0
-    manifest = Run.open(out).manifest
+    manifest = RunWriter.open(out).manifest
     assert (manifest["status"], manifest["classes"]) == ("finished", ["blue", "red"])
 
 
@@ -269,7 +269,7 @@ def test_a_real_ctrl_c_on_a_terminal(few, tmp_path):
     assert shown.rstrip().endswith("interrupted")
     assert shown.rfind("\x1b[?25h") > shown.rfind("\x1b[?25l")  # the cursor is there again
     assert "Traceback" not in shown
-    run = Run.open(out)
+    run = RunWriter.open(out)
     assert run.manifest["status"] == "interrupted"
     assert len(run.history) >= 1
     assert (out / "checkpoints/state.npz").exists()
@@ -390,7 +390,7 @@ def test_the_same_image_under_two_labels_is_refused_unless_settled(refused, comm
     done = command("train", few, *settings, *HEAD_ONLY, "--conflicts", "drop", "--out", out)
     assert done.status == 0
     assert "2 files are left out" in done.err
-    samples = Run.open(out).samples.set_index("path")
+    samples = RunWriter.open(out).samples.set_index("path")
     assert samples.loc["blue/copy.jpg", "finding"] == samples.loc["red/0000.jpg", "finding"] is not None
 
 

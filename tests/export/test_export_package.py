@@ -15,7 +15,7 @@ from kit.export.formats import FORMATS, find_format
 from kit.export.model_card import front_matter, render_card
 from kit.export.worker import ask, latency_ms
 from kit.files import write_json
-from kit.run import Run
+from kit.run_writer import RunWriter
 
 pytestmark = pytest.mark.backend
 
@@ -107,7 +107,7 @@ def test_smaller_numbers_that_fail_leave_nothing_and_name_the_option(run, answer
 
 
 def test_a_run_that_is_not_finished_is_refused(tmp_path):
-    started = Run.create(tmp_path / "run", RunConfig())
+    started = RunWriter.create(tmp_path / "run", RunConfig())
     with pytest.raises(StorageError, match="is not finished: it has no model yet"):
         export_run(started, "keras", tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -120,7 +120,7 @@ def render(run, answers, tmp_path, **manifest) -> str:
     record = export_run(run, "keras", tmp_path / "out").record
     changed = {**run.manifest, **manifest}
 
-    class Changed(Run):
+    class Changed(RunWriter):
         @property
         def manifest(self):
             return changed

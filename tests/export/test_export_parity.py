@@ -9,7 +9,7 @@ from kit.config import DataConfig, RunConfig
 from kit.csv_tables import make_table
 from kit.errors import DataError
 from kit.export.parity import ParityImages, compare, compare_files, parity_images
-from kit.run import Run
+from kit.run_writer import RunWriter
 
 ORIGINAL = np.array([[0.7, 0.2, 0.1], [0.1, 0.5, 0.4], [0.3, 0.3, 0.4], [0.2, 0.6, 0.2]], np.float32)
 IMAGES = ParityImages("test", (), np.array([0, 1, 0, 2]))  # the original is right on two of four
@@ -80,10 +80,10 @@ def test_a_runtime_that_decodes_files_by_itself_is_compared_where_it_can_read_th
 def recorded(images, tmp_path):
     """A run's record of some of the images, and the folder they lie in: `recorded(splits)` with a split for each."""
 
-    def make(*splits: str | None) -> Run:
+    def make(*splits: str | None) -> RunWriter:
         data = tmp_path / "photos"
         shutil.copytree(images, data)
-        run = Run.create(tmp_path / "run", RunConfig(data=DataConfig(path=str(data))))
+        run = RunWriter.create(tmp_path / "run", RunConfig(data=DataConfig(path=str(data))))
         run.update_manifest(classes=["blue", "green", "red"])
         paths = [f"green/{i:04d}.jpg" for i in range(len(splits))]
         dropped = [None if split else "exact-duplicate" for split in splits]

@@ -13,7 +13,7 @@ from kit.csv_tables import make_table, write_table
 from kit.evaluation import score
 from kit.files import read_json, write_json, write_text
 from kit.insights import Evidence, Insights
-from kit.run import Run
+from kit.run_writer import RunWriter
 from kit.settings import to_toml
 from kit.significance import mcnemar
 from kit.training.history import EpochRecord, History
@@ -86,7 +86,7 @@ def make_run(
     insights: bool = True,
     backend: str = "jax",
     seed: int = 0,
-) -> Run:
+) -> RunWriter:
     """A run folder as `train` leaves it.
 
     Args:
@@ -101,7 +101,7 @@ def make_run(
         seed: Draws what the model says.
     """
     config = RunConfig(backend=backend)
-    run = Run.create(folder, config)
+    run = RunWriter.create(folder, config)
     random = np.random.default_rng(seed)
     labels = np.repeat(np.arange(len(classes)), per_class)
     paths = [f"{classes[label]}/{number:05d}.jpg" for number, label in enumerate(labels)]

@@ -8,7 +8,7 @@ from handmade import SPACE
 
 from kit.config import RunConfig
 from kit.csv_tables import make_table
-from kit.run import Run
+from kit.run_writer import RunWriter
 from kit.significance import mcnemar, newcombe_interval, paired_interval, wilson_interval
 from kit.training.history import EpochRecord, History
 from reports import text
@@ -142,7 +142,7 @@ def test_all_of_20_against_16_of_20_reads_the_same_everywhere(tmp_path):
     }
     figure = next(one for one in summary_box(summary_facts(metrics)).metrics if one.name == "Validation minus test")
     assert figure.says.startswith("Within chance")
-    run = Run.create(tmp_path / "best", RunConfig())
+    run = RunWriter.create(tmp_path / "best", RunConfig())
     run.write_metrics(metrics)
     run.write_history(history := History((EpochRecord(1, "head", 1.0, 1e-3, 0.1, 1.0, 0.1, 1.0),)))
     with run.lock():

@@ -21,7 +21,7 @@ from kit.config import RunConfig
 from kit.errors import ConfigError, StorageError, UserError
 from kit.files import read_json, write_json
 from kit.insights import Insights
-from kit.run import Run
+from kit.run_writer import RunWriter
 from kit.settings import from_toml, override, to_toml
 from kit.training.history import EpochRecord, History
 from reports import text
@@ -259,7 +259,7 @@ def test_a_degenerate_run_still_gives_a_page(tmp_path, options, said):
 
 
 def test_a_run_that_was_killed_at_its_start_says_what_is_missing(tmp_path):
-    run = Run.create(tmp_path / "run", RunConfig())
+    run = RunWriter.create(tmp_path / "run", RunConfig())
     page = html_of(run.path)
     for sentence in ("The run has not ended", "No epoch was recorded.", "No image was scored."):
         assert sentence in page
@@ -288,7 +288,7 @@ def test_the_comparison_names_the_epoch_that_the_run_kept(tmp_path):
     runs = [make_run(tmp_path / name).path for name in ("a", "b")]
     rows = [EpochRecord(n, "head", 1.0, 1e-3, 0.5, 0.9, loss, 0.8) for n, loss in enumerate((0.5, 0.4, 0.6), 1)]
     for run in runs:
-        Run.open(run).write_history(History(tuple(rows)))
+        RunWriter.open(run).write_history(History(tuple(rows)))
     assert "is that of a at epoch 2." in render(compare_page(runs), DATE)
     assert "Epoch 2 of 3 is the one that is kept" in html_of(runs[0])
 
@@ -299,7 +299,7 @@ def test_the_comparison_keeps_epochs_by_what_each_run_monitors(tmp_path):
     rows = [EpochRecord(n, "head", 1.0, 1e-3, 0.5, 0.9, loss, 0.7 + n / 10) for n, loss in enumerate((0.5, 0.6), 1)]
     config = replace(RunConfig(), training=replace(RunConfig().training, monitor="val_loss"))
     for run in runs:
-        Run.open(run).write_history(History(tuple(rows)))
+        RunWriter.open(run).write_history(History(tuple(rows)))
         (run / "config.toml").write_text(to_toml(config), encoding="utf-8")
     assert "is that of a at epoch 1." in render(compare_page(runs), DATE)
     assert "Epoch 1 of 2 is the one that is kept" in html_of(runs[0])
