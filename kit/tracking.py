@@ -16,7 +16,7 @@ from kit import progress
 from kit.config import RunConfig
 from kit.errors import ConfigError, StorageError, UserError
 from kit.machine import install_command, package_version
-from kit.run import Run
+from kit.run_writer import RunWriter
 from kit.setting_table import flat
 from kit.training.history import EpochRecord, History
 
@@ -202,7 +202,7 @@ def begin(
 
 
 @contextmanager
-def tracked(run: Run, names: Iterable[str], experiment: str) -> Iterator[Callable[[History], None]]:
+def tracked(run: RunWriter, names: Iterable[str], experiment: str) -> Iterator[Callable[[History], None]]:
     """Tell of a run while the body trains it; yields the listener of epochs. The caller holds the run's lock.
 
     A run that is resumed goes on where it was told of before.

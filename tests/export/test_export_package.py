@@ -76,7 +76,7 @@ def test_smaller_numbers_have_a_folder_of_their_own_and_calibrate_on_training_im
     done = export_run(own_run, "onnx", precision="int8")
     assert done.path == own_run / "exports" / "onnx-int8"
     assert (done.record["precision"], done.record["gate"]["allowed_loss"]) == ("int8", 0.01)
-    samples = Run.open(own_run).samples
+    samples = RunWriter.open(own_run).samples
     trained_on = set(samples[samples["split"] == "train"]["path"])
     assert answers["written"]["precision"] == "int8"
     assert {"/".join(file.split("/")[-2:]) for file in answers["written"]["calibration"]} == trained_on
