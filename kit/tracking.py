@@ -10,15 +10,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from kit import progress
 from kit.config import RunConfig
 from kit.errors import ConfigError, StorageError, UserError
 from kit.machine import install_command, package_version
-from kit.run_writer import RunWriter
 from kit.setting_table import flat
-from kit.training.history import EpochRecord, History
+
+if TYPE_CHECKING:
+    from kit.run_writer import RunWriter
+    from kit.training.history import EpochRecord, History
 
 NAMES = ("tensorboard", "mlflow")
 CURVES = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
@@ -41,7 +43,7 @@ class Tracker(Protocol):
 
     reference: str
 
-    def epoch(self, record: EpochRecord) -> None:
+    def epoch(self, record: "EpochRecord") -> None:
         """Tell of an epoch; one that is told again replaces the former."""
 
     def close(self, scores: Mapping[str, float], epoch: int, status: str) -> None:
@@ -67,7 +69,7 @@ class TensorBoardTracker:
         rows = [f"| {key} | {value} |" for key, value in {**subject.settings, **subject.tags}.items()]
         self._write("train", 0, [_text("settings", "\n".join(["| setting | value |", "|---|---|", *rows]))])
 
-    def epoch(self, record: EpochRecord) -> None:
+    def epoch(self, record: "EpochRecord") -> None:
         for name in CURVES:
             value = getattr(record, name)
             if value is not None:
@@ -127,7 +129,7 @@ class MlflowTracker:
         tags = [RunTag(f"transferkit.{key}", value) for key, value in subject.tags.items()]
         self._client.log_batch(self.reference, params=settings, tags=tags)
 
-    def epoch(self, record: EpochRecord) -> None:
+    def epoch(self, record: "EpochRecord") -> None:
         values = {name: getattr(record, name) for name in CURVES}
         self._metrics({name: value for name, value in values.items() if value is not None}, record.epoch)
 
@@ -154,7 +156,7 @@ class Trackers:
     def references(self) -> dict[str, str]:
         return {name: tracker.reference for name, tracker in self._trackers.items()}
 
-    def epoch(self, record: EpochRecord) -> None:
+    def epoch(self, record: "EpochRecord") -> None:
         self._tell(lambda tracker: tracker.epoch(record))
 
     def close(self, scores: Mapping[str, float], epoch: int, status: str = FINISHED) -> None:
@@ -202,11 +204,13 @@ def begin(
 
 
 @contextmanager
-def tracked(run: RunWriter, names: Iterable[str], experiment: str) -> Iterator[Callable[[History], None]]:
+def tracked(run: "RunWriter", names: Iterable[str], experiment: str) -> "Iterator[Callable[[History], None]]":
     """Tell of a run while the body trains it; yields the listener of epochs. The caller holds the run's lock.
 
     A run that is resumed goes on where it was told of before.
     """
+    from kit.training.history import History
+
     known: dict[str, str] = run.manifest.get("log", {})
     asked = tuple(dict.fromkeys([*known, *names]))
     if not asked:
@@ -220,7 +224,7 @@ def tracked(run: RunWriter, names: Iterable[str], experiment: str) -> Iterator[C
     run.update_manifest(log=trackers.references)
     told = History()
 
-    def listen(history: History) -> None:
+    def listen(history: "History") -> None:
         nonlocal told
         told = history
         trackers.epoch(history.records[-1])

@@ -20,7 +20,7 @@ from kit.setting_table import SECTIONS, find_setting
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted(path for part in ("kit", "search", "reports") for path in (ROOT / part).rglob("*.py"))
-OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]+")
 COMMAND = re.compile(r"transferkit ((?:study|cache) [a-z]+|[a-z][a-z-]*)([^`]*)")
 
 
@@ -133,7 +133,7 @@ def entries():
             yield f"{name} {sub}".strip(), f"{function.__module__}.{function.__name__}"
 
 
-SUFFIXES = (".py", ".md", ".csv", ".json", ".html", ".keras", ".onnx", ".tflite")
+SUFFIXES = (".py", ".md", ".csv", ".json", ".html", ".keras", ".onnx", ".tflite", ".xml")
 # (command, function) -> why the option that its message names is none of that command.
 ELSEWHERE = {
     ("inspect", "kit.data.audit._conflicts"): "printed after `Training would refuse these data as they are:`",

@@ -14,7 +14,7 @@ NAMES = {*BACKENDS, "torch"}
 # Packages to install, and formats of models: which backend a format needs is data of the format.
 EXCEPTIONS = {
     "kit.export.formats": "what each format needs to be installed, and the example that its user runs",
-    "kit.export.writers": "LiteRT's converter takes TensorFlow's constants",
+    "kit.export.precision": "LiteRT's converter takes TensorFlow's constants",
     "kit.export.tfjs_graph": "a graph of TensorFlow.js is one of TensorFlow, its variables made constants",
     "kit.machine": "the packages of each extra of pyproject.toml, some of which are named after backends",
     "kit.model.torch_file": "a file of torch names what it consists of; torch is not imported",
