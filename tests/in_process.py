@@ -38,7 +38,8 @@ def command(capsys, monkeypatch):
         assert "Traceback" not in printed.err
         return Done(int(ended.value.code or 0), printed.out, printed.err)
 
-    return run
+    yield run
+    progress.set_quiet(False)  # for tests whose modules import this fixture alone
 
 
 @pytest.fixture

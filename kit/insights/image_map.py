@@ -10,7 +10,7 @@ import numpy as np
 
 COMPONENTS = 50
 MAPPED = 500  # images: t-SNE of them takes a second or two
-FEWEST = 10
+FEWEST = 4  # t-SNE's perplexity is 1 then
 NEIGHBOURS = 30  # t-SNE's perplexity; at most a third of the images
 STEPS = 500
 UMAP_NEIGHBOURS = 15

@@ -24,6 +24,7 @@ from kit.settings import load_config
 pytestmark = pytest.mark.backend
 
 CLASSES = ("blue", "green", "red")
+NO_IMAGES = np.zeros((0, 32, 32, 3), np.uint8)  # to calibrate int8 with
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +96,7 @@ def test_model_and_export_say_what_predict_says(calibrated, mislabelled, predict
     model = keras.saving.load_model(calibrated.model_path)
     np.testing.assert_allclose(np.asarray(model.predict_on_batch(pixels)), predicted, atol=1e-6)
     name = "saved_model" if current_name() == "tensorflow" else "keras"
-    write_model(name, calibrated, load_classifier(calibrated), tmp_path)
+    write_model(name, calibrated, load_classifier(calibrated), tmp_path, "float32", NO_IMAGES)
     forward, _ = load_runtime(name, calibrated, tmp_path)
     np.testing.assert_allclose(forward(pixels), predicted, atol=1e-6)
 
@@ -150,7 +151,7 @@ def test_a_run_whose_model_was_saved_unscaled_says_the_same(calibrated, mislabel
     images = [mislabelled / path for path in calibrated.predictions["path"]]
     found = np.array([one.probabilities for one in RunWriter(old.path).predict(images)])
     np.testing.assert_allclose(found, predicted, atol=1e-6)
-    write_model("keras", old, load_classifier(old), tmp_path)
+    write_model("keras", old, load_classifier(old), tmp_path, "float32", NO_IMAGES)
     pixels = np.stack([decode(file, calibrated.config.data) for file in images])
     exported = keras.saving.load_model(tmp_path / "model.keras").predict_on_batch(pixels)
     np.testing.assert_allclose(np.asarray(exported), predicted, atol=1e-6)
