@@ -38,6 +38,7 @@ BUILT_IN = {
     "evaluate": "kit.commands.finished_run:evaluate",
     "predict": "kit.commands.finished_run:predict",
     "export": "kit.commands.finished_run:export",
+    "benchmark": "kit.commands.benchmarking:benchmark",
     "inspect": "kit.commands.inspecting:inspect",
     "cache": "kit.commands.caching:app",
     "doctor": "kit.commands.doctor:doctor",

@@ -8,6 +8,7 @@ from typing import Any
 from kit.files import read_json
 from reports import text
 from reports.elements import NetworkBars, Section, Table, missing_section
+from reports.formats import named
 
 # Backbone of records older than the choice of backbones.
 MOBILENET_V2 = ("stem", *(f"block {number}" for number in range(17)), "Conv_1")
@@ -137,9 +138,9 @@ def exports_section(exports: Sequence[Mapping[str, Any]]) -> Section:
 
 
 def _row(export: Mapping[str, Any], batches: Sequence[int]) -> tuple[str, ...]:
-    gate, precision = export["gate"], export.get("precision", "float32")  # absent in early exports
+    gate = export["gate"]
     return (
-        text.name(export["format"] + ("" if precision == "float32" else f", {precision}")),
+        text.name(named({"precision": "float32", **export})),  # early exports tell none
         text.name(export["runtime"]),
         text.size(export["bytes"]),
         *(text.milliseconds(export["latency_ms"].get(str(batch))) for batch in batches),

@@ -18,6 +18,7 @@ from reports.curves import curves_facts, curves_section
 from reports.dataset import dataset_facts, dataset_sections
 from reports.elements import Note, Page
 from reports.folds import folds_facts, folds_section
+from reports.formats import formats_section, read_benchmark
 from reports.image_map import map_facts, map_section
 from reports.label_issues import label_issues, label_issues_section
 from reports.learning_curve import learning_curve_facts, learning_curve_section
@@ -130,6 +131,7 @@ def run_page(folder: Path, grid: int = GRID) -> Page:
         *dataset_sections(data, album, reviewing),
         network_section(network_facts(manifest.get("network") or {})),
         exports_section(read_exports(folder)),
+        formats_section(read_benchmark(folder)),
         provenance_section(provenance_facts(manifest, folder.resolve().name)),
     )
     # by worth: what the model gets wrong comes before how it was trained, and what inspections show as well comes last

@@ -143,10 +143,9 @@ class _Asked:
 def _fill(run: Run, asked: _Asked, images: ParityImages, folder: Path, work: Path) -> dict[str, Any]:
     """Write the model, check parity, add labels, card and, last, the record, which is returned."""
     chosen = asked.format
-    write_json(work / "images.json", _absolute(images.files))
-    write_json(work / "written.json", {"precision": asked.precision, "calibration": _absolute(asked.calibration)})
-    own = run.config.backend if run.config.backend in installed_backends() else explain_choice().name
-    writer = chosen.writer or own
+    write_json(work / "images.json", absolute(images.files))
+    write_json(work / "written.json", {"precision": asked.precision, "calibration": absolute(asked.calibration)})
+    own, writer = own_backend(run), chosen.writer or own_backend(run)
     progress.say(f"Writing {chosen.name}{'' if asked.precision == FLOAT32 else f' of {asked.precision}'}")
     written = ask("write", [chosen.name], run, folder, work, writer)[chosen.name]
     if chosen.name == WEB:
@@ -189,7 +188,13 @@ def _fill(run: Run, asked: _Asked, images: ParityImages, folder: Path, work: Pat
     return record
 
 
-def _absolute(files: Iterable[Path]) -> list[str]:
+def own_backend(run: Run) -> str:
+    """Backend of the processes that run a run's own model: its own, or one that is installed."""
+    return run.config.backend if run.config.backend in installed_backends() else explain_choice().name
+
+
+def absolute(files: Iterable[Path]) -> list[str]:
+    """Paths that hold in a process that works elsewhere."""
     return [os.fspath(file.absolute()) for file in files]
 
 

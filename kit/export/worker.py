@@ -2,6 +2,7 @@
 
     python -m kit.export.worker write FORMAT RUN FOLDER WORK
     python -m kit.export.worker run RUNTIME[,RUNTIME] RUN FOLDER WORK
+    python -m kit.export.worker time FORMAT RUN FOLDER WORK
 
 WORK holds `images.json`, the images' files in order, and `written.json`, the precision and the files of the images that
 calibrate it; the answers go to `answer.json`, arrays beside it. All is computed on the CPU, wherever the run was
@@ -27,10 +28,12 @@ from kit.export.browser import BrowserModel
 from kit.export.parity import ORIGINAL, Forward, load_runtime
 from kit.files import read_json, write_json
 from kit.run import Run
+from kit.stage_clock import peak_memory
 
 BLOCK = 32
 BATCHES = (1, 32)
 REPEATS = 20  # passes timed, as many as fit into SECONDS
+BENCHMARK_BATCHES, BENCHMARK_REPEATS = (1, 8, 32), 200
 SECONDS = 3.0
 _ON_CPU = {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3"}
 
@@ -39,7 +42,7 @@ def ask(task: str, names: Sequence[str], run: Run, folder: Path, work: Path, bac
     """Do a task in a child process, one name after the other; returns the answer of each.
 
     Args:
-        task: `write` or `run`.
+        task: `write`, `run` or `time`.
         names: Formats or runtimes.
         folder: The export's folder.
         work: A temporary folder that holds `images.json`, and `written.json` for `write`.
@@ -97,7 +100,7 @@ def main(task: str, names: str, run_path: str, folder: str, work_path: str) -> N
     told: dict[str, Any] = {"answers": answers}
     for name in names.split(","):
         try:
-            answers[name] = (_write if task == "write" else _run)(name, run, Path(folder), work)
+            answers[name] = {"write": _write, "run": _run, "time": _time}[task](name, run, Path(folder), work)
         except UserError as error:
             told = {"kind": type(error).__name__, "error": error.what, "hint": error.hint}
             break
@@ -153,10 +156,20 @@ def _run(runtime: str, run: Run, folder: Path, work: Path) -> dict[str, Any]:
     timed = {n: np.resize(block, (n, *block.shape[1:])) for n in BATCHES}
     if isinstance(forward, BrowserModel):
         _decode_in(forward, files, run, work / f"{runtime}-files.npz")
-        latency = {str(n): forward.latency_ms(pixels, REPEATS, SECONDS) for n, pixels in timed.items()}
-    else:
-        latency = {str(n): latency_ms(forward, pixels) for n, pixels in timed.items()}
+    latency = {str(n): latency_ms(forward, pixels) for n, pixels in timed.items()}
     return {"runtime": name, "latency_ms": latency}
+
+
+def _time(runtime: str, run: Run, folder: Path, work: Path) -> dict[str, Any]:
+    """Milliseconds of a batch by its size, and the greatest memory of this process; None for that of a browser."""
+    forward, _ = load_runtime(runtime, run, folder)
+    files = [Path(file) for file in read_json(work / "images.json")]
+    (block,) = _blocks(files[:BLOCK], run.config.data)
+    latency = {}
+    for n in BENCHMARK_BATCHES:
+        times = times_ms(forward, np.resize(block, (n, *block.shape[1:])), BENCHMARK_REPEATS)
+        latency[str(n)] = {"median": median(times), "p95": float(np.percentile(times, 95)), "passes": len(times)}
+    return {"latency_ms": latency, "peak_memory": None if isinstance(forward, BrowserModel) else peak_memory()}
 
 
 def _blocks(files: list[Path], data: DataConfig) -> Iterator[np.ndarray]:
@@ -185,15 +198,22 @@ def _decode_in(model: BrowserModel, files: list[Path], run: Run, target: Path) -
 
 
 def latency_ms(forward: Forward, pixels: np.ndarray) -> float:
-    """Median milliseconds of a batch, after two passes that warm up."""
+    """Median milliseconds of a batch."""
+    return median(times_ms(forward, pixels))
+
+
+def times_ms(forward: Forward, pixels: np.ndarray, repeats: int = REPEATS) -> list[float]:
+    """Milliseconds of passes of a batch, after two that warm up: three at least, and as many as fit into SECONDS."""
+    if isinstance(forward, BrowserModel):
+        return forward.times_ms(pixels, repeats, SECONDS)
     seconds: list[float] = []
     for _ in range(2):
         forward(pixels)
-    while len(seconds) < REPEATS and (len(seconds) < 3 or sum(seconds) < SECONDS):
+    while len(seconds) < repeats and (len(seconds) < 3 or sum(seconds) < SECONDS):
         start = time.perf_counter()
         forward(pixels)
         seconds.append(time.perf_counter() - start)
-    return 1000 * median(seconds)
+    return [1000 * one for one in seconds]
 
 
 if __name__ == "__main__":

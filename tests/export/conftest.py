@@ -12,7 +12,7 @@ import pytest
 from doubles import swap
 from in_process import _loud, command, refused  # noqa: F401  # fixtures
 from kit.config import PhaseConfig, RunConfig
-from kit.export import package
+from kit.export import benchmark, package
 from kit.run import Run
 
 
@@ -62,6 +62,10 @@ def answers(run, monkeypatch):
 
     def answer(task, names, run, folder, work, backend):
         told["asked"].append((task, list(names), backend))
+        if task == "time":
+            assert (folder / "export.json").exists(), "what is timed has passed the check"
+            latency = {n: {"median": float(n), "p95": 1.5 * float(n), "passes": 9} for n in ("1", "8", "32")}
+            return {name: {"latency_ms": latency, "peak_memory": 3 * 2**20} for name in names}
         if task == "write":
             told["written"] = json.loads((work / "written.json").read_text())
         return {name: written(folder) if task == "write" else ran(name, work) for name in names}
@@ -78,5 +82,6 @@ def answers(run, monkeypatch):
         np.save(work / f"{name}.npy", probabilities)
         return {"runtime": f"{name} 1.0", "latency_ms": {"1": 1.5, "32": 20.25}}
 
-    swap(monkeypatch, package, "ask", answer)
+    for module in (package, benchmark):
+        swap(monkeypatch, module, "ask", answer)
     return told

@@ -168,6 +168,31 @@ def test_exports_are_shown_beside_the_original(tmp_path):
     assert "the original&#39;s accuracy there is 93.0%" in page
 
 
+def test_formats_that_were_measured_are_shown_the_quickest_first(tmp_path):
+    run = make_run(tmp_path / "run").path
+    assert 'id="formats"' not in html_of(run)
+    slow = {n: {"median": ms, "p95": 2 * ms, "passes": 9} for n, ms in (("1", 6.5), ("8", 44.0), ("32", 210.0))}
+    quick = {n: {**one, "median": one["median"] / 2} for n, one in slow.items()}
+    common = {"runtime": "R 1", "bytes": 9_000_000, "images_per_second": 152.4, "gate": ONNX["gate"]}
+    formats = [
+        {"format": "onnx", "precision": "float32", "latency_ms": slow, "peak_memory": 3 * 2**28, **common},
+        {"format": "litert", "precision": "int8", "latency_ms": quick, "peak_memory": None, **common},
+    ]
+    machine = {"processor": "A <b>fast</b> one", "threads": 2}
+    left_out = {"web, float32": "The format web needs playwright, not installed here."}
+    record = {"kind": "benchmark", "machine": machine, "formats": formats, "left_out": left_out}
+    write_json(run / "benchmark.json", record)
+    page = html_of(run)
+    assert "One image takes litert, int8 3.25 ms, the least of 2 forms of the model." in page
+    assert page.index(">litert, int8</bdi>") < page.index(">onnx</bdi>")
+    row = re.search(r"<tr>.{0,60}>onnx<.*?</tr>", page, re.DOTALL)
+    assert row is not None
+    for cell in ("8.6 MiB", "6.5 ms", "44 ms", "210 ms", "13 ms", "152", "768.0 MiB", "100.00%", "93.0%"):
+        assert f">{cell}</bdi>" in row[0]
+    assert "A &lt;b&gt;fast&lt;/b&gt; one, 2 threads" in page
+    assert "Not measured: web, float32." in page
+
+
 def test_the_grid_has_the_size_asked_for(run):
     grid = re.search(r">(\d+) images drawn at random", html_of(run, grid=5))
     assert grid is not None
