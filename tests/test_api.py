@@ -13,17 +13,7 @@ from kit.data.images import decode
 from kit.errors import ConfigError, DataError, StorageError
 from kit.run_writer import RunWriter
 from kit.setting_table import SHORTHANDS
-
-SMALL = {
-    "image_size": 32,
-    "backbone": "toy",
-    "views": 1,
-    "head_units": 8,
-    "batch_size": 16,
-    "head_epochs": 2,
-    "fine_tune_epochs": 1,
-    "unfreeze_depth": 1,
-}
+from small_settings import SMALL
 
 
 @pytest.fixture(scope="module")

@@ -10,17 +10,8 @@ import kit
 from in_process import command  # noqa: F401  # a fixture
 from kit.errors import ConfigError
 from kit.learning_rates import STEPS, suggest
+from small_settings import SMALL
 
-SMALL = {
-    "image_size": 32,
-    "backbone": "toy",
-    "views": 1,
-    "head_units": 8,
-    "batch_size": 16,
-    "head_epochs": 2,
-    "fine_tune_epochs": 1,
-    "unfreeze_depth": 1,
-}
 RATES = np.geomspace(1e-7, 10, STEPS).tolist()
 
 

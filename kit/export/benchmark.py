@@ -12,7 +12,7 @@ from typing import Any
 
 from kit.errors import ConfigError, ExportError
 from kit.export.formats import FORMATS, PRECISIONS, find_format
-from kit.export.package import absolute, export_run, own_backend
+from kit.export.package import absolute, export_run, writing_backend
 from kit.export.parity import parity_images
 from kit.export.worker import ask
 from kit.files import write_json
@@ -62,8 +62,7 @@ def benchmark_run(
                         run, one.name, Path(work) / "export", moved=moved, precision=precision, allowed_loss=1
                     )
                     write_json(Path(work) / "images.json", absolute(files))
-                    writer = one.writer or own_backend(run)
-                    timed = ask("time", [one.name], run, done.path, Path(work), writer)[one.name]
+                    timed = ask("time", [one.name], run, done.path, Path(work), writing_backend(run, one))[one.name]
                 except ExportError as error:
                     left_out[f"{one.name}, {precision}"] = error.what
                     continue

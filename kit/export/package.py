@@ -145,7 +145,7 @@ def _fill(run: Run, asked: _Asked, images: ParityImages, folder: Path, work: Pat
     chosen = asked.format
     write_json(work / "images.json", absolute(images.files))
     write_json(work / "written.json", {"precision": asked.precision, "calibration": absolute(asked.calibration)})
-    own, writer = own_backend(run), chosen.writer or own_backend(run)
+    own, writer = own_backend(run), writing_backend(run, chosen)
     progress.say(f"Writing {chosen.name}{'' if asked.precision == FLOAT32 else f' of {asked.precision}'}")
     written = ask("write", [chosen.name], run, folder, work, writer)[chosen.name]
     if chosen.name == WEB:
@@ -191,6 +191,11 @@ def _fill(run: Run, asked: _Asked, images: ParityImages, folder: Path, work: Pat
 def own_backend(run: Run) -> str:
     """Backend of the processes that run a run's own model: its own, or one that is installed."""
     return run.config.backend if run.config.backend in installed_backends() else explain_choice().name
+
+
+def writing_backend(run: Run, chosen: Format) -> str:
+    """Backend of the processes that write and run the model in a format: the one that can, or the run's own."""
+    return chosen.writer or own_backend(run)
 
 
 def absolute(files: Iterable[Path]) -> list[str]:

@@ -13,6 +13,7 @@ from doubles import swap
 from image_files import draw_image
 from kit.data.sources import load_samples
 from kit.errors import DataError
+from small_settings import SMALL
 
 
 def noise(count, *shape, seed=0):
@@ -185,17 +186,6 @@ def test_a_study_takes_what_training_takes(monkeypatch):
 
 
 # === Trained ===
-
-SMALL = {
-    "image_size": 32,
-    "backbone": "toy",
-    "views": 1,
-    "head_units": 8,
-    "batch_size": 16,
-    "head_epochs": 2,
-    "fine_tune_epochs": 1,
-    "unfreeze_depth": 1,
-}
 
 
 def drawn(count=18):

@@ -14,20 +14,11 @@ from kit.data.images import decode
 from kit.errors import ConfigError
 from kit.training.callbacks import Callbacks
 from kit.training.loop import PhaseLoop
+from small_settings import SMALL
 
 pytestmark = pytest.mark.backend
 
-SMALL = {
-    "image_size": 32,
-    "backbone": "toy",
-    "views": 1,
-    "head_units": 8,
-    "batch_size": 16,
-    "head_epochs": 2,
-    "fine_tune_epochs": 2,
-    "unfreeze_depth": 1,
-    "dropout": 0.2,
-}
+LONGER = SMALL | {"fine_tune_epochs": 2, "dropout": 0.2}
 NAMES = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
 
 
@@ -75,7 +66,7 @@ def train(images, toy_weights, tmp_path_factory):
     """Trains the same small run every time, but for what is asked."""
 
     def run(**asked):
-        return kit.train(images, tmp_path_factory.mktemp("runs") / "run", weights=toy_weights, **SMALL | asked)
+        return kit.train(images, tmp_path_factory.mktemp("runs") / "run", weights=toy_weights, **LONGER | asked)
 
     return run
 
