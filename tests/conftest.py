@@ -14,10 +14,11 @@ from hypothesis import settings
 
 CHILDREN = str(Path(__file__).with_name("children"))  # what a Python that a test starts finds by PYTHONPATH
 sys.path.append(CHILDREN)
-# Keras reads all three when it is imported, and test files import it while pytest collects them: set them first.
+# Keras and TensorFlow read these at import, and test files import Keras while pytest collects them: set them first.
 HOME = tempfile.mkdtemp(prefix="transferkit-tests-")
 os.environ["KERAS_HOME"] = HOME
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"  # as transferkit sets it where it imports TensorFlow first
 # Most tests compile the same few programs, in processes of their own, pytest's workers among them: once is enough.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = os.path.join(HOME, "compiled")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 
 import pytest
 
@@ -146,8 +147,23 @@ from kit import backends
 backends.start()
 print(backends.current().arithmetic(), os.environ.get("TF_ENABLE_ONEDNN_OPTS"))
 """
-    done = run_python("-c", code, env=asked)
+    done = run_python("-c", code, env={"TF_ENABLE_ONEDNN_OPTS": None, **asked})
     assert done.stdout.strip() == f"{arithmetic} {asked.get('TF_ENABLE_ONEDNN_OPTS')}", done.stderr
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="oneDNN is TensorFlow's")
+def test_a_tensorflow_that_was_imported_without_onednn_is_told(run_python):
+    code = """
+import tensorflow
+from tensorflow.python.util import _pywrap_util_port as build
+build.IsMklEnabled = lambda: False  # as on a CPU without AVX-512
+from kit import backends
+backends.start()
+"""
+    told = "TF_ENABLE_ONEDNN_OPTS=1 in the environment before `import tensorflow`"
+    done = run_python("-c", code, env={"TF_ENABLE_ONEDNN_OPTS": None})
+    assert (told in done.stderr) == (platform.machine().lower() in ("x86_64", "amd64")), done.stderr
+    assert told not in run_python("-c", code, env={"TF_ENABLE_ONEDNN_OPTS": "0"}).stderr
 
 
 def test_start_overrules_keras_json_and_leaves_it_as_it_is(run_python, tmp_path):
