@@ -53,6 +53,7 @@ WORKERS = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
 BACKENDS = [nox.param(name, id=name) for name in ("jax", "tensorflow")]
 # Minor versions are pinned: a new one finds new faults in old code, and that should be a change of its own.
 RUFF, MYPY, AXE = "ruff==0.17.*", "mypy==2.4.*", "axe-core@4"
+NODE_CLIENT = ("onnxruntime-node@1", "sharp@0.35")  # what the program in docs/deployment.md needs
 SITE = ("sphinx==9.*", "myst-parser==5.*", "furo")
 
 only_full = nox.session(tags=["full"], default=False, requires=["build"])
@@ -241,18 +242,19 @@ def _compiled(session: nox.Session) -> dict[str, str]:
 
 
 def _npm_install(session: nox.Session, *packages: str) -> Path:
-    """Installs packages of npm; returns the folder that holds `node_modules`."""
+    """Installs packages of npm, whose scripts may not run; returns the folder that holds `node_modules`."""
     folder = Path(session.create_tmp()).resolve()
-    session.run("npm", "install", "--silent", "--prefix", str(folder), *packages, external=True)
+    session.run("npm", "install", "--silent", "--ignore-scripts", "--prefix", str(folder), *packages, external=True)
     return folder
 
 
 def _page_tools(session: nox.Session) -> dict[str, str]:
-    """What the tests of the format web take from npm: the runtime at the versions that transferkit pins, and axe."""
+    """What tests of exports take from npm: the page's runtime at its pinned versions, axe, a client in Node."""
     code = "from kit.export.web_page import PACKAGES; print(*(f'{one.name}@{one.version}' for one in PACKAGES))"
     runtime = str(session.run("python", "-c", code, silent=True)).split()
-    folder = _npm_install(session, AXE, *runtime)
-    return {"WEB_RUNTIME": str(folder), "AXE_CORE": str(folder / "node_modules" / "axe-core" / "axe.min.js")}
+    folder = _npm_install(session, AXE, *NODE_CLIENT, *runtime)
+    axe = folder / "node_modules" / "axe-core" / "axe.min.js"
+    return {"WEB_RUNTIME": str(folder), "NODE_RUNTIME": str(folder), "AXE_CORE": str(axe)}
 
 
 def _test_core(session: nox.Session, marked: str) -> None:

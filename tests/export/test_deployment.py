@@ -19,8 +19,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from image_files import make_images
+from kit.data.images import decode
 from kit.export import export_run
 
 pytestmark = [pytest.mark.backend, pytest.mark.full, pytest.mark.once(backend="tensorflow")]
@@ -28,10 +30,10 @@ pytestmark = [pytest.mark.backend, pytest.mark.full, pytest.mark.once(backend="t
 PAGE = Path(__file__).parents[2] / "docs" / "deployment.md"
 
 
-def program(heading: str) -> str:
-    """The Python program under a heading of the page."""
+def program(heading: str, language: str = "python") -> str:
+    """The program under a heading of the page."""
     section = PAGE.read_text(encoding="utf-8").partition(f"## {heading}\n")[2].partition("\n## ")[0]
-    (code,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    (code,) = re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
     return code
 
 
@@ -112,6 +114,35 @@ def test_the_program_of_a_telephone_answers_as_the_run_does(handed_over, expecte
     confidence, label = run_program(program("Browser and telephone"), handed_over / "litert")
     assert label == expected.label
     assert confidence == pytest.approx(expected.confidence, abs=1e-4)
+
+
+def test_a_program_in_node_answers_as_the_run_does_unsure_too(run, handed_over, images, tmp_path):
+    """The same pixels: the same probabilities. Larger ones are scaled by another library: nearly."""
+    if not (packages := os.environ.get("NODE_RUNTIME")):
+        pytest.skip("the program in Node.js needs NODE_RUNTIME, the folder that holds its node_modules")
+    files = [file for folder in sorted(images.iterdir()) for file in sorted(folder.iterdir())[:4]]
+    same = [tmp_path / f"{place}.png" for place in range(len(files))]
+    for file, small in zip(files, same, strict=True):
+        Image.fromarray(decode(file, run.config.data)).save(small)
+    expected = run.predict([str(file) for file in (*same, *files)])
+    below, above = sorted(one.confidence for one in expected[: len(same)])[5:7]
+    threshold = (below + above) / 2
+
+    folder = handed_over / "node"
+    export_run(run, "onnx", folder, threshold=threshold)
+    (folder / "classify.mjs").write_text(program("Node.js", "js"), encoding="utf-8")
+    (folder / "node_modules").symlink_to(Path(packages) / "node_modules")
+    done = subprocess.run(
+        ["node", "classify.mjs", *same, *files], cwd=folder, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    for place, (one, answer) in enumerate(zip(told, expected, strict=True)):
+        allowed = 1e-4 if place < len(same) else 0.05
+        np.testing.assert_allclose(one["probabilities"], answer.probabilities, atol=allowed)
+    answers = [one["answer"] for one in told[: len(same)]]
+    assert answers == [one.answer(threshold) for one in expected[: len(same)]]
+    assert answers.count("unsure") == 6
 
 
 class _ModelServer(BaseHTTPRequestHandler):
