@@ -195,7 +195,7 @@ class ImageBrowser:
 class MapPoint:
     """Image on a map: its place among those of the browser, where it lies, the look of its label.
 
-    `wrong` ones are ringed.
+    `wrong` ones are ringed. `label` is the class's number, `says` what a figure without the browser says of it.
     """
 
     place: int
@@ -204,6 +204,8 @@ class MapPoint:
     colour: str
     shape: int
     wrong: bool
+    label: int
+    says: str
 
 
 @dataclass(frozen=True)
@@ -221,7 +223,8 @@ class MapClass:
 class ImageMap:
     """Map of the images of an ImageBrowser on the same page, which `script` lets one look at and brush.
 
-    `size` is width and height in the units of the points. Without the script it is a drawing with its legend.
+    `size` is width and height in the units of the points, of which `margin` on each side is empty. Without the script
+    it is a drawing with its legend.
     """
 
     id: str
@@ -231,6 +234,7 @@ class ImageMap:
     points: tuple[MapPoint, ...]
     classes: tuple[MapClass, ...]
     note: str = ""
+    margin: int = 0
     script: ClassVar[str] = "map.js"
 
 

@@ -49,7 +49,16 @@ def map_section(facts: MapFacts | None, said: PredictionsFacts, classes: Sequenc
     inner = WIDE - 2 * MARGIN
     images = [said.images[place] for place, _, _ in facts.points]
     points = tuple(
-        MapPoint(place, MARGIN + inner * x, MARGIN + inner * y, *_look(number.get(one.label, 0)), not one.right)
+        MapPoint(
+            place,
+            MARGIN + inner * x,
+            MARGIN + inner * y,
+            *_look(number.get(one.label, 0)),
+            not one.right,
+            number.get(one.label, 0),
+            f"{text.name(one.path, 60)}: {text.name(one.label)}, predicted as {text.name(one.predicted)}, "
+            f"{text.share(one.confidence)}",
+        )
         for (place, x, y), one in zip(facts.points, images, strict=True)
     )
     counts = pd.Series([one.label for one in images], dtype="object").value_counts().to_dict()
@@ -70,7 +79,8 @@ def map_section(facts: MapFacts | None, said: PredictionsFacts, classes: Sequenc
     if len(legend) > LISTED:
         note += f" The legend has {LISTED} of {len(legend):,} classes."
     size = round(inner * height) + 2 * MARGIN
-    return Section("map", TITLE, (ImageMap("map-figure", TITLE, see, (WIDE, size), points, legend[:LISTED], note),))
+    drawn = ImageMap("map-figure", TITLE, see, (WIDE, size), points, legend[:LISTED], note, MARGIN)
+    return Section("map", TITLE, (drawn,))
 
 
 def _look(number: int) -> tuple[str, int]:

@@ -1,16 +1,16 @@
 """What a notebook shows of a run or a study: each figure of its page by name, and a summary that needs no script."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kit.errors import ConfigError
 from kit.training.history import History
 from reports import text
 from reports.confusion import ConfusionFacts, confusion_facts
 from reports.drawing import environment, kind_of, page_of
-from reports.elements import Chart, ConfusionMatrix
+from reports.elements import Chart, ConfusionMatrix, ImageMap, MapPoint
 from reports.run_page import PartialRun
 from reports.summary import summary_box, summary_facts
 
@@ -53,9 +53,9 @@ class Figures:
         return f"Figures of {self._folder}: {', '.join(self._elements) or 'none'}"
 
     @cached_property
-    def _elements(self) -> dict[str, Chart | ConfusionMatrix]:
+    def _elements(self) -> dict[str, Chart | ConfusionMatrix | ImageMap]:
         elements = [element for section in page_of(self._folder).sections for element in section.elements]
-        return {_name(one.id): one for one in elements if isinstance(one, Chart | ConfusionMatrix)}
+        return {_name(one.id): one for one in elements if isinstance(one, Chart | ConfusionMatrix | ImageMap)}
 
 
 def _name(identity: str) -> str:
@@ -64,11 +64,13 @@ def _name(identity: str) -> str:
     return identity.replace("-", "_")
 
 
-def _figure_of(element: Chart | ConfusionMatrix) -> "go.Figure | list[go.Figure]":
+def _figure_of(element: Chart | ConfusionMatrix | ImageMap) -> "go.Figure | list[go.Figure]":
     import plotly.graph_objects as go
 
     if isinstance(element, ConfusionMatrix):
         return _matrix_figure(element)
+    if isinstance(element, ImageMap):
+        return _map_figure(element)
     # a page colours text and grid itself; a notebook needs a template that does, on whatever theme
     shown = [go.Figure(figure).update_layout(template="plotly_white") for _, figure in element.panels]
     return shown if isinstance(element.figure, tuple) else shown[0]
@@ -101,6 +103,33 @@ def _matrix_figure(matrix: ConfusionMatrix) -> "go.Figure":
         xaxis={"title": "predicted", **axis},
         yaxis={"title": "label", "autorange": "reversed", **axis},
         height=max(320, 120 + 22 * len(names)),
+    )
+
+
+def _map_figure(drawn: ImageMap) -> "go.Figure":
+    """Points of a map, a trace for each class of its legend, mistakes ringed."""
+    import plotly.graph_objects as go
+
+    from reports.charts import SYMBOLS, VERMILLION
+
+    wrong = [point for point in drawn.points if point.wrong]
+    ring = {"symbol": "circle-open", "size": 14, "color": VERMILLION, "line": {"width": 2}}
+    figure = go.Figure(_places(wrong, name="mistakes", marker=ring, hoverinfo="skip"))
+    for label in dict.fromkeys(point.label for point in drawn.points):
+        points = [point for point in drawn.points if point.label == label]
+        name = next((text.label(one.name) for one in drawn.classes if one.number == label), "")
+        look = {"color": points[0].colour, "symbol": SYMBOLS[points[0].shape], "size": 8}
+        figure.add_trace(_places(points, name=name, showlegend=bool(name), marker=look, hoverinfo="text"))
+    figure.update_xaxes(visible=False).update_yaxes(visible=False, autorange="reversed", scaleanchor="x")
+    return figure.update_layout(template="plotly_white", height=max(360, drawn.size[1] * 0.7))
+
+
+def _places(points: Sequence[MapPoint], **look: Any) -> "go.Scatter":
+    import plotly.graph_objects as go
+
+    says = [text.label(point.says, 200) for point in points]
+    return go.Scatter(
+        x=[point.x for point in points], y=[point.y for point in points], mode="markers", hovertext=says, **look
     )
 
 

@@ -266,7 +266,7 @@
       browse(JSON.parse(asking.dataset.browse));
     }
   });
-  globalThis.imageBrowser = { images, words, picture, brush, show, brushed: () => brushed };
+  globalThis.imageBrowser = { images, name, words, picture, brush, show, brushed: () => brushed };
   form.hidden = false;
   if (form.elements.heat) form.elements.heat.closest("label").hidden = !images.some((one) => one.maps.length);
   if (!RUNS) box.querySelector(".asking").hidden = images.every((one) => one.right);

@@ -1,6 +1,6 @@
 "use strict";
 // The map of the images: hover or arrow keys show one, a drag or the arrow keys with shift choose those in a rectangle,
-// which the image browser then shows; a class of the legend is marked.
+// which the image browser then shows; a tap shows one, a class of the legend is marked.
 for (const box of document.querySelectorAll("[data-map]")) {
   const browser = globalThis.imageBrowser;
   const field = box.querySelector(".field"), svg = field.querySelector("svg");
@@ -35,9 +35,10 @@ for (const box of document.querySelectorAll("[data-map]")) {
     point.group.parentNode.append(point.group); // in front of its neighbours
     if (frame.isConnected) svg.append(frame);
     tip.replaceChildren(browser.picture(point.one.source, ""), `${point.one.right ? "✓" : "✗"} ${browser.words(point.one)}`);
-    const x = point.x * scale(), y = point.y * scale(), room = field.getBoundingClientRect();
-    tip.style.left = `${Math.max(0, Math.min(room.width - tip.offsetWidth, x - tip.offsetWidth / 2))}px`;
-    tip.style.top = y > room.height / 2 ? `${y - tip.offsetHeight - 16}px` : `${y + 16}px`;
+    // beside the point and within the drawing, so that it covers neither the point nor the buttons above and below
+    const x = point.x * scale(), y = point.y * scale(), room = field.getBoundingClientRect(), { offsetWidth: width, offsetHeight: height } = tip;
+    tip.style.left = `${x > room.width / 2 ? Math.max(0, x - width - 16) : Math.min(room.width - width, x + 16)}px`;
+    tip.style.top = `${Math.max(0, Math.min(room.height - height, y - height / 2))}px`;
   }
 
   function choose(a, b) {
@@ -67,16 +68,18 @@ for (const box of document.querySelectorAll("[data-map]")) {
   }
   addEventListener("brushed", () => { if (!mine && !browser.brushed()) forget(); });
 
-  svg.addEventListener("pointermove", (event) => {
-    const to = at(event);
-    if (start) {
-      told(choose(start, to));
-      return look(null);
-    }
+  function reach(to) {
     const nearest = points.reduce((best, point) => (!best || apart(point, to) < apart(best, to) ? point : best), null);
     const reached = nearest && apart(nearest, to) * scale() < 16 ? nearest : null;
     if (reached !== here) look(reached);
+  }
+  svg.addEventListener("pointermove", (event) => {
+    const to = at(event);
+    if (!start) return reach(to);
+    told(choose(start, to));
+    look(null);
   });
+  svg.addEventListener("click", (event) => reach(at(event))); // of a finger, which left the drawing before it
   svg.addEventListener("pointerleave", () => { if (!start) look(null); });
   svg.addEventListener("pointerdown", (event) => {
     if (event.button || (event.pointerType === "touch" && touch.getAttribute("aria-pressed") !== "true")) return;
@@ -111,6 +114,66 @@ for (const box of document.querySelectorAll("[data-map]")) {
     else says.textContent = browser.words(next.one);
   });
   svg.addEventListener("blur", () => look(null));
+
+  // as it is seen, legend and all
+  function picture() {
+    const SCALE = 2, EDGE = 8;
+    const legend = box.querySelector(".legend"), above = legend.getBoundingClientRect(), drawn = svg.getBoundingClientRect();
+    const frame = { x: drawn.x - EDGE, y: above.y - EDGE, width: drawn.width + 2 * EDGE, height: drawn.bottom - above.y + 2 * EDGE };
+    const canvas = Object.assign(document.createElement("canvas"), { width: SCALE * frame.width, height: SCALE * frame.height });
+    const paper = canvas.getContext("2d");
+    paper.scale(SCALE, SCALE);
+    paper.fillStyle = getComputedStyle(document.body).backgroundColor;
+    paper.fillRect(0, 0, frame.width, frame.height);
+    paper.translate(-frame.x, -frame.y);
+    function shape(path, x, y, size) {
+      paper.save();
+      paper.translate(x, y);
+      paper.scale(size, size);
+      paper.fillStyle = path.getAttribute("fill");
+      paper.fill(new Path2D(path.getAttribute("d")));
+      paper.restore();
+    }
+    for (const item of legend.querySelectorAll("button")) {
+      const { x, y, width, height } = item.querySelector("svg").getBoundingClientRect();
+      shape(item.querySelector("path"), x + width / 2, y + height / 2, width / 20);
+      for (const words of item.querySelectorAll("bdi, span")) {
+        const look = getComputedStyle(words), at = words.getBoundingClientRect();
+        Object.assign(paper, { font: look.font, fillStyle: look.color, textBaseline: "middle" });
+        paper.fillText(words.textContent, at.x, at.y + at.height / 2, at.width);
+      }
+    }
+    const { borderTopColor } = getComputedStyle(svg);
+    paper.strokeStyle = borderTopColor;
+    paper.strokeRect(drawn.x, drawn.y, drawn.width, drawn.height);
+    const size = Number(getComputedStyle(svg).getPropertyValue("--grow")) * scale();
+    for (const { group, x, y } of points) {
+      const ring = group.querySelector("circle"), spot = [drawn.x + x * scale(), drawn.y + y * scale()];
+      paper.globalAlpha = Number(getComputedStyle(group).opacity);
+      if (ring) {
+        Object.assign(paper, { strokeStyle: getComputedStyle(ring).stroke, lineWidth: 3 * size });
+        paper.beginPath();
+        paper.arc(...spot, 11 * size, 0, 2 * Math.PI);
+        paper.stroke();
+      }
+      shape(group.querySelector("path"), ...spot, size);
+    }
+    return canvas;
+  }
+
+  // Places from 0 to 1, as map.csv has them.
+  function table() {
+    const margin = Number(svg.dataset.margin), unit = svg.viewBox.baseVal.width - 2 * margin;
+    const rows = points.map(({ x, y, one }) => [one.path, browser.name(one.label), browser.name(one.predicted), one.confidence,
+      ...[x, y].map((place) => ((place - margin) / unit).toFixed(4))]);
+    const made = document.createElement("table");
+    for (const cells of [["path", "label", "predicted", "confidence", "x", "y"], ...rows]) {
+      const row = made.insertRow();
+      for (const cell of cells) row.insertCell().textContent = cell;
+    }
+    return made;
+  }
+  if (points.length) field.after(saveButtons(box.dataset.map, picture, table));
 
   show.addEventListener("click", () => browser.show());
   clear.addEventListener("click", forget);

@@ -67,7 +67,7 @@ for (const box of document.querySelectorAll("[data-matrix]")) {
     }
     return canvas;
   }
-  box.append(saveButtons(box.querySelector("h3").textContent, picture, box.querySelector("table")));
+  box.append(saveButtons(box.querySelector("h3").textContent, picture, () => box.querySelector("table")));
 
   // one stop of the tab key; arrow keys go to the next cell that is not empty
   const grid = [[null, ...heads], ...rows.map(({ head, cells }) => [head, ...cells.map(({ button }) => button)])];

@@ -2,7 +2,7 @@
 // Draws every figure of the page in the colours of the page, and again when those change; marks in the navigation where
 // one is, opens folded sections, copies commands.
 
-// Buttons that save a figure as PNG, drawn by `picture` on a canvas, and its numbers, a table, as CSV.
+// Buttons that save a figure as PNG, drawn by `picture` on a canvas, and its numbers as CSV, which `table` gives.
 function saveButtons(title, picture, table) {
   const tools = Object.assign(document.createElement("div"), { className: "tools" });
   const button = (kind, save) => {
@@ -11,7 +11,7 @@ function saveButtons(title, picture, table) {
     tools.append(made);
   };
   button("PNG", async () => (await picture()).toBlob((content) => saveFile(fileName(title, "png"), content)));
-  button("CSV", () => saveTable(table, title));
+  button("CSV", () => saveTable(table(), title));
   return tools;
 }
 
@@ -100,7 +100,7 @@ function saveButtons(title, picture, table) {
   }
   for (const chart of document.querySelectorAll(".chart")) {
     const title = chart.querySelector("h3").textContent;
-    chart.querySelector("details").before(saveButtons(title, () => picture(chart), chart.querySelector("table")));
+    chart.querySelector("details").before(saveButtons(title, () => picture(chart), () => chart.querySelector("table")));
   }
 
   // A figure in a folded section is drawn without knowing its width.

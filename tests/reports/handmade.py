@@ -86,6 +86,7 @@ def make_run(
     insights: bool = True,
     backend: str = "jax",
     seed: int = 0,
+    probabilities: bool = True,
 ) -> RunWriter:
     """A run folder as `train` leaves it.
 
@@ -99,6 +100,7 @@ def make_run(
         insights: Whether the page's own records are there.
         backend: Named in the manifest.
         seed: Draws what the model says.
+        probabilities: Whether predictions.csv has those of all classes, which a page of many does not read.
     """
     config = RunConfig(backend=backend)
     run = RunWriter.create(folder, config)
@@ -114,7 +116,8 @@ def make_run(
     said = {"predicted": final, "predicted_phase1": first}
     verdicts = {name: names[table.argmax(axis=1)].tolist() for name, table in said.items()}
     columns = {**texts, **verdicts, "confidence": final.max(axis=1)}
-    run.write_predictions(make_table(columns | {f"p_{name}": final[:, i] for i, name in enumerate(classes)}))
+    each = {f"p_{name}": final[:, i] for i, name in enumerate(classes) if probabilities}
+    run.write_predictions(make_table(columns | each))
     run.write_metrics(_metrics(classes, labels, split, final, first))
     with run.lock():
         run.update_manifest(**_manifest(classes, split, backend, status))

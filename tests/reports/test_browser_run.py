@@ -1,14 +1,17 @@
 """What a person does on a run's page, in headless Chromium: click, type, key."""
 
+import csv
 import math
 import re
 import shutil
 
 import pytest
 from handmade import jpeg, make_run
+from PIL import Image
 
 from kit.insights import Insights
 from kit.significance import wilson_interval
+from reports.charts import SERIES
 from reports.drawing import draw
 
 pytestmark = pytest.mark.xdist_group("run-page")
@@ -402,6 +405,52 @@ def test_a_class_of_the_map_is_marked_and_a_finger_chooses_only_when_asked(page,
     phone.get_by_role("button", name="Select by touch").tap()
     assert drawing.evaluate(action) == "none"
     assert not phone.evaluate("document.documentElement.scrollWidth > window.innerWidth")
+
+
+def test_a_tap_shows_an_image_of_the_map_and_covers_no_button(run, said, show_page):
+    phone = show_page(run.report_path, 390, has_touch=True, is_mobile=True)
+    drawing = phone.locator(".field > svg")
+    drawing.evaluate("field => field.scrollIntoView({ behavior: 'instant', block: 'center' })")
+    tip, paths = phone.locator(".tip"), said["path"].tolist()
+    for path in (paths[0], paths[6], paths[-1], paths[-5]):  # at the left and at the right, from the top down
+        phone.touchscreen.tap(*spot(drawing, path, run))
+        tip.locator("img").wait_for()
+        shown, room = tip.bounding_box(), drawing.bounding_box()
+        assert room["y"] - 1 <= shown["y"]
+        assert shown["y"] + shown["height"] <= room["y"] + room["height"] + 1
+        assert shown["x"] >= 0
+        assert shown["x"] + shown["width"] <= 390
+    words = phone.locator(".map [data-says]")
+    assert "predicted as" in tip.inner_text()
+    phone.touchscreen.tap(room["x"] + 3 * room["width"] / 8, room["y"] + room["height"] / 2)  # no image there
+    assert not tip.is_visible()
+    assert words.inner_text() == ""
+
+
+def test_the_map_is_saved_as_png_and_csv(page, field, said, run, tmp_path):
+    box = page.locator("#map .map")
+    with page.expect_download() as saved:
+        box.get_by_role("button", name="Save as PNG: Map").click()
+    assert saved.value.suggested_filename == "map.png"
+    saved.value.save_as(tmp_path / "map.png")
+    picture = Image.open(tmp_path / "map.png").convert("RGB")
+    assert abs(picture.width - 2 * (field.bounding_box()["width"] + 16)) <= 2
+    colours = {colour: count for count, colour in picture.getcolors(1 << 20)}
+    assert colours[(251, 251, 250)] > 10_000  # the page
+    assert colours[(179, 71, 0)] > 200  # rings
+    assert all(colours[(int(hue[1:3], 16), int(hue[3:5], 16), int(hue[5:], 16))] > 200 for hue in SERIES[:5])
+    with page.expect_download() as saved:
+        box.get_by_role("button", name="Save as CSV: Map").click()
+    assert saved.value.suggested_filename == "map.csv"
+    saved.value.save_as(tmp_path / "map.csv")
+    rows = {row["path"]: row for row in csv.DictReader((tmp_path / "map.csv").read_text(encoding="utf-8").splitlines())}
+    places = Insights(run.insights).map.set_index("path")
+    assert set(rows) == set(places.index)
+    for one in said.to_dict("records"):
+        row = rows[one["path"]]
+        assert (row["label"], row["predicted"]) == (one["label"], one["predicted"])
+        assert float(row["confidence"]) == pytest.approx(one["confidence"], abs=1e-6)
+        assert [float(row["x"]), float(row["y"])] == pytest.approx(places.loc[one["path"]].tolist(), abs=2e-3)
 
 
 def test_a_run_that_recorded_no_map_says_so(run, show_page, tmp_path):

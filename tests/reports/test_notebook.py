@@ -13,7 +13,7 @@ from reports.notebook import Figures, summary_html
 
 def test_every_figure_of_the_page_is_there_by_name(tmp_path):
     run = kit.load_run(make_run(tmp_path / "run"))
-    assert {"curves", "confusion", "reliability", "abstention", "classes"} <= set(run.figures)
+    assert {"curves", "confusion", "reliability", "abstention", "classes", "map"} <= set(run.figures)
     for name in run.figures:
         figures = run.figures[name]()
         assert all(isinstance(one, go.Figure) for one in (figures if isinstance(figures, list) else [figures]))
@@ -29,6 +29,15 @@ def test_the_confusion_matrix_holds_the_counts_of_the_record(tmp_path):
     run = kit.load_run(make_run(tmp_path / "run"))
     (heat,) = run.figures.confusion().data
     assert [list(row) for row in heat.text] == run.metrics["test"]["confusion"]
+
+
+def test_the_map_is_a_figure_with_a_trace_for_each_class_and_its_mistakes_ringed(tmp_path):
+    run = kit.load_run(make_run(tmp_path / "run"))
+    ringed, *classes = run.figures.map().data
+    said = run.predictions[run.predictions["split"] == "test"]
+    wrong = said[said["label"] != said["predicted"]]
+    assert {text.split(":")[0] for text in ringed.hovertext} == set(wrong["path"])
+    assert {trace.name: len(trace.x) for trace in classes} == said["label"].value_counts().to_dict()
 
 
 def test_a_figure_that_is_not_there_is_told_beside_those_that_are(tmp_path):
