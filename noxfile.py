@@ -168,7 +168,7 @@ def browser(session: nox.Session) -> None:
         session.skip("there is no Chromium, or no npm: install both; CHROMIUM may name the former")
     _install(session, "test,browser,jax")
     axe = _npm_install(session, AXE) / "node_modules" / "axe-core" / "axe.min.js"
-    files = sorted(map(str, Path("tests/reports").glob("test_browser*.py")))
+    files = [*sorted(map(str, Path("tests/reports").glob("test_browser*.py"))), "tests/reports/test_index.py"]
     # All tests of a page stay with one worker.
     workers = ("-n", "2", "--dist", "loadgroup", "--no-loadscope-reorder")
     session.run("pytest", *workers, *files, *session.posargs, env={"AXE_CORE": str(axe)})

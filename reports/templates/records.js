@@ -1,11 +1,10 @@
 "use strict";
-// Sorts and filters the list of records. Without it the page shows all, the newest first.
+// Filters the list of records, which sorts as any table. Without it the page shows all, the newest first.
 (() => {
   const box = document.querySelector("[data-records]");
   const [form, table, count] = ["form", "table", "[data-count]"].map((name) => box.querySelector(name));
   const rows = [...table.tBodies[0].rows];
   const words = new Map(rows.map((row) => [row, row.textContent.toLowerCase()]));
-  const collator = new Intl.Collator("en", { numeric: true });
 
   function apply() {
     const asked = Object.fromEntries(new FormData(form));
@@ -19,32 +18,7 @@
       : `${found.toLocaleString("en")} of ${rows.length.toLocaleString("en")} records`;
   }
 
-  // What a cell sorts by; null for a dash or nothing, which comes last either way.
-  function worth(cell) {
-    if ("value" in cell.dataset) return cell.dataset.value === "" ? null : Number(cell.dataset.value);
-    const text = cell.textContent.trim();
-    return text === "" || text === "–" ? null : text;
-  }
-
-  function compared(a, b) {
-    return typeof a === "number" ? a - b : collator.compare(a, b);
-  }
-
-  const heads = [...table.tHead.rows[0].cells];
-  heads.forEach((head, place) => {
-    const button = Object.assign(document.createElement("button"), { type: "button", textContent: head.textContent });
-    head.replaceChildren(button);
-    button.addEventListener("click", () => {
-      const down = place !== 0; // the best, the newest, the largest first
-      const order = head.ariaSort === null ? (down ? "descending" : "ascending") : head.ariaSort === "ascending" ? "descending" : "ascending";
-      for (const other of heads) other.ariaSort = null;
-      head.ariaSort = order;
-      const sign = order === "ascending" ? 1 : -1;
-      const keyed = rows.map((row) => [row, worth(row.cells[place])]);
-      keyed.sort(([, a], [, b]) => (a === null || b === null ? Number(a === null) - Number(b === null) : sign * compared(a, b)));
-      table.tBodies[0].append(...keyed.map(([row]) => row));
-    });
-  });
+  sortable(table);
   form.addEventListener("input", apply);
   form.addEventListener("reset", () => setTimeout(apply));
   form.addEventListener("submit", (event) => event.preventDefault());

@@ -32,8 +32,10 @@ const UNITS = { ms: 0.001, s: 1, min: 60, h: 3600, bytes: 1, KiB: 2 ** 10, MiB: 
 const NUMBER = /^(less than |<)?\s*([+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?)(?:\s?(%|[A-Za-z]+))?(?=$|[\s/:(])/;
 const collator = new Intl.Collator("en", { numeric: true });
 
-// What a cell sorts by: numbers, with their unit, before words; null for a dash or nothing.
+// What a cell sorts by: the number it is said to be worth, else numbers, with their unit, before words; null for a dash
+// or nothing.
 function worth(cell) {
+  if (cell.dataset.value) return { number: Number(cell.dataset.value), words: "" };
   let text = cell.textContent.replace(/[\u2066-\u2069]/g, "").trim();
   if (text === "" || text === "–") return null;
   const words = text;
@@ -70,9 +72,11 @@ function sortable(table) {
     button.append(...head.childNodes);
     head.append(button);
     button.addEventListener("click", () => {
-      const next = { ascending: "descending", descending: null }[head.ariaSort];
+      // where the best, the newest, the largest are asked for, they come first
+      const orders = "down" in head.dataset ? [null, "descending", "ascending"] : [null, "ascending", "descending"];
+      const next = orders[(orders.indexOf(head.ariaSort) + 1) % 3];
       for (const other of heads) other.ariaSort = null;
-      head.ariaSort = next === undefined ? "ascending" : next;
+      head.ariaSort = next;
       sort();
     });
   }

@@ -128,6 +128,11 @@ def test_sorts_by_score_and_by_name_with_mouse_and_keyboard(home, page):
     assert len(given) >= 3
     assert given == sorted(given, reverse=True)
     assert values[len(given) :] == [""] * (len(values) - len(given))
+    recorded = shown(page)
+    for order in ("ascending", None):
+        page.get_by_role("button", name="score").click()
+        assert page.get_by_role("columnheader", name="score").get_attribute("aria-sort") == order
+    assert sorted(shown(page)) == sorted(recorded)
     page.get_by_role("button", name="record", exact=True).focus()
     page.keyboard.press("Enter")
     assert shown(page) == sorted(shown(page))
