@@ -20,7 +20,7 @@ def accuracy(
     weights: common.WeightsOption = "imagenet",
     seeds: Annotated[int, typer.Option(min=1, help="How many splits: split.seed = 0, 1, ...")] = 3,
     recipe: common.Recipe = str(common.NOTEBOOK),
-    backend: Annotated[str, typer.Option(help="`jax`, `tensorflow`, `both`, or `auto`.")] = "auto",
+    backend: Annotated[str, typer.Option(help="`jax`, `tensorflow`, `both`, `torch`, or `auto`.")] = "auto",
     sets: common.Sets = None,
     runs: Annotated[Path | None, typer.Option(help="Keep the run folders here.")] = None,
     results: common.Results = common.RESULTS,
@@ -33,7 +33,7 @@ def accuracy(
     """
     flags = {"data.path": data, "model.weights": weights}
     config = common.load_recipe(recipe, sets, flags)
-    names = BACKENDS if backend == "both" else (explain_choice(backend).name,)
+    names = BACKENDS[:2] if backend == "both" else (explain_choice(backend).name,)
     for name in names:
         explain_choice(name)
     facts: dict[str, Any] = {"recipe": Path(recipe).stem, "data": data, "runs": {}, "means": {}}

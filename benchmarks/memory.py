@@ -25,7 +25,7 @@ def memory(
     small: Annotated[int, typer.Option(min=40, help="Images of the small run.")] = 1_000,
     large: Annotated[int, typer.Option(min=40, help="Images of the large run.")] = 10_000,
     size: Annotated[int, typer.Option(min=32, help="Side of the images, in pixels.")] = 128,
-    backend: Annotated[str, typer.Option(help="`jax`, `tensorflow` or `auto`.")] = "auto",
+    backend: Annotated[str, typer.Option(help="`jax`, `tensorflow`, `torch` or `auto`.")] = "auto",
     sets: common.Sets = None,
     results: common.Results = common.RESULTS,
 ) -> None:

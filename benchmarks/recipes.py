@@ -36,7 +36,7 @@ def recipes(
         ),
     ],
     weights: common.WeightsOption = "imagenet",
-    backend: Annotated[str, typer.Option(help="`jax`, `tensorflow` or `auto`.")] = "auto",
+    backend: Annotated[str, typer.Option(help="`jax`, `tensorflow`, `torch` or `auto`.")] = "auto",
     only: Annotated[list[str] | None, typer.Option("--only", metavar="SET", help="This set; may be repeated.")] = None,
     folds: Annotated[int, typer.Option(min=2, help="Folds of the cross-validation.")] = 3,
     limit: Annotated[int, typer.Option(min=1, help="Most images of a set.")] = 1000,

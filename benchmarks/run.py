@@ -28,7 +28,7 @@ def run(
     data: common.Data,
     weights: common.WeightsOption = "imagenet",
     recipe: common.Recipe = str(common.NOTEBOOK),
-    backend: Annotated[str, typer.Option(help="`jax`, `tensorflow` or `auto`.")] = "auto",
+    backend: Annotated[str, typer.Option(help="`jax`, `tensorflow`, `torch` or `auto`.")] = "auto",
     epochs_timed: Annotated[
         int,
         typer.Option(

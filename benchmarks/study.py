@@ -30,7 +30,7 @@ def study(
     data: common.Data,
     weights: common.WeightsOption = "imagenet",
     recipe: common.Recipe = str(common.NOTEBOOK),
-    backend: Annotated[str, typer.Option(help="`jax`, `tensorflow` or `auto`.")] = "auto",
+    backend: Annotated[str, typer.Option(help="`jax`, `tensorflow`, `torch` or `auto`.")] = "auto",
     trials: Annotated[int, typer.Option(min=1, help="Finished trials of the study.")] = 20,
     patience: Annotated[int, typer.Option(min=0, help="Early stopping of the trials; 0 for none.")] = 3,
     samplers: Annotated[str, typer.Option(help="Samplers to compare, at equal trials: `tpe` or `tpe,random`.")] = "tpe",

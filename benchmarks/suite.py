@@ -30,7 +30,7 @@ NO_TENSORFLOW = "The guide's recipe reads images through TensorFlow, which is no
 def suite(
     data_root: Annotated[Path, typer.Argument(help="Folder that holds data/ (a set in each folder) and flowers/.")],
     weights: common.WeightsOption = "imagenet",
-    backend: Annotated[str, typer.Option(help="`jax`, `tensorflow` or `auto`.")] = "auto",
+    backend: Annotated[str, typer.Option(help="`jax`, `tensorflow`, `torch` or `auto`.")] = "auto",
     only: Annotated[list[str] | None, typer.Option("--only", metavar="SET", help="This set; may be repeated.")] = None,
     frozen_epochs: Annotated[int, typer.Option(min=1, help="Epochs of the guide's first phase.")] = 20,
     whole_epochs: Annotated[int, typer.Option(min=1, help="Epochs of the guide's second phase.")] = 10,

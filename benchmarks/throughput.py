@@ -175,6 +175,8 @@ def _matrix_rate(rows: int, inner: int, columns: int) -> float:
 
         compiled = jax.jit(lambda a, b: a @ b)
         multiply = lambda: compiled(one, other).block_until_ready()  # noqa: E731
+    elif keras.backend.backend() == "torch":
+        multiply = lambda: (one @ other).cpu()  # noqa: E731
     else:
         import tensorflow as tf
 

@@ -313,7 +313,7 @@ class RunConfig:
 
     Attributes:
         seed: Of head weights, dropout, views and the order of images. `split.seed` draws the split.
-        backend: `auto`, `jax` or `tensorflow`.
+        backend: `auto`, `jax`, `tensorflow` or `torch`.
         threads: CPU threads to use; 0 means all.
     """
 

@@ -15,6 +15,7 @@ from kit.errors import StorageError
 EXTRAS = {
     "jax": ("jax>=0.10.2",),
     "tensorflow": ("tensorflow>=2.21",),
+    "torch": ("torch>=2.9",),
     "parquet": ("pyarrow>=18",),
     "export": ("tensorflow>=2.21", "tf2onnx>=1.17", "onnx>=1.20", "onnxruntime>=1.23", "ai-edge-litert>=2.1"),
     "openvino": ("tensorflow>=2.21", "openvino>=2026.1", "nncf>=3.1"),

@@ -25,7 +25,8 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(4 * 2**30)  # with a limit, JAX locks the folder
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 # "" where no backend is installed: what needs one is marked `backend` and left out.
-BACKEND = os.environ.get("KERAS_BACKEND") or next((name for name in ("jax", "tensorflow") if find_spec(name)), "")
+INSTALLED = filter(find_spec, ("jax", "tensorflow", "torch"))
+BACKEND = os.environ.get("KERAS_BACKEND") or next(INSTALLED, "")
 if BACKEND:
     os.environ["KERAS_BACKEND"] = BACKEND
 # The files that take longest run first, so that one worker does not end long after the other.

@@ -35,7 +35,7 @@ FOR_REPORTS = (
     "search.records",
     "search.importance",
 )
-BACKENDS = {"keras", "jax", "tensorflow"}
+BACKENDS = {"keras", "jax", "tensorflow", "torch"}
 PYTHON_API = {"train", "resume", "evaluate", "configure", "load_run"}  # lazy attributes of `kit`
 
 

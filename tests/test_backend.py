@@ -34,7 +34,7 @@ def machine(monkeypatch, tmp_path):
     return set_up
 
 
-NAMES_JAX, NAMES_TF, NAMES_TORCH = (json.dumps({"backend": name}) for name in ("jax", "tensorflow", "torch"))
+NAMES_JAX, NAMES_TF, NAMES_OTHER = (json.dumps({"backend": name}) for name in ("jax", "tensorflow", "openvino"))
 
 
 @pytest.mark.parametrize(
@@ -44,13 +44,13 @@ NAMES_JAX, NAMES_TF, NAMES_TORCH = (json.dumps({"backend": name}) for name in ("
         ("auto", None, None, ("tensorflow",), "tensorflow"),
         ("auto", None, NAMES_TF, BOTH, "tensorflow"),
         ("auto", None, NAMES_TF, ("jax",), "jax"),  # Keras writes tensorflow there, whatever is installed
-        ("auto", None, NAMES_TORCH, BOTH, "jax"),
+        ("auto", None, NAMES_OTHER, BOTH, "jax"),
         ("auto", None, "{broken", BOTH, "jax"),
         ("auto", None, "[]", BOTH, "jax"),
         ("auto", None, '{"backend": ["jax"]}', BOTH, "jax"),
         ("auto", "tensorflow", NAMES_JAX, BOTH, "tensorflow"),
         ("jax", "tensorflow", NAMES_TF, BOTH, "jax"),  # a flag wins
-        ("tensorflow", "torch", None, BOTH, "tensorflow"),
+        ("tensorflow", "openvino", None, BOTH, "tensorflow"),
     ],
 )
 def test_order_of_choice(machine, monkeypatch, requested, variable, keras_json, installed, chosen):
@@ -62,13 +62,13 @@ def test_order_of_choice(machine, monkeypatch, requested, variable, keras_json, 
 @pytest.mark.parametrize(
     ("requested", "variable", "installed", "told"),
     [
-        ("torch", None, BOTH, ["jax", "tensorflow", "'torch'", "KERAS_BACKEND=jax"]),
+        ("openvino", None, BOTH, ["jax", "tensorflow", "torch", "'openvino'", "KERAS_BACKEND=jax"]),
         ("auto", "numpy", BOTH, ["KERAS_BACKEND", "jax", "tensorflow", "'numpy'"]),
         ("auto", "tensorflwo", ("tensorflow",), ["'tensorflwo'", "installed here: tensorflow"]),
         ("jax", None, ("tensorflow",), ["not installed; installed: tensorflow", "pip install 'jax>="]),
         ("auto", "tensorflow", ("jax",), ["KERAS_BACKEND", "pip install 'tensorflow>="]),
         ("auto", None, (), ["' or pip install 'tensorflow>="]),
-        ("torch", None, (), ["none is installed", "pip install 'jax>="]),
+        ("openvino", None, (), ["none is installed", "pip install 'jax>="]),
     ],
 )
 def test_what_cannot_be_chosen_is_one_message(machine, requested, variable, installed, told):
@@ -167,7 +167,7 @@ backends.start()
 
 
 def test_start_overrules_keras_json_and_leaves_it_as_it_is(run_python, tmp_path):
-    theirs = json.dumps({"floatx": "float16", "image_data_format": "channels_first", "backend": "torch"})
+    theirs = json.dumps({"floatx": "float16", "image_data_format": "channels_first", "backend": "openvino"})
     (tmp_path / "keras.json").write_text(theirs)
     code = """
 from kit import backends

@@ -10,7 +10,7 @@ from kit.backends.choice import BACKENDS
 from kit.backends.protocol import Backend
 from test_architecture import FILES, imported, module_name, parsed, under
 
-NAMES = {*BACKENDS, "torch"}
+NAMES = set(BACKENDS)
 # Packages to install, and formats of models: which backend a format needs is data of the format.
 EXCEPTIONS = {
     "kit.export.formats": "what each format needs to be installed, and the example that its user runs",

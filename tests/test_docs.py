@@ -78,7 +78,8 @@ def test_the_api_reference_has_every_public_name(name):
 
 # Modules of kit/ that `kit.train` on JAX, from class folders and a weights file, has no use for.
 NOT_ON_THE_WALK = """
-    backends/mixing backends/tensorflow cache/inventory cli data/archives data/download data/forms data/given
+    backends/mixing backends/tensorflow backends/torch backends/torch_kernels cache/inventory cli data/archives
+    data/download data/forms data/given
     data/in_memory data/synsets data/tables evaluation_record explain inspection learning_rates
     model/efficientnet_lite model/hub model/loading model/torch_file new_images predict run_images seeds
     training/estimate trial

@@ -4,6 +4,7 @@
     protocol.py    what each backend's module offers
     <name>.py      a backend: start, device facts, kernels, compiled inference and training steps
     kernels.py     Keras's convolutions replaced by faster ones with the same variables
+    aside.py       TensorFlow kept out of processes of the others
     recipes.py     all that decides what is cached, the backend's arithmetic among it
     mixing.py      MixUp of a batch, in keras.ops
 

@@ -10,7 +10,11 @@ from pathlib import Path
 from kit.errors import BackendError
 from kit.machine import install_command
 
-BACKENDS = ("jax", "tensorflow")  # in order of preference; each is a module of kit.backends and an extra of pyproject
+BACKENDS = (
+    "jax",
+    "tensorflow",
+    "torch",
+)  # by preference; each is a module of kit.backends and an extra
 
 
 @dataclass(frozen=True)

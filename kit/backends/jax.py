@@ -7,13 +7,13 @@ faster. At 14 x 14 positions reading the weights costs more than the activations
 """
 
 import os
-import sys
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kit.backends.aside import keep_tensorflow_out
 from kit.backends.jax_steps import compile_program, compiler_options, device
 from kit.backends.protocol import Forward, Loss, Passes, Steps, Updates
 from kit.machine import available_threads, cache_folder, environment, processor_key
@@ -49,7 +49,7 @@ def start(threads: int, quiet: bool) -> None:
 
 
 def configure(undo: ExitStack) -> None:
-    _keep_tensorflow_out(undo)
+    keep_tensorflow_out(undo)
     _keep_compiled_programs(undo)
 
 
@@ -127,19 +127,6 @@ def build_steps(model: "keras.Model", updates: Updates, loss: Loss) -> Steps:
 
 def _values(variables) -> list:
     return [variable.value for variable in variables]
-
-
-def _keep_tensorflow_out(undo: ExitStack) -> None:
-    """Tell Keras that there is no TensorFlow; an explicit import of it still works.
-
-    Saving a model and seeding ask `tf.available` (keras/src/saving/serialization_lib.py, keras/src/utils/rng_utils.py),
-    which imports TensorFlow wherever installed: seconds, memory, and a second thread pool.
-    """
-    from keras.src.utils import module_utils
-
-    if "tensorflow" not in sys.modules and hasattr(module_utils.tensorflow, "_available"):
-        undo.callback(setattr, module_utils.tensorflow, "_available", module_utils.tensorflow._available)
-        module_utils.tensorflow._available = False
 
 
 def _keep_compiled_programs(undo: ExitStack) -> None:

@@ -101,10 +101,14 @@ class Convolution(layers.Layer):
             # a depthwise kernel ends in (channels, multiplier), any other in (channels read, channels written)
             kernel = kernel * (ops.reshape(scale, kernel.shape[-2:]) if self.is_depthwise else scale)
             shift = offset if shift is None else offset + shift * scale
-        outputs = self.convolve(inputs, kernel)
-        return self.stock.activation(outputs if shift is None else outputs + shift)
+        return self.stock.activation(self.shifted(inputs, kernel, shift))
 
     is_depthwise = False
+
+    def shifted(self, inputs, kernel, shift):
+        """The convolution, and `shift` (channels written,) added to it unless None."""
+        outputs = self.convolve(inputs, kernel)
+        return outputs if shift is None else outputs + shift
 
     def convolve(self, inputs, kernel):
         """The convolution alone, without bias or activation."""

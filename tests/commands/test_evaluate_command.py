@@ -301,7 +301,7 @@ def test_what_is_refused(run, refused, tmp_path):
     assert "There is no " in refused("evaluate", run.path, "nowhere")
     assert "nowhere is not a folder" in refused("evaluate", "nowhere")
     assert "is not a run folder" in refused("evaluate", strange)
-    assert "torch" in refused("evaluate", run.path, "--backend", "torch")
+    assert "openvino" in refused("evaluate", run.path, "--backend", "openvino")
 
 
 def test_a_run_without_its_model_or_with_a_damaged_one(copied, refused):

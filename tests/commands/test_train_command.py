@@ -295,7 +295,7 @@ def read_or_end(screen: int) -> bytes:
         (("{few}", "--weights", "missing.h5"), "missing.h5"),
         (("{few}", "--weights", "{few}/red/0000.jpg"), "0000.jpg"),
         (("{few}", "--unfreeze-depth", "30"), "unfreeze_depth must be from 0"),
-        (("{few}", "--backend", "torch"), "backend must be one of auto, jax, tensorflow, not 'torch'"),
+        (("{few}", "--backend", "openvino"), "backend must be one of auto, jax, tensorflow, torch, not 'openvino'"),
         (("{few}", "--set", "phases.1.lr=1"), "There is no setting phases.1.lr"),
         (("{few}", "--set", "seed"), "--set needs key=value"),
         (("{few}", "--seed", "1", "--set", "seed=2"), "seed is given twice"),

@@ -1,4 +1,4 @@
-"""What holds between the backends: the same features, and a model trained on one gives the same answers on the other.
+"""What holds between the backends: the same features, and a model trained on one gives the same answers on another.
 
 One process has one backend, so everything here is computed by processes of their own, once a module.
 """
@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import product
+from itertools import combinations, product
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from kit import settings
-from kit.backends.choice import BACKENDS, installed_backends
+from kit.backends.choice import installed_backends
 from kit.config import DataConfig
 from kit.data.images import decode
 from kit.machine import package_file
@@ -24,11 +24,10 @@ from kit.run import Run
 from networks import ALPHA
 from training.small import run_config
 
+BACKENDS = installed_backends()
 pytestmark = [
     pytest.mark.backend,
-    pytest.mark.skipif(
-        installed_backends() != BACKENDS, reason=f"needs both backends; installed: {', '.join(installed_backends())}"
-    ),
+    pytest.mark.skipif(len(BACKENDS) < 2, reason=f"needs two backends; installed: {', '.join(BACKENDS)}"),
 ]
 
 TRAIN = """
@@ -72,7 +71,7 @@ numpy.save(sys.argv[3], trunk(pixels)[0])
 
 @dataclass(frozen=True)
 class Saved:
-    """Two models, each loaded on both backends.
+    """A model of each backend, loaded on all.
 
     Attributes:
         runs: Trained on -> the run.
@@ -130,36 +129,39 @@ def saved(images, lively_weights, child, in_parallel, tmp_path_factory) -> Saved
 
 
 @pytest.mark.parametrize("trained", BACKENDS)
-def test_a_saved_model_gives_the_same_probabilities_on_both_backends(saved, trained):
-    here, there = (saved.probabilities[trained, loaded] for loaded in BACKENDS)
-    assert here.shape == there.shape == (72, 3)
+def test_a_saved_model_gives_the_same_probabilities_on_all_backends(saved, trained):
+    here, *others = (saved.probabilities[trained, loaded] for loaded in BACKENDS)
+    assert here.shape == (72, 3)
     assert np.ptp(here, axis=0).max() > 0.1, "the images look alike to the model: agreement would mean nothing"
-    print(f"trained on {trained}: probabilities differ by at most {np.abs(here - there).max():.1e}")
-    np.testing.assert_allclose(here, there, atol=1e-5)
+    for there in others:
+        print(f"trained on {trained}: probabilities differ by at most {np.abs(here - there).max():.1e}")
+        np.testing.assert_allclose(here, there, atol=1e-5)
 
 
 @pytest.mark.parametrize("trained", BACKENDS)
 def test_a_saved_model_names_the_same_class_wherever_it_is_not_undecided(saved, trained):
-    here, there = (saved.probabilities[trained, loaded] for loaded in BACKENDS)
+    here, *others = (saved.probabilities[trained, loaded] for loaded in BACKENDS)
     margin = np.diff(np.sort(here, axis=1)[:, -2:], axis=1)[:, 0]
     decided = margin > 1e-4
     assert decided.mean() > 0.9
-    np.testing.assert_array_equal(here.argmax(axis=1)[decided], there.argmax(axis=1)[decided])
+    for there in others:
+        np.testing.assert_array_equal(here.argmax(axis=1)[decided], there.argmax(axis=1)[decided])
 
 
 @pytest.fixture(scope="module")
 def evaluated(saved, run_cli, in_parallel) -> dict[str, CompletedProcess]:
-    """Trained on -> the command that scored that run again on the other backend."""
+    """Trained on -> the command that scored that run again on another backend, the next one."""
 
     def evaluate(trained: str, other: str) -> CompletedProcess:
         return run_cli("evaluate", saved.runs[trained].path, "--backend", other, "--json")
 
-    return dict(zip(BACKENDS, in_parallel(evaluate, [BACKENDS, BACKENDS[::-1]]), strict=True))
+    pairs = list(zip(BACKENDS, (*BACKENDS[1:], BACKENDS[0]), strict=True))
+    return dict(zip(BACKENDS, in_parallel(evaluate, pairs), strict=True))
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("trained", BACKENDS)
-def test_a_run_evaluated_on_the_other_backend_scores_alike(saved, evaluated, trained):
+def test_a_run_evaluated_on_another_backend_scores_alike(saved, evaluated, trained):
     run, done = saved.runs[trained], evaluated[trained]
     assert (done.returncode, done.stderr) == (0, "")
     said = json.loads(done.stdout)
@@ -173,15 +175,15 @@ def test_a_run_evaluated_on_the_other_backend_scores_alike(saved, evaluated, tra
 def features_differ(
     child, in_parallel, folder: Path, weights: Path | str, pixels: Path, alpha: float, backbone: str = "mobilenet_v2"
 ) -> float:
-    """The greatest difference between the pooled features of two backends."""
+    """The greatest difference between the pooled features of any two backends."""
     files = [folder / f"{name}.npy" for name in BACKENDS]
     arguments = [(name, file) for name, file in zip(BACKENDS, files, strict=True)]
     in_parallel(lambda name, file: child(FEATURES, name, weights, pixels, file, alpha, backbone), arguments)
-    one, other = (np.load(file) for file in files)
-    assert one.shape == other.shape
-    assert np.ptp(one, axis=0).max() > 0.5, "the images have the same features: agreement would mean nothing"
-    print(f"pooled features differ by at most {np.abs(one - other).max():.1e}, of {np.abs(one).max():.1f} at most")
-    return float(np.abs(one - other).max())
+    features = [np.load(file) for file in files]
+    assert np.ptp(features[0], axis=0).max() > 0.5, "the images have the same features: agreement would mean nothing"
+    greatest = max(float(np.abs(one - other).max()) for one, other in combinations(features, 2))
+    print(f"pooled features differ by at most {greatest:.1e}, of {np.abs(features[0]).max():.1f} at most")
+    return greatest
 
 
 @pytest.mark.full
