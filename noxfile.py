@@ -53,6 +53,7 @@ WORKERS = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
 BACKENDS = [nox.param(name, id=name) for name in ("jax", "tensorflow")]
 # Minor versions are pinned: a new one finds new faults in old code, and that should be a change of its own.
 RUFF, MYPY, AXE = "ruff==0.17.*", "mypy==2.4.*", "axe-core@4"
+TORCH = "torch==2.13.0"
 NODE_CLIENT = ("onnxruntime-node@1", "sharp@0.35")  # what the program in docs/deployment.md needs
 SITE = ("sphinx==9.*", "myst-parser==5.*", "furo")
 
@@ -133,6 +134,20 @@ def parity_full(session: nox.Session) -> None:
     _install(session, "jax,tensorflow,lite,test")
     lite = "tests/model/test_efficientnet_lite.py"
     session.run("pytest", "tests/parity", lite, *session.posargs, env=_compiled(session))
+
+
+@nox.session(tags=["full"], default=False, venv_backend="venv", requires=["build"])
+def tests_torch(session: nox.Session) -> None:
+    """What needs a backend, on PyTorch, and what holds between the three.
+
+    By pip, which takes PyTorch's build for CPUs where it is told of one (PIP_FIND_LINKS, PIP_INDEX_URL).
+    """
+    session.install(TORCH)
+    _install(session, "jax,tensorflow,torch,test")
+    ignored = [f"--ignore=tests/{folder}" for folder in ("hub", "export")]
+    marked = f"backend and not real and {_not_elsewhere('torch')}"
+    environment = {"KERAS_BACKEND": "torch", **_compiled(session)}
+    session.run("pytest", *WORKERS, *ignored, "-m", marked, *session.posargs, env=environment)
 
 
 @nox.session(tags=["full"], default=False, **beside)

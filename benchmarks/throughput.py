@@ -47,6 +47,8 @@ def throughput(
 
     The facts: those of common.rate_facts, the matrix rate being the best of three sizes; environment.
     """
+    if who != "keras":
+        backends.own_process()  # as the command line does
     backends.start()
     from kit.backends.kernels import OWN, STOCK
     from kit.model.weights import resolve

@@ -20,9 +20,9 @@ HEALTHY = 'print(\'{"device": "cpu", "device_name": "a processor", "threads": 2}
 
 @pytest.fixture
 def probe(monkeypatch, tmp_path):
-    """Replaces what the child processes run; both backends count as installed."""
+    """Replaces what the child processes run; this backend, JAX and TensorFlow count as installed."""
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
-    swap(monkeypatch, choice, "installed_backends", lambda: ("jax", "tensorflow"))
+    swap(monkeypatch, choice, "installed_backends", lambda: tuple(dict.fromkeys(("jax", "tensorflow", BACKEND))))
     return lambda code: monkeypatch.setattr(module, "PROBE", code)
 
 

@@ -93,7 +93,7 @@ def steps_per_call() -> int:
 
 
 def fastest_kernels() -> str:
-    return "own"
+    return "own" if device() == "cpu" else "stock"
 
 
 def replacement(layer: "keras.layers.Layer") -> "Callable[..., Convolution] | None":
@@ -134,20 +134,20 @@ class TorchSteps:
         sums = torch.zeros((2, len(learning_rates)))
         arrays = [None if values is None else _tensor(values) for values in order.arrays]
         for number in range(order.steps):
-            batch = (None if values is None else values[number] for values in arrays)
-            found = self._step(held, *batch, float(learning_rates[number]))
-            sums[:, number] = torch.stack(found)
+            batch = [None if values is None else values[number] for values in arrays]
+            sums[:, number] = torch.stack(self._step(held, batch, float(learning_rates[number])))
             if self.updates.averages:
                 self._average(float(momenta[number]))
         return sums.numpy()
 
-    def _step(self, held, rows, labels, weights, mask, partners, shares, rate):
+    def _step(self, held, batch, rate):
         import torch
 
         from kit.backends.mixing import mix
 
-        batch = (held[rows], labels, weights, mask)
-        x, *labelled = batch if partners is None else mix(*batch, partners, shares)
+        rows, labels, weights, mask, partners, shares = batch
+        own = (held[rows], labels, weights, mask)
+        x, *labelled = own if partners is None else mix(*own, partners, shares)
         total, sums = self._loss(self._model(x, training=True), *labelled)
         variables = self._model.trainable_variables
         gradients = torch.autograd.grad(total / mask.sum(), [variable.value for variable in variables])

@@ -34,7 +34,8 @@ def build_head(features: int, classes: int, units: int, dropout: float, seed: in
             units, activation="relu", kernel_initializer=keras.initializers.GlorotUniform(for_hidden), name="hidden"
         )(outputs)
     if dropout:
-        outputs = keras.layers.Dropout(dropout, seed=for_dropout, name="dropout")(outputs)
+        # below 2**31: Keras on PyTorch takes no greater one, and would not load the model
+        outputs = keras.layers.Dropout(dropout, seed=for_dropout % 2**31, name="dropout")(outputs)
     outputs = keras.layers.Dense(
         classes,
         activation="softmax",

@@ -25,7 +25,7 @@ from kit.training.session import Session
 
 Arrays = tuple[np.ndarray, ...]
 OF_TAILS = ("layer_decay", "train_normalisation", "interpolate")  # settings that do not touch a first phase's head
-VERSION = 2  # part of every key: raise it when a file's content, or how a head is trained, changes
+VERSION = 3  # part of every key: raise it when a file's content, or how a head is trained, changes
 
 
 @dataclass(frozen=True)

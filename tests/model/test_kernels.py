@@ -54,6 +54,8 @@ def pull_back(models: list[keras.Model], inputs: list[np.ndarray], cotangents: l
         others = [[variable.value for variable in model.non_trainable_variables] for model in models]
         results = jax.jit(every)(variables, others, inputs, cotangents)
         return [[np.asarray(part) for part in parts] for parts in results]
+    if keras.backend.backend() == "torch":
+        return [_pull_back_by_torch(*parts) for parts in zip(models, inputs, cotangents, strict=True)]
     import tensorflow as tf
 
     results = []
@@ -64,6 +66,16 @@ def pull_back(models: list[keras.Model], inputs: list[np.ndarray], cotangents: l
         sources = [x, *(variable.value for variable in model.trainable_variables)]
         results.append([part.numpy() for part in (output, *tape.gradient(output, sources, cotangent))])
     return results
+
+
+def _pull_back_by_torch(model: keras.Model, inputs: np.ndarray, cotangent: np.ndarray) -> list[np.ndarray]:
+    import torch
+
+    x = torch.from_numpy(inputs).requires_grad_()
+    output = model(x, training=True)
+    sources = [x, *(variable.value for variable in model.trainable_variables)]
+    gradients = torch.autograd.grad(output, sources, torch.from_numpy(cotangent))
+    return [part.detach().numpy() for part in (output, *gradients)]
 
 
 def assert_same_arithmetic(models: list[keras.Model], random: np.random.Generator) -> None:

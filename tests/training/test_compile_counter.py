@@ -15,7 +15,10 @@ from kit.pipeline import train
 from kit.stage_clock import compiled_so_far
 from kit.training.forward import compile_forward, in_passes
 
-pytestmark = pytest.mark.backend
+pytestmark = [
+    pytest.mark.backend,
+    pytest.mark.skipif(keras.config.backend() == "torch", reason="PyTorch compiles nothing"),
+]
 
 
 def phases(epochs: int) -> tuple[PhaseConfig, ...]:
