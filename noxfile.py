@@ -145,9 +145,20 @@ def tests_torch(session: nox.Session) -> None:
     session.install(TORCH)
     _install(session, "jax,tensorflow,torch,test")
     ignored = [f"--ignore=tests/{folder}" for folder in ("hub", "export")]
-    marked = f"backend and not real and {_not_elsewhere('torch')}"
     environment = {"KERAS_BACKEND": "torch", **_compiled(session)}
+    marked = f"backend and not full and not real and {_not_elsewhere('torch')}"
     session.run("pytest", *WORKERS, *ignored, "-m", marked, *session.posargs, env=environment)
+    exact = [f"tests/training/test_{what}.py" for what in ("determinism", "resume", "exactness")]
+    session.run(
+        "pytest",
+        *WORKERS,
+        "-m",
+        f"full and {_not_elsewhere('torch')}",
+        *exact,
+        "tests/parity",
+        *session.posargs,
+        env=environment,
+    )
 
 
 @nox.session(tags=["full"], default=False, **beside)
