@@ -13,11 +13,11 @@ def find_replacement(layer: layers.Layer) -> type[Convolution] | None:
     """Replacement of a channels-last Conv2D or DepthwiseConv2D; None for any other layer."""
     native = find_native(layer)
     if native is Native and tuple(layer.kernel_size) == tuple(layer.strides) == (1, 1):
-        return Pointwise
+        return PointwiseProduct
     return {Native: InPlace, NativeDepthwise: InPlaceDepthwise, None: None}[native]
 
 
-class Pointwise(Convolution):
+class PointwiseProduct(Convolution):
     """1x1 convolution as a matrix product; PyTorch's own does without its fast kernels on one thread."""
 
     def shifted(self, inputs, kernel, shift):
