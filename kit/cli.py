@@ -38,6 +38,7 @@ BUILT_IN = {
     "evaluate": "kit.commands.finished_run:evaluate",
     "predict": "kit.commands.finished_run:predict",
     "export": "kit.commands.finished_run:export",
+    "push": "kit.commands.pushing:push",
     "benchmark": "kit.commands.benchmarking:benchmark",
     "inspect": "kit.commands.inspecting:inspect",
     "cache": "kit.commands.caching:app",
@@ -72,7 +73,7 @@ class LazyGroup(typer.core.TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         known = self.list_commands(ctx)
-        if args and args[0] not in known and not args[0].startswith("-"):
+        if args and args[0] not in known and not args[0].startswith("-") and not ctx.resilient_parsing:
             near = difflib.get_close_matches(args[0], known, n=1)
             ctx.fail(f"No such command {args[0]!r}." + (f" Did you mean {near[0]!r}?" if near else ""))
         return super().resolve_command(ctx, args)
@@ -135,7 +136,9 @@ def _complain(error: UserError) -> None:
         print(json.dumps({"error": error.what, "hint": error.hint}))
 
 
-app = _new_app(cls=LazyGroup, no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]})
+app = _new_app(
+    cls=LazyGroup, no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}, add_completion=True
+)
 
 
 def _print_version(wanted: bool) -> None:

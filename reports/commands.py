@@ -29,7 +29,7 @@ def report(
     grid: Annotated[int, typer.Option(min=1, max=96, help="Images in each grid of predictions.")] = 32,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
-    """Draws one HTML page that needs no network, from what was recorded."""
+    """Draws one HTML page of what was recorded, for any browser."""
     from kit.errors import ConfigError
     from reports.drawing import write_index, write_report
 

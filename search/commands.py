@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True,
-    help="Searches for the best settings with Optuna: run, show, list, export, stop.",
+    help="Searches settings with Optuna: run, show, list, export, stop.",
 )  # fmt: skip
 ROOT = Path("studies")
 
@@ -35,6 +35,7 @@ _Storage = Annotated[str | None, typer.Option("--storage", metavar="URL", help="
     "columns",
     "corrections",
     "near_duplicates",
+    "plugin",
     "group_by",
 )
 def run(

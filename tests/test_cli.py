@@ -259,3 +259,24 @@ def test_messages_are_told_after_others_have_set_logging_up(capsys):
     logging.getLogger("transferkit").disabled = True
     progress.say("told")
     assert capsys.readouterr().err == "told\n"
+
+
+def test_the_summary_of_each_command_fits_its_line_and_says_what_it_does(run_cli):
+    shown = run_cli("--help", env={"COLUMNS": "80"}).stdout.partition("Commands:\n")[2].splitlines()
+    summaries = {line.split()[0]: line.split(maxsplit=1)[1] for line in shown if line.strip()}
+    assert list(summaries) == list(cli.find_commands())
+    assert [name for name, text in summaries.items() if text.endswith("...") or not text.split()[0].endswith("s")] == []
+
+
+def test_a_shell_completes_commands_and_options(run_cli):
+    def completed(*words):
+        asked = {"_TRANSFERKIT_COMPLETE": "complete_bash", "COMP_WORDS": " ".join(words), "COMP_CWORD": len(words) - 1}
+        done = run_cli(env=asked)
+        assert done.stderr.strip() == ""
+        return done.stdout.split()
+
+    assert completed("transferkit", "tr") == ["train"]
+    assert completed("transferkit", "study", "s") == ["show", "stop"]
+    assert completed("transferkit", "push", "--pr") == ["--private"]
+    assert "--version" in completed("transferkit", "trian", "--"), "no error amid what one types"
+    assert "--install-completion" in run_cli("--help").stdout

@@ -22,7 +22,7 @@ def benchmark(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measures a run's model in all formats that this machine can run: size, time, memory, accuracy.
+    """Measures a run's model in each format: size, time, accuracy.
 
     The run keeps the result as benchmark.json, and its page shows it. Nothing is exported.
     """

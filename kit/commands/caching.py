@@ -24,7 +24,7 @@ _BYTES = {f"{p}b": 1000**i for i, p in enumerate(["", *"kmgt"])} | {f"{p}ib": 10
 
 @app.callback()
 def cache() -> None:
-    """Lists, prunes and verifies the pixels and activations that runs keep for later runs.
+    """Lists, prunes and verifies what runs keep for later runs.
 
     They lie in the folder TRANSFERKIT_CACHE, or in the user's cache folder. Whatever is removed is computed again when
     needed.

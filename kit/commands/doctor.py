@@ -30,7 +30,7 @@ except UserError as error:
 
 
 def doctor(as_json: AsJson = False) -> None:
-    """Shows backends, devices, versions, cache and weights, and what to do about what is missing.
+    """Shows what is installed, and what to do about what is missing.
 
     Exit status 0 if a run could start, 1 if not.
     """

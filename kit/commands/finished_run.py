@@ -198,7 +198,10 @@ def evaluate(
     quiet: Quiet = False,
     **settings: Any,
 ) -> None:
-    """Scores a run's model again on its own images, or on others, of which it leaves out those it was trained on."""
+    """Scores a run's model again, on its own images or on others.
+
+    Of others, those that it was trained on are left out.
+    """
     from kit import progress
     from kit.commands.training import fold_lines, score_lines
     from kit.errors import ConfigError
@@ -346,7 +349,9 @@ def export(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Writes a run's model in another format, runs it there on the test images, and hands it over if it answers alike.
+    """Writes a run's model in another format, and checks it there.
+
+    It is handed over if it answers alike on the test images.
 
     The folder holds the model, its labels, how an image becomes its input, and a model card with an example.
     """

@@ -49,7 +49,7 @@ def inspect(
     threads: Annotated[int, typer.Option(min=0, help="CPU threads to use; 0 means all.")] = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Show what is in the data: classes, sizes, and what is unreadable, doubled or leaking."""
+    """Shows what is in the data: classes, sizes, faults, copies."""
     from kit import progress
     from kit.config import DataConfig
     from kit.inspection import look, refuse_other_content, summarise, table_text, write_record

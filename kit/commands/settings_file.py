@@ -20,7 +20,10 @@ _HEAD = """\
 def new(
     file: Annotated[Path, typer.Argument(metavar="[FILE]", help="The file to be.")] = Path("run.toml"),
 ) -> None:
-    """Writes a file of all settings, with their defaults and what they mean, to be changed by hand."""
+    """Writes a file of all settings, their defaults and meanings.
+
+    It is to be changed by hand, for `train --config`.
+    """
     from kit.errors import StorageError
     from kit.files import storage_errors, write_text
 

@@ -36,7 +36,7 @@ def demo(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
-    """Shows all of transferkit at work on drawn flowers: data, training, a study, pages. Nothing is downloaded.
+    """Shows transferkit at work: data, training, a study, pages. Nothing is downloaded.
 
     The same command goes on where it was stopped. TRANSFERKIT_<KEY> in the environment changes any setting.
     """
@@ -152,7 +152,9 @@ def demo_data(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Draws images of flowers: a data set to try everything with, no download needed.
+    """Draws images of flowers, to try everything with.
+
+    No download is needed.
 
     The same seed draws the same images. A folder that holds them already is completed: after a kill, run it again.
     """
