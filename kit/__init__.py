@@ -19,7 +19,7 @@ Packages and modules; each imports only those above it:
     new_images, evaluation_record   score other images; what that leaves
     learning_rates                  learning rates by a range test
     trial                           `train` for a search: no folder, no test split
-    export                          other formats, checked against the original
+    export, hub_push                other formats, checked against the original; uploaded
     api                             the Python API (docs/python-api.md): configure, train, resume, load_run, evaluate
     cli, commands                   the command line
     synthetic                       drawn images; the core imports none of it

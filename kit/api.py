@@ -15,6 +15,8 @@ from kit.evaluation_record import write_evaluation
 from kit.inspection import refuse_other_content
 from kit.learning_rates import STEPS, LearningRates, find_learning_rates
 from kit.new_images import evaluate_images
+from kit.parts import NAMES as PARTS
+from kit.parts import given_parts
 from kit.pipeline import Listener
 from kit.run import Name, Run, path_of
 from kit.setting_table import SHORTHANDS
@@ -61,6 +63,15 @@ class TrainedRun(Run):
 
         return export_run(self, format_name, None if out is None else path_of(out, "out"), **options).path
 
+    def push(self, repository: str, format_name: str = "keras", *, private: bool = False) -> str:
+        """Upload the model with its card to the Hugging Face Hub (`user/name`); returns the address of its page.
+
+        Needs the extra `push` and a token (`hf auth login`); see `kit.hub_push.push`.
+        """
+        from kit.hub_push import push
+
+        return push(self, repository, format_name=format_name, private=private)
+
     def report(self) -> Path:
         """Draw the run's page; returns its path. StorageError if it cannot be drawn."""
         return report_hook.require_page(self.path)
@@ -85,17 +96,19 @@ def configure(
         file: A TOML file of settings; keywords override it.
         sets: `key=value` texts, as for `--set` on the command line.
         settings: The command line's options with underscores (`weights="none"`, `fine_tune_epochs=5`; all are in
-            `kit.setting_table.SHORTHANDS`); any other setting by its key: `**{"training.monitor": "val_loss"}`.
+            `kit.setting_table.SHORTHANDS`); any other setting by its key: `**{"training.monitor": "val_loss"}`. And
+            parts of one's own: `head`, `loss`, `metrics`, `augmentation` (`kit.parts.Parts`), or `plugin`, a file.
 
     Raises:
         ConfigError: If a setting is unknown (the nearest one is named), of the wrong type or out of range.
     """
+    parts = given_parts(**{name: settings.pop(name) for name in PARTS if name in settings})
     given = {SHORTHANDS.get(name, name): value for name, value in settings.items()}
     in_memory = is_given(data) or y is not None
     if not in_memory and (not isinstance(data, str) or data):
         given["data.path"] = _data(data)
     file = None if file is None else path_of(file, "file")
-    config = load_config(flags=given, sets=sets, file=file, origin="a keyword")
+    config = replace(load_config(flags=given, sets=sets, file=file, origin="a keyword"), parts=parts)
     if not in_memory:
         return config
     # kept after the settings were checked: a wrong one is told at once; columns are the table's own from here on
@@ -139,12 +152,19 @@ def train(
 
 
 @backends.restored()
-def resume(run: Name | Run, *, on_epoch: Listener | None = None, callbacks: "Callbacks" = ()) -> TrainedRun:
+def resume(
+    run: Name | Run, *, on_epoch: Listener | None = None, callbacks: "Callbacks" = (), **parts: Any
+) -> TrainedRun:
     """Continue an interrupted run from its last finished epoch; a finished run is left as it is.
 
-    Raises UserError if the images, weights or backend are no longer those of the run.
+    `head`, `loss`, `metrics` and `augmentation` are given again, if the run was started with any as objects.
+
+    Raises UserError if the images, weights, parts or backend are no longer those of the run.
     """
-    return TrainedRun(pipeline.resume(_folder(run), on_epoch=on_epoch, callbacks=callbacks).path)
+    if unknown := parts.keys() - set(PARTS):
+        raise ConfigError(f"resume takes no {', '.join(sorted(unknown))}.", "Settings are those of the run.")
+    given = given_parts(**parts)
+    return TrainedRun(pipeline.resume(_folder(run), on_epoch=on_epoch, callbacks=callbacks, parts=given).path)
 
 
 @backends.restored()

@@ -13,6 +13,7 @@ from kit.backends.choice import BACKENDS
 from kit.errors import ConfigError
 
 STARTER = "starter"
+MONITORS = ("val_accuracy", "val_loss")
 NAMED = ("imagenet", STARTER, "none")  # weights that have a name instead of a file
 # What the starter weights were trained for: the settings of a run that takes them and says nothing else.
 STARTER_SETTINGS = {"model.alpha": 0.35, "data.image_size": 128}
@@ -233,7 +234,8 @@ class TrainingConfig:
             at its cut point; accuracy and loss of training count both labels, each by its share.
         interpolate: Share of the trained weights in those that a later phase is validated by and ends with; the rest
             are those it began with (WiSE-FT); 0.01 to 1, which interpolates nothing.
-        monitor: What picks the epoch that is kept: `val_accuracy` (ties: lower val_loss) or `val_loss`.
+        monitor: What picks the epoch that is kept: `val_accuracy` (ties: lower val_loss), `val_loss`, or `val_` and the
+            name of a metric of your own, of which more is better.
         store_dtype: Type of stored activations: `float16`, `bfloat16` or `float32`. Where one exceeds float16 (65,504),
             a run stores all as float32, or as bfloat16 if that exceeds store_limit_gib, and says so.
         store_limit_gib: Disk that a run's stored activations may take, in GiB. Where a cut point would need more, the
@@ -252,13 +254,16 @@ class TrainingConfig:
     train_normalisation: bool = False
     mixup: float = _within(0.0, 0.0, 4.0)
     interpolate: float = _within(1.0, 0.01, 1.0)
-    monitor: str = _one_of("val_accuracy", "val_loss")
+    monitor: str = "val_accuracy"
     store_dtype: str = _one_of("float16", "bfloat16", "float32")
     store_limit_gib: float = _within(50.0, 0.0, 1e6)
     base_depth: int = _within(0, -1, 1000)
 
     def __post_init__(self):
         _check(self, "training.")
+        if not re.fullmatch(r"val_\w+", self.monitor):
+            allowed = ", ".join(MONITORS)
+            raise ConfigError(f"training.monitor must be one of {allowed}, not {self.monitor!r}.")
 
 
 @dataclass(frozen=True)
@@ -315,17 +320,22 @@ class RunConfig:
         seed: Of head weights, dropout, views and the order of images. `split.seed` draws the split.
         backend: `auto`, `jax`, `tensorflow` or `torch`.
         threads: CPU threads to use; 0 means all.
+        plugin: File of Python that defines `head`, `loss`, `metrics` or `augmentation`, in place of transferkit's. A
+            run keeps a copy and goes by that.
+        parts: The same as objects (kit.parts.Parts), which no file holds.
     """
 
     seed: int = _within(0, 0, 2**32 - 1)
     backend: str = _one_of("auto", *BACKENDS)
     threads: int = _within(0, 0, 4096)
+    plugin: str = ""
     data: DataConfig = field(default_factory=DataConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
     views: ViewsConfig = field(default_factory=ViewsConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     phases: tuple[PhaseConfig, ...] = DEFAULT_PHASES
+    parts: Any = field(default=None, compare=False, repr=False)
 
     def __post_init__(self):
         _check(self, "")

@@ -150,7 +150,8 @@ def _train_fold(
     path.parent.mkdir(exist_ok=True)
 
     def record(history: History) -> None:
-        write_table(path, history.to_frame(), COLUMNS)
+        table = history.to_frame()
+        write_table(path, table, tuple(table.columns))
         if on_epoch is not None:
             on_epoch(history)
 

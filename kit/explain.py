@@ -71,6 +71,9 @@ class Explainer:
 
         run.require_finished()
         classifier = load_classifier(run)
+        if classifier.has_own_head:
+            raise ConfigError(f"The head of {run.path} is one of your own, whose evidence has no closed form.",
+                              "Leave the explanation out.")  # fmt: skip
         predictor = Predictor.of(run, tta=tta, classifier=classifier)
         forward = compile_forward(classifier.feature_maps(classifier.backbone.cut(-1)))
         head = {layer.name: layer.get_weights() for layer in classifier.head.layers}

@@ -124,7 +124,7 @@ def find_learning_rates(config: RunConfig, steps: int = STEPS) -> LearningRates:
         training = training_batches(session, activations, phase)
         validation = validation_batches(session, activations, phase)
         depths = session.classifier.depths(tail.trainable_variables)
-        loop = PhaseLoop(phase, tail, training, validation, config.training, depths)
+        loop = PhaseLoop(phase, tail, training, validation, config.training, depths, parts=config.parts)
         variables = [*tail.variables, *loop.steps.updates.variables]
         before = values_of(variables)
         say(f"{phase.name}: {steps} steps at rising learning rates")

@@ -14,11 +14,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from kit import backends, progress, tracking
 from kit.backends.choice import choose_backend
 from kit.config import NAMED, RunConfig
 from kit.cross_validation import cross_validate
-from kit.data import SPLITS, Source
+from kit.data import OUT_OF_FOLD, SPLITS, Source
 from kit.data.dataset import Dataset, build_dataset
 from kit.data.labels import require_learnable
 from kit.data.sources import load_samples
@@ -29,6 +31,7 @@ from kit.machine import require_cache
 from kit.model.catalog import HUB, is_hub
 from kit.model.saving import save_model
 from kit.model.weights import Weights
+from kit.parts import require_monitor, require_same_parts, with_parts
 from kit.report_hook import draw_page
 from kit.run import DEFAULT_RUNS, SCHEMA_VERSION, Run, default_run_path, own_corrections
 from kit.run_scores import record_folds, record_scores
@@ -45,6 +48,7 @@ from kit.stage_clock import StageClock
 from kit.training.history import History
 
 if TYPE_CHECKING:
+    from kit.parts import Parts
     from kit.training.callbacks import Callbacks
     from kit.training.estimate import StageCost
     from kit.training.session import Session
@@ -86,9 +90,9 @@ def train(
         black, white = config.data.grey_range
         progress.say(f"Grey values {black:,} to {white:,} become 0 to 255 in all images of 16 and 32 bits.")
     path = out or default_run_path(dataset.name)
-    config = own_corrections(config, path)
+    plugin, config = config.plugin, own_corrections(config, path)
     session = build(config, dataset, weights)
-    run = RunWriter.create(path, config, dataset.corrections)
+    run = RunWriter.create(path, config, dataset.corrections, plugin)
     with run.lock():
         run.update_manifest(**_origin(config, dataset, weights), **({} if note is None else {"study": dict(note)}))
         progress.say(f"Recording into {run.path}")
@@ -96,10 +100,18 @@ def train(
     return run
 
 
-def resume(path: Path, *, on_epoch: Listener | None = None, callbacks: Iterable[Any] = ()) -> Run:
+def resume(
+    path: Path,
+    *,
+    on_epoch: Listener | None = None,
+    callbacks: Iterable[Any] = (),
+    parts: "Parts | None" = None,
+) -> Run:
     """Continue an interrupted run from its last finished epoch; a finished run is left as it is.
 
-    Raises UserError if the images, weights or backend are no longer those of the run.
+    `parts` are those that the run was started with as objects; a plugin lies in its folder.
+
+    Raises UserError if the images, weights, parts or backend are no longer those of the run.
     """
     run = RunWriter.open(path)
     with run.lock():
@@ -109,9 +121,12 @@ def resume(path: Path, *, on_epoch: Listener | None = None, callbacks: Iterable[
         run.remove_leftovers()
         if not (path / "config.toml").exists():
             raise StorageError(f"{path} was stopped before its settings were recorded.", "Start a new run.")
-        config, clock = run.config, StageClock()
+        config, clock = replace(run.config, parts=parts), StageClock()
         _require_weights(config, path)
-        _, found = start(config)
+        if "data" in run.manifest:  # else it was stopped before it recorded what it was started with
+            require_same_parts(run.manifest.get("parts"), config, path)
+        started, found = start(config)
+        config = replace(config, parts=started.parts)
         listening = listen(callbacks)
         dataset, weights = load(found, config, clock)
         # absent if the run was killed before recording it
@@ -143,8 +158,9 @@ def start(config: RunConfig) -> tuple[RunConfig, Source]:
         progress.say(line)
     require_learnable(found)
     starting_run(config)
+    require_monitor(config)
     name = backends.start(config.backend, config.threads, config.seed)
-    return with_absolute_paths(replace(config, backend=name)), found
+    return with_parts(with_absolute_paths(replace(config, backend=name))), found
 
 
 def listen(callbacks: Iterable[Any]) -> "Callbacks | None":
@@ -191,6 +207,8 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
     if config.data.corrections:
         corrections = os.path.abspath(Path(config.data.corrections).expanduser())
         config = replace(config, data=replace(config.data, corrections=corrections))
+    if config.plugin:
+        config = replace(config, plugin=os.path.abspath(Path(config.plugin).expanduser()))
     if config.model.weights not in NAMED and weights.exists():
         config = replace(config, model=replace(config.model, weights=os.path.abspath(weights)))
     preset = Path(config.model.backbone.removeprefix(HUB)).expanduser()
@@ -208,6 +226,7 @@ def _origin(config: RunConfig, dataset: Dataset, weights: Weights) -> dict[str, 
         "seeds": {"run": config.seed, "split": config.split.seed},
         "warnings": list(dataset.warnings),
         "environment": backends.describe(),
+        **({} if config.parts is None else {"parts": config.parts.describe()}),
     }
 
 
@@ -274,6 +293,7 @@ def _finish(
             else:
                 by_phase = predict_phases(session, activations, run.checkpoints, SPLITS)
                 record_scores(run, dataset, by_phase, [phase.name for phase in session.phases])
+            _record_own_metrics(run, session, by_phase[-1].probabilities)
         with clock.stage("saving"), atomic_path(run.model_path) as temporary:
             session.classifier.freeze_normalisation()
             save_model(session.classifier.full(), temporary)
@@ -283,6 +303,17 @@ def _finish(
         run.update_manifest(status="finished", error=None, stages=clock.stages, network=network)
         shutil.rmtree(run.checkpoints, ignore_errors=True)
     draw_page(run.path)
+
+
+def _record_own_metrics(run: RunWriter, session: "Session", probabilities: np.ndarray) -> None:
+    """Add metrics of one's own to metrics.json, by split."""
+    parts, dataset = session.config.parts, session.dataset
+    if parts is None or not parts.metrics:
+        return
+    whole = {OUT_OF_FOLD: np.arange(len(dataset.keys))}
+    places = whole if dataset.folds is not None else {split: dataset.indices(split) for split in SPLITS}
+    own = {split: dict(parts.measure(dataset.labels[at], probabilities[at])) for split, at in places.items() if len(at)}
+    run.write_metrics(run.metrics | {"own_metrics": own})
 
 
 def _recorder(run: RunWriter, tell: Listener, on_epoch: Listener | None) -> Listener:

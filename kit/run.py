@@ -3,6 +3,7 @@
     config.toml      the resolved configuration
     manifest.json    schema version, status, versions, seconds and peak memory per stage
     corrections.csv  labels that were corrected (kit.data.corrections), as given; only with `data.corrections`
+    plugin.py        parts of one's own (kit.parts), as given; only with `plugin`
     samples.csv      path, label, split, group, finding, sha256, and fold of cross-validation
     history.csv      one line an epoch (kit.training.history)
     predictions.csv  path, split, label, predicted, predicted_phase1, confidence, p_<class>...
@@ -31,6 +32,7 @@ from kit.data.corrections import FILE as CORRECTIONS
 from kit.errors import ConfigError, DataError, StorageError, UserError
 from kit.evaluation import apply_temperature
 from kit.files import is_address, read_json
+from kit.parts import FILE as PLUGIN
 from kit.training.history import COLUMNS as HISTORY_COLUMNS
 from kit.training.history import History
 
@@ -316,7 +318,9 @@ def _require_read(one: "Prediction") -> None:
 
 
 def own_corrections(config: RunConfig, folder: Path) -> RunConfig:
-    """Configuration whose corrections, if any, are the copy in a run's folder: the file itself is soon overwritten."""
+    """Configuration whose corrections and plugin are the copies in a run's folder: the files themselves may change."""
+    if config.plugin:
+        config = replace(config, plugin=os.path.abspath(folder / PLUGIN))
     if not config.data.corrections:
         return config
     return replace(config, data=replace(config.data, corrections=os.path.abspath(folder / CORRECTIONS)))

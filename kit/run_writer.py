@@ -14,8 +14,9 @@ from kit.data.corrections import FILE as CORRECTIONS
 from kit.data.corrections import Corrections, write_copy
 from kit.errors import StorageError
 from kit.files import make_folder, storage_errors, write_json, write_text
+from kit.parts import FILE as PLUGIN
+from kit.parts import copy_plugin
 from kit.run import SCHEMA_VERSION, Run
-from kit.training.history import COLUMNS as HISTORY_COLUMNS
 from kit.training.history import History
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ class RunWriter(Run):
     """One run's folder, to be written. Make one with `create` or `open`."""
 
     @classmethod
-    def create(cls, path: Path, config: RunConfig, corrections: Corrections | None = None) -> Self:
-        """Write `config.toml`, a manifest with status `running` and a copy of the corrections.
+    def create(cls, path: Path, config: RunConfig, corrections: Corrections | None = None, plugin: str = "") -> Self:
+        """Write `config.toml`, a manifest with status `running` and copies of the corrections and the `plugin`.
 
         Raises StorageError if the folder holds anything already, or cannot be written.
         """
@@ -42,6 +43,7 @@ class RunWriter(Run):
             manifest = {"schema_version": SCHEMA_VERSION, "kind": "run", "status": "running", "created": created}
             write_json(run.path / "manifest.json", manifest)
             write_copy(run.path, corrections)
+            copy_plugin(plugin, run.path)
             write_text(run.path / "config.toml", settings.to_toml(config))
         return run
 
@@ -64,7 +66,7 @@ class RunWriter(Run):
         if default or there != parents[0]:
             return
         content = {entry.name for entry in self.path.iterdir() if not entry.name.startswith(".tmp-")} - {_LOCK}
-        if "manifest.json" in content <= {"manifest.json", CORRECTIONS} and self.manifest.get("kind") == "run":
+        if "manifest.json" in content <= {"manifest.json", CORRECTIONS, PLUGIN} and self.manifest.get("kind") == "run":
             return
         if "manifest.json" in content:
             hint = f"Give --out another folder, or go on with `transferkit train --resume {self.path}`."
@@ -110,7 +112,8 @@ class RunWriter(Run):
         write_table(self.path / "samples.csv", table, expected)
 
     def write_history(self, history: History) -> None:
-        write_table(self.path / "history.csv", history.to_frame(), HISTORY_COLUMNS)
+        table = history.to_frame()
+        write_table(self.path / "history.csv", table, tuple(table.columns))
 
     def write_predictions(self, table: "pandas.DataFrame") -> None:
         """Write predictions.csv; ValueError if columns are not PREDICTION_COLUMNS, then p_<class> in model order."""

@@ -20,6 +20,7 @@ SHORTHANDS = {
     "split_seed": "split.seed",
     "folds": "split.folds",
     "threads": "threads",
+    "plugin": "plugin",
     "columns": "data.columns",
     "corrections": "data.corrections",
     "image_size": "data.image_size",
@@ -44,6 +45,7 @@ SHORTHANDS = {
     "group_by": "data.group_by",
     "strict": "data.strict",
 }
+NO_SETTING = "parts"  # objects
 PHASE_KEY = re.compile(r"phases\.(0|[1-9]\d{0,5})\.(\w+)", re.ASCII)
 SECTIONS = {name: type(part) for name, part in vars(RunConfig()).items() if dataclasses.is_dataclass(part)}
 
@@ -76,7 +78,7 @@ def flat(section: Any, prefix: str = "") -> dict[str, Any]:
         elif name == "phases":
             for index, phase in enumerate(value):
                 values |= flat(phase, f"phases.{index}.")
-        else:
+        elif name != NO_SETTING:
             values[prefix + name] = value
     return values
 
@@ -91,7 +93,7 @@ def _list_settings(section: Any, prefix: str) -> Iterator[Setting]:
     for name, value in vars(section).items():
         if name in SECTIONS:
             yield from _list_settings(value, f"{name}.")
-        elif name != "phases":
+        elif name not in ("phases", NO_SETTING):
             kind = "list of int" if isinstance(value, tuple) else type(value).__name__
             yield Setting(prefix + name, kind, value, texts.get(name, ""))
 

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 from kit.config import BEFORE_RECORDED, NAMED, STARTER, STARTER_SETTINGS, PhaseConfig, RunConfig
 from kit.errors import ConfigError
 from kit.model.catalog import image_size
-from kit.setting_table import PHASE_KEY, SECTIONS, SHORTHANDS, find_setting, flat, keys
+from kit.setting_table import NO_SETTING, PHASE_KEY, SECTIONS, SHORTHANDS, find_setting, flat, keys
 
 PREFIX = "TRANSFERKIT_"
 NOT_SETTINGS = frozenset({"TRANSFERKIT_CACHE", "TRANSFERKIT_REAL_DATA"})
@@ -126,7 +126,8 @@ def to_toml(config: RunConfig) -> str:
     """Whole configuration as TOML, grouped in tables; `from_toml` is the inverse."""
     import tomli_w
 
-    return tomli_w.dumps(dataclasses.asdict(config))
+    content = dataclasses.asdict(dataclasses.replace(config, parts=None))
+    return tomli_w.dumps({name: value for name, value in content.items() if name != NO_SETTING})
 
 
 # === Reading the sources ===

@@ -11,13 +11,13 @@
 
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kit.errors import StorageError
 from kit.files import read_json, write_json, write_text
-from kit.training.history import EpochRecord, History
+from kit.training.history import COLUMNS, EpochRecord, History
 
 if TYPE_CHECKING:
     from search.kept_model import Refit
@@ -331,7 +331,7 @@ def _trial(entry: Mapping[str, Any]) -> TrialRecord:
 
 def history_rows(history: History) -> list[list[Any]]:
     """History as JSON: one list an epoch, in the order of EpochRecord's fields."""
-    return [list(astuple(record)) for record in history]
+    return [[getattr(record, name) for name in COLUMNS] for record in history]
 
 
 def history_from_rows(rows: Sequence[Sequence[Any]]) -> History:

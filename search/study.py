@@ -139,6 +139,7 @@ def find_study(path: Path, address: Address | None = None) -> OpenStudy:
 def fixed_settings(asked: StudyRecord) -> dict[str, Any]:
     """Settings that all trials of a study share, except those of one machine."""
     config = {name: dict(part) if isinstance(part, Mapping) else part for name, part in asked.config.items()}
+    config.pop("plugin", None)  # which a study refuses
     # of the corrections the fingerprint tells, as of the images
     del config["threads"], config["data"]["path"], config["data"]["corrections"], config["model"]["weights"]
     return {

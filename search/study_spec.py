@@ -44,6 +44,11 @@ def prepare(spec: StudySpec) -> OpenStudy:
     require_sampler(spec.sampler)
     if spec.pruner not in PRUNERS:
         raise ConfigError(f"--pruner must be one of {', '.join(PRUNERS)}, not {spec.pruner!r}.")
+    if spec.config.plugin or spec.config.parts is not None:
+        raise ConfigError(
+            "A study trains no parts of one's own (head, loss, metrics, augmentation).",
+            "Leave them out; train runs with each and compare those.",
+        )
     require_cache()
     address = None if spec.storage is None else Address.parse(spec.storage)
     space = plan_space(spec.config, objectives, spec.space)

@@ -16,7 +16,7 @@ LAYERS = [
     ("kit.model.catalog", 0),  # a table: settings look up what a backbone brings
     ("kit.stage_clock kit.significance", 0),
     ("kit.evaluation kit.cache kit.settings kit.setting_table kit.csv_tables kit.training.history", 1),
-    ("kit.data kit.backends", 2),
+    ("kit.data kit.backends kit.parts", 2),
     ("kit.model", 3),
     ("kit.training", 4),
     ("kit.commands kit.cli search.commands search.demo", 7),

@@ -23,7 +23,7 @@ BATCH = 32
 def pixel_store(view: int, config: RunConfig) -> Store:
     """Store of one view: uint8 (image_size, image_size, 3), 0-255, by SHA-256 of the file's bytes."""
     size = config.data.image_size
-    settings = view_key(config.data, config.views, config.seed, view)
+    settings = view_key(config.data, config.views, config.seed, view, config.parts)
     return Store("pixels", recipe("pixels", settings), (size, size, 3), np.uint8)
 
 
@@ -81,7 +81,8 @@ def _render(file: Path, key: str, views: tuple[int, ...], config: RunConfig) -> 
         # Pixels of other bytes under this key would mislead every later run.
         if hashlib.sha256(content).hexdigest() != key:
             raise DataError(f"{file} changed after it was inspected.", "Run the command again.")
-        return render_views(load_image(content, config.data), key, views, config.data, config.views, config.seed)
+        image = load_image(content, config.data)
+        return render_views(image, key, views, config.data, config.views, config.seed, config.parts)
     except ImageProblem as problem:
         raise DataError(
             f"{file} cannot be decoded ({problem.kind}): {problem.detail}.",

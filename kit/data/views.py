@@ -32,23 +32,34 @@ class _Draw:
 
 
 def render_views(
-    image: Image.Image, image_key: str, views: tuple[int, ...], data: DataConfig, config: ViewsConfig, seed: int
+    image: Image.Image,
+    image_key: str,
+    views: tuple[int, ...],
+    data: DataConfig,
+    config: ViewsConfig,
+    seed: int,
+    parts: Any = None,
 ) -> np.ndarray:
     """Augmented views of an RGB image: uint8 (len(views), image_size, image_size, 3), 0-255.
 
     For given settings, each depends on seed, view number and `image_key` (SHA-256 of the file's bytes, so not on its
-    name) alone, on any thread. View 0 is the plain image, as `kit.data.images.decode` gives it.
+    name) alone, on any thread. View 0 is the plain image, as `kit.data.images.decode` gives it. `parts` (kit.parts)
+    may hold an augmentation in place of the one of `config`.
     """
+    own = parts is not None and parts.augmentation is not None
+
+    def augmented(view: int) -> np.ndarray:
+        if own:
+            return _by_own(image, _generator(seed, image_key, view), data, parts)
+        return _augmented(image, _draw(seed, image_key, view), data, config)
+
     rendered = [
-        _augmented(image, _draw(seed, image_key, view), data, config)
-        if view
-        else fit_square(image, data.image_size, data.resize, data.background)
-        for view in views
+        augmented(view) if view else fit_square(image, data.image_size, data.resize, data.background) for view in views
     ]
     return np.stack(rendered) if rendered else np.empty((0, data.image_size, data.image_size, 3), np.uint8)
 
 
-def view_key(data: DataConfig, config: ViewsConfig, seed: int, view: int) -> dict[str, Any]:
+def view_key(data: DataConfig, config: ViewsConfig, seed: int, view: int, parts: Any = None) -> dict[str, Any]:
     """Recipe of one view's store: all settings and versions that decide its pixels."""
     key: dict[str, Any] = {
         "decoder": DECODER_VERSION,
@@ -61,16 +72,29 @@ def view_key(data: DataConfig, config: ViewsConfig, seed: int, view: int) -> dic
         "colour_profiles": data.colour_profiles,
         "view": view,
     }
-    if view:
+    if view and parts is not None and parts.augmentation_key:
+        key |= {"augmentation": parts.augmentation_key, "seed": seed}
+    elif view:
         settings = {name: value for name, value in asdict(config).items() if name != "count"}
         key |= {"views": settings, "seed": seed}
     return key
 
 
 def _draw(seed: int, image_key: str, view: int) -> _Draw:
-    digest = hashlib.sha256(f"{seed}:{image_key}:{view}".encode()).digest()
     # All are drawn, used or not: disabling the flip must not move the crop.
-    return _Draw(*np.random.Generator(np.random.PCG64(int.from_bytes(digest[:16]))).random(9).tolist())
+    return _Draw(*_generator(seed, image_key, view).random(9).tolist())
+
+
+def _generator(seed: int, image_key: str, view: int) -> np.random.Generator:
+    digest = hashlib.sha256(f"{seed}:{image_key}:{view}".encode()).digest()
+    return np.random.Generator(np.random.PCG64(int.from_bytes(digest[:16])))
+
+
+def _by_own(image: Image.Image, rng: np.random.Generator, data: DataConfig, parts: Any) -> np.ndarray:
+    """View by an augmentation of one's own, which gets the whole image, or the square where it is layers of Keras."""
+    if parts.augments_squares:
+        image = Image.fromarray(fit_square(image, data.image_size, data.resize, data.background))
+    return fit_square(parts.augment(image, rng), data.image_size, data.resize, data.background)
 
 
 def _augmented(image: Image.Image, draw: _Draw, data: DataConfig, config: ViewsConfig) -> np.ndarray:

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from kit.errors import ExportError
 from kit.export.formats import FLOAT16
 from kit.export.precision import litert_options, reduce_onnx, reduce_openvino
 from kit.files import write_json
@@ -119,6 +120,7 @@ def _write_web(classifier: Classifier, folder: Path) -> None:
     from kit.export.tfjs_graph import graph_model
     from kit.export.web_page import GRAPH, WEIGHTS
 
+    _require_known_head(classifier, "web")
     backbone = classifier.backbone
     pixels = keras.Input(backbone.model.input.shape[1:], name="pixels")
     features = backbone.model(backbone.preprocessing(pixels))
@@ -130,6 +132,11 @@ def _write_web(classifier: Classifier, folder: Path) -> None:
     (folder / WEIGHTS).write_bytes(found.weights)
 
 
+def _require_known_head(classifier: Classifier, name: str) -> None:
+    if classifier.has_own_head:
+        raise ExportError(f"The format {name} has transferkit's own head; the run's is another.", "Take onnx or keras.")
+
+
 # === KerasHub ===
 
 
@@ -139,6 +146,7 @@ def _write_keras_hub(run: Run, classifier: Classifier, folder: Path) -> None:
     KerasHub's head is pooling, dropout and one Dense, so the hidden layer goes into the backbone, behind a pooling that
     keeps height and width as 1; the head's own pooling then changes nothing.
     """
+    _require_known_head(classifier, "keras-hub")
     import keras_hub
 
     head = {layer.name: layer for layer in classifier.head.layers}

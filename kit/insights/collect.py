@@ -28,6 +28,8 @@ ISSUES = 200
 ISSUES_SHOWN = 48
 NOT_ONE_MODEL = "The predictions are of the models of the folds; the one that was kept has seen these images."
 NO_POOLED = "No phase trains the head alone, so the run keeps no pooled features."
+NOT_POOLED = "The head, one of your own, reads the feature map, so the run keeps no pooled features."
+OWN_HEAD = "The head is one of your own, whose evidence has no closed form."
 
 
 def collect_insights(
@@ -50,9 +52,10 @@ def collect_insights(
     shuffled = scored[thumbnails.sample(len(scored), session.config.seed, len(scored))]
     sampled = shuffled[: thumbnails.GRID]
     issues = np.array([], int)
-    pooled = activations.plain.get(0)
+    pooled = activations.plain.get(0) if session.classifier.pools else None
     if pooled is None:
-        missing |= {"doubted": NO_POOLED, "learning_curve": NO_POOLED, "map": NO_POOLED}
+        why = NO_POOLED if session.classifier.pools else NOT_POOLED
+        missing |= {"doubted": why, "learning_curve": why, "map": why}
     else:
         seed = session.config.seed
         reduced = reduce(pooled, dataset.indices("train"), len(dataset.classes), seed)
@@ -80,7 +83,9 @@ def collect_insights(
         {dataset.paths[i]: thumbnails.thumbnail(Image.fromarray(pixels[k])) for k, i in enumerate(shown)}
         | thumbnails.thumbnails_of_files({path: left_out[path] for path in odd}),
     )
-    if dataset.folds is None:
+    if session.classifier.has_own_head:
+        missing["activation"] = OWN_HEAD
+    elif dataset.folds is None:
         drawn = np.array(sorted(set(shown) & set(scored.tolist())), int)
         _evidence(insights, dataset, session, activations, drawn, probabilities)
     else:

@@ -4,17 +4,24 @@ All parts share their layers: training a tail trains the full model.
 """
 
 import hashlib
+import inspect
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from kit.backends.kernels import accelerate
+from kit.errors import ConfigError, StorageError
 from kit.model.backbones import Backbone, Cut, find_cuts
 from kit.model.graph import inner_layers, output_of, structure
+from kit.model.loading import require_classes
+
+OWN_HEAD = "own_head"
 
 
 def build_head(features: int, classes: int, units: int, dropout: float, seed: int) -> keras.Model:
@@ -45,6 +52,77 @@ def build_head(features: int, classes: int, units: int, dropout: float, seed: in
     return keras.Model(pooled, outputs, name="head")
 
 
+def own_head(made: Any, features: tuple[int, ...], classes: int, seed: int) -> keras.Model:
+    """Head of a person's own, then Dense(classes, softmax); of layers of Keras that any Keras loads.
+
+    Args:
+        made: Function of a Keras tensor, or layers of Keras, which are copied. A function whose parameter is called
+            `feature_map` gets the feature map, any other the pooled features; it gives a tensor (batch, n), or layers
+            to apply.
+        features: Shape of the feature map (height, width, channels).
+
+    Raises ConfigError for what gives no such tensor, and for layers that training or the saved model cannot take.
+    """
+    try:
+        # A layer's name would be that of its `call`; what is given as a layer takes pooled features.
+        takes = "" if isinstance(made, keras.layers.Layer) else next(iter(inspect.signature(made).parameters), "")
+    except (TypeError, ValueError):
+        takes = ""
+    whole = takes == "feature_map"
+    inputs = keras.Input(features if whole else features[-1:], name="feature_map" if whole else "pooled")
+    try:
+        outputs = _applied(made, inputs) if _is_layers(made) else made(inputs)
+        outputs = _applied(outputs, inputs) if _is_layers(outputs) else outputs
+    except Exception as error:  # whatever the function does
+        raise ConfigError(f"The head fails on a tensor {inputs.shape}: {type(error).__name__}: {error}.") from error
+    if not isinstance(outputs, keras.KerasTensor) or len(outputs.shape) != 2 or outputs.shape[-1] is None:
+        found = getattr(outputs, "shape", outputs)
+        raise ConfigError(f"The head must give a Keras tensor (batch, n), not {found!r:.80}.",
+                          "End it with a pooling layer or Flatten; a dense layer of logits is added.")  # fmt: skip
+    stream = int(np.random.SeedSequence(seed).spawn(3)[2].generate_state(1)[0])
+    last = keras.layers.Dense(
+        classes, activation="softmax", kernel_initializer=keras.initializers.GlorotUniform(stream), name="probabilities"
+    )
+    head = keras.Model(inputs, last(outputs), name=OWN_HEAD)
+    _require_trainable(head)
+    return head
+
+
+def _is_layers(thing: Any) -> bool:
+    listed = thing if isinstance(thing, list | tuple) else [thing]
+    return bool(listed) and all(isinstance(one, keras.layers.Layer) for one in listed)
+
+
+def _applied(layers: Any, x: keras.KerasTensor) -> keras.KerasTensor:
+    """Copies of layers, one after the other: each network, as of folds, has its own."""
+    for one in layers if isinstance(layers, list | tuple) else [layers]:
+        x = type(one).from_config(one.get_config())(x)
+    return x
+
+
+def _require_trainable(head: keras.Model) -> None:
+    """Raise ConfigError for layers of a head that the saved model or the training cannot take."""
+    for layer in inner_layers(head):
+        kind = type(layer)
+        if kind.__module__.partition(".")[0] != "keras":
+            raise ConfigError(
+                f"The head holds a layer of your own ({kind.__module__}.{kind.__qualname__}); the saved model would "
+                "load only where its code is.",
+                "Make it of layers of Keras and keras.ops.",
+            )
+        if isinstance(layer, keras.layers.BatchNormalization):
+            raise ConfigError("The head holds BatchNormalization, whose statistics the last, padded batch would spoil.",
+                              "Take LayerNormalization.")  # fmt: skip
+    if head.losses:
+        raise ConfigError("The head holds regularisers, which are not part of the loss here.",
+                          "Weight decay is phases.N.weight_decay.")  # fmt: skip
+    config = keras.saving.serialize_keras_object(head)
+    try:
+        require_classes(Path("the head"), json.loads(json.dumps(config)))
+    except StorageError as error:
+        raise ConfigError(f"The head cannot be saved as plain layers: {error.what}", "Leave that layer out.") from error
+
+
 class _Logits(keras.layers.Layer):
     """A dense layer without its activation; both share their variables."""
 
@@ -70,9 +148,9 @@ def without_softmax(head: keras.Model) -> keras.Model:
 class Classifier:
     """A backbone and a head.
 
-    `head` maps float32 (batch, features) to probabilities (batch, classes). `kernels`, `stock` or `own`, are those of
-    `trunk` and `tail`; see `kit.backends.kernels`. `trains_normalisation`: whether scale and offset of batch
-    normalisation are trained with the layers around them, its statistics fixed.
+    `head` maps float32 (batch, features), or a feature map, to probabilities (batch, classes). `kernels`, `stock` or
+    `own`, are those of `trunk` and `tail`; see `kit.backends.kernels`. `trains_normalisation`: whether scale and offset
+    of batch normalisation are trained with the layers around them, its statistics fixed.
     """
 
     backbone: Backbone
@@ -86,15 +164,27 @@ class Classifier:
 
         `blocks` is a regular expression of the names of the backbone's blocks.
         """
-        _, preprocessing, backbone, _, head = model.layers
+        _, preprocessing, backbone, *pooling, head = model.layers
+        if len(pooling) > 1:
+            raise ValueError(f"{len(model.layers)} layers")
         return cls(Backbone(backbone, preprocessing, find_cuts(backbone, blocks)), head, kernels)
 
     def full(self) -> keras.Model:
         """Whole network of plain Keras layers: uint8 (batch, size, size, 3), 0-255, to float32 (batch, classes)."""
         pixels = self._pixels()
         features = self.backbone.model(self.backbone.preprocessing(pixels))
-        pooled = keras.layers.GlobalAveragePooling2D(name="pooling")(features)
+        pooled = keras.layers.GlobalAveragePooling2D(name="pooling")(features) if self.pools else features
         return keras.Model(pixels, self.head(pooled), name="classifier")
+
+    @property
+    def pools(self) -> bool:
+        """Whether the head reads pooled features; one of a person's own may read the feature map."""
+        return len(self.head.input.shape) == 2
+
+    @property
+    def has_own_head(self) -> bool:
+        """Whether a person made the head: what is known of transferkit's, such as evidence in closed form, is not."""
+        return self.head.name.startswith(OWN_HEAD)
 
     def trunk(self, start: Cut, ends: tuple[Cut, ...]) -> keras.Model:
         """Frozen part of the backbone, from `start` to each of the higher `ends`, one output each.
@@ -103,7 +193,8 @@ class Classifier:
         """
         inputs, outputs = self._apply(start, ends)
         pooling = keras.layers.GlobalAveragePooling2D()
-        return keras.Model(inputs, [pooling(y) if end.depth == 0 else y for y, end in zip(outputs, ends, strict=True)])
+        pooled = [pooling(y) if end.depth == 0 and self.pools else y for y, end in zip(outputs, ends, strict=True)]
+        return keras.Model(inputs, pooled)
 
     def tail(self, start: Cut, *, logits: bool = False) -> keras.Model:
         """Trained part, from `start` to probabilities or `logits`; at depth 0 the head alone, on pooled features."""
@@ -111,7 +202,7 @@ class Classifier:
         if start.depth == 0:
             return head
         inputs, (features,) = self._apply(start, (self.backbone.cut(0),), self.trains_normalisation)
-        return keras.Model(inputs, head(keras.layers.GlobalAveragePooling2D()(features)))
+        return keras.Model(inputs, head(keras.layers.GlobalAveragePooling2D()(features) if self.pools else features))
 
     def feature_maps(self, start: Cut) -> keras.Model:
         """From `start` (uint8 pixels at the deepest cut) to the backbone's output before pooling, for inference."""
@@ -159,7 +250,7 @@ class Classifier:
     def shape(self, cut: Cut) -> tuple[int, ...]:
         """Shape of one image's activations at a cut point."""
         tensor = self._tensor(cut)
-        return tuple(tensor.shape[-1:]) if cut.depth == 0 else tuple(tensor.shape[1:])
+        return tuple(tensor.shape[-1:]) if cut.depth == 0 and self.pools else tuple(tensor.shape[1:])
 
     def fingerprint(self, cut: Cut) -> str:
         """SHA-256 (64 hex digits) of all that decides the activations at a cut point.

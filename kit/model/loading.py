@@ -53,6 +53,26 @@ CLASSES: dict[str | None, set[str]] = {
     "keras.src.ops.numpy": {"Add", "Flip", "Multiply"},
     None: {"__keras_tensor__"},  # the place of a tensor in the graph
 }
+# What heads of a person's own may hold besides: layers that compute what they are called, and run no code of others.
+HEAD_CLASSES: dict[str | None, set[str]] = {
+    "keras.initializers": {
+        *("Constant", "GlorotNormal", "HeNormal", "HeUniform", "Identity", "LecunNormal", "LecunUniform"),
+        *("Orthogonal", "RandomNormal", "RandomUniform", "TruncatedNormal"),
+    },
+    "keras.layers": {
+        *("AlphaDropout", "Attention", "Average", "Conv1D", "ELU", "EinsumDense", "Flatten", "GaussianDropout"),
+        *("GaussianNoise", "GlobalAveragePooling1D", "GlobalMaxPooling1D", "GlobalMaxPooling2D", "GroupNormalization"),
+        *("LeakyReLU", "Maximum", "Minimum", "MultiHeadAttention", "PReLU", "Permute", "RMSNormalization"),
+        *("RepeatVector", "SeparableConv2D", "Softmax", "SpatialDropout1D", "SpatialDropout2D", "Subtract"),
+        *("UnitNormalization",),
+    },
+    "keras.src.models.sequential": {"Sequential"},
+    "keras.src.ops.nn": {"Gelu", "Relu", "Sigmoid", "Silu", "Softmax", "Softplus"},
+    "keras.src.ops.numpy": {
+        *("Absolute", "Concatenate", "Divide", "Exp", "ExpandDims", "Log", "Matmul", "Max", "Maximum", "Mean", "Min"),
+        *("Minimum", "Power", "Reshape", "Sqrt", "Square", "Squeeze", "Subtract", "Sum", "Transpose", "TrueDivide"),
+    },
+}
 # What models that began as presets of KerasHub hold besides; loading layers of its own imports keras_hub.
 HUB_CLASSES: dict[str | None, set[str]] = {
     "keras.layers": {"LeakyReLU", "SeparableConv2D"},
@@ -139,7 +159,8 @@ def require_classes(path: Path, config: Any, *, hub: bool = False) -> None:
     `config` is as `keras.saving.serialize_keras_object` gives it; `hub` also allows layers of KerasHub.
     """
     for module, name, registered in named(path, config):
-        known = CLASSES.get(module, set()) | (HUB_CLASSES.get(module, set()) if hub else set())
+        known = CLASSES.get(module, set()) | HEAD_CLASSES.get(module, set())
+        known |= HUB_CLASSES.get(module, set()) if hub else set()
         if name not in known or registered not in (None, name):
             raise refused(path, f"it holds {module or 'something'}.{name}, which transferkit never writes")
 

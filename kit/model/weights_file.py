@@ -40,7 +40,7 @@ def load_from_model(backbone: "keras.Model", path: Path, *, hub: bool = False) -
     Raises StorageError if the file holds what transferkit never writes, WeightsError if its backbone is another one.
     """
     if hub:
-        *_, found, _, _ = load_model(path, hub=True).layers
+        _, _, found, *_ = load_model(path, hub=True).layers
         if [tuple(one.shape) for one in found.weights] != [tuple(one.shape) for one in backbone.weights]:
             raise WeightsError(f"The network in {path} does not fit the preset.", "Take the preset of that run.")
         backbone.set_weights(found.get_weights())

@@ -108,7 +108,8 @@ class Callbacks:
 def logs_of(record: EpochRecord) -> dict[str, float]:
     """Metrics of an epoch by Keras's names; those of validation only where there are any."""
     names = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
-    return {name: float(getattr(record, name)) for name in names if getattr(record, name) is not None}
+    own = {f"val_{name}": value for name, value in record.val_metrics}
+    return {name: float(getattr(record, name)) for name in names if getattr(record, name) is not None} | own
 
 
 def _require_usable(one: Any) -> None:

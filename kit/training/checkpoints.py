@@ -8,7 +8,7 @@ import json
 import zipfile
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from kit.errors import StorageError
 from kit.files import atomic_path, fingerprint
 from kit.machine import heads_folder
 from kit.training.extraction import Activations
-from kit.training.history import EpochRecord, History
+from kit.training.history import COLUMNS, EpochRecord, History
 from kit.training.session import Session
 
 Arrays = tuple[np.ndarray, ...]
@@ -158,8 +158,8 @@ class SharedHead:
 
     @classmethod
     def of(cls, session: Session, activations: Activations) -> "SharedHead | None":
-        """The head of a session's first phase; None where that phase trains more than a head."""
-        if session.phases[0].depth:
+        """The head of a session's first phase; None where that phase trains more, or with parts of one's own."""
+        if session.phases[0].depth or session.config.parts is not None:
             return None
         key = _key(session, activations)
         return cls(key, _load(_path(key)))
@@ -167,7 +167,7 @@ class SharedHead:
     def keep(self, head: keras.Model, history: History) -> None:
         """Cache a trained head; ignores a cache that cannot be written."""
         with suppress(StorageError):
-            note = {"history": [astuple(record) for record in history]}
+            note = {"history": [[getattr(record, name) for name in COLUMNS] for record in history]}
             save_arrays(_path(self.key), {"variables": values_of(head.variables)}, note)
 
 

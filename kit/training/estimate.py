@@ -141,7 +141,8 @@ def _training(session: Session, phase: Phase) -> StageCost:
     settings, batch = session.config.training, session.config.training.batch_size
     trained, validated = (len(session.dataset.indices(split)) for split in ("train", "validation"))
     tail = session.tail(phase, logits=True)
-    steps = phase_steps(tail, phase, settings, session.classifier.depths(tail.trainable_variables))
+    depths = session.classifier.depths(tail.trainable_variables)
+    steps = phase_steps(tail, phase, settings, depths, session.config.parts)
     x = _batch(session, tail)
     epochs, epoch_steps = phase.epochs, -(-trained // batch)
     size = steps_at_once(x[0].nbytes, batch, epoch_steps)

@@ -177,11 +177,12 @@ class Extractor:
             self._fingerprints[cut] = self.classifier.fingerprint(cut)
         shape, dtype = self.classifier.shape(cut), self.config.training.store_dtype
         settings = {
-            "pixels": view_key(self.config.data, self.config.views, self.config.seed, view),
+            "pixels": view_key(self.config.data, self.config.views, self.config.seed, view, self.config.parts),
             "cut": cut.name,
             "from": self.base.name,
             "weights": self._fingerprints[cut],
             "kernels": [self.classifier.kernels, KERNELS_VERSION],
+            **({} if cut.depth or self.classifier.pools else {"pooled": False}),
         }
         return Store("features", recipe("features", settings), shape, dtype)
 

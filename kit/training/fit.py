@@ -59,7 +59,8 @@ def fit(
                 training = training_batches(session, activations, phase)
                 validation = validation_batches(session, activations, phase)
                 depths = session.classifier.depths(tail.trainable_variables)
-                loop = PhaseLoop(phase, tail, training, validation, session.config.training, depths, callbacks)
+                config = session.config
+                loop = PhaseLoop(phase, tail, training, validation, config.training, depths, callbacks, config.parts)
                 history = loop.run(history, epochs, on_epoch, checkpoints)
             if shared:
                 shared.keep(tail, history)

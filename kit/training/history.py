@@ -22,6 +22,7 @@ class EpochRecord:
         loss: Mean cross-entropy while training, without label smoothing or class weights.
         accuracy: Training accuracy while training, 0 to 1.
         val_loss: Validation loss after the epoch; None, like `val_accuracy` (0 to 1), without a validation split.
+        val_metrics: (name, value) of each metric of one's own, of validation.
 
     Raises:
         UserError: If a loss is not finite: training diverged.
@@ -36,6 +37,7 @@ class EpochRecord:
     accuracy: float
     val_loss: float | None = None
     val_accuracy: float | None = None
+    val_metrics: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self):
         for name in ("loss", "val_loss"):
@@ -63,7 +65,8 @@ def diverged(epoch: int, phase: str, how: str) -> UserError:
     )
 
 
-COLUMNS = tuple(field.name for field in fields(EpochRecord))
+COLUMNS = tuple(field.name for field in fields(EpochRecord) if field.name != "val_metrics")
+OWN = "val_"  # what columns of metrics of one's own begin with
 
 
 @dataclass(frozen=True)
@@ -100,14 +103,16 @@ class History:
     def best(self, monitor: str = "val_accuracy") -> EpochRecord:
         """Epoch whose weights are kept; the last one without a validation split.
 
-        `val_accuracy` is maximised (ties: lower val_loss), `val_loss` minimised; further ties: the earliest. Raises
-        ValueError if the history is empty or the monitor unknown.
+        `val_accuracy` and metrics of one's own are maximised (ties: lower val_loss), `val_loss` minimised; further
+        ties: the earliest. Raises ValueError if the history is empty or the monitor unknown.
         """
-        if monitor not in ("val_accuracy", "val_loss"):
+        own = [OWN + name for record in self.records for name, _ in record.val_metrics]
+        validated = all(record.val_loss is not None for record in self.records)
+        if monitor not in ("val_accuracy", "val_loss", *own) and (validated or not monitor.startswith(OWN)):
             raise ValueError(f"monitor must be val_accuracy or val_loss, not {monitor!r}")
         if not self.records:
             raise ValueError("an empty history has no best epoch")
-        if any(record.val_loss is None for record in self.records):
+        if not validated:
             return self.records[-1]
         return min(self.records, key=lambda record: _rank(record, monitor))
 
@@ -116,7 +121,9 @@ class History:
         import pandas
 
         columns = {name: [getattr(record, name) for record in self.records] for name in COLUMNS}
-        types = {name: "object" if name == "phase" else "float64" for name in COLUMNS} | {"epoch": "int64"}
+        own = dict.fromkeys(name for record in self.records for name, _ in record.val_metrics)
+        columns |= {OWN + name: [dict(record.val_metrics).get(name) for record in self.records] for name in own}
+        types = {name: "object" if name == "phase" else "float64" for name in columns} | {"epoch": "int64"}
         return pandas.DataFrame({name: pandas.Series(values, dtype=types[name]) for name, values in columns.items()})
 
     @classmethod
@@ -130,7 +137,9 @@ class History:
             raise StorageError(f"The history lacks the columns {', '.join(missing)}.")
         try:
             rows = zip(*(frame[name].tolist() for name in COLUMNS), strict=True)
-            return cls(tuple(_record(row) for row in rows))
+            own = [name for name in frame.columns if name.startswith(OWN) and name not in COLUMNS]
+            values = frame[own].to_numpy("float64").tolist()
+            return cls(tuple(_record(row, own, more) for row, more in zip(rows, values, strict=True)))
         except (ValueError, TypeError) as error:
             raise StorageError(f"The history is damaged: {error}.") from None
 
@@ -142,14 +151,22 @@ class History:
 def _rank(record: EpochRecord, monitor: str) -> tuple[float, ...]:
     # val_* are not None here: `best` returned before otherwise
     loss, accuracy = float(record.val_loss or 0.0), float(record.val_accuracy or 0.0)
-    return (-accuracy, loss) if monitor == "val_accuracy" else (loss,)
+    if monitor == "val_loss":
+        return (loss,)
+    more = accuracy if monitor == "val_accuracy" else dict(record.val_metrics)[monitor.removeprefix(OWN)]
+    return (-more, loss)
 
 
-def _record(row: tuple) -> EpochRecord:
+def _record(row: tuple, own: list[str], values: list[float]) -> EpochRecord:
     epoch, phase, *numbers, val_loss, val_accuracy = row
-    optional = (None if value is None or math.isnan(value) else float(value) for value in (val_loss, val_accuracy))
-    return EpochRecord(int(epoch), str(phase), *map(float, numbers), *optional)
+    loss, accuracy = (
+        None if value is None or math.isnan(value) else float(value) for value in (val_loss, val_accuracy)
+    )
+    seconds, rate, trained_loss, trained_accuracy = map(float, numbers)
+    pairs = zip(own, values, strict=True)
+    measured = tuple((name.removeprefix(OWN), value) for name, value in pairs if not math.isnan(value))
+    return EpochRecord(int(epoch), str(phase), seconds, rate, trained_loss, trained_accuracy, loss, accuracy, measured)
 
 
 def _without_seconds(record: EpochRecord) -> tuple:
-    return tuple(value for name, value in zip(COLUMNS, astuple(record), strict=True) if name != "seconds")
+    return tuple(value for name, value in zip((*COLUMNS, OWN), astuple(record), strict=True) if name != "seconds")

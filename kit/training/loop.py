@@ -7,11 +7,11 @@ partial batch, and reports the smoothed and weighted loss.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -27,6 +27,11 @@ from kit.training.checkpoints import Arrays, Checkpoint, Progress, assign, value
 from kit.training.forward import predict
 from kit.training.history import EpochRecord, History, diverged
 from kit.training.schedule import Phase, averaging_momentum, layer_scale
+
+if TYPE_CHECKING:
+    from kit.parts import Parts
+
+OwnLoss = Callable[[Any, Any], Any]  # labels and logits, (batch, classes), to losses (batch,)
 
 # Activations of a phase that trains the head alone are held on the device up to this size: its steps take less time
 # than Python needs to feed them.
@@ -50,11 +55,14 @@ def build_optimizer(name: str, weight_decay: float) -> keras.optimizers.Optimize
     return builders[name]()
 
 
-def phase_steps(model: keras.Model, phase: Phase, settings: TrainingConfig, depths: Sequence[int]) -> Steps:
+def phase_steps(
+    model: keras.Model, phase: Phase, settings: TrainingConfig, depths: Sequence[int], parts: "Parts | None" = None
+) -> Steps:
     """Training steps of a phase; `depths` are the unfreeze depths of the model's trainable variables."""
     optimizer = build_optimizer(settings.optimizer, phase.settings.weight_decay)
     scales = [layer_scale(settings.layer_decay, depth) for depth in depths]
-    return build_steps(model, optimizer, settings.label_smoothing, scales, averaged=settings.ema > 0)
+    own = None if parts is None or parts.loss is None else parts.per_sample
+    return build_steps(model, optimizer, settings.label_smoothing, scales, settings.ema > 0, own)
 
 
 def build_steps(
@@ -63,12 +71,14 @@ def build_steps(
     label_smoothing: float,
     scales: Sequence[float] = (),
     averaged: bool = False,
+    own: OwnLoss | None = None,
 ) -> Steps:
     """Training steps of a model to logits, compiled by the current backend.
 
     Weight decay falls on kernels alone: towards zero is no better a place for biases, or for scales that begin at one.
     `scales` are factors of the learning rate, and so of weight decay, of each trainable variable (none: 1); variables
-    of one scale share an optimiser. `averaged` keeps moving averages of all, which begin at the present values.
+    of one scale share an optimiser. `averaged` keeps moving averages of all, which begin at the present values. `own`
+    is a loss in place of cross-entropy.
     """
     variables, config = model.trainable_variables, optimizer.get_config()
     by_scale: dict[float, list[int]] = {}
@@ -83,31 +93,37 @@ def build_steps(
         groups.append(Group(one, tuple(places), scale))
     averages = [keras.Variable(values, trainable=False) for values in values_of(variables)] if averaged else []
     updates = Updates(tuple(groups), tuple(averages))
-    return backends.current().build_steps(model, updates, partial(batch_loss, smoothing=label_smoothing))
+    return backends.current().build_steps(model, updates, partial(batch_loss, smoothing=label_smoothing, own=own))
 
 
-def batch_loss(logits, labels, weights, mask, other_labels=None, other_weights=None, shares=None, *, smoothing: float):
+def batch_loss(
+    logits, labels, weights, mask, other_labels=None, other_weights=None, shares=None, *, smoothing: float, own=None
+):
     """Sum of losses, and (sum of plain cross-entropy, sum of correct), of a batch: a `kit.backends.protocol.Loss`.
 
     Of mixed samples, those by their own labels and by their partners', each by its share.
     """
     if shares is None:
-        return loss_and_sums(logits, labels, weights, mask, smoothing)
+        return loss_and_sums(logits, labels, weights, mask, smoothing, own)
     rest = 1 - shares
-    own, own_sums = loss_and_sums(logits, labels, weights * shares, mask * shares, smoothing)
-    other, other_sums = loss_and_sums(logits, other_labels, other_weights * rest, mask * rest, smoothing)
-    return own + other, tuple(a + b for a, b in zip(own_sums, other_sums, strict=True))
+    first, sums = loss_and_sums(logits, labels, weights * shares, mask * shares, smoothing, own)
+    other, other_sums = loss_and_sums(logits, other_labels, other_weights * rest, mask * rest, smoothing, own)
+    return first + other, tuple(a + b for a, b in zip(sums, other_sums, strict=True))
 
 
-def loss_and_sums(logits, labels, weights, mask, smoothing: float):
+def loss_and_sums(logits, labels, weights, mask, smoothing: float, own: OwnLoss | None = None):
     """Sum of losses, and (sum of plain cross-entropy, sum of correct), of a batch by its labels.
 
-    The loss is cross-entropy, weighted by class; `smoothing` is the share of each label spread over all classes.
+    The loss is cross-entropy, or an `own` one, weighted by class; `smoothing` is the share of each label spread over
+    all classes.
     """
     target = ops.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
     cross_entropy = partial(keras.losses.categorical_crossentropy, target, logits, from_logits=True)
     plain = cross_entropy()
-    smoothed = cross_entropy(label_smoothing=smoothing) if smoothing else plain
+    if own is not None:
+        smoothed = own(target * (1 - smoothing) + smoothing / logits.shape[-1] if smoothing else target, logits)
+    else:
+        smoothed = cross_entropy(label_smoothing=smoothing) if smoothing else plain
     correct = ops.cast(ops.equal(ops.argmax(logits, axis=-1), ops.cast(labels, "int32")), mask.dtype)
     # where all weights are 1 XLA would round the gradient of a product otherwise than Keras's plain mean
     weighted = ops.where(ops.equal(weights, 1), smoothed, smoothed * weights)
@@ -119,7 +135,8 @@ class PhaseLoop:
 
     `model` maps activations to logits, its trainable layers already set; `depths` are the unfreeze depths of its
     trainable variables, where `training.layer_decay` is not 1. `validation` chooses the epoch that is kept; the last
-    one where empty. All phases share `settings`. `callbacks` have the network that `model` is the end of.
+    one where empty. All phases share `settings`. `callbacks` have the network that `model` is the end of;
+    `parts` (kit.parts) may hold a loss and metrics.
     """
 
     def __init__(
@@ -131,11 +148,13 @@ class PhaseLoop:
         settings: TrainingConfig,
         depths: Sequence[int] = (),
         callbacks: Callbacks | None = None,
+        parts: "Parts | None" = None,
     ):
+        self.parts = parts
         self.phase, self.model, self.settings = phase, model, settings
         self.callbacks = callbacks
         self.training, self.validation = training, validation
-        self.steps: Steps = phase_steps(model, phase, settings, depths)
+        self.steps: Steps = phase_steps(model, phase, settings, depths, parts)
         self.best: Arrays = ()
         self._start: Arrays = ()
 
@@ -186,7 +205,7 @@ class PhaseLoop:
         if self.phase.index and len(self.validation.labels):
             # the start is a candidate too: fine-tuning that never helps must not harm the model
             self.best = values_of(self.model.variables)
-            self.progress = replace(self.progress, best_score=self._score(*self._validate(), 0))
+            self.progress = replace(self.progress, best_score=self._score(self._validate(), 0))
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         assign(self.model.variables, checkpoint.weights)
@@ -219,16 +238,17 @@ class PhaseLoop:
         self.steps.synchronise()
         done = self.progress.epochs_done + 1
         with self._judged():
-            val_loss, val_accuracy = self._validate()
-            score = self._score(val_loss, val_accuracy, done)
+            validated = self._validate()
+            score = self._score(validated, done)
             self.progress = replace(self.progress, epochs_total=number, epochs_done=done)
             if score > self.progress.best_score:
                 self.progress = replace(self.progress, best_epoch=done, best_score=score)
                 self.best = values_of(self.model.variables)
             seconds = perf_counter() - start
-            validated = "" if val_loss is None else f"  val_loss {val_loss:.4f}  val_accuracy {val_accuracy:.3f}"
-            progress.say(f"{self._label(done)}  {seconds:.1f} s  loss {loss:.4f}  accuracy {accuracy:.3f}{validated}")
-            record = EpochRecord(number, self.phase.name, seconds, rate, loss, accuracy, val_loss, val_accuracy)
+            said = "" if validated is None else validated.in_words()
+            progress.say(f"{self._label(done)}  {seconds:.1f} s  loss {loss:.4f}  accuracy {accuracy:.3f}{said}")
+            measured = () if validated is None else (validated.loss, validated.accuracy, validated.metrics)
+            record = EpochRecord(number, self.phase.name, seconds, rate, loss, accuracy, *measured)
             if self.callbacks:  # the model has the weights that were validated
                 with self._looked_on() as callbacks:
                     self.progress = replace(self.progress, stopped=callbacks.end_epoch(record))
@@ -316,24 +336,45 @@ class PhaseLoop:
         assign(self.model.trainable_variables, values)
         self.steps.reload()
 
-    def _validate(self) -> tuple[float | None, float | None]:
-        """Validation loss and accuracy; None without a validation split."""
+    def _validate(self) -> "_Validated | None":
+        """Loss, accuracy and metrics of one's own of validation; None without a validation split."""
         labels = self.validation.labels
         if not len(labels):
-            return None, None
+            return None
         logits = predict(self.steps.predict, self.validation.x, self.validation.batch_size)
         with np.errstate(invalid="ignore"):  # of a diverged model, which the record of the epoch reports
-            chosen = log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels]
-        return float(-chosen.mean()), float((logits.argmax(axis=1) == labels).mean())
+            logs = log_softmax(logits.astype(np.float64), axis=1)
+            chosen = logs[np.arange(len(labels)), labels]
+            own = () if self.parts is None else self.parts.measure(labels, np.exp(logs))
+        return _Validated(float(-chosen.mean()), float((logits.argmax(axis=1) == labels).mean()), own)
 
-    def _score(self, val_loss: float | None, val_accuracy: float | None, epoch: int) -> tuple[float, ...]:
+    def _score(self, validated: "_Validated | None", epoch: int) -> tuple[float, ...]:
         """Greater is better; without validation every epoch beats the one before."""
-        if val_loss is None or val_accuracy is None:
+        monitor = self.settings.monitor
+        if validated is None:
             return (float(epoch),)
-        return (val_accuracy, -val_loss) if self.settings.monitor == "val_accuracy" else (-val_loss,)
+        if monitor == "val_loss":
+            return (-validated.loss,)
+        more = (
+            validated.accuracy if monitor == "val_accuracy" else dict(validated.metrics)[monitor.removeprefix("val_")]
+        )
+        return (more, -validated.loss)
 
     def _label(self, epoch: int) -> str:
         return f"{self.phase.name} {epoch}/{self.phase.epochs}"
+
+
+@dataclass(frozen=True)
+class _Validated:
+    """Scores of validation; `metrics` are (name, value) of one's own."""
+
+    loss: float
+    accuracy: float
+    metrics: tuple[tuple[str, float], ...] = ()
+
+    def in_words(self) -> str:
+        own = "".join(f"  val_{name} {value:.3f}" for name, value in self.metrics)
+        return f"  val_loss {self.loss:.4f}  val_accuracy {self.accuracy:.3f}{own}"
 
 
 def steps_at_once(row_bytes: int, batch_size: int, steps: int) -> int:

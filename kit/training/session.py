@@ -16,7 +16,7 @@ from kit.data.dataset import Dataset
 from kit.model import undrawn
 from kit.model.backbones import Cut, build_backbone
 from kit.model.catalog import is_hub
-from kit.model.classifier import Classifier, build_head
+from kit.model.classifier import Classifier, build_head, own_head
 from kit.model.graph import multiply_adds
 from kit.model.weights import Weights, load_into
 from kit.training.schedule import Phase, plan
@@ -97,7 +97,11 @@ def build_classifier(config: RunConfig, classes: int, weights: Weights) -> Class
         backbone = build_backbone(config.model.backbone, config.data.image_size, config.model.alpha)
     load_into(backbone.model, weights, hub=is_hub(config.model.backbone))
     width = backbone.model.output.shape[-1]
-    head = build_head(width, classes, config.model.head_units, config.model.dropout, config.seed)
+    if config.parts is not None and config.parts.head is not None:
+        keras.utils.set_random_seed(config.seed)  # of its layers, whatever the backbone has drawn
+        head = own_head(config.parts.head, tuple(backbone.model.output.shape[1:]), classes, config.seed)
+    else:
+        head = build_head(width, classes, config.model.head_units, config.model.dropout, config.seed)
     kernels = choose(config.model.kernels)
     return Classifier(backbone, head, kernels, config.training.train_normalisation)
 
