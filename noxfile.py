@@ -18,7 +18,7 @@ run the tests marked `full` too, and these are added:
                                     the format web in Chromium, where it and npm are
     browser                         the pages in headless Chromium (on PATH, or named by CHROMIUM); axe-core from npm
     postgres                        studies on a PostgreSQL server of their own, from the system's programs
-    trackers                        runs and trials in TensorBoard's event files and an MLflow store
+    trackers                        TensorBoard's event files, an MLflow store, the Hub's client, notebooks in Jupyter
     demo                            the wheel in an empty environment: the demo, twice
 
 `python_versions` runs by name alone: the suite on every supported Python that is on this machine.
@@ -213,9 +213,11 @@ def postgres(session: nox.Session) -> None:
 
 @nox.session(tags=["full"], default=False, **beside)
 def trackers(session: nox.Session) -> None:
-    """Runs and trials told to TensorBoard and MLflow, whose packages the other sessions lack."""
-    _install(session, "jax,tensorboard,mlflow,test")
-    session.run("pytest", "tests/test_tracking.py", *session.posargs, env=_compiled(session))
+    """TensorBoard, MLflow, the Hub's client and Jupyter, whose packages the other sessions lack."""
+    _install(session, "jax,tensorboard,mlflow,push,test")
+    session.install("nbclient", "ipykernel")
+    files = ("tests/test_tracking.py", "tests/test_hub_push.py", "tests/test_notebooks.py")
+    session.run("pytest", *files, *session.posargs, env=_compiled(session))
 
 
 @nox.session(tags=["full"], **beside)

@@ -4,7 +4,8 @@
 
 Needs nbclient and ipykernel, and for the figures playwright and Chromium (CHROMIUM names it): beside what Jupyter shows
 they are stored as images, since a code host runs no scripts. `--into FOLDER` leaves the notebooks as they are and
-writes copies; `--no-images` leaves the images out.
+writes copies; `--no-images` leaves the images out. `--first CELL` runs another text in place of the first cell of code,
+such as data that lie elsewhere; stored is the notebook's own.
 """
 
 import argparse
@@ -18,13 +19,16 @@ import nbformat
 from nbclient import NotebookClient
 
 CELL_SECONDS = 1800
-PLOTLY, PNG = "application/vnd.plotly.v1+json", "image/png"
+PLOTLY, PNG, JPEG = "application/vnd.plotly.v1+json", "image/png", "image/jpeg"
 WIDTH, HEIGHT = 760, 420  # of a figure that has no size of its own, in CSS pixels
 
 
-def run(file: Path, workplace: Path, into: Path, images: bool) -> None:
+def run(file: Path, workplace: Path, into: Path, images: bool, first: str = "") -> None:
     """Runs one notebook in `workplace`; writes it, with its outputs, into the folder `into`."""
     notebook = nbformat.read(file, as_version=4)
+    opening = next(cell for cell in notebook.cells if cell.cell_type == "code")
+    own = opening.source
+    opening.source = first or own
     client = NotebookClient(
         notebook,
         timeout=CELL_SECONDS,
@@ -34,6 +38,7 @@ def run(file: Path, workplace: Path, into: Path, images: bool) -> None:
         resources={"metadata": {"path": str(workplace)}},
     )
     client.execute()
+    opening.source = own
     if images:
         shown = [output["data"] for cell in notebook.cells for output in cell.get("outputs", ()) if "data" in output]
         add_images([data for data in shown if PLOTLY in data])
@@ -54,10 +59,14 @@ def add_images(shown: list[Any]) -> None:
         page.add_script_tag(content=get_plotlyjs())
         for data in shown:
             layout = data[PLOTLY]["layout"]
-            size = {"format": "png", "width": layout.get("width", WIDTH), "height": layout.get("height", HEIGHT)}
+            photos = any(trace.get("type") == "image" for trace in data[PLOTLY]["data"])
+            size = {"width": layout.get("width", WIDTH), "height": layout.get("height", HEIGHT)}
+            size["format"] = "jpeg" if photos else "png"
             figure = {name: data[PLOTLY][name] for name in ("data", "layout")}
             address = page.evaluate("([figure, size]) => Plotly.toImage(figure, size)", [figure, size])
-            data[PNG] = address.partition(",")[2]
+            data[JPEG if photos else PNG] = address.partition(",")[2]
+            if photos:
+                del data[PLOTLY]  # which holds a megabyte of pixels
         browser.close()
 
 
@@ -67,7 +76,8 @@ if __name__ == "__main__":
     parser.add_argument("--into", type=Path)
     parser.add_argument("--workplace", type=Path, default=Path())
     parser.add_argument("--no-images", action="store_true")
+    parser.add_argument("--first", default="")
     asked = parser.parse_args()
     os.environ["PLOTLY_RENDERER"] = "plotly_mimetype"  # the figure alone, without 5 MB of script
     for one in asked.notebooks:
-        run(one, asked.workplace, asked.into or one.parent, images=not asked.no_images)
+        run(one, asked.workplace, asked.into or one.parent, not asked.no_images, asked.first)

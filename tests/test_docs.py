@@ -82,7 +82,7 @@ NOT_ON_THE_WALK = """
     data/download data/forms data/given
     data/in_memory data/synsets data/tables evaluation_record explain inspection learning_rates
     model/efficientnet_lite model/hub model/loading model/torch_file new_images predict run_images seeds
-    training/estimate trial
+    training/estimate trial hub_push
 """
 
 

@@ -15,7 +15,6 @@ from kit.settings import load_config
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 RECIPES = sorted(EXAMPLES.glob("*.toml"))
-OWN_IMAGES = EXAMPLES / "own_images.ipynb"
 
 
 def code_cells() -> list[str]:
@@ -65,29 +64,25 @@ def test_the_notebook_tells_its_story(tmp_path, monkeypatch, toy_weights, capsys
     true, said = tested.iloc[0][["label", "predicted"]]
     assert any(title.startswith(f"{true} / {said}") for title in titles)
     assert f"fine-tuned {run.metrics['test']['accuracy']:.3f} [" in capsys.readouterr().out
-    prediction, page = shown[-1]
-    assert prediction.label in run.classes
-    assert page.exists()
+    path, label, confidence, page = shown[-1]
+    assert (label in run.classes, path.endswith(".jpg"), 0 < confidence <= 1) == (True, True, True)
+    assert (run.path / page).exists()
 
 
-def test_the_notebook_holds_no_output():
-    notebook = json.loads((EXAMPLES / "flowers.ipynb").read_text(encoding="utf-8"))
-    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
-    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells)
-    assert len({cell["id"] for cell in notebook["cells"]}) == len(notebook["cells"])
-
-
-def test_the_notebook_of_own_images_is_stored_as_one_run_from_top_to_bottom_left_it():
-    notebook = json.loads(OWN_IMAGES.read_text(encoding="utf-8"))
+@pytest.mark.parametrize(("name", "plots", "photos"), [("own_images.ipynb", 3, 0), ("flowers.ipynb", 3, 2)])
+def test_a_notebook_is_stored_as_one_run_from_top_to_bottom_left_it(name, plots, photos):
+    notebook = json.loads((EXAMPLES / name).read_text(encoding="utf-8"))
     assert len({cell["id"] for cell in notebook["cells"]}) == len(notebook["cells"])
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
     outputs = [output for cell in cells for output in cell["outputs"]]
     assert not any(output["output_type"] == "error" for output in outputs)
-    assert sum("image/png" in output.get("data", {}) for output in outputs) == 3  # a code host runs no scripts
-    text = json.dumps([{**output, "data": {**output.get("data", {}), "image/png": ""}} for output in outputs])
+    for kind, count in (("image/png", plots), ("image/jpeg", photos)):  # a code host runs no scripts
+        assert sum(kind in output.get("data", {}) for output in outputs) == count
+    images = {"image/png": "", "image/jpeg": ""}
+    text = json.dumps([{**output, "data": {**output.get("data", {}), **images}} for output in outputs])
     assert re.findall(r"/(?:home|root|work|tmp|Users)/", text) == []
-    assert OWN_IMAGES.stat().st_size < 2_000_000
+    assert (EXAMPLES / name).stat().st_size < 1_000_000
 
 
 def test_there_are_three_recipes():

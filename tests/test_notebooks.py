@@ -1,0 +1,76 @@
+"""The notebooks in Jupyter, from their first cell to their last, as a reader runs them: by nbclient, in a kernel."""
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from image_files import make_images
+
+pytestmark = [
+    pytest.mark.backend,
+    pytest.mark.once(backend="jax"),
+    pytest.mark.full,
+    pytest.mark.skipif(not (find_spec("nbclient") and find_spec("ipykernel")), reason="needs nbclient and ipykernel"),
+    pytest.mark.filterwarnings("default"),  # of Jupyter's own packages
+]
+EXAMPLES = Path(__file__).parent.parent / "examples"
+FIGURES = {"application/vnd.plotly.v1+json", "image/png", "image/jpeg"}
+
+
+def executed(name, workplace, monkeypatch, first=None):
+    """Cells of code after a kernel ran them in `workplace`; `first` is what a reader typed into the first of them."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    monkeypatch.setenv("PLOTLY_RENDERER", "plotly_mimetype")
+    for place in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):
+        monkeypatch.setenv(place, str(workplace / ".jupyter"))
+    notebook = nbformat.read(EXAMPLES / name, as_version=4)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    if first is not None:
+        cells[0].source = first
+    resources = {"metadata": {"path": str(workplace)}}
+    NotebookClient(notebook, timeout=300, kernel_name="python3", resources=resources).execute()
+    return cells
+
+
+def kinds(cells):
+    """What each cell shows: figures, texts and tables; lines of training are not counted."""
+    shown = []
+    for cell in cells:
+        data = [output["data"] for output in cell["outputs"] if "data" in output]
+        shown.append(["figure" if FIGURES & set(one) else "value" for one in data])
+    return shown
+
+
+def printed(cells):
+    return "".join("".join(one["text"]) for cell in cells for one in cell["outputs"] if one["output_type"] == "stream")
+
+
+def stored(name):
+    notebook = json.loads((EXAMPLES / name).read_text(encoding="utf-8"))
+    return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+
+
+def test_own_images_as_it_stands_in_a_folder_with_images(tmp_path, monkeypatch):
+    make_images(tmp_path / "photos", ("blue", "green", "red"), 20, size=96)
+    cells = executed("own_images.ipynb", tmp_path, monkeypatch)
+    assert kinds(cells) == kinds(stored("own_images.ipynb")), "what is stored is what running it shows"
+    assert "photos/: 3 class folders, 60 files" in printed(cells)
+    run = next((tmp_path / "runs").iterdir())
+    assert json.loads((run / "manifest.json").read_text())["status"] == "finished"
+    assert (run / "report.html").exists()
+    assert (run / "exports/keras/model.keras").exists()
+
+
+def test_flowers_with_a_folder_of_that_name_and_the_starter_weights(tmp_path, monkeypatch):
+    make_images(tmp_path / "flowers", ("daisy", "roses", "tulips"), 20, size=96)
+    cells = executed("flowers.ipynb", tmp_path, monkeypatch, 'DATA, WEIGHTS = "flowers", "starter"')
+    assert kinds(cells) == kinds(stored("flowers.ipynb")), "what is stored is what running it shows"
+    assert len([one for shown in kinds(cells) for one in shown if one == "figure"]) == 5
+    assert "fine-tuned " in printed(cells)
+    assert " test photos" in printed(cells)
+    (last,) = cells[-1]["outputs"]
+    assert "report.html" in last["data"]["text/plain"]
