@@ -284,3 +284,10 @@ def test_a_shell_completes_commands_and_options(run_cli):
     assert completed("transferkit", "push", "--pr") == ["--private"]
     assert "--version" in completed("transferkit", "trian", "--"), "no error amid what one types"
     assert "--install-completion" in run_cli("--help").stdout
+
+
+def test_help_says_the_default_of_each_setting(run_cli):
+    shown = " ".join(run_cli("train", "--help").stdout.split())
+    for said in ("[data.image_size; default: 224]", "[phases.1.epochs; default: 10]", "[data.strict; default: false]"):
+        assert said in shown
+    assert "[data.corrections]" in shown, "nothing unless given"

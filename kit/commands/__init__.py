@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from kit.setting_table import PHASE_KEY, SHORTHANDS, find_setting
+from kit.config import RunConfig
+from kit.setting_table import PHASE_KEY, SHORTHANDS, find_setting, flat
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
@@ -22,13 +23,16 @@ Log = Annotated[
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
-def setting_options(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Add an option for each named setting of SHORTHANDS (default: all) to a command that takes `**settings`."""
+def setting_options(*names: str, defaults: bool = True) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add an option for each named setting of SHORTHANDS (default: all) to a command that takes `**settings`.
+
+    `defaults`: whether help says those of a run that is to be.
+    """
 
     def add(command: Callable[..., None]) -> Callable[..., None]:
         signature = inspect.signature(command)
         own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
-        options = [_option(name, SHORTHANDS[name]) for name in names or SHORTHANDS]
+        options = [_option(name, SHORTHANDS[name], defaults) for name in names or SHORTHANDS]
         command.__signature__ = signature.replace(parameters=[*own, *options])  # type: ignore[attr-defined]
         return command
 
@@ -56,12 +60,14 @@ def parse_duration(text: str, option: str, bare: str = "") -> float:
     return sum(float(number) * _SECONDS[unit] for number, unit in parts)
 
 
-def _option(name: str, key: str) -> inspect.Parameter:
+def _option(name: str, key: str, defaults: bool) -> inspect.Parameter:
     setting = find_setting(key)
     assert setting is not None
     phase = PHASE_KEY.fullmatch(key)
     which = f"{('First', 'Second')[int(phase[1])]} phase: " if phase else ""
     text = setting.help.split(". ")[0].rstrip(".").replace("`", "")
-    option = typer.Option(f"--{name.replace('_', '-')}", help=f"{which}{text}. [{key}]", show_default=False)
+    value = flat(RunConfig())[key]  # the option's own default is "not given"
+    default = "" if value == "" or not defaults else f"; default: {str(value).lower() if isinstance(value, bool) else value}"
+    option = typer.Option(f"--{name.replace('_', '-')}", help=f"{which}{text}. [{key}{default}]", show_default=False)
     kind = Annotated[type(setting.default) | None, option]  # type: ignore[valid-type]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)

@@ -177,7 +177,7 @@ def _print_csv(
         writer.writerow([escape_cell(one.path), escape_cell(one.label), confidence, *answers, *shares, *picture, ""])
 
 
-@setting_options("conflicts", "columns")
+@setting_options("conflicts", "columns", defaults=False)
 def evaluate(
     run: FinishedRun,
     data: Annotated[
