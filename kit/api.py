@@ -139,8 +139,8 @@ def train(
         on_epoch: Called with the History after every epoch.
         callbacks: Keras callbacks; a phase is to them what a call of `fit` is (docs/python-api.md).
         log: `tensorboard`, `mlflow` or both, which are told of epochs and scores.
-        settings: As for `configure`, `head`, `loss`, `metrics` and `augmentation` of one's own among them; none beside a
-            whole configuration.
+        settings: As for `configure`, `head`, `loss`, `metrics` and `augmentation` of one's own among them; none beside
+            a whole configuration.
 
     Raises:
         UserError: If the settings, backend, images, weights or disk do not allow it; the message says what to do.

@@ -67,7 +67,8 @@ def _option(name: str, key: str, defaults: bool) -> inspect.Parameter:
     which = f"{('First', 'Second')[int(phase[1])]} phase: " if phase else ""
     text = setting.help.split(". ")[0].rstrip(".").replace("`", "")
     value = flat(RunConfig())[key]  # the option's own default is "not given"
-    default = "" if value == "" or not defaults else f"; default: {str(value).lower() if isinstance(value, bool) else value}"
+    shown = str(value).lower() if isinstance(value, bool) else str(value)
+    default = f"; default: {shown}" if shown and defaults else ""
     option = typer.Option(f"--{name.replace('_', '-')}", help=f"{which}{text}. [{key}{default}]", show_default=False)
     kind = Annotated[type(setting.default) | None, option]  # type: ignore[valid-type]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
