@@ -406,7 +406,7 @@ def _by_layers(layers: Iterable[Any]) -> Callable[[Image.Image, np.random.Genera
         pixels = np.asarray(image, np.float32)[None]
         with lock:
             for generator in _generators(chain):
-                generator.state.assign(rng.integers(0, 2**31, generator.state.shape).astype("uint32"))
+                generator.state.assign(rng.integers(0, 2**31, generator.state.shape).astype(generator.state.dtype))
             for layer in chain:
                 pixels = layer(pixels, training=True)
             made = keras.ops.convert_to_numpy(pixels)[0]
