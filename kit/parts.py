@@ -147,11 +147,13 @@ class Parts:
 
     @staticmethod
     def _measured(metric: Any, labels: np.ndarray, probabilities: np.ndarray) -> float:
+        import keras
+
         sparse = type(metric).__name__.startswith("Sparse") or metric.name.startswith("sparse")
         truth = labels if sparse else np.eye(probabilities.shape[1], dtype=np.float32)[labels]
         metric.reset_state()
         metric.update_state(truth, probabilities.astype(np.float32))
-        value = np.asarray(metric.result())
+        value = keras.ops.convert_to_numpy(metric.result())
         metric.reset_state()
         if value.size != 1:
             hint = 'Average it over the classes: keras.metrics.F1Score(average="macro").'
