@@ -1,4 +1,4 @@
-"""Images a second through the network, forward: transferkit, stock Keras and ONNX Runtime."""
+"""Images a second through the network, forward: transferkit, stock Keras, ONNX Runtime and plain PyTorch."""
 
 from typing import Annotated
 
@@ -16,9 +16,10 @@ def trunk(
     jit: common.Jit = "auto",
     layers: common.Layers = False,
     onnx: Annotated[bool, typer.Option(help="Time ONNX Runtime as well; needs onnx and onnxruntime.")] = False,
+    plain: Annotated[bool, typer.Option(help="Time plain PyTorch as well, its modules without Keras.")] = False,
     results: common.Results = common.RESULTS,
 ) -> None:
-    """How many images a second pass through the network, forward: transferkit, stock Keras, and ONNX Runtime?
+    """How many images a second pass through the network, forward: transferkit, stock Keras, others?
 
     Pixels to pooled features, on every installed backend, each measurement in a process of its own, in turns. Stock
     Keras passes them by `predict`.
@@ -28,6 +29,10 @@ def trunk(
     if onnx:
         # built from the stock layers' weights, on whichever backend is installed
         things["onnxruntime"] = lambda: common.child("onnx_forward.py", shared, quiet=True)
+    if plain:
+        things["plain PyTorch"] = lambda: common.child(
+            "torch_forward.py", shared, {"KERAS_BACKEND": "torch"}, quiet=True
+        )
     told = {"jit": jit, "image_size": image_size, "alpha": alpha, "batch_size": batch_size}
     common.compare_rates("trunk", things, rounds, results, **told)
 
