@@ -267,6 +267,27 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True)
+class AbstentionConfig:
+    """When a trained model gives no answer; `transferkit threshold RUN` changes it later.
+
+    Attributes:
+        accuracy: Accuracy wanted of the answers: below the confidence that gives it on validation images the answer is
+            "unsure". 0 sets none. Where these images are too few to promise it, the model always answers, and the run
+            says so.
+        coverage: Share of the images wanted to be answered, in place of `accuracy`; 0 is `accuracy`.
+        known: Share of the validation images that pass as known: an image stranger than those is "unlike" anything the
+            model was trained on. 0 to 0.999; 0 sets none.
+    """
+
+    accuracy: float = _within(0.99, 0.0, 1.0)
+    coverage: float = _within(0.0, 0.0, 1.0)
+    known: float = _within(0.95, 0.0, 0.999)
+
+    def __post_init__(self):
+        _check(self, "abstention.")
+
+
+@dataclass(frozen=True)
 class PhaseConfig:
     """One phase of the schedule: what is trained, how long, how fast.
 
@@ -334,6 +355,7 @@ class RunConfig:
     views: ViewsConfig = field(default_factory=ViewsConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    abstention: AbstentionConfig = field(default_factory=AbstentionConfig)
     phases: tuple[PhaseConfig, ...] = DEFAULT_PHASES
     parts: Any = field(default=None, compare=False, repr=False)
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kit import backends, progress, tracking
+from kit.abstention import record_abstention
 from kit.backends.choice import choose_backend
 from kit.config import NAMED, RunConfig
 from kit.cross_validation import cross_validate
@@ -297,6 +298,8 @@ def _finish(
         with clock.stage("saving"), atomic_path(run.model_path) as temporary:
             session.classifier.freeze_normalisation()
             save_model(session.classifier.full(), temporary)
+        with clock.stage("thresholds"):
+            record_abstention(run, session, activations)
         with clock.stage("insights"):
             collect_insights(run, dataset, session, activations, by_phase[-1].probabilities)
         network = describe_network(session) | {"store_dtype": activations.dtype}

@@ -21,12 +21,15 @@ from kit.data.listing import Tree, count_kinds, looks_like_image
 from kit.data.tables import usual_column
 from kit.errors import ConfigError, DataError, StorageError
 from kit.progress import some
+from kit.thresholds import Thresholds
 
 if TYPE_CHECKING:
     from kit.model.classifier import Classifier
     from kit.run import Run
 
-UNSURE = "unsure"  # the answer below a threshold
+UNSURE = "unsure"  # the answer below a threshold of confidence
+UNLIKE = "unlike"  # anything it was trained on: the answer beyond one of strangeness
+BETWEEN, BETWEEN_AT_MOST = 0.9, 5  # probability that the classes in question hold together, and their number
 BATCH = 32  # images decoded before they are passed through the network
 _INPUTS_HINT = (
     "Give a file, its bytes or an open one, uint8 pixels (height, width, 3), an image of Pillow, a list of these, or a "
@@ -45,6 +48,9 @@ class Prediction:
         confidence: Its probability, 0 to 1.
         probabilities: Of every class, in the model's order.
         problem: Why the file could not be read; empty where it could.
+        strangeness: How far the image is from those of training, 1 being usual; None where the run measures none.
+        between: Most probable classes, two at least, that hold 90% together: those that an unsure answer is between.
+        limits: Thresholds of the run; None where it has none.
     """
 
     path: str
@@ -52,10 +58,32 @@ class Prediction:
     confidence: float
     probabilities: tuple[float, ...]
     problem: str = ""
+    strangeness: float | None = None
+    between: tuple[str, ...] = ()
+    limits: Thresholds | None = None
 
-    def answer(self, threshold: float) -> str:
-        """`label`, or `unsure` where the confidence is below the threshold, 0 to 1; empty where there is a problem."""
-        return self.label if self.problem or self.confidence >= threshold else UNSURE
+    def answer(self, threshold: float | None = None) -> str:
+        """`label`; `unlike` where the image is stranger than the run allows; `unsure` below a confidence.
+
+        Args:
+            threshold: Of confidence, 0 to 1; None is the run's own, if it has one. Where there is a problem the answer
+                is empty.
+        """
+        limits = self.limits
+        if self.problem:
+            return self.label
+        if limits and limits.strangeness is not None and (self.strangeness or 0.0) > limits.strangeness:
+            return UNLIKE
+        least = threshold if threshold is not None else limits.confidence if limits else None
+        return self.label if self.confidence >= (least or 0.0) else UNSURE
+
+
+@dataclass(frozen=True)
+class Output:
+    """What the network says of one image: probabilities (classes,), and the strangeness or None."""
+
+    probabilities: np.ndarray
+    strangeness: float | None
 
 
 @dataclass(frozen=True)
@@ -65,11 +93,15 @@ class Predictor:
     Attributes:
         classes: In the model's order.
         forward: uint8 (n, S, S, 3), 0-255, to probabilities (n, classes).
+        measure: The same to probabilities and strangeness, (n,); None where the run measures none.
+        limits: Thresholds of the run, if any.
     """
 
     classes: tuple[str, ...]
     data: DataConfig
     forward: Callable[[np.ndarray], np.ndarray]
+    measure: "Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]] | None" = None
+    limits: Thresholds | None = None
 
     @classmethod
     def of(cls, run: "Run", *, tta: bool = False, classifier: "Classifier | None" = None) -> "Predictor":
@@ -86,19 +118,35 @@ class Predictor:
                 f"{run.path} was trained without mirrored views (views.flip), as where left and right mean something.",
                 "Leave --tta out.",
             )
-        forward = compile_from_pixels(classifier or load_classifier(run))
+        limits = run.abstention
+        strangeness = run.strangeness if limits is not None and limits.strangeness is not None else None
+        measures = strangeness is not None
+        forward = compile_from_pixels(classifier or load_classifier(run), pooled=measures)
 
-        def mirrored_too(batch: np.ndarray) -> np.ndarray:
-            return (forward(batch)[0] + forward(np.ascontiguousarray(batch[:, :, ::-1]))[0]) / 2
+        def once(batch: np.ndarray) -> list[np.ndarray]:
+            outputs = forward(batch)
+            return outputs if strangeness is None else [outputs[0], strangeness.of(outputs[1])]
+
+        def outputs(batch: np.ndarray) -> list[np.ndarray]:
+            if not tta:
+                return once(batch)
+            both = zip(once(batch), once(np.ascontiguousarray(batch[:, :, ::-1])), strict=True)
+            return [(one + mirrored) / 2 for one, mirrored in both]
+
+        def measure(batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            probabilities, found = outputs(batch)
+            return probabilities, found
 
         return cls(
             tuple(run.manifest["classes"]),
             run.config.data,
-            mirrored_too if tta else lambda batch: forward(batch)[0],
+            lambda batch: outputs(batch)[0],
+            measure if measures else None,
+            limits,
         )
 
-    def blocks(self, files: Sequence[Path | bytes]) -> Iterator[tuple[np.ndarray, list[np.ndarray | ImageProblem]]]:
-        """Yield pixels, uint8 (n, S, S, 3), of BATCH files at a time, and what `probabilities` yields of each.
+    def blocks(self, files: Sequence[Path | bytes]) -> Iterator[tuple[np.ndarray, "list[Output | ImageProblem]"]]:
+        """Yield pixels, uint8 (n, S, S, 3), of BATCH files at a time, and the output of each or why it has none.
 
         The pixels of a file that could not be read are 0.
         """
@@ -108,27 +156,41 @@ class Predictor:
                 chunk = files[start : start + BATCH]
                 pixels = np.zeros((len(chunk), size, size, 3), np.uint8)
                 problems = {i: fault for i, file in enumerate(chunk) if (fault := self._decode(file, pixels[i]))}
-                probabilities = self.forward(pixels)
-                yield pixels, [problems.get(i, probabilities[i]) for i in range(len(chunk))]
+                probabilities, strangeness = (
+                    self.measure(pixels) if self.measure else (self.forward(pixels), [None] * len(chunk))
+                )
+                outputs = map(Output, probabilities, strangeness)
+                yield pixels, [problems.get(i, output) for i, output in enumerate(outputs)]
                 advance(len(chunk))
 
     def probabilities(self, files: Sequence[Path | bytes]) -> Iterator[np.ndarray | ImageProblem]:
         """Yield the probabilities (classes,) of each file, or why it could not be read; bytes are a file's."""
         for _, outputs in self.blocks(files):
-            yield from outputs
+            yield from (one.probabilities if isinstance(one, Output) else one for one in outputs)
 
     def predict(self, files: Sequence[Path | bytes]) -> Iterator[Prediction]:
         """Yield predictions in the order of `files`; that of an unreadable file says why."""
-        for number, (file, output) in enumerate(zip(files, self.probabilities(files), strict=True)):
+        outputs = (output for _, block in self.blocks(files) for output in block)
+        for number, (file, output) in enumerate(zip(files, outputs, strict=True)):
             yield self.prediction(file, number, output)
 
-    def prediction(self, file: Path | bytes, number: int, output: np.ndarray | ImageProblem) -> Prediction:
-        """Prediction of the file at place `number`, from its probabilities."""
+    def prediction(self, file: Path | bytes, number: int, output: "Output | ImageProblem") -> Prediction:
+        """Prediction of the file at place `number`, from its output."""
         name = str(file) if isinstance(file, Path) else f"<image {number}>"
         if isinstance(output, ImageProblem):
             return Prediction(name, "", 0.0, (), f"{output.kind}: {output.detail}")
-        best = int(output.argmax())
-        return Prediction(name, self.classes[best], float(output[best]), tuple(map(float, output)))
+        shares = output.probabilities
+        ranked = np.argsort(-shares, kind="stable")
+        count = int(np.searchsorted(np.cumsum(shares[ranked]), BETWEEN)) + 1
+        return Prediction(
+            name,
+            self.classes[ranked[0]],
+            float(shares[ranked[0]]),
+            tuple(map(float, shares)),
+            strangeness=None if output.strangeness is None else float(output.strangeness),
+            between=tuple(self.classes[i] for i in ranked[: min(max(count, 2), BETWEEN_AT_MOST)]),
+            limits=self.limits,
+        )
 
     def _decode(self, file: Path | bytes, out: np.ndarray) -> ImageProblem | None:
         try:

@@ -8,6 +8,7 @@
     history.csv      one line an epoch (kit.training.history)
     predictions.csv  path, split, label, predicted, predicted_phase1, confidence, p_<class>...
     metrics.json     scores per split and per phase (kit.evaluation)
+    abstention.json  when the model gives no answer, with strangeness.npz (kit.thresholds)
     folds/           cross-validation: history of each fold (kit.cross_validation)
     insights/  checkpoints/  model.keras  report.html
 
@@ -32,7 +33,10 @@ from kit.data.corrections import FILE as CORRECTIONS
 from kit.errors import ConfigError, DataError, StorageError, UserError
 from kit.evaluation import apply_temperature
 from kit.files import is_address, read_json
+from kit.model.strangeness import Strangeness
 from kit.parts import FILE as PLUGIN
+from kit.thresholds import ARRAYS, Thresholds
+from kit.thresholds import FILE as ABSTENTION
 from kit.training.history import COLUMNS as HISTORY_COLUMNS
 from kit.training.history import History
 
@@ -196,6 +200,18 @@ class Run:
         return recorded
 
     @property
+    def abstention(self) -> Thresholds | None:
+        """When the model gives no answer; None: it always answers, as that of an older run."""
+        path = self.path / ABSTENTION
+        return Thresholds.read(path) if path.exists() else None
+
+    @property
+    def strangeness(self) -> Strangeness | None:
+        """How the strangeness of an image is computed; None where the run has none."""
+        path = self.path / ARRAYS
+        return Strangeness.load(path) if path.exists() else None
+
+    @property
     def unapplied_temperature(self) -> float:
         """Temperature by which the logits of model.keras have yet to be divided: 1, but for runs of schema version 1.
 
@@ -240,7 +256,8 @@ class Run:
             tta: Average the probabilities of each image and its mirror image (test-time augmentation).
 
         Returns:
-            For a list one Prediction for each image found, in order; that of an unreadable file has a `problem`.
+            For a list one Prediction for each image found, in order; that of an unreadable file has a `problem`. Its
+            `label` is always a class, its `answer()` may be "unsure" or "unlike" (anything that was trained on).
 
         Raises:
             ConfigError: If `tta` is asked of a run that was trained without mirrored views.

@@ -14,9 +14,12 @@ from kit.data.corrections import FILE as CORRECTIONS
 from kit.data.corrections import Corrections, write_copy
 from kit.errors import StorageError
 from kit.files import make_folder, storage_errors, write_json, write_text
+from kit.model.strangeness import Strangeness
 from kit.parts import FILE as PLUGIN
 from kit.parts import copy_plugin
 from kit.run import SCHEMA_VERSION, Run
+from kit.thresholds import ARRAYS, Thresholds
+from kit.thresholds import FILE as ABSTENTION
 from kit.training.history import History
 
 if TYPE_CHECKING:
@@ -122,3 +125,9 @@ class RunWriter(Run):
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
         write_json(self.path / "metrics.json", metrics)
+
+    def write_abstention(self, abstention: Thresholds, strangeness: Strangeness | None) -> None:
+        """Write abstention.json, after strangeness.npz if there is a strangeness."""
+        if strangeness is not None:
+            strangeness.save(self.path / ARRAYS)
+        write_json(self.path / ABSTENTION, abstention.to_dict())

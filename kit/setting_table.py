@@ -44,6 +44,8 @@ SHORTHANDS = {
     "near_duplicates": "data.near_duplicates",
     "group_by": "data.group_by",
     "strict": "data.strict",
+    "accuracy": "abstention.accuracy",
+    "coverage": "abstention.coverage",
 }
 NO_SETTING = "parts"  # objects
 PHASE_KEY = re.compile(r"phases\.(0|[1-9]\d{0,5})\.(\w+)", re.ASCII)

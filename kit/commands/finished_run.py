@@ -1,7 +1,8 @@
-"""What a finished run is used for: `transferkit predict`, `evaluate` and `export`."""
+"""What a finished run is used for: `transferkit predict`, `threshold`, `evaluate` and `export`."""
 
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,6 +25,9 @@ _FORMAT = "keras, saved_model, onnx, litert, openvino, keras-hub or web, a page 
 Moved = Annotated[
     str | None,
     typer.Option("--data", metavar="PLACE", help="Where the run's own images lie now, if moved.", show_default=False),
+]
+AlwaysAnswer = Annotated[
+    bool, typer.Option("--always-answer", help='Give a class for every image, never "unsure" or "unlike".')
 ]
 Threshold = Annotated[
     float | None,
@@ -53,6 +57,7 @@ def predict(
         list[str], typer.Argument(metavar="PATH...", help="Images, folders or globs.", show_default=False)
     ],
     threshold: Threshold = None,
+    always_answer: AlwaysAnswer = False,
     tta: TestTimeAugmentation = False,
     explain: Annotated[
         Path | None,
@@ -65,7 +70,11 @@ def predict(
     as_csv: Annotated[bool, typer.Option("--csv", help="One row for each image on standard output.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Says what a run's model sees in images. Files that cannot be read are named, and the exit status is then 2."""
+    """Says what a run's model sees in images. Files that cannot be read are named, and the exit status is then 2.
+
+    Where the run has thresholds (`transferkit threshold`), the answer may be "unsure", with the classes it is between,
+    or "unlike" anything that it was trained on.
+    """
     from kit import progress
     from kit.backends import start
     from kit.errors import ConfigError, DataError
@@ -76,6 +85,8 @@ def predict(
 
     if as_json and as_csv:
         raise ConfigError("--json and --csv exclude each other.", "Choose one.")
+    if always_answer and threshold is not None:
+        raise ConfigError("--always-answer and --threshold exclude each other.", "Choose one.")
     progress.set_quiet(quiet or as_json or as_csv)
     folder = open_run(run)
     folder.require_finished()  # before a backend starts, which takes seconds
@@ -93,20 +104,22 @@ def predict(
         written = list(write_explanations(explain, explainer.explain(files)))
         predictions, pictures = [one for one, _ in written], [picture for _, picture in written]
         progress.say(f"Pictures of the evidence: {sum(map(bool, pictures)):,} in {explain}")
+    rules = _Rules.of(predictor, threshold, always_answer)
     if as_json:
-        told = [_as_dict(one, predictor, threshold) for one in predictions]
+        told = [_as_dict(one, predictor, rules) for one in predictions]
         if pictures is not None:
             told = [
                 one if picture is None else one | {"evidence": str(picture)}
                 for one, picture in zip(told, pictures, strict=True)
             ]
         content = {"run": str(run), "predictions": told}
-        given = {} if threshold is None else {"threshold": threshold}
-        print(json.dumps(content | given | {"passed_over": list(map(str, passed_over))}))
+        print(json.dumps(content | rules.limits | {"passed_over": list(map(str, passed_over))}))
     elif as_csv:
-        _print_csv(predictions, predictor, threshold, pictures)
+        _print_csv(predictions, predictor, rules, pictures)
     else:
-        print("\n".join(_table(predictions, predictor, threshold)))
+        print("\n".join(_table(predictions, predictor, rules)))
+        if rules.said:
+            progress.say(rules.said)
     unreadable = [one for one in predictions if one.problem]
     if unreadable:
         named = "; ".join(printable(f"{one.path} ({one.problem})") for one in unreadable[:NAMED])
@@ -119,42 +132,85 @@ def predict(
         raise error
 
 
-def _as_dict(one: "Prediction", predictor: "Predictor", threshold: float | None) -> dict[str, object]:
+@dataclass(frozen=True)
+class _Rules:
+    """When there is no answer: threshold asked for, whether answers are judged, whether strangeness is told.
+
+    `limits` are the thresholds by their names in JSON, `said` a sentence on those of the run.
+    """
+
+    threshold: float | None
+    judged: bool
+    measured: bool
+    limits: dict[str, float]
+    said: str
+
+    @classmethod
+    def of(cls, predictor: "Predictor", threshold: float | None, always_answer: bool) -> "_Rules":
+        own = predictor.limits
+        least = threshold if threshold is not None or own is None else own.confidence
+        beyond = None if own is None else own.strangeness
+        measured = predictor.measure is not None
+        if always_answer or (least is None and beyond is None):
+            return cls(None, False, measured, {}, "")
+        named = {"threshold": least, "strangeness_threshold": beyond}
+        limits = {name: value for name, value in named.items() if value is not None}
+        parts = [] if least is None else [f"unsure below a confidence of {least:.3g}"]
+        parts += [] if beyond is None else [f"unlike anything it was trained on beyond a strangeness of {beyond:.3g}"]
+        said = f"It is {', '.join(parts)}; --always-answer switches that off." if own is not None else ""
+        return cls(threshold, True, measured, limits, said)
+
+    def answer(self, one: "Prediction") -> str:
+        return one.answer(self.threshold) if self.judged else one.label
+
+
+def _as_dict(one: "Prediction", predictor: "Predictor", rules: _Rules) -> dict[str, object]:
+    from kit.predict import UNSURE
+
     if one.problem:
         return {"path": one.path, "problem": one.problem}
-    probabilities = dict(zip(predictor.classes, one.probabilities, strict=True))
-    answer = {} if threshold is None else {"answer": one.answer(threshold)}
-    said = {"path": one.path, "label": one.label, "confidence": one.confidence}
-    return said | answer | {"probabilities": probabilities}
+    said: dict[str, object] = {"path": one.path, "label": one.label, "confidence": one.confidence}
+    if rules.measured:
+        said["strangeness"] = one.strangeness
+    if rules.judged:
+        said["answer"] = rules.answer(one)
+    if said.get("answer") == UNSURE:
+        said["between"] = list(one.between)
+    return said | {"probabilities": dict(zip(predictor.classes, one.probabilities, strict=True))}
 
 
-def _table(predictions: "list[Prediction]", predictor: "Predictor", threshold: float | None) -> list[str]:
+def _table(predictions: "list[Prediction]", predictor: "Predictor", rules: _Rules) -> list[str]:
     """One line an image, without control characters."""
     from kit.progress import printable
 
     names = [printable(one.path) for one in predictions]
     width = min(max(map(len, names)), WIDEST)
-    said = [_in_words(one, predictor, threshold or 0.0) for one in predictions]
+    said = [_in_words(one, predictor, rules) for one in predictions]
     return [f"{name:<{width}}  {words}" for name, words in zip(names, said, strict=True)]
 
 
-def _in_words(one: "Prediction", predictor: "Predictor", threshold: float) -> str:
-    from kit.predict import UNSURE
+def _in_words(one: "Prediction", predictor: "Predictor", rules: _Rules) -> str:
+    from kit.predict import UNLIKE, UNSURE
     from kit.progress import printable
 
     if one.problem:
         return printable(one.problem)
     ranked = sorted(zip(one.probabilities, predictor.classes, strict=True), reverse=True)[: 1 + SHOWN]
     named = [f"{printable(name)} {probability:.3f}" for probability, name in ranked]
-    if one.confidence < threshold:
-        return f"{UNSURE}  ({', '.join(named)})"
-    return f"{printable(one.label)} {one.confidence:.3f}  ({', '.join(named[1:])})"
+    answer = rules.answer(one)
+    strangeness = f"  strangeness {one.strangeness:.2f}" if rules.measured else ""
+    if answer == UNLIKE:
+        return f"{UNLIKE} anything it was trained on{strangeness}  ({', '.join(named)})"
+    if answer == UNSURE:
+        between = " or ".join(map(printable, one.between))
+        return f"{UNSURE}  ({', '.join(named)})  between {between}{strangeness}"
+    return f"{printable(one.label)} {one.confidence:.3f}  ({', '.join(named[1:])}){strangeness}"
 
 
 def _print_csv(
     predictions: "list[Prediction]",
     predictor: "Predictor",
-    threshold: float | None,
+    rules: _Rules,
     pictures: list[Path | None] | None,
 ) -> None:
     import csv
@@ -162,19 +218,71 @@ def _print_csv(
     from kit.csv_tables import escape_cell
 
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    answer = [] if threshold is None else ["answer"]
+    measured, answer = ["strangeness"] if rules.measured else [], ["answer"] if rules.judged else []
     classes = [f"p_{name}" for name in predictor.classes]
     evidence = [] if pictures is None else ["evidence"]
-    writer.writerow(["path", "predicted", "confidence", *answer, *classes, *evidence, "problem"])
+    writer.writerow(["path", "predicted", "confidence", *measured, *answer, *classes, *evidence, "problem"])
     for place, one in enumerate(predictions):
         if one.problem:
-            blanks = [""] * (2 + len(answer) + len(classes) + len(evidence))
+            blanks = [""] * (2 + len(measured) + len(answer) + len(classes) + len(evidence))
             writer.writerow([escape_cell(one.path), *blanks, one.problem])
             continue
         confidence, *shares = [f"{value:.9g}" for value in (one.confidence, *one.probabilities)]
-        answers = [] if threshold is None else [escape_cell(one.answer(threshold))]
+        strangeness = [f"{one.strangeness:.9g}"] if rules.measured else []
+        answers = [escape_cell(rules.answer(one))] if rules.judged else []
         picture = [] if pictures is None else [escape_cell(str(pictures[place]))]
-        writer.writerow([escape_cell(one.path), escape_cell(one.label), confidence, *answers, *shares, *picture, ""])
+        named = [escape_cell(one.path), escape_cell(one.label), confidence]
+        writer.writerow([*named, *strangeness, *answers, *shares, *picture, ""])
+
+
+def threshold(
+    run: FinishedRun,
+    accuracy: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Wanted of the answers, such as 0.99.", show_default=False)
+    ] = None,
+    coverage: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Share of images wanted to be answered.", show_default=False)
+    ] = None,
+    known: Annotated[
+        float | None,
+        typer.Option(min=0, max=0.999, help="Share of such images that pass as known.", show_default="0.95"),
+    ] = None,
+    moved: Moved = None,
+    backend: Annotated[str, typer.Option(help=f"{' or '.join(BACKENDS)}; the run's own by default.")] = "auto",
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Chooses when a run's model gives no answer, on its validation images: below a confidence it is "unsure".
+
+    Beyond a strangeness an image is "unlike" anything it was trained on. Nothing given is as the run was trained. Its
+    images are read only where it has no strangeness yet, as a run of an older transferkit.
+    """
+    from dataclasses import replace
+
+    from kit import progress
+    from kit.abstention import set_thresholds
+    from kit.errors import ConfigError
+    from kit.run_writer import RunWriter
+
+    progress.set_quiet(quiet or as_json)
+    if accuracy is not None and coverage is not None:
+        raise ConfigError("--accuracy and --coverage exclude each other.", "Choose one.")
+    folder = RunWriter.open(open_run(run).path)
+    folder.require_finished()
+    wanted = folder.config.abstention
+    if accuracy is not None:
+        wanted = replace(wanted, accuracy=accuracy, coverage=0.0)
+    if coverage is not None:
+        wanted = replace(wanted, coverage=coverage)
+    if known is not None:
+        wanted = replace(wanted, known=known)
+    given = {"accuracy": accuracy, "coverage": coverage, "known": known}
+    insist = [name for name, value in given.items() if value is not None]
+    chosen = set_thresholds(folder, wanted, insist=insist, moved=moved, backend_name=backend)
+    if as_json:
+        print(json.dumps({"run": str(run), **chosen.to_dict()}))
+    else:
+        print("\n".join(chosen.describe() or ["It always answers."]))
 
 
 @setting_options("conflicts", "columns", defaults=False)

@@ -138,6 +138,14 @@ class _Logits(keras.layers.Layer):
         return self.stock.compute_output_shape(input_shape)
 
 
+def mean_over_places(features: keras.KerasTensor) -> keras.KerasTensor:
+    """Pooled features (batch, channels) of a backbone's output, which a head of one's own may take unpooled."""
+    rank = len(features.shape)
+    if rank == 4:
+        return keras.layers.GlobalAveragePooling2D()(features)
+    return keras.layers.GlobalAveragePooling1D()(features) if rank == 3 else features
+
+
 def without_softmax(head: keras.Model) -> keras.Model:
     """The same head up to the logits, for training: the softmax of a confident mistake has no gradient."""
     last = head.layers[-1]
@@ -196,13 +204,18 @@ class Classifier:
         pooled = [pooling(y) if end.depth == 0 and self.pools else y for y, end in zip(outputs, ends, strict=True)]
         return keras.Model(inputs, pooled)
 
-    def tail(self, start: Cut, *, logits: bool = False) -> keras.Model:
-        """Trained part, from `start` to probabilities or `logits`; at depth 0 the head alone, on pooled features."""
+    def tail(self, start: Cut, *, logits: bool = False, pooled: bool = False) -> keras.Model:
+        """Trained part, from `start` to probabilities or `logits`; at depth 0 the head alone, on pooled features.
+
+        `pooled` outputs the pooled features as well, after the others; not at depth 0.
+        """
         head = without_softmax(self.head) if logits else self.head
         if start.depth == 0:
             return head
         inputs, (features,) = self._apply(start, (self.backbone.cut(0),), self.trains_normalisation)
-        return keras.Model(inputs, head(keras.layers.GlobalAveragePooling2D()(features) if self.pools else features))
+        mean = mean_over_places(features) if self.pools or pooled else features
+        outputs = head(mean if self.pools else features)
+        return keras.Model(inputs, [outputs, mean] if pooled else outputs)
 
     def feature_maps(self, start: Cut) -> keras.Model:
         """From `start` (uint8 pixels at the deepest cut) to the backbone's output before pooling, for inference."""

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from kit.evaluation import fit_temperature
+from kit.model.classifier import mean_over_places
 from kit.training.callbacks import Callbacks
 from kit.training.checkpoints import PhaseEnd, SharedHead, assign, values_of
 from kit.training.extraction import Activations, training_batches, validation_batches
@@ -110,6 +111,19 @@ def predict_trained(session: Session, activations: Activations) -> np.ndarray:
     phase = session.phases[-1]
     everything = np.arange(len(session.dataset.keys))
     return _prediction(session, activations, phase, session.tail(phase))(everything)
+
+
+def pooled_features(session: Session, activations: Activations, indices: np.ndarray) -> np.ndarray:
+    """Pooled features of some images by a trained classifier, float32 (n, channels), from the stored activations."""
+    start = session.start(session.phases[-1])
+    stored = activations.plain[start.depth].take(indices)
+    if start.depth == 0:
+        features = stored[:].astype(np.float32)
+        return features.mean(axis=tuple(range(1, features.ndim - 1)))  # a head of one's own may take them unpooled
+    maps = session.classifier.feature_maps(start)
+    pooled = keras.Model(maps.input, mean_over_places(maps.outputs[0]))
+    forward = compile_forward(pooled)
+    return predict(lambda batch: forward(batch)[0], stored, session.config.training.batch_size)
 
 
 def _prediction(

@@ -48,17 +48,17 @@ def in_passes(forward: Forward, rows: int, at_once: int = 1) -> Runner:
     return run
 
 
-def compile_from_pixels(classifier: Classifier, ends: tuple[Cut, ...] | None = None) -> Runner:
+def compile_from_pixels(classifier: Classifier, ends: tuple[Cut, ...] | None = None, *, pooled: bool = False) -> Runner:
     """Inference from pixels, uint8 (n, S, S, 3), 0-255, in the fastest passes.
 
-    `ends` are the cut points to output; None outputs the probabilities.
+    `ends` are the cut points to output; None outputs the probabilities, and with `pooled` the pooled features too.
     """
     backend = backends.current()
     passes = backend.passes(classifier.kernels)
     pixels = classifier.backbone.cut(-1)
 
     def between(start: Cut) -> keras.Model:
-        return classifier.tail(start) if ends is None else classifier.trunk(start, ends)
+        return classifier.tail(start, pooled=pooled) if ends is None else classifier.trunk(start, ends)
 
     if passes.together_at is None:
         forward = backend.compile_forward(between(pixels))

@@ -1,0 +1,127 @@
+"""Abstention of a run: its strangeness and thresholds, set at its end and again later.
+
+The strangeness is fitted to the pooled features of the final network, from the stored activations: no image passes
+through the frozen layers for it. Importing this module imports no backend.
+"""
+
+from collections.abc import Collection
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kit import backends, progress
+from kit.config import AbstentionConfig
+from kit.data import OUT_OF_FOLD
+from kit.data.dataset import build_dataset
+from kit.errors import DataError
+from kit.machine import require_cache
+from kit.model.strangeness import Strangeness
+from kit.predict import load_classifier
+from kit.run import Run
+from kit.run_images import find_own_images, require_same_images
+from kit.run_scores import evaluation_config
+from kit.run_writer import RunWriter
+from kit.thresholds import Thresholds, choose_thresholds
+
+if TYPE_CHECKING:
+    from kit.training.extraction import Activations
+    from kit.training.session import Session
+
+FITTED_ON = 10_000  # training images at most
+NOT_ONE_MODEL = (
+    "No threshold of strangeness is set: the model of a cross-validated run was trained on all images, and none is "
+    "left to choose it on."
+)
+
+
+def record_abstention(run: RunWriter, session: "Session", activations: "Activations") -> None:
+    """Fit the strangeness of a trained run, choose its thresholds, and record both."""
+    measured = None
+    if len(session.dataset.indices("validation")) and session.dataset.folds is None:
+        measured = _measure(session, activations)
+    chosen = _choose(run, measured, session.config.abstention)
+    run.write_abstention(chosen, measured)
+    for line in chosen.describe():
+        progress.say(line)
+
+
+def set_thresholds(
+    run: RunWriter,
+    wanted: AbstentionConfig,
+    *,
+    insist: Collection[str] = (),
+    moved: str | None = None,
+    backend_name: str = "auto",
+) -> Thresholds:
+    """Choose the thresholds of a finished run anew, and record them; returns them.
+
+    Its strangeness is fitted first if the run has none; that reads its images, and starts a backend. `moved`: where
+    they lie now, if not where they were.
+
+    Raises:
+        DataError: If the validation images cannot promise what is wanted, of the settings in `insist`; the record stays
+            as it was. Other settings that they cannot promise leave a note in it.
+        UserError: If the run is not finished, or its images are no longer there.
+    """
+    run.require_finished()
+    measured = run.strangeness
+    validated = (run.samples["finding"].isna() & (run.samples["split"] == "validation")).any()
+    if measured is None and validated and "folds" not in run.metrics and wanted.known:
+        measured = _measured_again(run, moved, backend_name)
+    chosen = _choose(run, measured, wanted)
+    unsure = ("accuracy" in insist and wanted.accuracy) or ("coverage" in insist and wanted.coverage)
+    unlike = "known" in insist and wanted.known
+    if (unsure and chosen.confidence is None) or (unlike and chosen.strangeness is None):
+        hint = "Ask for less (--accuracy, --coverage, --known), or train with more validation images."
+        raise DataError(" ".join(chosen.notes), hint)
+    with run.lock():
+        run.write_abstention(chosen, measured)
+    return chosen
+
+
+def _choose(run: Run, measured: Strangeness | None, wanted: AbstentionConfig) -> Thresholds:
+    split = OUT_OF_FOLD if "folds" in run.metrics else "validation"
+    table = run.predictions
+    rows = table[table["split"] == split]
+    groups = run.samples.set_index("path")["group"]
+    classes = {name: i for i, name in enumerate(run.classes)}
+    chosen = choose_thresholds(
+        rows[[f"p_{name}" for name in run.classes]].to_numpy(),
+        np.array([classes[label] for label in rows["label"]], int),
+        groups.loc[rows["path"]].tolist(),
+        None if measured is None else measured.held_out,
+        wanted,
+        split,
+    )
+    missing = (NOT_ONE_MODEL,) if split == OUT_OF_FOLD and wanted.known else ()
+    return replace(chosen, notes=(*missing, *chosen.notes))
+
+
+def _measure(session: "Session", activations: "Activations") -> Strangeness:
+    """Strangeness fitted to the training images, with that of each validation image."""
+    from kit.training.fit import pooled_features
+
+    dataset = session.dataset
+    train, validation = dataset.indices("train"), dataset.indices("validation")
+    drawn = np.random.default_rng(session.config.seed).permutation(train)[:FITTED_ON]
+    fitted_on = np.sort(drawn)
+    features = pooled_features(session, activations, np.concatenate([fitted_on, validation]))
+    return Strangeness.fit(features[: len(fitted_on)], dataset.labels[fitted_on], features[len(fitted_on) :])
+
+
+def _measured_again(run: Run, moved: str | None, backend_name: str) -> Strangeness:
+    """As `_measure`, of a finished run."""
+    config = evaluation_config(run, backend_name, moved)
+    require_cache()
+    source = find_own_images(run, moved, f"transferkit threshold {run.path}")
+    backends.start(config.backend, config.threads, config.seed)
+    from kit.training.extraction import extract
+    from kit.training.session import Session
+
+    dataset = build_dataset(source, config)
+    require_same_images(run, dataset.fingerprint, config.data.path)
+    dtype = run.manifest["network"].get("store_dtype", config.training.store_dtype)  # absent in early runs
+    config = replace(config, training=replace(config.training, store_dtype=dtype))
+    session = Session(config, load_classifier(run), dataset.as_recorded(run.samples))
+    return _measure(session, extract(session, to_train=False))
