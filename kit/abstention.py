@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from kit.training.extraction import Activations
     from kit.training.session import Session
 
-FITTED_ON = 10_000  # training images at most
+FITTED_ON = 3_000  # training images at most: their spread in 128 directions is known well enough
 NOT_ONE_MODEL = (
     "No threshold of strangeness is set: the model of a cross-validated run was trained on all images, and none is "
     "left to choose it on."
