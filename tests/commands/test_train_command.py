@@ -95,7 +95,9 @@ def test_every_shorthand_is_an_option_that_says_what_its_setting_is(command):
     shown = " ".join(command("train", "--help").out.split())
     for name, key in SHORTHANDS.items():
         assert re.search(rf" --{name.replace('_', '-')} (<(int|float|str)> )?[^\[]+ \[{re.escape(key)}[;\]]", shown)
-    side = "--image-size <int> Side of the square the model sees, in pixels; 32 to 1024. [data.image_size; default: 224]"
+    side = (
+        "--image-size <int> Side of the square the model sees, in pixels; 32 to 1024. [data.image_size; default: 224]"
+    )
     epochs = "--head-epochs <int> First phase: Passes over the training images, at most. [phases.0.epochs; default: 10]"
     assert side in shown
     assert epochs in shown
