@@ -1,6 +1,6 @@
 """Abstention of a run: its strangeness and thresholds, set at its end and again later.
 
-The strangeness is fitted to the pooled features of the final network, from the stored activations: no image passes
+The strangeness compares pooled features of the final network, computed from the stored activations: no image passes
 through the frozen layers for it. Importing this module imports no backend.
 """
 
@@ -16,7 +16,7 @@ from kit.data import OUT_OF_FOLD
 from kit.data.dataset import build_dataset
 from kit.errors import DataError
 from kit.machine import require_cache
-from kit.model.strangeness import Strangeness
+from kit.model.strangeness import Strangeness, choose_kept
 from kit.predict import load_classifier
 from kit.run import Run
 from kit.run_images import find_own_images, require_same_images
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from kit.training.extraction import Activations
     from kit.training.session import Session
 
-FITTED_ON = 3_000  # training images at most: their spread in 128 directions is known well enough
 NOT_ONE_MODEL = (
     "No threshold of strangeness is set: the model of a cross-validated run was trained on all images, and none is "
     "left to choose it on."
@@ -99,15 +98,14 @@ def _choose(run: Run, measured: Strangeness | None, wanted: AbstentionConfig) ->
 
 
 def _measure(session: "Session", activations: "Activations") -> Strangeness:
-    """Strangeness fitted to the training images, with that of each validation image."""
+    """Strangeness by some of the training images, with that of each validation image."""
     from kit.training.fit import pooled_features
 
     dataset = session.dataset
     train, validation = dataset.indices("train"), dataset.indices("validation")
-    drawn = np.random.default_rng(session.config.seed).permutation(train)[:FITTED_ON]
-    fitted_on = np.sort(drawn)
-    features = pooled_features(session, activations, np.concatenate([fitted_on, validation]))
-    return Strangeness.fit(features[: len(fitted_on)], dataset.labels[fitted_on], features[len(fitted_on) :])
+    kept = train[choose_kept(dataset.labels[train], session.config.seed)]
+    features = pooled_features(session, activations, np.concatenate([kept, validation]))
+    return Strangeness.fit(features[: len(kept)], features[len(kept) :])
 
 
 def _measured_again(run: Run, moved: str | None, backend_name: str) -> Strangeness:

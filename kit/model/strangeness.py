@@ -1,10 +1,9 @@
-"""Strangeness of an image: how far its pooled features lie from those of the training images.
+"""Strangeness of an image: how unlike its pooled features are those of the training images.
 
-The squared Mahalanobis distance to the nearest class mean, of one covariance for all classes (K. Lee et al., A simple
-unified framework for detecting out-of-distribution samples and adversarial attacks, NeurIPS 2018). The covariance is
-that of a probabilistic principal component analysis (M. Tipping, C. Bishop, JRSS B 61 (1999) 611-622): of its
-directions the strongest are kept, and all others share one variance. So an image costs a few products of
-matrices. Importing this module imports no backend.
+The cosine distance to the nearest of at most a thousand training images, whose features are kept (the nearest
+neighbour of Y. Sun et al., Out-of-distribution detection with deep nearest neighbors, ICML 2022, of a sample). Against
+Mahalanobis distances, energy and probability it measured best (docs/abstention.md), and it is one product of matrices
+and a maximum, which any format has. Importing this module imports no backend.
 """
 
 import io
@@ -18,60 +17,40 @@ import numpy as np
 from kit.errors import StorageError
 from kit.files import storage_errors, write_bytes
 
-COMPONENTS = 128
-IMAGES_PER_COMPONENT = 8  # fewer, and a direction is mostly noise
+KEPT = 1_000  # training images; of more classes one each
 
 
 @dataclass(frozen=True)
 class Strangeness:
-    """Arrays by which pooled features (n, channels) become a strangeness; all float32.
+    """Features that others are compared with.
 
-    With f the features it is (|f|² - |f · inner|² - max(f · towards + offsets)) / scale.
+    The strangeness of features f is (1 - max(bank · f / |f|)) / scale.
 
     Attributes:
-        inner: (channels, components).
-        towards: (channels, classes).
-        offsets: (classes,).
-        scale: (1,), by which 1 is the median of `held_out`.
-        held_out: (n,), strangeness of images that it was not fitted to, in their order.
+        bank: Of the kept training images, each of length 1; float16 (images, channels).
+        scale: float32 (1,), by which 1 is the median of `held_out`.
+        held_out: float32 (n,), strangeness of images that were not trained on, in their order.
     """
 
-    inner: np.ndarray
-    towards: np.ndarray
-    offsets: np.ndarray
+    bank: np.ndarray
     scale: np.ndarray
     held_out: np.ndarray
 
     @classmethod
-    def fit(cls, pooled: np.ndarray, labels: np.ndarray, held_out: np.ndarray) -> Self:
-        """Fit to training images: pooled features, float (n, channels), and labels, int (n,).
+    def fit(cls, kept: np.ndarray, held_out: np.ndarray) -> Self:
+        """Keep the pooled features of training images (`choose_kept`), float (n, channels).
 
         `held_out` are pooled features of images not trained on, one at least.
         """
-        from sklearn.covariance import ledoit_wolf
-
-        pooled = np.asarray(pooled, np.float64)
-        means = np.stack([pooled[labels == one].mean(axis=0) for one in np.unique(labels)])
-        spread = pooled - means[np.unique(labels, return_inverse=True)[1]]
-        covariance, _ = ledoit_wolf(spread, assume_centered=True)
-        values, vectors = np.linalg.eigh(covariance)
-        values, vectors = values[::-1], vectors[:, ::-1]
-        count = max(0, min(COMPONENTS, len(values) - 1, (len(pooled) - len(means)) // IMAGES_PER_COMPONENT))
-        rest = max(float(values[count:].mean()), 1e-12)  # all images alike have none
-        inner = vectors[:, :count] * np.sqrt(np.maximum(1 - rest / np.maximum(values[:count], rest), 0))
-        within = means @ inner
-        towards = 2 * (means - within @ inner.T).T
-        offsets = (within**2).sum(axis=1) - (means**2).sum(axis=1)
-        inner, towards, offsets, scale = (one.astype(np.float32) for one in (inner, towards, offsets, np.ones(1)))
-        distances = cls(inner, towards, offsets, scale, scale).of(held_out)
-        scale *= max(float(np.median(distances)), 1e-12)
-        return cls(inner, towards, offsets, scale, distances / scale)
+        found = cls(_unit(kept).astype(np.float16), np.ones(1, np.float32), np.zeros(0, np.float32))
+        distances = found.of(held_out)
+        scale = np.float32([max(float(np.median(distances)), 1e-6)])
+        return cls(found.bank, scale, distances / scale)
 
     def of(self, pooled: np.ndarray) -> np.ndarray:
         """Strangeness of images, float32 (n,), from their pooled features, float (n, channels)."""
-        pooled = np.asarray(pooled, np.float32)
-        nearest = (pooled @ self.towards + self.offsets).max(axis=1)
-        return ((pooled**2).sum(axis=1) - ((pooled @ self.inner) ** 2).sum(axis=1) - nearest) / self.scale
+        alike = _unit(pooled) @ self.bank.astype(np.float32).T
+        return (1 - alike.max(axis=1)) / self.scale
 
     def save(self, path: Path) -> None:
         """Write a file of NumPy arrays (.npz) atomically."""
@@ -88,3 +67,20 @@ class Strangeness:
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             hint = "Delete it and abstention.json, and run `transferkit threshold RUN`."
             raise StorageError(f"{path} is damaged: {error}.", hint) from None
+
+
+def choose_kept(labels: np.ndarray, seed: int) -> np.ndarray:
+    """Places of the training images to keep, in order: drawn by `seed`, each class in turn. `labels` are int (n,)."""
+    drawn = np.random.default_rng(seed).permutation(len(labels))
+    turn = np.empty(len(labels), int)  # how many of its class were drawn before
+    for label in np.unique(labels):
+        of_class = drawn[labels[drawn] == label]
+        turn[of_class] = np.arange(len(of_class))
+    most = max(KEPT, len(np.unique(labels)))
+    return np.sort(drawn[np.argsort(turn[drawn], kind="stable")][:most])
+
+
+def _unit(features: np.ndarray) -> np.ndarray:
+    """Features of length 1, float32; none where all are 0."""
+    features = np.asarray(features, np.float32)
+    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)

@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.metrics.pairwise import cosine_distances
 
 import kit
 from image_files import make_images
 from kit.config import AbstentionConfig
 from kit.data.images import decode
-from kit.model.strangeness import Strangeness
+from kit.model.strangeness import Strangeness, choose_kept
 from kit.pipeline import train
 from kit.run_writer import RunWriter
 from kit.settings import load_config
@@ -133,21 +134,31 @@ def test_the_next_image_passes_as_often_as_asked():
     assert np.mean(passed) == pytest.approx(0.9, abs=0.03)
 
 
-def test_strangeness_is_the_distance_to_the_nearest_class():
-    """Beside the dense formula, of the same covariance."""
+def test_strangeness_is_the_cosine_distance_to_the_nearest_kept_image():
+    """Beside scikit-learn's; of length 0 nothing is near."""
     random = np.random.default_rng(0)
-    labels, means = random.integers(0, 3, 400), random.random((3, 20)) * 3
-    mix = random.normal(size=(20, 20)) * np.linspace(1, 0.1, 20)
-    pooled = means[labels] + random.normal(size=(400, 20)) @ mix.T
-    found = Strangeness.fit(pooled[:300], labels[:300], pooled[300:])
-    other = pooled[300:] + random.normal(size=(100, 20)) * 2
-    centres = np.stack([pooled[:300][labels[:300] == one].mean(0) for one in range(3)])
-    precision = np.eye(20) - found.inner @ found.inner.T
-    apart = other[:, None] - centres
-    dense = np.einsum("ncd,de,nce->nc", apart, precision, apart).min(1) / found.scale
-    np.testing.assert_allclose(found.of(other), dense, rtol=1e-4)
+    pooled = random.random((3, 20))[random.integers(0, 3, 400)] * 3 + random.random((400, 20))
+    found = Strangeness.fit(pooled[:300], pooled[300:])
+    other = random.random((100, 20)) * np.linspace(0, 3, 20)
+    nearest = cosine_distances(other, pooled[:300]).min(axis=1)
+    np.testing.assert_allclose(found.of(other), nearest / found.scale, rtol=1e-2)
+    np.testing.assert_allclose(found.of(5 * other), found.of(other), rtol=1e-3)
     assert np.median(found.of(pooled[300:])) == pytest.approx(1)
+    assert found.of(np.zeros((1, 20))) == pytest.approx(1 / found.scale)
     assert np.mean(found.of(other) > np.quantile(found.held_out, 0.95)) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("counts", "kept"), [((3, 5000, 600), (3, 499, 498)), ((2, 4), (2, 4)), ((1,) * 1200, (1,) * 1200)]
+)
+def test_a_bounded_number_of_training_images_is_kept_of_each_class_in_turn(counts, kept):
+    labels = np.random.default_rng(1).permutation(np.repeat(np.arange(len(counts)), counts))
+    chosen = choose_kept(labels, seed=0)
+    found = tuple(np.bincount(labels[chosen], minlength=len(counts)).tolist())
+    assert all(abs(one - wanted) <= 1 for one, wanted in zip(found, kept, strict=True))
+    assert len(chosen) == min(len(labels), max(1000, len(counts)))
+    assert (np.diff(chosen) > 0).all()
+    np.testing.assert_array_equal(chosen, choose_kept(labels, seed=0))
 
 
 # === What a run records ===
