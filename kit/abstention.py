@@ -1,25 +1,25 @@
 """Abstention of a run: its strangeness and thresholds, set at its end and again later.
 
-The strangeness compares pooled features of the final network, computed from the stored activations: no image passes
-through the frozen layers for it. Importing this module imports no backend.
+The strangeness compares pooled features of the final network. When a run ends they come from the stored activations: no
+image passes through the frozen layers for them. Importing this module imports no backend.
 """
 
 from collections.abc import Collection
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kit import backends, progress
-from kit.config import AbstentionConfig
+from kit.config import AbstentionConfig, RunConfig
 from kit.data import OUT_OF_FOLD
-from kit.data.dataset import build_dataset
+from kit.data.images import ImageProblem, decode
 from kit.errors import DataError
-from kit.machine import require_cache
 from kit.model.strangeness import Strangeness, choose_kept
-from kit.predict import load_classifier
+from kit.predict import BATCH, load_classifier
 from kit.run import Run
-from kit.run_images import find_own_images, require_same_images
+from kit.run_images import split_images
 from kit.run_scores import evaluation_config
 from kit.run_writer import RunWriter
 from kit.thresholds import Thresholds, choose_thresholds
@@ -109,17 +109,33 @@ def _measure(session: "Session", activations: "Activations") -> Strangeness:
 
 
 def _measured_again(run: Run, moved: str | None, backend_name: str) -> Strangeness:
-    """As `_measure`, of a finished run."""
+    """As `_measure`, of a finished run, whose images are read again."""
+    command = f"transferkit threshold {run.path}"
+    files, rows = split_images(run, "train", moved, command)
+    kept = choose_kept(rows["label"].map(run.classes.index).to_numpy(), run.config.seed)
+    held_out, _ = split_images(run, "validation", moved, command)
     config = evaluation_config(run, backend_name, moved)
-    require_cache()
-    source = find_own_images(run, moved, f"transferkit threshold {run.path}")
     backends.start(config.backend, config.threads, config.seed)
-    from kit.training.extraction import extract
-    from kit.training.session import Session
+    from kit.training.forward import compile_from_pixels
 
-    dataset = build_dataset(source, config)
-    require_same_images(run, dataset.fingerprint, config.data.path)
-    dtype = run.manifest["network"].get("store_dtype", config.training.store_dtype)  # absent in early runs
-    config = replace(config, training=replace(config.training, store_dtype=dtype))
-    session = Session(config, load_classifier(run), dataset.as_recorded(run.samples))
-    return _measure(session, extract(session, to_train=False))
+    forward = compile_from_pixels(load_classifier(run), pooled=True)
+    features = []
+    with progress.track("images", len(kept) + len(held_out)) as advance:
+        for part in ([files[i] for i in kept], held_out):
+            pooled = []
+            for start in range(0, len(part), BATCH):
+                pixels = np.stack([_pixels(file, config) for file in part[start : start + BATCH]])
+                pooled.append(forward(pixels)[1])
+                advance(len(pixels))
+            features.append(np.concatenate(pooled))
+    return Strangeness.fit(*features)
+
+
+def _pixels(file: Path, config: RunConfig) -> np.ndarray:
+    try:
+        return decode(file, config.data)
+    except ImageProblem as problem:
+        raise DataError(
+            f"{file} cannot be decoded ({problem.kind}): {problem.detail}.",
+            "It could be read when the run was trained: put it back as it was.",
+        ) from problem

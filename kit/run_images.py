@@ -61,7 +61,7 @@ def split_images(run: Run, split: str, moved: str | None, command: str) -> "tupl
         raise DataError(
             f"{len(gone)} of the {len(rows)} {split} images of {run.path} are no longer in "
             f"{config_at(run, moved).data.path}: {', '.join(gone[:3])}{', ...' if len(gone) > 3 else ''}.",
-            "An export needs them: put them back where they were.",
+            "They are needed: put them back where they were.",
         )
     return tuple(files[path] for path in rows["path"]), rows
 

@@ -90,7 +90,7 @@ class RunWriter(Run):
             with storage_errors(self.path):
                 holder.acquire()
         except filelock.Timeout:
-            hint = "Wait until it ends, or give --out another folder."
+            hint = "Wait until it ends, or write to another folder."
             raise StorageError(f"Another transferkit is at work in {self.path}.", hint) from None
         try:
             yield

@@ -44,7 +44,7 @@ class Strangeness:
         """
         found = cls(_unit(kept).astype(np.float16), np.ones(1, np.float32), np.zeros(0, np.float32))
         distances = found.of(held_out)
-        scale = np.float32([max(float(np.median(distances)), 1e-6)])
+        scale = np.array([max(float(np.median(distances)), 1e-6)], np.float32)
         return cls(found.bank, scale, distances / scale)
 
     def of(self, pooled: np.ndarray) -> np.ndarray:

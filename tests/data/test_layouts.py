@@ -275,8 +275,8 @@ def test_every_kind_of_record_that_is_written_is_known():
     code = "".join(file.read_text() for part in ("kit", "search") for file in (ROOT / part).rglob("*.py"))
     written = set(re.findall(r"\"kind\": \"([a-z-]+)\"", code))
     known = {kind for kinds in listing.RECORDS.values() for kind in kinds}
-    # trials.json lies in a study, benchmark.json in a run; drawn images and the demo's folder are data
-    assert written - {"trials", "benchmark", "demo-data", "demo"} <= known
+    # trials.json lies in a study, benchmark.json and abstention.json in a run; drawn images, the demo's folder are data
+    assert written - {"trials", "benchmark", "abstention", "demo-data", "demo"} <= known
 
 
 def test_folders_without_a_single_image_are_no_data(root):
