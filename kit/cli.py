@@ -37,6 +37,7 @@ BUILT_IN = {
     "lr-find": "kit.commands.rates:lr_find",
     "evaluate": "kit.commands.finished_run:evaluate",
     "predict": "kit.commands.finished_run:predict",
+    "threshold": "kit.commands.abstaining:threshold",
     "export": "kit.commands.finished_run:export",
     "push": "kit.commands.pushing:push",
     "benchmark": "kit.commands.benchmarking:benchmark",

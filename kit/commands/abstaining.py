@@ -27,9 +27,10 @@ def threshold(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Chooses when a run's model gives no answer, on its validation images: below a confidence it is "unsure".
+    """Sets when a run's model gives no answer.
 
-    Beyond a strangeness an image is "unlike" anything it was trained on. Nothing given is as the run was trained. Its
+    On its validation images: below a confidence it is "unsure", and beyond a strangeness an image is "unlike" anything
+    it was trained on. Nothing given is as the run was trained. Its
     images are read only where it has no strangeness yet, as a run of an older transferkit.
     """
     from dataclasses import replace
