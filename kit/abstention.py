@@ -83,12 +83,13 @@ def _choose(run: Run, measured: Strangeness | None, wanted: AbstentionConfig) ->
     split = OUT_OF_FOLD if "folds" in run.metrics else "validation"
     table = run.predictions
     rows = table[table["split"] == split]
-    groups = run.samples.set_index("path")["group"]
+    used = run.samples[run.samples["finding"].isna()]
+    groups = dict(zip(used["path"], used["group"], strict=True))
     classes = {name: i for i, name in enumerate(run.classes)}
     chosen = choose_thresholds(
         rows[[f"p_{name}" for name in run.classes]].to_numpy(),
         np.array([classes[label] for label in rows["label"]], int),
-        groups.loc[rows["path"]].tolist(),
+        [groups[path] for path in rows["path"]],
         None if measured is None else measured.held_out,
         wanted,
         split,
