@@ -138,7 +138,7 @@ class Parts:
             found[metric.name] = metric
             if _is_keras(metric):  # a copy is tried, for the first labels decide the number of classes
                 copy = type(metric).from_config(metric.get_config())
-                self._measured(copy, np.array([0, 1, 2]), np.eye(3, dtype=np.float32))
+                self._measured(copy, np.arange(10), np.eye(10, dtype=np.float32))
         return found
 
     def measure(self, labels: np.ndarray, probabilities: np.ndarray) -> tuple[tuple[str, float], ...]:
@@ -409,6 +409,7 @@ def _by_layers(layers: Iterable[Any]) -> Callable[[Image.Image, np.random.Genera
         with lock:
             for generator in _generators(chain):
                 generator.state.assign(rng.integers(0, 2**31, generator.state.shape).astype(generator.state.dtype))
+                generator._initial_seed = 0  # Keras on PyTorch draws without the state of one that had none
             for layer in chain:
                 pixels = layer(pixels, training=True)
             made = keras.ops.convert_to_numpy(pixels)[0]

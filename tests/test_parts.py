@@ -167,7 +167,7 @@ def test_the_loss_is_that_of_keras_with_smoothed_labels_and_weights(name, smooth
                              smoothing, given_parts(loss=given).per_sample)  # fmt: skip
     target = np.eye(3, dtype=np.float32)[labels] * (1 - smoothing) + smoothing / 3
     loss = far if name == "far" else keras.losses.CategoricalFocalCrossentropy(reduction=None)
-    expected = ops.convert_to_numpy(loss(target, ops.softmax(ops.convert_to_tensor(logits))))
+    expected = ops.convert_to_numpy(loss(ops.convert_to_tensor(target), ops.softmax(ops.convert_to_tensor(logits))))
     assert float(total) == pytest.approx(float((expected * weights).sum()), rel=1e-5)
 
 

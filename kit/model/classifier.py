@@ -85,6 +85,10 @@ def own_head(made: Any, features: tuple[int, ...], classes: int, seed: int) -> k
     )
     head = keras.Model(inputs, last(outputs), name=OWN_HEAD)
     _require_trainable(head)
+    for layer in head._flatten_layers():
+        for generator in vars(layer).values():
+            if isinstance(generator, keras.random.SeedGenerator) and generator._initial_seed is None:
+                generator._initial_seed = 0  # Keras on PyTorch draws without the state of one that was given no seed
     return head
 
 
