@@ -399,6 +399,8 @@ def _by_layers(layers: Iterable[Any]) -> Callable[[Image.Image, np.random.Genera
     """Augmentation by layers of Keras: of the square that the model sees, float32 0-255."""
     import keras
 
+    from kit.model.graph import seed_generators
+
     chain = list(layers)
     if not all(isinstance(one, keras.layers.Layer) for one in chain):
         raise ConfigError("An augmentation of layers holds layers of Keras alone.", "Give a function otherwise.")
@@ -407,25 +409,11 @@ def _by_layers(layers: Iterable[Any]) -> Callable[[Image.Image, np.random.Genera
     def augment(image: Image.Image, rng: np.random.Generator) -> Image.Image:
         pixels = np.asarray(image, np.float32)[None]
         with lock:
-            for generator in _generators(chain):
+            for generator in seed_generators(chain):
                 generator.state.assign(rng.integers(0, 2**31, generator.state.shape).astype(generator.state.dtype))
-                generator._initial_seed = 0  # Keras on PyTorch draws without the state of one that had none
             for layer in chain:
                 pixels = layer(pixels, training=True)
             made = keras.ops.convert_to_numpy(pixels)[0]
         return Image.fromarray(np.clip(np.rint(made), 0, 255).astype(np.uint8))
 
     return augment
-
-
-def _generators(layers: Iterable[Any]) -> list[Any]:
-    """Seed generators of layers and all inside them, each once, in order."""
-    import keras
-
-    found: dict[int, Any] = {}
-    for layer in layers:
-        for inner in layer._flatten_layers(include_self=True, recursive=True):
-            for value in vars(inner).values():
-                if isinstance(value, keras.random.SeedGenerator):
-                    found.setdefault(id(value), value)
-    return list(found.values())

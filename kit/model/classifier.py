@@ -18,7 +18,7 @@ from keras import ops
 from kit.backends.kernels import accelerate
 from kit.errors import ConfigError, StorageError
 from kit.model.backbones import Backbone, Cut, find_cuts
-from kit.model.graph import inner_layers, output_of, structure
+from kit.model.graph import inner_layers, output_of, seed_generators, structure
 from kit.model.loading import require_classes
 
 OWN_HEAD = "own_head"
@@ -85,10 +85,7 @@ def own_head(made: Any, features: tuple[int, ...], classes: int, seed: int) -> k
     )
     head = keras.Model(inputs, last(outputs), name=OWN_HEAD)
     _require_trainable(head)
-    for layer in head._flatten_layers():
-        for generator in vars(layer).values():
-            if isinstance(generator, keras.random.SeedGenerator) and generator._initial_seed is None:
-                generator._initial_seed = 0  # Keras on PyTorch draws without the state of one that was given no seed
+    seed_generators([head])  # so that what is dropped is resumed
     return head
 
 
