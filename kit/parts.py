@@ -399,8 +399,6 @@ def _by_layers(layers: Iterable[Any]) -> Callable[[Image.Image, np.random.Genera
     """Augmentation by layers of Keras: of the square that the model sees, float32 0-255."""
     import keras
 
-    from kit.model.graph import seed_generators
-
     chain = list(layers)
     if not all(isinstance(one, keras.layers.Layer) for one in chain):
         raise ConfigError("An augmentation of layers holds layers of Keras alone.", "Give a function otherwise.")
@@ -417,3 +415,19 @@ def _by_layers(layers: Iterable[Any]) -> Callable[[Image.Image, np.random.Genera
         return Image.fromarray(np.clip(np.rint(made), 0, 255).astype(np.uint8))
 
     return augment
+
+
+def seed_generators(layers: Iterable[Any]) -> list[Any]:
+    """Seed generators of layers and all inside them, each once, in order; they draw by their state on every backend."""
+    import keras
+
+    found: dict[int, Any] = {}
+    for layer in layers:
+        for inner in layer._flatten_layers(include_self=True, recursive=True):
+            for value in vars(inner).values():
+                if isinstance(value, keras.random.SeedGenerator):
+                    found.setdefault(id(value), value)
+    for generator in found.values():
+        if generator._initial_seed is None:
+            generator._initial_seed = 0  # without one Keras on PyTorch draws from a stream of its own
+    return list(found.values())

@@ -18,8 +18,9 @@ from keras import ops
 from kit.backends.kernels import accelerate
 from kit.errors import ConfigError, StorageError
 from kit.model.backbones import Backbone, Cut, find_cuts
-from kit.model.graph import inner_layers, output_of, seed_generators, structure
+from kit.model.graph import inner_layers, output_of, structure
 from kit.model.loading import require_classes
+from kit.parts import seed_generators
 
 OWN_HEAD = "own_head"
 

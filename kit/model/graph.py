@@ -6,7 +6,6 @@ Nothing here knows any particular network.
 
 import math
 import re
-from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -127,17 +126,3 @@ def _inside(layer: keras.layers.Layer, inside: list[keras.layers.Layer]) -> int:
         for inner in inside:
             del inner.call
     return sum(dict(counts).values())
-
-
-def seed_generators(layers: Iterable[keras.layers.Layer]) -> list[keras.random.SeedGenerator]:
-    """Seed generators of layers and all inside them, each once, in order; they draw by their state on every backend."""
-    found: dict[int, keras.random.SeedGenerator] = {}
-    for layer in layers:
-        for inner in layer._flatten_layers(include_self=True, recursive=True):
-            for value in vars(inner).values():
-                if isinstance(value, keras.random.SeedGenerator):
-                    found.setdefault(id(value), value)
-    for generator in found.values():
-        if generator._initial_seed is None:
-            generator._initial_seed = 0  # without one Keras on PyTorch draws from a stream of its own
-    return list(found.values())
