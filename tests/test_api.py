@@ -15,6 +15,8 @@ from kit.run_writer import RunWriter
 from kit.setting_table import SHORTHANDS
 from small_settings import SMALL
 
+pytestmark = pytest.mark.once(backend="tensorflow")
+
 
 @pytest.fixture(scope="module")
 def run(images, toy_weights, tmp_path_factory):

@@ -153,12 +153,10 @@ SMALL = ("--image-size", 32, "--alpha", 0.35, "--batch-size", 4, "--seconds", 0,
     ("script", "arguments", "first"),
     [
         ("trunk.py", (), "kit"),
-        pytest.param(
-            *("fine_tuning.py", ("--depth", 1, "--depth", 2), "kit, depth 1"),
-            marks=pytest.mark.once(backend="tensorflow"),
-        ),
+        ("fine_tuning.py", ("--depth", 1, "--depth", 2), "kit, depth 1"),
     ],
 )
+@pytest.mark.once(backend="tensorflow")
 def test_rates_are_measured_on_every_installed_backend(benchmark, script, arguments, first):
     printed, facts = benchmark(script, *arguments, *SMALL, name=script.removesuffix(".py"))
     measured = facts["measured"]

@@ -18,7 +18,7 @@ from kit.data.dataset import load_dataset
 from kit.pipeline import resume, train
 from kit.training.history import EpochRecord, History
 
-pytestmark = pytest.mark.backend
+pytestmark = [pytest.mark.backend, pytest.mark.once(backend="tensorflow")]
 FOLDS = 3
 
 
@@ -143,7 +143,6 @@ def test_the_page_and_the_command_say_which_number_is_which(run, command, tmp_pa
     assert "trained on all 72 images" in done.out
 
 
-@pytest.mark.once(backend="tensorflow")
 @pytest.mark.full
 def test_the_card_of_an_export_says_it_too(run, command, tmp_path):  # noqa: F811
     copy = kit.Run(shutil.copytree(run.path, tmp_path / "copy"))

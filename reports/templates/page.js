@@ -43,22 +43,40 @@ function saveButtons(title, picture, table) {
     };
   }
 
-  function draw() {
+  async function drawFigure(block, look) {
+    const { data, layout } = JSON.parse(block.textContent);
+    const printed = root.classList.contains("print");
+    const box = document.getElementById(block.dataset.figure);
+    const narrow = window.innerWidth < 600 && !printed;
+    const margin = narrow ? { ...layout.margin, l: 40 } : layout.margin;
+    // beforeprint comes before the paper's width is known, so that plotly would draw for the screen's
+    const width = printed ? { autosize: false, width: PAPER / box.parentElement.dataset.columns } : { autosize: true };
+    // dragmode false leaves a touch to the page, which scrolls
+    await Plotly.react(box, data, { ...layout, ...width, margin, template: look, dragmode: false }, config);
+    if (!box.dataset.zooms) zoomWithShift(box);
+  }
+
+  const folded = (block) => Number(document.getElementById(block.dataset.figure).closest("details:not([open])") !== null);
+  let round = 0;
+
+  // One figure after the other, so that the browser shows the first while the next is made; those in sight before those
+  // in folded sections. A change of colours starts a new round, and ends the one that is going on.
+  async function draw() {
+    const own = ++round;
+    delete root.dataset.drawn;
     const look = template();
-    return Promise.all(
-      blocks.map(async (block) => {  // so that a figure that fails leaves the others alone
-        const { data, layout } = JSON.parse(block.textContent);
-        const printed = root.classList.contains("print");
-        const box = document.getElementById(block.dataset.figure);
-        const narrow = window.innerWidth < 600 && !printed;
-        const margin = narrow ? { ...layout.margin, l: 40 } : layout.margin;
-        // beforeprint comes before the paper's width is known, so that plotly would draw for the screen's
-        const width = printed ? { autosize: false, width: PAPER / box.parentElement.dataset.columns } : { autosize: true };
-        // dragmode false leaves a touch to the page, which scrolls
-        await Plotly.react(box, data, { ...layout, ...width, margin, template: look, dragmode: false }, config);
-        if (!box.dataset.zooms) zoomWithShift(box);
-      }),
-    ).then(() => { root.dataset.drawn = String(blocks.length); });
+    let failed = false;
+    const drawn = (block) => drawFigure(block, look).catch((error) => {  // so that it leaves the others alone
+      failed = true;
+      reportError(error);
+    });
+    if (root.classList.contains("print")) await Promise.all(blocks.map(drawn));  // it prints when this task ends
+    else for (const block of [...blocks].sort((a, b) => folded(a) - folded(b))) {
+      await drawn(block);
+      await new Promise((next) => { setTimeout(next); });
+      if (own !== round) return;
+    }
+    if (!failed) root.dataset.drawn = String(blocks.length);
   }
 
   // Zoom by dragging with the shift key held, and a button that takes it back.

@@ -13,7 +13,7 @@ from kit.data.corrections import FILE
 from kit.files import sha256_file
 from kit.run import Run
 
-pytestmark = [pytest.mark.backend, pytest.mark.once(backend="jax")]
+pytestmark = [pytest.mark.backend, pytest.mark.once(backend="tensorflow")]
 ROWS = (
     *(("blue", n, "relabel", "green") for n in range(4)),
     *(("red", n, "drop", "") for n in range(3)),

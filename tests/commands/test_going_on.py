@@ -24,7 +24,7 @@ from kit.run_weights import count_seen, resolve_weights, warn_of_weights
 from kit.run_writer import RunWriter
 from kit.settings import from_toml, override, to_toml, value_of
 
-pytestmark = pytest.mark.backend
+pytestmark = [pytest.mark.backend, pytest.mark.once(backend="tensorflow")]
 
 FAST = {"head_epochs": 1, "fine_tune_epochs": 1, "unfreeze_depth": 1, "views": 1}
 FLAGS = [f"--{name.replace('_', '-')}={value}" for name, value in FAST.items()]
@@ -108,7 +108,6 @@ def warnings_of(config):
     return " ".join(warn_of_weights(config, dataset, count_seen(config, dataset)))
 
 
-@pytest.mark.once(backend="tensorflow")
 def test_images_that_the_weights_have_seen_are_counted(run, images, tmp_path, command):
     assert warnings_of(started_from(run, images)) == ""  # the seed comes along: nothing changes sides
     other = train(started_from(run, images, **{"split.seed": 6}), tmp_path / "second")
@@ -136,7 +135,6 @@ def test_images_that_the_weights_have_seen_are_counted(run, images, tmp_path, co
     assert f"no longer in {tmp_path / 'nowhere'}" in warnings_of(started_from(other, images))
 
 
-@pytest.mark.once(backend="tensorflow")
 def test_a_dry_run_tells_what_going_on_would_cost_and_what_was_seen(run, images, command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     asked = ("train", images, "--weights", run.path, "--split-seed", "6", *FLAGS, "--dry-run")
@@ -151,7 +149,6 @@ def test_a_dry_run_tells_what_going_on_would_cost_and_what_was_seen(run, images,
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.once(backend="tensorflow")
 def test_a_card_gives_the_licence_of_the_first_weights(run, images):
     manifest = run.manifest
     manifest["weights"] = {"name": "imagenet", "sha256": "0" * 64}
@@ -168,7 +165,6 @@ def test_a_card_gives_the_licence_of_the_first_weights(run, images):
     assert "pretrained weights" in _provenance(run)
 
 
-@pytest.mark.once(backend="tensorflow")
 def test_a_run_is_resumed_from_the_same_weights_or_says_what_is_missing(run, images, tmp_path):
     source = shutil.copytree(run.path, tmp_path / "source")
 

@@ -8,7 +8,7 @@ import pytest
 from image_files import make_images
 from kit.run_writer import RunWriter
 
-pytestmark = pytest.mark.backend
+pytestmark = [pytest.mark.backend, pytest.mark.once(backend="tensorflow")]
 UNDERSTOOD = "photos/: 2 class folders, 24 files: green 12, red 12"
 SHORT = ("--head-epochs", "1", "--fine-tune-epochs", "1", "--unfreeze-depth", "1")
 
@@ -21,7 +21,6 @@ def inside(tmp_path, monkeypatch, quick_jax) -> Path:
     return folder
 
 
-@pytest.mark.once(backend="tensorflow")
 @pytest.mark.full
 def test_inspect_train_evaluate_and_resume_work_twice_in_a_row(inside, command, settings):
     for _ in range(2):
@@ -42,7 +41,6 @@ def test_inspect_train_evaluate_and_resume_work_twice_in_a_row(inside, command, 
     assert len(list((inside / "runs").iterdir())) == len(list((inside / "inspections").iterdir())) == 2
 
 
-@pytest.mark.once(backend="tensorflow")
 @pytest.mark.full
 def test_a_study_works_twice_in_a_row(inside, command, settings):
     flags = dict(zip(settings[::2], settings[1::2], strict=True))

@@ -19,6 +19,8 @@ from kit.commands.training import seed_lines
 from kit.run_writer import RunWriter
 from kit.setting_table import SHORTHANDS, keys
 
+pytestmark = pytest.mark.once(backend="tensorflow")
+
 HEAD_ONLY = ("--head-epochs", "2", "--unfreeze-depth", "0")
 
 

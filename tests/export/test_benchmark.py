@@ -12,7 +12,7 @@ from kit.export.formats import FORMATS
 from kit.export.worker import times_ms
 from kit.run import Run
 
-pytestmark = pytest.mark.backend
+pytestmark = [pytest.mark.backend, pytest.mark.once(backend="tensorflow")]
 
 
 @pytest.fixture

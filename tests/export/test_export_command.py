@@ -8,7 +8,7 @@ import pytest
 from doubles import swap
 from kit.export import formats
 
-pytestmark = pytest.mark.backend
+pytestmark = [pytest.mark.backend, pytest.mark.once(backend="tensorflow")]
 
 
 def test_the_whole_way(command, run, tmp_path):

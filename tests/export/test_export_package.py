@@ -17,7 +17,7 @@ from kit.export.worker import ask, latency_ms
 from kit.files import write_json
 from kit.run_writer import RunWriter
 
-pytestmark = pytest.mark.backend
+pytestmark = [pytest.mark.backend, pytest.mark.once(backend="tensorflow")]
 
 
 def test_the_record_says_what_was_measured(run, answers, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from doubles import swap
 from kit.errors import ExportError
 
-pytestmark = pytest.mark.backend
+pytestmark = [pytest.mark.backend, pytest.mark.once(backend="tensorflow")]
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 

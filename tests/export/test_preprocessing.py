@@ -13,7 +13,7 @@ from kit.export.package import preprocessing_facts
 from kit.files import write_json
 from kit.run import Run
 
-pytestmark = pytest.mark.backend
+pytestmark = [pytest.mark.backend, pytest.mark.once(backend="tensorflow")]
 
 SETTINGS = [
     {},

@@ -226,7 +226,8 @@ def paper_of(page):
 
 def ink_of(page):
     """Colour of the figures' text, once they are drawn anew."""
-    page.wait_for_timeout(600)
+    page.wait_for_timeout(200)
+    page.locator("html[data-drawn]").wait_for()
     return page.evaluate("getComputedStyle(document.querySelector('#curves-figure .xtick text')).fill")
 
 
@@ -253,6 +254,38 @@ def test_light_or_dark_is_chosen_and_remembered(run, show_page):
     assert paper_of(page) != light
     page.emulate_media(color_scheme="light")
     assert paper_of(page) == light
+
+
+def test_a_change_of_colours_while_figures_are_drawn_reaches_all_of_them(run, show_page):
+    page = show_page(run.report_path, color_scheme="light")
+    page.locator("html[data-drawn]").wait_for()
+    inks = "[...document.querySelectorAll('.figure .xtick text')].map((text) => getComputedStyle(text).fill)"
+    light = page.evaluate(inks)
+    choose = """(theme) => {
+        const field = document.querySelector('[data-theme]');
+        field.value = theme;
+        field.dispatchEvent(new Event('change'));
+        return document.documentElement.dataset.drawn ?? null;
+    }"""
+    page.evaluate(choose, "light")
+    assert page.evaluate(choose, "dark") is None  # while the figures are drawn for light
+    page.locator("html[data-drawn]").wait_for()
+    assert set(page.evaluate(inks)).isdisjoint(light)
+
+
+def test_the_first_figure_is_shown_before_the_last_is_made(run, show_page):
+    page = show_page(run.report_path)
+    page.add_init_script("""
+        const count = () => document.querySelectorAll('.js-plotly-plot').length;
+        new MutationObserver((changes, watch) => {
+          if (!document.querySelector('.figure .main-svg')) return;
+          watch.disconnect();
+          requestAnimationFrame(() => setTimeout(() => { globalThis.shown = count(); }));
+        }).observe(document, { subtree: true, childList: true });
+    """)
+    page.reload()
+    page.locator("html[data-drawn]").wait_for()
+    assert 0 < page.evaluate("shown") < page.locator(".figure").count()
 
 
 def test_without_javascript_the_colours_follow_the_system(run, show_page):

@@ -68,6 +68,7 @@ def test_the_search_needs_no_test_image(config, tmp_path):
     assert not trainer.work.shared_head
 
 
+@pytest.mark.once(backend="tensorflow")
 def test_the_trunk_runs_once_for_all_depths(config, monkeypatch):
     trainer = Trainer()
     trainer.train(config, DEPTHS)
@@ -82,6 +83,7 @@ def test_the_trunk_runs_once_for_all_depths(config, monkeypatch):
         assert len(trained.history) == (4 if depth else 2)
 
 
+@pytest.mark.once(backend="tensorflow")
 def test_a_head_is_trained_once(config, monkeypatch):
     trainer, epochs = Trainer(), []
     first = trainer.train(config, DEPTHS)
