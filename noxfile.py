@@ -221,9 +221,9 @@ def postgres(session: nox.Session) -> None:
 
 @nox.session(tags=["full"], default=False, **beside)
 def trackers(session: nox.Session) -> None:
-    """TensorBoard, MLflow, the Hub's client and Jupyter, whose packages the other sessions lack."""
+    """TensorBoard, MLflow, W&B, trackio, the Hub's client and Jupyter, whose packages the other sessions lack."""
     _install(session, "jax,tensorboard,mlflow,push,test")
-    session.install("nbclient", "ipykernel")
+    session.install("nbclient", "ipykernel", "wandb", "trackio")
     files = ("tests/test_tracking.py", "tests/test_hub_push.py", "tests/test_notebooks.py")
     session.run("pytest", *files, *session.posargs, env=_compiled(session))
 

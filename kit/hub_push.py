@@ -117,26 +117,27 @@ def _one_message(repository: str) -> Iterator[None]:
         yield
     except (UserError, StorageError):
         raise
-    except HfHubHTTPError as error:
-        status = getattr(error.response, "status_code", 0)
+    except Exception as raised:  # the client and its transport raise many kinds
+        # of a large file the client says only that it failed
+        error = raised.__cause__ if type(raised) is RuntimeError and raised.__cause__ else raised
+        status = getattr(getattr(error, "response", None), "status_code", 0)
         if status == 401:
             raise ConfigError(
                 "The Hugging Face Hub refuses the token.", "Log in again: `hf auth login`, or set HF_TOKEN."
-            ) from error
+            ) from raised
         if status == 403:
             raise ConfigError(
                 f"The token may not write to {repository}.",
                 "Take a token of its owner that may write: https://huggingface.co/settings/tokens.",
-            ) from error
-        raise ExportError(f"The Hugging Face Hub did not take {repository}: {_first(error)}.", _AGAIN) from error
-    except Exception as error:  # the client and its transport raise many kinds
-        raise ExportError(f"The Hugging Face Hub cannot be reached: {_first(error)}.", _AGAIN) from error
+            ) from raised
+        what = f"did not take {repository}" if isinstance(error, HfHubHTTPError) else "cannot be reached"
+        raise ExportError(f"The Hugging Face Hub {what}: {_first(error)}.", _AGAIN) from raised
 
 
 _AGAIN = "Try again when the network is there; the export is kept, and pushed without being written anew."
 
 
-def _first(error: Exception) -> str:
+def _first(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 

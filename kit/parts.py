@@ -5,6 +5,7 @@ configuration that Keras gives it) and its `version`, so that stores hold what i
 Importing this module imports no backend.
 """
 
+import ast
 import hashlib
 import inspect
 import json
@@ -216,7 +217,7 @@ def load_plugin(path: Path | str) -> Parts:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise ConfigError(f"The plugin {path} cannot be read: {error.strerror}.", "Give a file of Python.") from None
+        raise _unreadable(path, error) from None
     digest = hashlib.sha256(content).hexdigest()
     loader = _Loader(f"transferkit_plugin_{digest[:12]}", str(path))
     module = ModuleType(loader.name)
@@ -233,6 +234,33 @@ def load_plugin(path: Path | str) -> Parts:
     if parts is None:
         raise ConfigError(f"The plugin {path} defines none of {', '.join(NAMES)}.", "docs/python-api.md shows one.")
     return parts
+
+
+def defined_in(path: Path | str) -> frozenset[str]:
+    """Names of the parts that a plugin's text defines, without running it; ConfigError if it cannot be read."""
+    try:
+        tree = ast.parse(Path(path).read_bytes(), str(path))
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    except (SyntaxError, ValueError) as error:
+        raise ConfigError(f"The plugin {path} is not Python: {error}.", "Give a file of Python.") from None
+    found: set[str] = set()
+    nodes: list[ast.AST] = [tree]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+            continue  # what it defines is its own
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+        elif isinstance(node, ast.alias):
+            found.add(node.asname or node.name)
+        nodes.extend(ast.iter_child_nodes(node))
+    return frozenset(found & set(NAMES))
+
+
+def _unreadable(path: Path | str, error: OSError) -> ConfigError:
+    return ConfigError(f"The plugin {path} cannot be read: {error.strerror}.", "Give a file of Python.")
 
 
 class _Loader(SourceFileLoader):
@@ -264,8 +292,8 @@ def require_monitor(config: RunConfig) -> None:
 
 
 def copy_plugin(plugin: str, folder: Path) -> None:
-    """Copy the file of the parts, if there is one, into a run's folder."""
-    if plugin:
+    """Copy the file of the parts, if there is one, into a run's or a study's folder, unless it is that copy."""
+    if plugin and Path(plugin).resolve() != (folder / FILE).resolve():
         shutil.copyfile(plugin, folder / FILE)
 
 

@@ -5,7 +5,7 @@ bit. Images are audited, and weights read, once a process. Importing this module
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -18,6 +18,7 @@ from kit.data.sources import load_samples
 from kit.errors import DataError
 from kit.files import fingerprint
 from kit.model.weights import Weights
+from kit.parts import Parts, with_parts
 from kit.run_weights import resolve_weights
 from kit.stage_clock import StageClock
 from kit.training.history import EpochRecord, History
@@ -58,6 +59,7 @@ class Trainer:
         self.work = Work(False, {})
         self._datasets: dict[str, Dataset] = {}
         self._weights: dict[tuple[str, float, int, str], Weights] = {}
+        self._parts: Parts | None = None
 
     def train(
         self, config: RunConfig, depths: Iterable[int] = (), on_epoch: Callable[[History], None] = lambda history: None
@@ -69,6 +71,7 @@ class Trainer:
         without a validation split.
         """
         backends.start(config.backend, config.threads, config.seed)
+        config = self._with_parts(config)
         import keras
 
         from kit.training.checkpoints import SharedHead
@@ -99,6 +102,7 @@ class Trainer:
     def latency(self, config: RunConfig, repeats: int = 30) -> float:
         """Median milliseconds for one image, pixels to probabilities, by a saved model's layers with random weights."""
         backends.start(config.backend, config.threads, config.seed)
+        config = self._with_parts(config)
         import keras
         import numpy as np
 
@@ -116,6 +120,13 @@ class Trainer:
             if number >= 5:
                 seconds.append(perf_counter() - start)
         return 1000 * median(seconds)
+
+    def _with_parts(self, config: RunConfig) -> RunConfig:
+        """The configuration with the parts of its plugin, which is run once for all trials."""
+        if config.plugin:
+            config = with_parts(replace(config, parts=self._parts))
+            self._parts = config.parts
+        return config
 
     def _dataset(self, config: RunConfig) -> Dataset:
         """The images without the test split, so that nothing of it can be read."""

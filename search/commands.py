@@ -116,18 +116,18 @@ def list_studies(as_json: AsJson = False) -> None:
 @app.command()
 def export(
     name: _Name,
-    csv: Annotated[Path | None, typer.Option(help="The file to be.", show_default="standard output")] = None,
+    out: Annotated[Path | None, typer.Option(help="The file to be.", show_default="standard output")] = None,
     storage: _Storage = None,
 ) -> None:
     """Writes a study's trials as CSV."""
     from kit.files import write_text
 
     text = _fresh(name, storage).to_csv()
-    if csv is None:
+    if out is None:
         print(text, end="")
     else:
-        write_text(csv, text)
-        print(f"Written to {csv}")
+        write_text(out, text)
+        print(f"Written to {out}")
 
 
 @app.command()

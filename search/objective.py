@@ -6,6 +6,7 @@ from dataclasses import replace
 import optuna
 
 from kit.config import RunConfig
+from kit.parts import require_same_parts
 from kit.training.history import EpochRecord, History
 from kit.trial import Trained, Trainer
 from search.records import StudyRecord, history_rows
@@ -18,6 +19,8 @@ class TrainingObjective:
     def __init__(self, record: StudyRecord, threads: int):
         self._record, self._space, self._threads = record, space_of(record), threads
         self._trainer = Trainer()
+        if "plugin" in record.data:
+            require_same_parts({"plugin": record.data["plugin"]}, self._space.own, record.path)
 
     def __call__(self, trial: optuna.Trial) -> tuple[float, ...]:
         """One value for each objective; raises optuna.TrialPruned, or UserError as `kit.trial.Trainer.train`."""

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from kit.config import RunConfig
 from kit.errors import ConfigError
 from kit.model.catalog import find, is_hub
+from kit.parts import defined_in
 from kit.setting_table import keys
 from kit.settings import override, value_of
 from search.records import Value
@@ -200,10 +201,13 @@ class Space:
 
 
 def default_space(own: RunConfig) -> dict[str, Range | Choice]:
-    """Head units, and depth and learning rate of the last phase, the most important settings of fine-tuning."""
+    """Head units, and depth and learning rate of the last phase, the most important settings of fine-tuning.
+
+    A head of one's own has units of its own.
+    """
     last = len(own.phases) - 1
     return {
-        "model.head_units": Range(32, 1024, log=True),
+        **({} if _has_own_head(own) else {"model.head_units": Range(32, 1024, log=True)}),
         f"phases.{last}.unfreeze_depth": Range(0, 8),
         f"phases.{last}.learning_rate": Range(1e-6, 1e-3, log=True),
     }
@@ -236,6 +240,10 @@ def load_space(own: RunConfig, file: Path | None = None) -> Space:
     override(own, fixed, str(file))
     _require_depths(space)
     return space
+
+
+def _has_own_head(own: RunConfig) -> bool:
+    return bool(own.plugin) and "head" in defined_in(own.plugin)
 
 
 def _require_depths(space: Space) -> None:
@@ -304,6 +312,10 @@ def _require_searchable(own: RunConfig, key: str, source: str) -> None:
     known = {setting.key.replace(".N.", f".{phase[1]}." if phase else ".N.") for setting in keys()}
     if key not in known:
         override(own, {key: 0}, source)  # names the nearest
+    if key in ("model.head_units", "model.dropout") and _has_own_head(own):
+        raise ConfigError(
+            f"{key} in {source} is of transferkit's head, and {own.plugin} defines a head.", "Leave one of them out."
+        )
     if NOT_SEARCHABLE.fullmatch(key) or (key.startswith("data.") and key not in _DATA_SEARCHABLE):
         raise ConfigError(
             f"{key} in {source} cannot be searched: trials that differ in it are not measured alike.",

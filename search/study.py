@@ -139,7 +139,7 @@ def find_study(path: Path, address: Address | None = None) -> OpenStudy:
 def fixed_settings(asked: StudyRecord) -> dict[str, Any]:
     """Settings that all trials of a study share, except those of one machine."""
     config = {name: dict(part) if isinstance(part, Mapping) else part for name, part in asked.config.items()}
-    config.pop("plugin", None)  # which a study refuses
+    config.pop("plugin", None)  # its content is compared
     # of the corrections the fingerprint tells, as of the images
     del config["threads"], config["data"]["path"], config["data"]["corrections"], config["model"]["weights"]
     return {
@@ -151,6 +151,7 @@ def fixed_settings(asked: StudyRecord) -> dict[str, Any]:
         "pruner": asked.pruner,
         "seed": asked.seed,
         "weights": asked.data["weights"],
+        "plugin": asked.data.get("plugin", ""),
         "config": config,
     }
 
@@ -177,12 +178,15 @@ def _require_same(asked: StudyRecord, before: Any) -> None:
     if not isinstance(before, dict) or before.get("schema_version") != 1:
         raise ConfigError(f"There is a study {asked.name} in the storage that transferkit has not made.", hint)
     now = fixed_settings(asked)
-    before = before | {"config": _with_newer_settings(before["config"])}
+    before = {"plugin": ""} | before | {"config": _with_newer_settings(before["config"])}
     if before["data"] != now["data"]:
         raise ConfigError(
             f"The study {asked.name} was begun on other images than {asked.config['data']['path']}.",
             "Give the same images and corrections, unchanged, or another --name.",
         )
+    if before["plugin"] != now["plugin"]:
+        then = "another plugin" if before["plugin"] else "no plugin"
+        raise ConfigError(f"The study {asked.name} was begun with {then}.", hint)
     for part in ("objectives", "space", "sampler", "pruner", "seed", "weights", "config"):
         if fingerprint(before[part]) != fingerprint(now[part]):
             where, then, here = first_difference(part, before[part], now[part])

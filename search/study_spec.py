@@ -10,8 +10,9 @@ from kit.config import RunConfig
 from kit.data.corrections import write_copy
 from kit.data.dataset import load_dataset
 from kit.errors import ConfigError, DataError
-from kit.files import storage_errors
+from kit.files import sha256_file, storage_errors
 from kit.machine import require_cache
+from kit.parts import copy_plugin
 from kit.pipeline import with_absolute_paths
 from kit.run import own_corrections
 from kit.run_weights import count_seen, resolve_weights, warn_of_weights
@@ -44,10 +45,10 @@ def prepare(spec: StudySpec) -> OpenStudy:
     require_sampler(spec.sampler)
     if spec.pruner not in PRUNERS:
         raise ConfigError(f"--pruner must be one of {', '.join(PRUNERS)}, not {spec.pruner!r}.")
-    if spec.config.plugin or spec.config.parts is not None:
+    if spec.config.parts is not None:
         raise ConfigError(
-            "A study trains no parts of one's own (head, loss, metrics, augmentation).",
-            "Leave them out; train runs with each and compare those.",
+            "A study trains in processes of its own, which parts given as objects do not reach.",
+            "Define head, loss, metrics or augmentation in a file of Python, and give that: plugin=FILE.",
         )
     require_cache()
     address = None if spec.storage is None else Address.parse(spec.storage)
@@ -79,6 +80,8 @@ def prepare(spec: StudySpec) -> OpenStudy:
         raise ConfigError(f"{path} cannot be a folder: there is a file in its place.", "Give another --out.") from None
     address = address or Address.of_folder(path.absolute())
     data: dict[str, Any] = {"name": dataset.name, "fingerprint": dataset.fingerprint, "weights": weights.sha256}
+    if config.plugin:
+        data["plugin"] = sha256_file(Path(config.plugin))
     if dataset.corrections is not None:
         data["corrections"] = dataset.corrections.describe()
     record = StudyRecord(
@@ -96,6 +99,7 @@ def prepare(spec: StudySpec) -> OpenStudy:
     )
     study = open_study(record, address, space.own_params())
     write_copy(path, dataset.corrections)
+    copy_plugin(config.plugin, path)
     return study
 
 

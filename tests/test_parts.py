@@ -145,6 +145,28 @@ def test_a_run_with_objects_goes_on_to_the_bit_with_the_same_ones_alone(images, 
     assert all(np.array_equal(a, b) for a, b in both)
 
 
+@pytest.mark.once(backend="tensorflow")
+@pytest.mark.full
+def test_folds_seeds_and_the_range_test_of_rates_take_the_file_too(plugin, images, toy_weights, command, tmp_path):  # noqa: F811
+    settings = SETTINGS | {"views": 1, "weights": toy_weights, "plugin": plugin}
+    folds = kit.train(images, tmp_path / "folds", folds=2, **settings)
+    assert folds.manifest["parts"]["parts"] == ["head", "loss", "metrics", "augmentation"]
+    own = folds.metrics["own_metrics"]["out-of-fold"]
+    assert own["f1_score"] == pytest.approx(folds.metrics["out-of-fold"]["macro_f1"], abs=1e-6)
+    rates = kit.find_learning_rate(images, steps=20, **settings)
+    plain = kit.find_learning_rate(images, steps=20, **settings | {"plugin": ""})
+    own, stock = (found.sweeps[0].losses[0] for found in (rates, plain))
+    assert own != pytest.approx(stock, rel=0.2)  # of another head, before anything is learned
+    words = [f"--set={key}={value}" for key, value in (
+        ("data.image_size", 32), ("model.backbone", "toy"), ("views.count", 1), ("phases.0.epochs", 1),
+        ("phases.1.epochs", 1), ("phases.1.unfreeze_depth", 1),
+    )]  # fmt: skip
+    asked = ("train", images, "--weights", toy_weights, "--seeds", "2", "--plugin", plugin, "--out", tmp_path / "seeds")
+    assert command(*asked, *words).status == 0
+    for one in ("seed-0", "seed-1"):
+        assert (tmp_path / "seeds" / one / "plugin.py").read_text() == PLUGIN
+
+
 @pytest.mark.once(backend="jax")
 def test_a_changed_copy_of_the_file_is_refused_and_not_run(trained, refused, tmp_path):  # noqa: F811
     folder = tmp_path / "stopped"
@@ -287,4 +309,3 @@ def test_plugins_that_say_nothing_or_fail(refused, images, tmp_path):  # noqa: F
     file.write_text("x = 1\nimport nothing_like_it\n")
     with pytest.raises(ConfigError, match=r"fails \(line 2\): ModuleNotFoundError"):
         load_plugin(file)
-    assert "A study trains no parts" in refused("study", "run", images, "--weights", "none", "--plugin", file)

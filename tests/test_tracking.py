@@ -1,11 +1,14 @@
 """Runs and trials in TensorBoard's event files and in an MLflow store, read back as their own packages read them."""
 
 import json
+import sqlite3
+from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+import kit
 from doubles import swap
 from kit import tracking
 from kit.config import RunConfig
@@ -14,12 +17,15 @@ from kit.setting_table import flat
 from kit.training.history import EpochRecord, History
 from search.records import StudyRecord, TrialRecord
 from search.trial_log import TrialLog
+from small_settings import SMALL
+from test_docs_run import blocks_of
 
 EPOCHS = [
     EpochRecord(1, "head", 1.0, 1e-3, 1.5, 0.25, 1.25, 0.5),
     EpochRecord(2, "head", 1.0, 1e-3, 1.0, 0.5, 0.75, 0.625),
     EpochRecord(3, "fine-tune", 1.0, 1e-4, 0.5, 0.75),
 ]
+API_PAGE = Path(__file__).parents[1] / "docs/python-api.md"
 SPACE = "phases.1.unfreeze_depth = { low = 0, high = 2 }\n"  # the toy has few blocks
 SUBJECT = tracking.Subject("first", "photos", flat(RunConfig()), {"folder": "/runs/first"})
 needs_tensorboard = pytest.mark.skipif(not find_spec("tensorboard"), reason="needs the extra tensorboard")
@@ -162,6 +168,44 @@ def test_what_cannot_be_logged_to_is_told_first(monkeypatch):
     swap(monkeypatch, tracking, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"its package is missing\.\nInstall it: pip install 'mlflow-skinny>=3\.1'"):
         tracking.chosen("mlflow")
+
+
+@pytest.fixture
+def documented(tmp_path, images, toy_weights, run_python):
+    """Runs the Python block of docs/python-api.md that imports a package, on the toy; returns the run's record."""
+
+    def run(package):
+        (block,) = (one.text for one in blocks_of(API_PAGE) if f"import {package}\n" in one.text)
+        settings = SMALL | {"out": str(tmp_path / "run"), "weights": str(toy_weights)}
+        code = f"settings = {settings!r}\n" + block.replace("path/to/photos", str(images))
+        here = {"WANDB_MODE": "offline", "WANDB_SILENT": "true", "TRACKIO_DIR": str(tmp_path / "trackio")}
+        done = run_python("-c", code, env=here, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return kit.load_run(tmp_path / "run")
+
+    return run
+
+
+@pytest.mark.skipif(not find_spec("wandb"), reason="needs wandb")
+@pytest.mark.backend
+@pytest.mark.once(backend="jax")
+def test_the_lines_for_weights_and_biases_tell_it_each_epoch_and_the_score(documented, tmp_path):
+    documented("wandb")
+    (told,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
+    content = told.read_bytes()
+    assert content.count(b"val_accuracy") >= 3
+    assert b"test_accuracy" in content
+
+
+@pytest.mark.skipif(not find_spec("trackio"), reason="needs trackio")
+@pytest.mark.backend
+@pytest.mark.once(backend="jax")
+def test_the_lines_for_trackio_tell_it_each_epoch_and_the_score(documented, tmp_path):
+    run = documented("trackio")
+    with closing(sqlite3.connect(tmp_path / "trackio/photos.db")) as base:
+        *epochs, score = [json.loads(row) for (row,) in base.execute("SELECT metrics FROM metrics ORDER BY step")]
+    assert [one["val_accuracy"] for one in epochs] == [one.val_accuracy for one in run.history]
+    assert score == {"test_accuracy": run.metrics["test"]["accuracy"]}
 
 
 @needs_tensorboard

@@ -158,8 +158,9 @@ class SharedHead:
 
     @classmethod
     def of(cls, session: Session, activations: Activations) -> "SharedHead | None":
-        """The head of a session's first phase; None where that phase trains more, or with parts of one's own."""
-        if session.phases[0].depth or session.config.parts is not None:
+        """The head of a session's first phase; None where that phase trains more, or with parts that are no file's."""
+        parts = session.config.parts
+        if session.phases[0].depth or (parts is not None and not parts.plugin):
             return None
         key = _key(session, activations)
         return cls(key, _load(_path(key)))
@@ -167,7 +168,10 @@ class SharedHead:
     def keep(self, head: keras.Model, history: History) -> None:
         """Cache a trained head; ignores a cache that cannot be written."""
         with suppress(StorageError):
-            note = {"history": [[getattr(record, name) for name in COLUMNS] for record in history]}
+            note = {
+                "history": [[getattr(record, name) for name in COLUMNS] for record in history],
+                "val_metrics": [record.val_metrics for record in history],
+            }
             save_arrays(_path(self.key), {"variables": values_of(head.variables)}, note)
 
 
@@ -184,6 +188,7 @@ def _key(session: Session, activations: Activations) -> str:
         "head": [config.model.head_units, config.model.dropout],
         "training": {name: value for name, value in asdict(config.training).items() if name not in OF_TAILS},
         "phase": asdict(phase.settings),
+        **({} if config.parts is None else {"plugin": config.parts.plugin}),
     }
     return fingerprint(recipe("heads", settings))
 
@@ -194,7 +199,9 @@ def _load(path: Path) -> TrainedHead | None:
         return None
     try:
         groups, note = load_arrays(path, ("variables",))
-        return TrainedHead(groups["variables"], _history(note["history"]))
+        own = note.get("val_metrics", [()] * len(note["history"]))
+        history = _history([(*row, tuple(map(tuple, more))) for row, more in zip(note["history"], own, strict=True)])
+        return TrainedHead(groups["variables"], history)
     except (StorageError, KeyError, TypeError, ValueError):
         path.unlink(missing_ok=True)
         return None

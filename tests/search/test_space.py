@@ -41,6 +41,25 @@ def test_the_default_space_is_head_depth_and_rate():
     }
 
 
+def test_units_of_the_kits_head_are_not_searched_where_a_file_defines_a_head(tmp_path, space_of):
+    file = tmp_path / "parts.py"
+    own = override(OWN, {"plugin": str(file)}, "the test")
+    file.write_text("def loss(y_true, y_pred):\n    head = y_pred\n    return head\n")
+    assert "model.head_units" in load_space(own).parameters
+    file.write_text("try:\n    from there import some_head as head\nexcept ImportError:\n    head = None\n")
+    assert set(load_space(own).parameters) == {"phases.1.unfreeze_depth", "phases.1.learning_rate"}
+    with pytest.raises(
+        ConfigError, match=r"model.dropout in .* is of transferkit's head, and .*parts.py defines a head"
+    ):
+        space_of("model.dropout = [0.0, 0.5]", own)
+    file.write_text("def head(:")
+    with pytest.raises(ConfigError, match=r"The plugin .*parts.py is not Python: invalid syntax"):
+        load_space(own)
+    file.unlink()
+    with pytest.raises(ConfigError, match=r"The plugin .*parts.py cannot be read: No such file"):
+        load_space(own)
+
+
 def test_a_drawn_configuration_is_the_own_one_with_the_drawn_values():
     for trial, config in draw(load_space(OWN)):
         assert config == override(OWN, trial.params, "the test")

@@ -129,7 +129,7 @@ def test_show_list_and_export_say_the_same(here, command, tmp_path):
     assert "flowers" in command("study", "list").out
     exported = command("study", "export", "flowers").out
     assert exported == (here / "trials.csv").read_text()
-    command("study", "export", "flowers", "--csv", tmp_path / "trials.csv")
+    command("study", "export", "flowers", "--out", tmp_path / "trials.csv")
     assert (tmp_path / "trials.csv").read_text() == exported
 
 
@@ -175,6 +175,59 @@ def test_log_loss_workers_and_both_splits(study, place):
     images = kept.manifest["data"]["photos"]
     plain = Run.open(place / "studies" / "flowers" / "best").manifest["data"]["photos"]
     assert images == {"train": plain["train"] + plain["validation"], "validation": 0, "test": plain["test"]}
+
+
+PLUGIN = """
+import keras
+
+def head(pooled):
+    return keras.layers.Dense(8, activation="silu")(pooled)
+"""
+
+
+def test_a_study_takes_parts_from_a_file(run_cli, images, toy_weights, tmp_path):
+    file, folder = tmp_path / "parts.py", tmp_path / "study"
+    sets = [part for text in (*SMALL, *EPOCHS) if "head_units" not in text for part in ("--set", text)]
+    space = tmp_path / "space.toml"
+    space.write_text("phases.1.unfreeze_depth = { low = 0, high = 2 }\n")
+
+    def study(trials, *plugin):
+        asked = (
+            "--weights",
+            toy_weights,
+            "--space",
+            space,
+            *sets,
+            "--trials",
+            trials,
+            "--out",
+            folder,
+            "--name",
+            "own",
+        )
+        done = run_cli("study", "run", images, *asked, *plugin, cwd=tmp_path)
+        assert "Traceback" not in done.stderr
+        return done.returncode, done.stderr
+
+    file.write_text("import nothing_like_it\n" + PLUGIN)
+    status, told = study(1, "--plugin", file)
+    assert (status, "fails (line 1): ModuleNotFoundError" in told) == (2, True), told
+    shutil.rmtree(folder)
+    file.write_text(PLUGIN)
+    assert study(2, "--plugin", file)[0] == 0
+    record = StudyRecord.load(folder)
+    assert {name for trial in record.trials for name in trial.params} <= {
+        "phases.1.unfreeze_depth",
+        "phases.1.learning_rate",
+    }
+    assert [trial.shared_head for trial in record.trials] == [False, True]
+    best = Run.open(folder / "best")
+    assert (best.path / "plugin.py").read_text() == (folder / "plugin.py").read_text() == PLUGIN
+    assert best.manifest["parts"]["parts"] == ["head"]
+    file.write_text(PLUGIN.replace("silu", "relu"))
+    assert "The study own was begun with another plugin." in study(3, "--plugin", file)[1]
+    assert "The study own was begun with another plugin." in study(3)[1]
+    assert study(3, "--plugin", folder / "plugin.py")[0] == 0, "its own copy is the same file"
 
 
 def test_other_images_are_refused(place, flowers, study, tmp_path):

@@ -50,6 +50,43 @@ def test_a_trial_takes_the_course_of_a_run(config, tmp_path):
     assert list(values(trained, ("accuracy", "trained_parameters"))) == [trained.kept.val_accuracy, tail]
 
 
+PLUGIN = """
+import keras
+from PIL import ImageOps
+
+def head(pooled):
+    return keras.layers.Dropout(0.2)(keras.layers.Dense(8, activation="silu")(pooled))
+
+loss = "CategoricalFocalCrossentropy"
+
+def metrics():
+    return [keras.metrics.F1Score(average="macro")]
+
+def augmentation(image, rng):
+    return ImageOps.mirror(image) if rng.random() < 0.5 else image.rotate(rng.uniform(-5, 5))
+"""
+
+
+@pytest.mark.once(backend="tensorflow")
+def test_trials_with_parts_of_a_file_take_the_course_of_a_run_and_train_its_head_once(config, tmp_path):
+    file = tmp_path / "parts.py"
+    file.write_text(PLUGIN)
+    config = replace(config, plugin=str(file), model=replace(config.model, head_units=128, dropout=0.0))
+    trainer = Trainer()
+    first = trainer.train(config, DEPTHS)
+    assert not trainer.work.shared_head
+    second = trainer.train(config, DEPTHS)
+    assert trainer.work.shared_head
+    run = train(config, tmp_path / "run")
+    assert all(dict(record.val_metrics)["f1_score"] <= 1 for record in run.history)
+    assert first.history.equal_curves(run.history)
+    assert second.history.equal_curves(run.history)
+    file.write_text(PLUGIN.replace("silu", "relu"))
+    other = Trainer()
+    other.train(config, DEPTHS)
+    assert not other.work.shared_head
+
+
 @pytest.mark.once(backend="tensorflow")
 def test_the_search_needs_no_test_image(config, tmp_path):
     """Once the images are audited, those of the test split may vanish, and nothing changes."""
