@@ -190,7 +190,7 @@ def test_start_up_times_each_command(benchmark, images, toy_recipe, backend, run
 
 
 SCRIPTS = ["accuracy.py", "run.py", "memory.py", "trunk.py", "fine_tuning.py", "data.py", "start_up.py", "pages.py"]
-SCRIPTS += ["suite.py", "recipes.py", "label_issues.py", "first_figure.py"]
+SCRIPTS += ["suite.py", "recipes.py", "label_issues.py", "first_figure.py", "web_runtimes.py"]
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
