@@ -114,7 +114,8 @@ def _told(known: RecordFacts) -> RecordFacts:
     except UserError as error:
         return replace(known, note=text.without_folders(error.what))
     except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
-        return replace(known, note=f"its record cannot be read: {type(error).__name__} {error}")
+        why = text.without_folders(f"{type(error).__name__} {error}")
+        return replace(known, note=f"its record cannot be read: {why}")
 
 
 def _run(known: RecordFacts) -> RecordFacts:

@@ -141,7 +141,7 @@ def _setting(value: str) -> str:
     try:
         return value if value.isdigit() else f"{float(value):.4g}"
     except ValueError:
-        return text.name(value, 40)
+        return text.name(text.without_folders(value), 40)
 
 
 def _settings_table(facts: ComparisonFacts) -> tuple[Table, ...]:

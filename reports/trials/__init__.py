@@ -90,7 +90,10 @@ def _best(facts: TrialsFacts, best: Path) -> Section:
         elements.insert(0, Link("The page of the best run: predictions, mistakes, confidence", "best/report.html"))
     config = best / "config.toml"
     whole = config.read_text(encoding="utf-8", errors="replace") if config.is_file() else _toml(facts.study, trial)
-    elements.append(Code("The whole configuration, as TOML, for transferkit train --config FILE", whole))
+    caption = (
+        "The whole configuration, as TOML, for transferkit train --config FILE; …/ stands for the folders of a path"
+    )
+    elements.append(Code(caption, text.without_folders(whole)))
     return Section("best", "Best configuration", tuple(elements))
 
 
@@ -119,13 +122,18 @@ def _provenance(study: StudyRecord) -> Section:
         ("objectives", ", ".join(study.objectives)),
         ("sampler", f"{study.sampler}, seed {study.seed}"),
         ("pruner", study.pruner),
-        ("storage", text.name(study.storage, 120)),
+        ("storage", text.name(_without_folders(study.storage), 120)),
     )
     return Section(
         "provenance",
         "Provenance",
         (Table("The space that was searched", ("setting", "range"), ranges), Table("Where it comes from", (), origin)),
     )
+
+
+def _without_folders(storage: str) -> str:
+    kind, slashes, file = storage.partition(":///")
+    return f"{kind}{slashes}{text.without_folders(file)}"
 
 
 def _range(space) -> str:

@@ -131,7 +131,7 @@ def _cells(facts: TrialsFacts, trial: TrialRecord) -> dict[str, str]:
     return {
         "trial": str(trial.number),
         "state": trial.state + (", your own" if trial.own else ""),
-        "error": text.name(trial.error, 80) if trial.error else "",
+        "error": text.name(text.without_folders(trial.error), 80) if trial.error else "",
         **{name: plain(trial.params.get(name)) for name in facts.settings},
         facts.objective: facts.shown(facts.values.get(trial.number)),
         "best so far": facts.shown(facts.best_so_far.get(trial.number)),

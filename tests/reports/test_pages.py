@@ -9,6 +9,7 @@ import random
 import re
 import shutil
 import sys
+import tomllib
 from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
@@ -27,6 +28,7 @@ from kit.training.history import EpochRecord, History
 from reports import text
 from reports.compare import compare_page
 from reports.drawing import draw, kind_of, page_of, render, write_report
+from reports.index_page import index_page
 
 DATE = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -306,6 +308,44 @@ def test_a_page_tells_nothing_of_the_authors_disk(tmp_path):
     evaluated = html_of(make_evaluation(tmp_path / "evaluation"))
     assert "transferkit evaluate first other/photos" in evaluated
     assert "/runs/first" not in evaluated
+
+
+def with_paths(config: RunConfig, number: int = 0) -> RunConfig:
+    """A configuration that names files all over a disk."""
+    values = {"data.path": "/home/me/photos", "model.weights": f"/home/me/weights/{number}.h5"}
+    return override(config, values | {"plugin": f"/home/me/parts-{number}.py"}, "the test")
+
+
+def test_the_page_of_a_study_tells_nothing_of_the_authors_disk(tmp_path):
+    study = make_study(tmp_path / "study")
+    trials = [
+        replace(one, error="The plugin /home/me/parts.py fails.") if one.state == "failed" else one
+        for one in study.trials
+    ]
+    config, storage = tomllib.loads(to_toml(with_paths(RunConfig()))), "sqlite:////home/me/studies/flowers/optuna.db"
+    study = replace(study, config=config, storage=storage, trials=tuple(trials))
+    study.write_spec()
+    study.write_trials()
+    page = html_of(study.path)
+    assert "/home/me" not in page
+    for shown in ("sqlite:///…/optuna.db", "The plugin …/parts.py fails.", "&#34;…/photos&#34;"):
+        assert shown in page
+    (study.path / "best").mkdir()
+    (study.path / "best/config.toml").write_text(to_toml(with_paths(RunConfig())), encoding="utf-8")
+    assert "/home/me" not in html_of(study.path)
+
+
+def test_a_comparison_and_an_index_tell_nothing_of_the_authors_disk(tmp_path):
+    runs = [make_run(tmp_path / name).path for name in ("a", "b")]
+    for number, run in enumerate(runs):
+        (run / "config.toml").write_text(to_toml(with_paths(RunConfig(), number)), encoding="utf-8")
+    page = render(compare_page(runs), DATE)
+    assert "…/1.h5" in page
+    assert "/home/me" not in page
+    (runs[1] / "metrics.json").write_text("{")
+    page = render(index_page(tmp_path, tmp_path / "index.html"), DATE)
+    assert "…/metrics.json" in page
+    assert str(tmp_path) not in page
 
 
 def test_the_comparison_names_the_epoch_that_the_run_kept(tmp_path):
