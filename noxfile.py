@@ -167,6 +167,7 @@ def tests_torch(session: nox.Session) -> None:
     session.run("pytest", *WORKERS, "-m", marked, *ON_TORCH, *session.posargs, env=environment)
     marked = f"full and {ours}"
     session.run("pytest", *WORKERS, "-m", marked, *exact, "tests/parity", *session.posargs, env=environment)
+    _test_given(session, "torch_itself")
 
 
 @nox.session(tags=["full"], default=False, **beside)
@@ -222,10 +223,11 @@ def postgres(session: nox.Session) -> None:
 @nox.session(tags=["full"], default=False, **beside)
 def trackers(session: nox.Session) -> None:
     """TensorBoard, MLflow, W&B, trackio, the Hub's client and Jupyter, whose packages the other sessions lack."""
-    _install(session, "jax,tensorboard,mlflow,push,test")
-    session.install("nbclient", "ipykernel", "wandb", "trackio")
+    _install(session, "jax,tensorboard,mlflow,wandb,trackio,push,test")
+    session.install("nbclient", "ipykernel", "ipywidgets", "datasets")
     files = ("tests/test_tracking.py", "tests/test_hub_push.py", "tests/test_notebooks.py")
     session.run("pytest", *files, *session.posargs, env=_compiled(session))
+    _test_given(session, "hugging_face_itself")
 
 
 @nox.session(tags=["full"], **beside)
@@ -307,6 +309,12 @@ def _test_backend(session: nox.Session, backend: str, marked: str, left_out: tup
     ignored = [f"--ignore=tests/{folder}" for folder in left_out]
     marked = " and ".join(filter(None, (marked, _not_elsewhere(backend))))
     session.run("pytest", *WORKERS, *ignored, "-m", marked, *session.posargs, env=environment)
+
+
+def _test_given(session: nox.Session, name: str) -> None:
+    """Data of a library that the other sessions lack; the test would skip itself if it were missing here too."""
+    session.run("python", "-c", f"import {'torch' if name == 'torch_itself' else 'datasets'}")
+    session.run("pytest", "tests/data/test_given.py", "-k", name)
 
 
 def _not_elsewhere(backend: str) -> str:

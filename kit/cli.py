@@ -26,6 +26,7 @@ from kit import backends
 from kit.errors import UserError
 
 DISTRIBUTION = "transferkit"
+UsageError: Any = typer.BadParameter.__base__  # typer brings a click of its own
 GROUP = "transferkit.commands"
 OUR_PACKAGES = ("kit", "search", "reports")
 
@@ -84,6 +85,11 @@ class LazyGroup(typer.core.TyperGroup):
             return super().invoke(ctx)
         except UserError as error:
             _complain(error)
+        except UsageError as error:
+            if "--json" in sys.argv:
+                hint = f"`{error.ctx.command_path if error.ctx else DISTRIBUTION} --help` says what there is."
+                print(json.dumps({"error": error.format_message(), "hint": hint}))
+            raise  # told on standard error too
         except ModuleNotFoundError as error:
             if _is_ours(error):
                 raise

@@ -72,8 +72,8 @@ class DataConfig:
             near duplicates.
         group_by: Images with the same text in this part of their path belong together and stay in one split: a regular
             expression, of which the first parenthesis counts, or else all it matches. A column `group` counts as well.
-        conflicts: Same image under two labels: `refuse` to train, or `drop` every copy.
-        leaks: Same image in two given splits: `refuse` to train, or `drop` copies. They are dropped in the split that
+        conflicts: Same image under two labels: `refuse` the data, or `drop` every copy.
+        leaks: Same image in two given splits: `refuse` the data, or `drop` copies. They are dropped in the split that
             is trained on (train before validation before test), so that what is measured stays whole.
         strict: Refuse to train when any image cannot be read, instead of leaving it out.
     """

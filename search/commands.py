@@ -21,7 +21,9 @@ app = typer.Typer(
 ROOT = Path("studies")
 
 _Name = Annotated[str, typer.Argument(metavar="NAME", help="A study under studies/, or its folder.")]
-_Storage = Annotated[str | None, typer.Option("--storage", metavar="URL", help="Where it is kept.", show_default=False)]
+_Storage = Annotated[
+    str | None, typer.Option("--storage", metavar="URL", help="Where it is kept.", show_default="a file in its folder")
+]
 
 
 @app.command()
@@ -42,10 +44,10 @@ def run(
     data: Annotated[str, typer.Argument(metavar="DATA", help="The images, in any form that train takes.")],
     name: Annotated[str | None, typer.Option(help="Of the study.", show_default="that of the images")] = None,
     trials: Annotated[int, typer.Option(min=1, help="Finished trials wanted, those of earlier runs included.")] = 20,
-    timeout: Annotated[str | None, typer.Option(help="Begin no trial after 90s, 30m, 2h.", show_default=False)] = None,
+    timeout: Annotated[str | None, typer.Option(help="Begin no trial after 90s, 30m, 2h.", show_default="none")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes; the cores are divided between them.")] = 1,
     storage: _Storage = None,
-    out: Annotated[Path | None, typer.Option(help="The study's folder.", show_default="studies/NAME")] = None,
+    out: Annotated[Path | None, typer.Option(help="The output folder.", show_default="studies/NAME")] = None,
     sampler: Annotated[str, typer.Option(help="tpe, random or gp.")] = "tpe",
     pruner: Annotated[str, typer.Option(help="median or none.")] = "median",
     sampler_seed: Annotated[int, typer.Option(min=0, help="Of the sampler.")] = 0,
@@ -54,7 +56,9 @@ def run(
     ] = "accuracy",
     pick: Annotated[str, typer.Option(help="What is kept: accuracy, within:0.01, or a trial's number.")] = "accuracy",
     refit: Annotated[str, typer.Option(help="Train the best on train, or train+validation.")] = "train",
-    space: Annotated[Path | None, typer.Option(help="What to search, in TOML.", show_default=False)] = None,
+    space: Annotated[
+        Path | None, typer.Option(help="What to search, in TOML.", show_default="units, depth and rate")
+    ] = None,
     live: Annotated[bool, typer.Option("--live", help="Draw the page anew every few seconds.")] = False,
     log: Log = None,
     config: ConfigFile = None,
@@ -89,7 +93,10 @@ def run(
 
 @app.command()
 def show(name: _Name, storage: _Storage = None, as_json: AsJson = False) -> None:
-    """Prints a study: its trials, and the best configuration as TOML for `transferkit train --config`."""
+    """Prints a study: its trials, and its best configuration as TOML.
+
+    The TOML is a file for `transferkit train --config`.
+    """
     from search.show import best_lines, table, toml_lines
 
     record = _fresh(name, storage)
@@ -132,7 +139,7 @@ def export(
 
 @app.command()
 def stop(name: _Name, storage: _Storage = None) -> None:
-    """Lets a study end: running trials finish, no other begins, and the best is trained."""
+    """Ends a study early: what runs is finished, the best trained."""
     from search.study import find_study
 
     with closing(find_study(folder_of(name), _address(storage))) as study:

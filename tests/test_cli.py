@@ -262,11 +262,14 @@ def test_messages_are_told_after_others_have_set_logging_up(capsys):
 
 
 def test_the_summary_of_each_command_fits_its_line_and_says_what_it_does(run_cli):
-    shown = run_cli("--help", env={"COLUMNS": "80"}).stdout.partition("Commands:\n")[2].splitlines()
-    summaries = {line.split()[0]: line.split(maxsplit=1)[1] for line in shown if line.strip()}
-    assert list(summaries) == list(cli.find_commands())
+    found = {}
+    for words in ((), ("study",), ("cache",)):
+        shown = run_cli(*words, "--help", env={"COLUMNS": "80"}).stdout.partition("Commands:\n")[2].splitlines()
+        found[words] = {line.split()[0]: line.split(maxsplit=1)[1] for line in shown if line.strip()}
+    assert list(found[()]) == list(cli.find_commands())
     assert [
-        name
+        (*words, name)
+        for words, summaries in found.items()
         for name, text in summaries.items()
         if text.endswith("...") or not text.split()[0].rstrip(",").endswith("s")
     ] == []
@@ -290,4 +293,46 @@ def test_help_says_the_default_of_each_setting(run_cli):
     shown = " ".join(run_cli("train", "--help").stdout.split())
     for said in ("[data.image_size; default: 224]", "[phases.1.epochs; default: 10]", "[data.strict; default: false]"):
         assert said in shown
-    assert "[data.corrections]" in shown, "nothing unless given"
+    assert "[data.corrections; default: none]" in shown
+
+
+def test_every_option_that_takes_a_value_says_its_default():
+    import typer.main
+
+    silent = []
+    for words, command in all_commands(typer.main.get_command(cli.app)):
+        context = command.make_context(words, [], resilient_parsing=True)
+        for param in command.params:
+            told = (param.get_help_record(context) or ("", ""))[1]
+            takes_a_value = param.param_type_name == "option" and not param.is_flag and not param.multiple
+            if takes_a_value and "default: " not in told and "[required]" not in told:
+                silent.append(f"{words} {param.opts[0]}")
+    assert silent == []
+
+
+def all_commands(group, words="transferkit"):
+    """Every command below a group, with the words that call it."""
+    for name in group.list_commands(None):
+        command = group.get_command(None, name)
+        if hasattr(command, "list_commands"):
+            yield from all_commands(command, f"{words} {name}")
+        else:
+            yield f"{words} {name}", command
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("train", "nowhere", "--views", "many"), "should be a valid integer"),
+        (("predict",), "Missing argument"),
+        (("study", "run", "x", "--nonsense"), "No such option: --nonsense"),
+        (("trian",), "Did you mean 'train'?"),
+    ],
+)
+def test_a_misspelt_call_is_json_too_where_that_is_asked_for(run_cli, words, said):
+    done = run_cli(*words, "--json")
+    assert done.returncode == 2
+    told = json.loads(done.stdout)
+    assert said in told["error"]
+    assert told["hint"].startswith("`transferkit")
+    assert said in " ".join(done.stderr.split())

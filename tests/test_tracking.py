@@ -170,6 +170,18 @@ def test_what_cannot_be_logged_to_is_told_first(monkeypatch):
         tracking.chosen("mlflow")
 
 
+@needs_mlflow
+@pytest.mark.filterwarnings("ignore")  # of MLflow's tables, which it makes anew
+def test_mlflow_without_a_place_is_a_file_in_the_current_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    trackers = tracking.begin(["mlflow"], tmp_path, SUBJECT)
+    trackers.close({"test_accuracy": 0.5}, 3)
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as base:
+        assert list(base.execute("SELECT key, value FROM metrics")) == [("test_accuracy", 0.5)]
+
+
 @pytest.fixture
 def documented(tmp_path, images, toy_weights, run_python):
     """Runs the Python block of docs/python-api.md that imports a package, on the toy; returns the run's record."""

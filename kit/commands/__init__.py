@@ -15,7 +15,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standar
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 FinishedRun = Annotated[Path, typer.Argument(metavar="RUN", help="A finished run folder.", show_default=False)]
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting; may be repeated.")]
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="Settings in TOML.", show_default=False)]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="Settings in TOML.", show_default="none")]
 Log = Annotated[
     list[str] | None,
     typer.Option(metavar="WHERE", help="Told of epochs and scores: tensorboard, mlflow; may be repeated."),
@@ -67,8 +67,8 @@ def _option(name: str, key: str, defaults: bool) -> inspect.Parameter:
     which = f"{('First', 'Second')[int(phase[1])]} phase: " if phase else ""
     text = setting.help.split(". ")[0].rstrip(".").replace("`", "")
     value = flat(RunConfig())[key]  # the option's own default is "not given"
-    shown = str(value).lower() if isinstance(value, bool) else str(value)
-    default = f"; default: {shown}" if shown and defaults else ""
-    option = typer.Option(f"--{name.replace('_', '-')}", help=f"{which}{text}. [{key}{default}]", show_default=False)
+    shown = (str(value).lower() if isinstance(value, bool) else str(value)) or "none"
+    told = f"{which}{text}. [{key}; default: {shown if defaults else 'as in the run'}]"
+    option = typer.Option(f"--{name.replace('_', '-')}", help=told, show_default=False)
     kind = Annotated[type(setting.default) | None, option]  # type: ignore[valid-type]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)

@@ -5,25 +5,28 @@ from typing import Annotated
 
 import typer
 
-from kit.backends.choice import BACKENDS
 from kit.commands import AsJson, FinishedRun, Quiet
-from kit.commands.finished_run import Moved, open_run
+from kit.commands.finished_run import Moved, OwnBackend, open_run
 
 
 def threshold(
     run: FinishedRun,
     accuracy: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Wanted of the answers, such as 0.99.", show_default=False)
+        float | None,
+        typer.Option(min=0, max=1, help="Wanted of the answers, such as 0.99.", show_default="as the run was trained"),
     ] = None,
     coverage: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Share of images wanted to be answered.", show_default=False)
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Share of images wanted to be answered.", show_default="as the run was trained"
+        ),
     ] = None,
     known: Annotated[
         float | None,
         typer.Option(min=0, max=0.999, help="Share of such images that pass as known.", show_default="0.95"),
     ] = None,
     moved: Moved = None,
-    backend: Annotated[str, typer.Option(help=f"{' or '.join(BACKENDS)}; the run's own by default.")] = "auto",
+    backend: OwnBackend = "auto",
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:

@@ -60,10 +60,14 @@ def list_command(as_json: AsJson = False) -> None:
 
 @app.command("prune")
 def prune_command(
-    older_than: str = typer.Option("", metavar="AGE", help="Not used for this long: 45m, 12h, 30d or 2w."),
-    kind: str = typer.Option("", metavar="KIND", help="Only stores of this kind: pixels, features or heads."),
+    older_than: str = typer.Option(
+        "", metavar="AGE", help="Not used for this long: 45m, 12h, 30d or 2w.", show_default="any"
+    ),
+    kind: str = typer.Option(
+        "", metavar="KIND", help="Only stores of this kind: pixels, features or heads.", show_default="any"
+    ),
     max_size: str = typer.Option(
-        "", metavar="SIZE", help="The least recently used, until at most 500MB, 10GB, ... are left."
+        "", metavar="SIZE", help="The least recently used, until at most 500MB, 10GB, ... are left.", show_default="any"
     ),
     everything: bool = typer.Option(False, "--all", help="Every store."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Only say what would be removed."),

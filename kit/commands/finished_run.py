@@ -24,19 +24,22 @@ WIDEST = 60  # width of the name column; longer names overflow
 _FORMAT = "keras, saved_model, onnx, litert, openvino, keras-hub or web, a page that runs the model in a browser."
 Moved = Annotated[
     str | None,
-    typer.Option("--data", metavar="PLACE", help="Where the run's own images lie now, if moved.", show_default=False),
+    typer.Option(
+        "--data", metavar="PLACE", help="Where the run's own images lie now, if moved.", show_default="as recorded"
+    ),
 ]
 AlwaysAnswer = Annotated[
     bool, typer.Option("--always-answer", help='Give a class for every image, never "unsure" or "unlike".')
 ]
 Threshold = Annotated[
     float | None,
-    typer.Option(min=0, max=1, help='Confidence below which the answer is "unsure".', show_default=False),
+    typer.Option(min=0, max=1, help='Confidence below which the answer is "unsure".', show_default="the run's own"),
 ]
 TestTimeAugmentation = Annotated[
     bool, typer.Option("--tta", help="Average the answers for each image and its mirror image; takes twice as long.")
 ]
-_OUT = "The folder to be; an earlier export there is replaced."
+OwnBackend = Annotated[str, typer.Option(help=f"{' or '.join(BACKENDS)}.", show_default="the run's own")]
+_OUT = "The output folder; an earlier export there is replaced."
 
 
 def open_run(path: Path) -> "Run":
@@ -62,10 +65,12 @@ def predict(
     explain: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Where a picture of each image goes, with the evidence for its class as heat."
+            metavar="DIR",
+            help="Where a picture of each image goes, with the evidence for its class as heat.",
+            show_default="none",
         ),
     ] = None,
-    backend: Annotated[str, typer.Option(help=f"{' or '.join(BACKENDS)}.")] = "auto",
+    backend: Annotated[str, typer.Option(help=f"auto or {' or '.join(BACKENDS)}.")] = "auto",
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="One row for each image on standard output.")] = False,
     quiet: Quiet = False,
@@ -247,11 +252,14 @@ def evaluate(
         bool, typer.Option("--include-seen", help="Score those images of DATA too that chose the run's weights.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(help="Where the record about DATA goes.", show_default="evaluations/NAME-TIME")
+        Path | None, typer.Option(help="The output folder, of DATA.", show_default="evaluations/NAME-TIME")
     ] = None,
-    threshold: Threshold = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help='Confidence below which the answer is "unsure".', show_default="all answered"),
+    ] = None,
     tta: TestTimeAugmentation = False,
-    backend: Annotated[str, typer.Option(help=f"{' or '.join(BACKENDS)}; the run's own by default.")] = "auto",
+    backend: OwnBackend = "auto",
     as_json: AsJson = False,
     quiet: Quiet = False,
     **settings: Any,

@@ -23,13 +23,12 @@ _SPLITS = ("train", "validation", "test")
 
 def inspect(
     data: Annotated[
-        str, typer.Argument(help="A folder, table or archive of images, or `flowers`.", show_default=False)
+        str,
+        typer.Argument(metavar="DATA", help="A folder, table or archive of images, or `flowers`.", show_default=False),
     ],
     out: Annotated[
         Path | None,
-        typer.Option(
-            help="Where record and page go.", show_default="inspections/NAME-TIME; with --json or --csv nowhere"
-        ),
+        typer.Option(help="The output folder.", show_default="inspections/NAME-TIME; with --json or --csv nowhere"),
     ] = None,
     no_report: Annotated[bool, typer.Option("--no-report", help="Record, and draw no page.")] = False,
     as_json: AsJson = False,
@@ -40,11 +39,16 @@ def inspect(
     ] = 8,
     near_duplicates: Annotated[str, typer.Option(help="Look for near copies: on or off.")] = "on",
     group_by: Annotated[
-        str, typer.Option(help="Regular expression on paths: images with the same match belong together.")
+        str,
+        typer.Option(
+            help="Regular expression on paths: images with the same match belong together.", show_default="none"
+        ),
     ] = "",
-    columns: Annotated[str, typer.Option(help="Columns of a table: path=NAME,label=NAME.", show_default=False)] = "",
+    columns: Annotated[
+        str, typer.Option(help="Columns of a table: path=NAME,label=NAME.", show_default="by their names")
+    ] = "",
     corrections: Annotated[
-        str, typer.Option(help="File of labels that were reviewed, as pages download it.", show_default=False)
+        str, typer.Option(help="File of labels that were reviewed, as pages download it.", show_default="none")
     ] = "",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads to use; 0 means all.")] = 0,
     quiet: Quiet = False,

@@ -15,7 +15,7 @@ def lr_find(
     data: Annotated[str, typer.Argument(metavar="DATA", help="The images, in any form that train takes.")],
     steps: Annotated[int, typer.Option(help="Batches that each phase is tried on.")] = 100,
     figure: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Loss by rate, an HTML file.", show_default=False)
+        Path | None, typer.Option(metavar="FILE", help="Loss by rate, an HTML file.", show_default="none")
     ] = None,
     config: ConfigFile = None,
     sets: Sets = None,

@@ -21,11 +21,11 @@ _DATA = "A folder of class folders, split folders, a table, an archive, or `flow
 @setting_options()
 def train(
     data: Annotated[str | None, typer.Argument(metavar="[DATA]", help=_DATA, show_default=False)] = None,
-    out: Annotated[Path | None, typer.Option(help="The run folder to be.", show_default="runs/NAME-TIME")] = None,
+    out: Annotated[Path | None, typer.Option(help="The output folder.", show_default="runs/NAME-TIME")] = None,
     config: ConfigFile = None,
     sets: Sets = None,
     resume: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Go on with an interrupted run.", show_default=False)
+        Path | None, typer.Option(metavar="RUN", help="Go on with an interrupted run.", show_default="begin one")
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Repeat with this many seeds; report mean and spread.")] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and what it would cost.")] = False,

@@ -8,6 +8,7 @@ iteration (PyTorch's DataLoader and IterableDataset). Items are (image, label), 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -171,8 +172,13 @@ def _file_of(image: Any) -> Any:
     if isinstance(image, Mapping):
         content, path = image.get("bytes"), image.get("path")
         if content is None and path is not None:
-            with open(path, "rb") as file:
-                content = file.read()
+            try:
+                content = Path(path).read_bytes()
+            except OSError as error:
+                raise DataError(
+                    f"The data set names the image {path}, which cannot be read: {error.strerror}.",
+                    "Put it there, or leave its row out.",
+                ) from None
         image = content
     if isinstance(image, bytes | Image.Image) or hasattr(image, "__array__"):
         return image

@@ -29,10 +29,10 @@ SCHEMA_VERSION = 1
 
 
 def demo(
-    keep: Annotated[Path, typer.Option(metavar="DIR", help="Where everything goes, and stays.")] = FOLDER,
+    keep: Annotated[Path, typer.Option(metavar="DIR", help="The output folder, which stays.")] = FOLDER,
     per_class: Annotated[int, typer.Option(min=10, help="Images to draw of each of five flowers.")] = 200,
     trials: Annotated[int, typer.Option(min=1, help="Of the study.")] = 8,
-    backend: Annotated[str | None, typer.Option(help=f"{' or '.join(BACKENDS)}.", show_default=False)] = None,
+    backend: Annotated[str | None, typer.Option(help=f"{' or '.join(BACKENDS)}.", show_default="auto")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
@@ -142,7 +142,9 @@ def _trained(folder: Path, config: "RunConfig") -> Any:
 
 
 def demo_data(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to: a new or empty folder.", show_default=False)],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The output folder: a new or empty one.", show_default=False)
+    ],
     per_class: Annotated[int, typer.Option(min=1, max=1_000_000, help="Images of each class.")] = 120,
     classes: Annotated[
         int, typer.Option(min=2, max=10_000, help="Daisy, dandelion, roses, sunflowers, tulips; then made-up species.")

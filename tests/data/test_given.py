@@ -405,9 +405,21 @@ def test_a_keras_pydataset_is_read():
     np.testing.assert_array_equal(pixels_of(found["3.png"]), X[3])
 
 
+def test_a_row_that_names_a_missing_file_is_one_message():
+    class Rows:
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, i):
+            return {"image": {"bytes": None, "path": "/nowhere/a.jpg"}, "label": i}
+
+    with pytest.raises(DataError, match=r"names the image /nowhere/a\.jpg, which cannot be read: No such file"):
+        kit.configure(Rows())
+
+
 @pytest.mark.backend
 @pytest.mark.once(backend="tensorflow")
-def test_a_tf_data_set_is_read(images):
+def test_a_tf_data_set_is_read(images, toy_weights, tmp_path):
     tf = pytest.importorskip("tensorflow", reason="tf.data needs TensorFlow")
     import keras
 
@@ -423,9 +435,10 @@ def test_a_tf_data_set_is_read(images):
         kit.configure(pairs.repeat())
     with pytest.raises(DataError, match="scaled or preprocessed already"):
         kit.configure(batches.map(lambda x, y: (x / 255, y)))
+    trained_on(batches, 72, toy_weights, tmp_path)
 
 
-def test_torch_itself():
+def test_torch_itself(toy_weights, tmp_path):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed: its protocols alone are tested")
     x, y = torch.from_numpy(np.moveaxis(X, 3, 1).copy()), torch.from_numpy(NUMBERS)
     dataset = torch.utils.data.TensorDataset(x, y)
@@ -433,9 +446,18 @@ def test_torch_itself():
     loader = torch.utils.data.DataLoader(dataset, batch_size=3, shuffle=True)
     assert len(samples_of(loader)) == 4
     assert kit.configure(x, y).data.path == kit.configure(X, NUMBERS).data.path
+    many = torch.utils.data.TensorDataset(torch.from_numpy(noise(40, 3, 32, 32)), torch.arange(40) % 2)
+    trained_on(torch.utils.data.DataLoader(many, batch_size=7, shuffle=True), 40, toy_weights, tmp_path)
 
 
-def test_hugging_face_itself(images):
+def trained_on(data, images, toy_weights, tmp_path):
+    """Trains the toy on a data set of a library."""
+    run = kit.train(data, tmp_path / "run", weights=toy_weights, **SMALL)
+    assert len(run.samples) == images
+    assert run.metrics["test"]["n"] == (run.samples["split"] == "test").sum() > 0
+
+
+def test_hugging_face_itself(images, toy_weights, tmp_path):
     datasets = pytest.importorskip("datasets", reason="datasets is not installed: its protocol alone is tested")
     files = [str(file) for file in sorted(images.rglob("*.jpg"))[:4]]
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["ant", "bee"])})
@@ -443,3 +465,5 @@ def test_hugging_face_itself(images):
     found = samples_of(datasets.DatasetDict({"train": dataset, "validation": dataset.select([0, 1])}))
     assert [sample.split for sample in found.values()] == ["train"] * 4 + ["validation"] * 2
     assert [sample.label for sample in found.values()] == ["ant", "bee", "ant", "bee", "ant", "bee"]
+    labelled = {"image": [str(file) for file in sorted(images.rglob("*.jpg"))], "label": [0] * 24 + [1] * 24 + [0] * 24}
+    trained_on(datasets.Dataset.from_dict(labelled, features=features), 72, toy_weights, tmp_path)
