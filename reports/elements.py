@@ -159,7 +159,8 @@ class ConfusionMatrix:
 class ThresholdPicker:
     """Slider over `steps` + 1 thresholds from 0 to 1, of which `script` shows what `data` says.
 
-    Without the script the page shows `table` and `command`, which are of the threshold `step` / `steps`.
+    Without the script the page shows `table` and `command`, which are of the threshold number `step`. `own` is that of
+    the run; empty where it has none.
     """
 
     id: str
@@ -170,6 +171,7 @@ class ThresholdPicker:
     command: str
     data: dict[str, Any]
     table: Table
+    own: str = ""
     script: ClassVar[str] = "threshold.js"
 
 

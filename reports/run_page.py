@@ -111,7 +111,7 @@ def run_page(folder: Path, grid: int = GRID) -> Page:
     learning = learning_curve_facts(insights.learning_curve, validation)
     data = dataset_facts(used, len(samples) - len(used), insights.images, findings, classes, album)
     independent = measured.n_effective if split == measured.split else None
-    threshold = threshold_facts(scored, independent)
+    threshold = threshold_facts(scored, independent, run.abstention)
     earlier = corrections_of(folder)
     labels = dict(zip(samples["path"].tolist(), samples["label"].tolist(), strict=True))
     reviewing = Reviewing(labels, frozenset(row.path for row in earlier))

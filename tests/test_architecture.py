@@ -30,6 +30,7 @@ FOR_REPORTS = (
     "kit.insights",
     "kit.training.history",
     "kit.significance",
+    "kit.thresholds",
     "kit.files",
     "kit.errors",
     "search.records",

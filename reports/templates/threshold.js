@@ -10,7 +10,7 @@ for (const box of document.querySelectorAll("[data-threshold]")) {
 
   function show() {
     const step = Number(slider.value);
-    const threshold = (step / Number(slider.max)).toFixed(2);
+    const threshold = data.thresholds[step];
     const [answered, right, [low, high]] = [data.answered[step], data.right[step], data.intervals[step]];
     slider.setAttribute("aria-valuetext", `threshold ${threshold}`);
     part("value").textContent = threshold;
@@ -33,6 +33,11 @@ for (const box of document.querySelectorAll("[data-threshold]")) {
 
   box.querySelector("[data-live]").hidden = false;
   slider.addEventListener("input", show);
+  box.querySelector("[data-own]")?.addEventListener("click", () => {
+    slider.value = data.own;
+    slider.dispatchEvent(new Event("input"));
+    slider.dispatchEvent(new Event("change"));
+  });
   slider.addEventListener("change", () => box.querySelector("table").dispatchEvent(new Event("changed")));
   show();
 }

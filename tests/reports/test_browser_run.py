@@ -9,8 +9,10 @@ import pytest
 from handmade import jpeg, make_run
 from PIL import Image
 
+from kit.files import write_json
 from kit.insights import Insights
 from kit.significance import wilson_interval
+from kit.thresholds import Thresholds
 from reports.charts import SERIES
 from reports.drawing import draw
 
@@ -483,6 +485,22 @@ def test_one_slider_tells_what_a_threshold_gives(page, run, said):
     assert row[:4] == ["20", str(len(roses)), str(20 - len(roses)), str((roses["predicted"] != "roses").sum())]
     slider.press("End")
     assert box.locator("[data-accuracy]").inner_text() == "–"
+
+
+def test_the_slider_begins_at_the_runs_own_threshold_and_goes_back_to_it(tmp_path, show_page):
+    run = make_run(tmp_path / "run")
+    limits = Thresholds(0.61234, 0.4, 0.99, 0, 0.95, "validation", 60, 60.0, 50, 49, (0.9, 1.0), 3)
+    write_json(run.path / "abstention.json", limits.to_dict())
+    page = show_page(draw(run.path))
+    box = page.locator(".threshold")
+    assert box.locator("output").inner_text() == "0.6123"
+    assert "unlike" in box.inner_text()
+    box.get_by_role("slider").press("End")
+    box.locator("output", has_text="1.00").wait_for()
+    box.get_by_role("slider").press("ArrowLeft")
+    box.locator("output", has_text="0.999").wait_for()
+    box.get_by_role("button", name="the run's own: 0.6123").click()
+    assert box.locator("[data-command]").inner_text().endswith("--threshold 0.6123")
 
 
 def test_the_reliability_diagram_has_an_interval_at_every_point(page):

@@ -10,6 +10,7 @@ from kit.config import RunConfig
 from kit.csv_tables import make_table
 from kit.run_writer import RunWriter
 from kit.significance import mcnemar, newcombe_interval, paired_interval, wilson_interval
+from kit.thresholds import Thresholds
 from kit.training.history import EpochRecord, History
 from reports import text
 from reports.calibration import Abstention, Bin, calibration_facts
@@ -289,12 +290,27 @@ def test_thresholds():
     facts = threshold_facts(SAID[SAID["split"] == "test"], 4)
     assert (facts.n, facts.answered[0], facts.right[0]) == (4, 4, 2)
     assert (facts.answered[55], facts.answered[56]) == (3, 2)  # 0.55 reaches 0.55, as in `predict --threshold`
-    assert (facts.answered[80], facts.right[80], facts.answered[96]) == (1, 1, 0)
+    assert (facts.answered[80], facts.right[80], facts.answered[-1]) == (1, 1, 0)
+    assert facts.thresholds[:97] == (*(step / 100 for step in range(96)), 0.955)
+    assert facts.thresholds[-3:] == (0.998, 0.999, 1.0)
     assert facts.intervals[80] == wilson_interval(1, 1)
     assert facts.start == 76  # from there on the one answer is right
     assert [(label, images, answered[60]) for label, images, answered, _ in facts.classes] == [("a", 2, 1), ("b", 2, 1)]
     assert threshold_picker(facts, "my run").command == ("transferkit predict 'my run' path/to/images --threshold 0.76")
     assert threshold_facts(SAID[SAID["split"] == "none"]) is None
+
+
+def test_the_runs_own_threshold_is_where_one_begins():
+    limits = Thresholds(0.58349, 0.41234, 0.99, 0, 0.95, "validation", 4, 4.0, 2, 1, (0.1, 0.9), 1)
+    facts = threshold_facts(SAID[SAID["split"] == "test"], 4, limits)
+    assert facts.thresholds[facts.own] == 0.5834
+    assert (facts.start, facts.answered[facts.own]) == (facts.own, 2)
+    picker = threshold_picker(facts, "run")
+    assert picker.command.endswith("--threshold 0.5834")
+    assert picker.own == picker.data["thresholds"][picker.step] == "0.5834"
+    assert "predict is “unsure” below 0.5834, the run's own threshold, and answers “unlike”" in picker.see
+    never = threshold_facts(SAID[SAID["split"] == "test"], 4, replace(limits, confidence=None, strangeness=None))
+    assert (never.own, threshold_picker(never, "run").own) == (None, "")
 
 
 def test_near_copies_widen_the_interval_of_the_answers():
