@@ -133,7 +133,8 @@ def _opening(chromium: Any, name: str, page: Path) -> Callable[[], dict[str, flo
             return {"shown": 1000 * seconds}
         view.add_init_script(WATCH)
         view.goto(page.as_uri())
-        view.wait_for_function("globalThis.all !== undefined && globalThis.first !== undefined", timeout=120_000)
+        view.locator("html[data-drawn]").wait_for(timeout=120_000)
+        view.wait_for_timeout(100)  # until a frame has shown a figure that was the last as well
         times: dict[str, float] = json.loads(view.evaluate("JSON.stringify({ first, all })"))
         context.close()
         return times
