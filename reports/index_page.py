@@ -234,7 +234,8 @@ def index_page(folder: Path, place: Path) -> Page:
         notes.append(Note(f"{text.count(damaged, 'record')} cannot be read; the list says why.", "warning"))
     says = f"{open_ones:,} not finished, {damaged:,} damaged, {bare:,} without a page."
     name = text.name(folder.resolve().name)
-    rows = tuple(_row(one, folder, place) for one in facts)
+    most = max((one.n or 0 for one in facts if one.score is not None), default=0)
+    rows = tuple(_row(one, folder, place, most or None) for one in facts)
     nothing = Note("There is no run, study, inspection, evaluation or comparison in this folder.", "missing")
     listed = RecordList("records", f"Records under {name}", rows, tuple(KINDS))
     return Page(
@@ -246,11 +247,12 @@ def index_page(folder: Path, place: Path) -> Page:
     )
 
 
-def _row(one: RecordFacts, folder: Path, place: Path) -> RecordRow:
+def _row(one: RecordFacts, folder: Path, place: Path, most: int | None) -> RecordRow:
+    """Row of a record; shares have the digits that `most` images, the most behind any score, allow."""
     relative = os.path.relpath(one.path, folder)
     name = text.name(folder.resolve().name if relative == "." else relative, 60)
     share = one.kind != "study" or "accuracy" in one.of
-    score = "" if one.score is None else text.share(one.score, one.n) if share else text.number(one.score)
+    score = "" if one.score is None else text.share(one.score, most) if share else text.number(one.score)
     note = one.note
     if one.page is None:
         note = f"{note}{'. ' if note else ''}No page yet: transferkit report {text.name(relative, 80)}"
@@ -263,7 +265,7 @@ def _row(one: RecordFacts, folder: Path, place: Path) -> RecordRow:
         state=one.state,
         score=score,
         value=one.score,
-        interval=text.interval(one.interval, one.n) if one.interval else "",
+        interval=text.interval(one.interval, most) if one.interval else "",
         of=one.of if one.score is not None else "",
         data=text.name(one.data) if one.data else "",
         images=one.images,

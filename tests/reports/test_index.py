@@ -89,6 +89,8 @@ def test_a_person_opens_a_page_from_the_list_and_sees_what_has_none(home, page):
     accuracy = read_json(home / "runs/first/metrics.json")["test"]["accuracy"]
     assert f"{accuracy:.0%}" in row.inner_text() or f"{accuracy:.1%}" in row.inner_text()
     assert re.search(r"\d+(\.\d)?% to \d+", row.inner_text())
+    shares = re.findall(r"\d+(?:\.\d+)?%", page.locator("[data-records] table").inner_text())
+    assert len({share.partition(".")[2] == "" for share in shares}) == 1, "one number format a column"
     assert "test accuracy" in row.inner_text()
     bare = page.locator("tbody tr", has_text="runs/b&b")
     assert bare.get_by_role("link").count() == 0
