@@ -195,7 +195,7 @@ def calibration_section(facts: CalibrationFacts, picker: ThresholdPicker | None 
     )
     abstention = Table(
         "What is left above each threshold",
-        ("answers from", "coverage", "accuracy"),
+        ("threshold", "coverage", "accuracy"),
         tuple(
             (text.share(one.threshold), text.share(one.coverage, facts.n), text.share(one.accuracy, facts.n))
             for one in facts.abstention
@@ -208,7 +208,13 @@ def calibration_section(facts: CalibrationFacts, picker: ThresholdPicker | None 
             *([picker] if picker is not None else []),
             Chart("reliability-figure", "Reliability", _see_reliability(facts), reliability_figure(facts), bins),
             Chart("confidence-figure", "Confidence", _see_confidence(facts), confidence_figure(facts), bins),
-            Chart("abstention-figure", "Abstaining", _see_abstention(facts), abstention_figure(facts), abstention),
+            Chart(
+                "abstention-figure",
+                "Coverage and accuracy by threshold",
+                _see_abstention(facts),
+                abstention_figure(facts),
+                abstention,
+            ),
         ),
     )
 
@@ -237,6 +243,6 @@ def _see_abstention(facts: CalibrationFacts) -> str:
     if enough.threshold == 0:
         return f"Answering every image, it is right {text.share(enough.accuracy, facts.n)} of the time."
     return (
-        f"Silent below {enough.threshold:.0%}, it answers {enough.coverage:.0%} of the images and gets "
+        f"Unsure below {enough.threshold:.0%}, it has a coverage of {enough.coverage:.0%} of the images and gets "
         f"{text.share(enough.accuracy, facts.n)} of those right."
     )

@@ -138,7 +138,7 @@ def _see(facts: CurvesFacts) -> str:
         return f"{kept}; there, training is {gap:.0f} points above validation: overfitting."
     if gap < -3:
         below = f"training is {-gap:.0f} points below validation"
-        return f"{kept}; there, {below}: it is measured while the epoch still learns, and on augmented images."
+        return f"{kept}; there, {below}: it is measured while the epoch still learns, and on augmented views."
     return f"{kept}; there, training and validation lie within {max(1, abs(gap)):.0f} points of each other."
 
 

@@ -69,7 +69,7 @@ def _summary_box(facts: DatasetFacts) -> SummaryBox:
             "–" if facts.imbalance is None else f"{facts.imbalance:.1f} : 1",
             "At least one class has no image." if facts.imbalance is None else "",
         ),
-        Metric("Left out", f"{facts.left_out:,}", "Files that give no picture."),
+        Metric("Left out", f"{facts.left_out:,}", "Unreadable files."),
         Metric("Findings", f"{found.total():,}", f"Errors and warnings of the audit; {text.count(notes, 'note')}."),
     )
     says = f"As training would split them: {', '.join(f'{count:,} {split}' for split, count in splits.items())}."

@@ -39,7 +39,7 @@ def formats_section(record: Mapping[str, Any] | None) -> Section:
         "95% within",
         "images/s",
         "memory",
-        "same answer",
+        "same prediction",
         "accuracy",
     )
     note = (

@@ -66,7 +66,7 @@ def label_issues_section(
         )
         for issue in issues
     )
-    head = ("image", "split", "label", "looks like", "p(label)", "p(looks like)")
+    head = ("image", "split", "label", "predicted", "p(label)", "p(predicted)")
     table = limited_table("The list", head, rows, LISTED, "more are in insights/doubted.csv")
     see = SEE if doubted else SEE_0_1
     grid = review("doubted", "Most doubted", see, shown, album) if shown else Note(see)
@@ -85,5 +85,5 @@ def _lead(listed: int, doubted: Mapping[str, int]) -> str:
 
 
 def _thumbnail(issue: LabelIssue, album: Mapping[str, bytes]) -> Thumbnail:
-    looks = f"looks like {text.name(issue.predicted, 32)} {text.share(issue.p_predicted)}"
-    return Thumbnail(text.name(issue.path), album[issue.path], (f"called {text.name(issue.label, 32)}", looks))
+    looks = f"predicted {text.name(issue.predicted, 32)} {text.share(issue.p_predicted)}"
+    return Thumbnail(text.name(issue.path), album[issue.path], (f"label {text.name(issue.label, 32)}", looks))

@@ -126,7 +126,7 @@ def exports_section(exports: Sequence[Mapping[str, Any]]) -> Section:
     batches = sorted({int(batch) for export in exports for batch in export["latency_ms"]})
     rows = tuple(_row(export, batches) for export in exports)
     latencies = (f"{text.count(batch, 'image')} at once" for batch in batches)
-    head = ("format", "runtime", "size", *latencies, "same answer", "greatest difference", "accuracy")
+    head = ("format", "runtime", "size", *latencies, "same prediction", "greatest difference", "accuracy")
     gates = [export["gate"] for export in exports]
     scored = ", ".join(dict.fromkeys(f"{text.count(g['photos'], 'image')} of {text.name(g['split'])}" for g in gates))
     original = next((gate for gate in gates if gate["original_accuracy"] is not None), None)

@@ -203,7 +203,7 @@ def _copies(facts: PageFacts) -> NextStep | None:
 def _left_out(facts: PageFacts) -> NextStep | None:
     if facts.data is None or not facts.data.left_out:
         return None
-    says = "could not be used: mend them or leave them out"
+    says = "are unreadable: mend them or leave them out"
     return NextStep(text.count(facts.data.left_out, "file"), says, "findings", "What the audit found")
 
 

@@ -102,7 +102,7 @@ def _print_summary(inspection: "Inspection", summary: dict[str, Any]) -> None:
     formats = ", ".join(f"{count} {name}" for name, count in summary["formats"].items())
     print("\n".join(summary["tree"]), end="\n\n")
     print(f"{printable(summary['name'])}: {summary['images']} images in {len(summary['classes'])} classes{imbalance}")
-    print(f"formats: {formats or 'none'}; files that are no usable image: {summary['files'] - summary['images']}\n")
+    print(f"formats: {formats or 'none'}; unreadable files: {summary['files'] - summary['images']}\n")
     classes = [
         [entry["label"], entry["images"], f"{entry['share']:.1%}", *(entry[split] for split in _SPLITS)]
         for entry in summary["classes"]

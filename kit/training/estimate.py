@@ -90,7 +90,7 @@ def _extraction(session: Session) -> Iterator[StageCost]:
     if count and base != extractor.pixels:
         cost = _forward(extractor, extractor.pixels, (base,))
         size = sum(_size(stores(views, (base,)), keys) for views, keys in groups)
-        yield StageCost(f"trunk to {base.name}", f"{count:,} views of images", cost.of(-(-count // BATCH)), size)
+        yield StageCost(f"trunk to {base.name}", f"{count:,} augmented views", cost.of(-(-count // BATCH)), size)
     starts = {session.start(phase) for phase in session.phases}
     above = tuple(sorted(starts - {base}, key=lambda cut: cut.depth))
     read = [
@@ -103,7 +103,7 @@ def _extraction(session: Session) -> Iterator[StageCost]:
         cost = _forward(extractor, base, above)
         size = sum(_size(*one) for one in read)
         names, batches = ", ".join(cut.name for cut in above), sum(-(-count // BATCH) for count in counts)
-        yield StageCost(f"upper trunk to {names}", f"{sum(counts):,} views of images", cost.of(batches), size)
+        yield StageCost(f"upper trunk to {names}", f"{sum(counts):,} augmented views", cost.of(batches), size)
 
 
 def _decoding(session: Session, lacking: Sequence[tuple[tuple[int, ...], list[str]]]) -> StageCost:
@@ -116,7 +116,7 @@ def _decoding(session: Session, lacking: Sequence[tuple[tuple[int, ...], list[st
             keys = _lacking(stores, keys)
         decoded += len(views) * len(keys)
         seconds += _decoding_seconds(session, keys, views) * len(keys)
-    return StageCost("decoding", f"{decoded:,} views of images", seconds, size)
+    return StageCost("decoding", f"{decoded:,} augmented views", seconds, size)
 
 
 def _decoding_seconds(session: Session, keys: Sequence[str], views: tuple[int, ...]) -> float:

@@ -16,7 +16,7 @@ from reports.predictions import PICTURE_BYTES
 HEAD = (
     "runs",
     "images in common",
-    "same answer",
+    "same prediction",
     "only the first right",
     "only the second right",
     "first minus second",

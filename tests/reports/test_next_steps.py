@@ -106,7 +106,7 @@ CASES = {
     ),
     rules._left_out: (
         PageFacts(data=data(9, left_out=3)),
-        ("3 files", "could not be used", "findings"),
+        ("3 files", "are unreadable", "findings"),
         PageFacts(data=data(9)),
     ),
     rules._calibration: (
