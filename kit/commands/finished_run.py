@@ -405,8 +405,17 @@ def export(
         float, typer.Option(min=0, max=1, help="Loss of accuracy that --int8 and --float16 may cost.")
     ] = 0.01,
     threshold: Annotated[
-        float, typer.Option(min=0, max=1, help='Confidence below which the example and the page of web say "unsure".')
-    ] = 0.0,
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help='Confidence below which the example and the page of web say "unsure".',
+            show_default="the run's own",
+        ),
+    ] = None,
+    always_answer: Annotated[
+        bool, typer.Option("--always-answer", help="Leave out the run's thresholds, and the output strangeness.")
+    ] = False,
     runtime: Annotated[
         Path | None,
         typer.Option(help="Of web: folder that holds its runtime from npm.", show_default="downloaded once"),
@@ -433,7 +442,7 @@ def export(
     folder = open_run(run)
     done = export_run(
         folder, format_name, out, moved=moved, precision=precision, allowed_loss=tolerance_accuracy,
-        threshold=threshold, runtime=runtime,
+        threshold=threshold, always_answer=always_answer, runtime=runtime,
     )  # fmt: skip
     if folder.report_path.exists() and done.path.resolve().is_relative_to(folder.path.resolve()):
         draw_page(folder.path)  # the page lists the exports in the run folder
@@ -461,6 +470,7 @@ def _lines(done: "Export") -> list[str]:
         *table,
         f"Of {gate['photos']:,} {gate['split']} images {gate['agreement']:.1%} get the same class; no probability is "
         f"off by more than {gate['greatest_difference']:.1e} ({_allowed(gate)}).",
+        *_strangeness(record),
         *_from_files(record.get("from_files", {})),
         f"Export: {done.path}",
     ]
@@ -468,6 +478,17 @@ def _lines(done: "Export") -> list[str]:
 
 def _named(record: dict[str, Any]) -> str:
     return record["format"] if record["precision"] == "float32" else f"{record['format']}, {record['precision']}"
+
+
+def _strangeness(record: dict[str, Any]) -> list[str]:
+    """Sentence on the second output, or on its absence."""
+    gate, left_out = record["gate"], record.get("abstention", {}).get("left_out")
+    if left_out:
+        return [f"It has no strangeness, as the run has: {left_out}."]
+    if "strangeness_difference" not in gate:
+        return []
+    off, allowed = gate["strangeness_difference"], gate["strangeness_tolerance"]
+    return [f"No strangeness is off by more than {off:.1e} (allowed: {allowed:.0e})."]
 
 
 def _allowed(gate: dict[str, Any]) -> str:

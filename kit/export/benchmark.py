@@ -57,10 +57,11 @@ def benchmark_run(
         for precision in (precision for precision in one.precisions if precision in precisions):
             with tempfile.TemporaryDirectory(prefix="transferkit-benchmark-") as work:
                 try:
-                    # how much accuracy is lost is what is asked here
+                    # how much accuracy is lost is what is asked here; a strangeness only some formats have
                     done = export_run(
-                        run, one.name, Path(work) / "export", moved=moved, precision=precision, allowed_loss=1
-                    )
+                        run, one.name, Path(work) / "export", moved=moved, precision=precision, allowed_loss=1,
+                        always_answer=True,
+                    )  # fmt: skip
                     write_json(Path(work) / "images.json", absolute(files))
                     timed = ask("time", [one.name], run, done.path, Path(work), writing_backend(run, one))[one.name]
                 except ExportError as error:

@@ -9,6 +9,8 @@ from kit.machine import install_command
 FLOAT32, FLOAT16, INT8 = PRECISIONS = ("float32", "float16", "int8")
 ALLOWED_LOSS = 0.01  # of accuracy, of smaller numbers than float32
 TOLERANCE = 1e-4  # greatest difference of a probability, of formats that keep the weights' 32 bits
+STRANGENESS_TOLERANCE = 1e-3  # greatest difference of a strangeness, of which 1 is usual
+PROBABILITIES, STRANGENESS = OUTPUTS = ("probabilities", "strangeness")  # names, where a model has both
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Format:
         usage: Code of the example: imports, loading, and one image's probabilities; None where no Python runs it.
         tolerance: Greatest difference of a probability from the original's.
         precisions: Of the numbers inside that it can be written in; `float32` is the original's.
+        both: Code of the example that gives a dictionary of both OUTPUTS; empty where the format has no strangeness.
     """
 
     name: str
@@ -38,6 +41,7 @@ class Format:
     usage: tuple[str, str, str] | None
     tolerance: float = TOLERANCE
     precisions: tuple[str, ...] = (FLOAT32,)
+    both: str = ""
 
 
 FORMATS = (
@@ -54,6 +58,7 @@ FORMATS = (
             'model = keras.saving.load_model("model.keras")',
             "model.predict(pixels, verbose=0)[0]",
         ),
+        both="model.predict(pixels, verbose=0)",
     ),
     Format(
         name="saved_model",
@@ -68,6 +73,7 @@ FORMATS = (
             'model = tf.saved_model.load("model")',
             "model.serve(pixels).numpy()[0]",
         ),
+        both="{name: found.numpy() for name, found in model.serve(pixels).items()}",
     ),
     Format(
         name="onnx",
@@ -83,6 +89,7 @@ FORMATS = (
             'model.run(None, {"pixels": pixels})[0][0]',
         ),
         precisions=PRECISIONS,
+        both='dict(zip(["probabilities", "strangeness"], model.run(None, {"pixels": pixels})))',
     ),
     Format(
         name="litert",
@@ -98,6 +105,7 @@ FORMATS = (
             'model(pixels=pixels)["output_0"][0]',
         ),
         precisions=PRECISIONS,
+        both="model(pixels=pixels)",
     ),
     Format(
         name="openvino",
@@ -113,6 +121,7 @@ FORMATS = (
             "model(pixels)[0][0]",
         ),
         precisions=PRECISIONS,
+        both="model(pixels)",
     ),
     Format(
         name="keras-hub",
@@ -152,6 +161,15 @@ def find_format(name: str) -> Format:
     if found is None:
         raise ConfigError(f"--format must be one of {', '.join(one.name for one in FORMATS)}, not {name!r}.")
     return found
+
+
+def no_strangeness(chosen: Format, precision: str) -> str:
+    """Why a model has no output `strangeness`, as a clause; empty where it has one."""
+    if not chosen.both:
+        return f"the format {chosen.name} has probabilities alone"
+    if precision != FLOAT32:
+        return f"the threshold was chosen on {FLOAT32} numbers, and {precision} moves a strangeness"
+    return ""
 
 
 def require_installed(chosen: Format) -> None:

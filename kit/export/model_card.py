@@ -15,7 +15,7 @@ import jinja2
 from kit.data import OUT_OF_FOLD, SPLITS
 from kit.export.formats import Format
 from kit.model.catalog import MOBILENET_V2, find, is_hub
-from kit.predict import UNSURE
+from kit.predict import UNLIKE, UNSURE
 from kit.run import Run
 
 CLASSES_SHOWN = 100
@@ -49,7 +49,7 @@ def render_card(run: Run, chosen: Format, record: dict[str, Any]) -> str:
     hub = " keras-hub" if chosen.name == "keras" and is_hub(run.config.model.backbone) else ""
     return _template().render(
         front_matter=front_matter(run, chosen), provenance=_provenance(run),
-        example=example(chosen, record["threshold"]) if chosen.usage else "", page=chosen.model,
+        example=_example_of(chosen, record) if chosen.usage else "", page=chosen.model,
         files=record.get("from_files"), licence=licence(run), packages=chosen.packages + hub, manifest=manifest,
         metrics=metrics, record=record, parity=record["gate"], images=manifest["data"]["photos"], split=split,
         splits=[name for name in (OUT_OF_FOLD, *SPLITS) if name in metrics],
@@ -118,6 +118,30 @@ pixels = load_pixels("photo.jpg")[None]
 probabilities = {call}
 with open("labels.json", encoding="utf-8") as file:
 {printed}"""
+
+
+def example_of_both(chosen: Format, threshold: float, beyond: float) -> str:
+    """The same of a model that has a strangeness: it prints the class, "unsure" or "unlike", and both outputs."""
+    assert chosen.usage is not None, f"no Python runs {chosen.name}"
+    module, load, _ = chosen.usage
+    return f"""import json
+{module}
+from preprocessing import load_pixels
+pixels = load_pixels("photo.jpg")[None]
+{load}
+outputs = {chosen.both}
+strangeness = float(outputs["strangeness"][0][0])
+with open("labels.json", encoding="utf-8") as file:
+    shares = dict(zip(json.load(file), outputs["probabilities"][0].tolist()))
+best = max(shares, key=shares.get)
+answer = best if shares[best] >= {threshold!r} else "{UNSURE}"
+print("{UNLIKE}" if strangeness > {beyond!r} else answer, shares, strangeness)"""
+
+
+def _example_of(chosen: Format, record: dict[str, Any]) -> str:
+    if "outputs" in record:
+        return example_of_both(chosen, record["threshold"], record["abstention"]["strangeness"])
+    return example(chosen, record["threshold"])
 
 
 def _provenance(run: Run) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Export package: the folder of a finished run's model in another format, its labels and its model card.
 
-    model.onnx, ...      the model: uint8 (batch, S, S, 3), 0-255, to probabilities; model.html is a page that runs it
+    model.onnx, ...      the model: uint8 (batch, S, S, 3), 0-255, to probabilities, and a strangeness where the run has
+                         a threshold of it; model.html is a page that runs it
     labels.json          class names, in the model's order; labels.txt: one a line
     preprocessing.json   how an image becomes the model's input
     preprocessing.py     the same in Python: a copy of kit/data/decoding.py, which reads that
@@ -28,7 +29,16 @@ from kit import progress
 from kit.backends.choice import BACKENDS, explain_choice, installed_backends
 from kit.data import decoding
 from kit.errors import ConfigError, ExportError, StorageError
-from kit.export.formats import ALLOWED_LOSS, FLOAT32, INT8, Format, find_format, require_installed
+from kit.export.formats import (
+    ALLOWED_LOSS,
+    FLOAT32,
+    INT8,
+    OUTPUTS,
+    Format,
+    find_format,
+    no_strangeness,
+    require_installed,
+)
 from kit.export.model_card import licence, render_card
 from kit.export.npm import require_packages
 from kit.export.parity import ORIGINAL, ParityImages, compare, compare_files, parity_images
@@ -38,6 +48,7 @@ from kit.export.worker import ask
 from kit.files import read_json, sha256_file, storage_errors, write_json, write_text
 from kit.machine import package_version
 from kit.run import Run
+from kit.thresholds import Thresholds
 
 RECORD = "export.json"
 SCHEMA_VERSION = 1
@@ -74,7 +85,8 @@ def export_run(
     tolerance: float | None = None,
     precision: str = FLOAT32,
     allowed_loss: float = ALLOWED_LOSS,
-    threshold: float = 0.0,
+    threshold: float | None = None,
+    always_answer: bool = False,
     runtime: Path | str | None = None,
 ) -> Export:
     """Export a finished run's model to another format, after a parity check.
@@ -90,7 +102,10 @@ def export_run(
             ranges of int8 come from training images.
         allowed_loss: Of accuracy, 0 to 1, of smaller numbers than float32, in place of `tolerance`.
         threshold: Confidence, 0 to 1, below which the card's example, and the page of the format `web` until its slider
-            is moved, say "unsure"; for other programs it is in preprocessing.json.
+            is moved, say "unsure"; for other programs it is in preprocessing.json. None is the run's own, if it has
+            one.
+        always_answer: Leave out the run's thresholds, and the model's output `strangeness`, which `keras`,
+            `saved_model`, `onnx`, `litert` and `openvino` of float32 have where the run has a threshold of it.
         runtime: Folder that holds the page's runtime, installed by npm or as tarballs; None fetches it.
 
     Raises:
@@ -106,6 +121,9 @@ def export_run(
     chosen = find_format(format_name)
     require_precision(chosen, precision)
     require_installed(chosen)
+    abstention = None if always_answer else _Abstention.of(run.abstention, chosen, precision)
+    if threshold is None:
+        threshold = (abstention and abstention.limits.confidence) or 0.0
     for name, share in (("threshold", threshold), ("allowed_loss", allowed_loss)):
         if not 0 <= share <= 1:
             raise ConfigError(f"{name} must be 0 to 1, not {share:g}.")
@@ -120,7 +138,7 @@ def export_run(
     calibration = calibration_files(run, place) if precision == INT8 else ()
     asked = _Asked(
         chosen, precision, calibration, tolerance or chosen.tolerance,
-        None if precision == FLOAT32 else allowed_loss, threshold, runtime,
+        None if precision == FLOAT32 else allowed_loss, threshold, abstention, runtime,
     )  # fmt: skip
     with replaced_folder(path) as folder, tempfile.TemporaryDirectory(prefix="transferkit-export-") as work:
         record = _fill(run, asked, images, folder, Path(work))
@@ -137,14 +155,44 @@ class _Asked:
     tolerance: float
     allowed_loss: float | None
     threshold: float
+    abstention: "_Abstention | None"
     runtime: Path | str | None
+
+
+@dataclass(frozen=True)
+class _Abstention:
+    """Thresholds of the run, and why the model has no strangeness though they do; empty where it has one."""
+
+    limits: Thresholds
+    left_out: str
+
+    @classmethod
+    def of(cls, limits: Thresholds | None, chosen: Format, precision: str) -> "_Abstention | None":
+        if limits is None or (limits.confidence is None and limits.strangeness is None):
+            return None
+        return cls(limits, "" if limits.strangeness is None else no_strangeness(chosen, precision))
+
+    @property
+    def strange(self) -> bool:
+        """Whether the model has a strangeness."""
+        return self.limits.strangeness is not None and not self.left_out
+
+    def record(self) -> dict[str, Any]:
+        """Entries of export.json and of preprocessing.json."""
+        told = {name: value for name, value in self.limits.to_dict().items() if name not in ("schema_version", "kind")}
+        outputs = {"outputs": list(OUTPUTS)} if self.strange else {}
+        return {**outputs, "abstention": told | ({"left_out": self.left_out} if self.left_out else {})}
 
 
 def _fill(run: Run, asked: _Asked, images: ParityImages, folder: Path, work: Path) -> dict[str, Any]:
     """Write the model, check parity, add labels, card and, last, the record, which is returned."""
     chosen = asked.format
     write_json(work / "images.json", absolute(images.files))
-    write_json(work / "written.json", {"precision": asked.precision, "calibration": absolute(asked.calibration)})
+    strange = asked.abstention is not None and asked.abstention.strange
+    calibration = absolute(asked.calibration)
+    write_json(
+        work / "written.json", {"precision": asked.precision, "calibration": calibration, "strangeness": strange}
+    )
     own, writer = own_backend(run), writing_backend(run, chosen)
     progress.say(f"Writing {chosen.name}{'' if asked.precision == FLOAT32 else f' of {asked.precision}'}")
     written = ask("write", [chosen.name], run, folder, work, writer)[chosen.name]
@@ -158,11 +206,13 @@ def _fill(run: Run, asked: _Asked, images: ParityImages, folder: Path, work: Pat
     for names in together:
         answers |= ask("run", names, run, folder, work, own if ORIGINAL in names else writer)
     exported, original = answers[chosen.name], answers[ORIGINAL]
-    old, new = _probabilities(work, ORIGINAL), _probabilities(work, chosen.name)
-    parity = compare(images, old, new, asked.tolerance, asked.allowed_loss)
+    (old, *known), (new, *told) = (_outputs(work, name, strange) for name in (ORIGINAL, chosen.name))
+    parity = compare(images, old, new, asked.tolerance, asked.allowed_loss, (known[0], told[0]) if strange else None)
     if not parity.passed:
         what = f"The {chosen.name} model does not answer as the original does: {parity.describe()}."
         other = "format" if asked.allowed_loss is None else "precision, or allow more (--tolerance-accuracy)"
+        if not parity.as_strange:
+            other += ", or leave the strangeness out (--always-answer)"
         raise ExportError(what, f"Nothing was handed over. Take another {other}.")
     record = {
         "schema_version": SCHEMA_VERSION,
@@ -176,6 +226,7 @@ def _fill(run: Run, asked: _Asked, images: ParityImages, folder: Path, work: Pat
         "bytes": size,
         "runtime": exported["runtime"],
         "threshold": asked.threshold,
+        **(asked.abstention.record() if asked.abstention else {}),
         "gate": parity.to_dict(),
         **_from_files(work, chosen),
         "latency_ms": exported["latency_ms"],
@@ -207,19 +258,26 @@ def _write_papers(run: Run, chosen: Format, folder: Path, steps: list[dict[str, 
     classes = run.manifest["classes"]
     write_json(folder / "labels.json", classes)
     write_text(folder / "labels.txt", "".join(f"{' '.join(name.split())}\n" for name in classes))
-    write_json(folder / "preprocessing.json", preprocessing_facts(run, steps, record["threshold"]))
+    write_json(folder / "preprocessing.json", preprocessing_facts(run, steps, record))
     write_text(folder / "preprocessing.py", inspect.getsource(decoding))
     write_text(folder / "README.md", render_card(run, chosen, record))
 
 
-def preprocessing_facts(run: Run, steps: list[dict[str, Any]], threshold: float = 0.0) -> dict[str, Any]:
+def preprocessing_facts(run: Run, steps: list[dict[str, Any]], record: dict[str, Any]) -> dict[str, Any]:
     """Content of preprocessing.json: how a program in any language makes the model's input and reads its output.
 
-    `steps`: the preprocessing layers inside the model, in order: class and numbers of each. `threshold`: the greatest
-    probability, 0 to 1, below which there is no answer.
+    `steps`: the preprocessing layers inside the model, in order: class and numbers of each. Of the export's `record`
+    the thresholds count: beyond them there is no answer.
     """
     data, classes = run.config.data, len(run.manifest["classes"])
     side = data.image_size
+    abstention: dict[str, Any] = {name: record[name] for name in ("outputs", "abstention") if name in record}
+    if "outputs" in record:
+        meaning = (
+            "how unlike those of training the image is: 1 is usual, beyond strangeness_threshold it is unlike them"
+        )
+        abstention["strangeness"] = {"shape": [None, 1], "dtype": "float32", "meaning": meaning}
+        abstention["strangeness_threshold"] = record["abstention"]["strangeness"]
     return {
         "schema_version": SCHEMA_VERSION,
         "input": {"shape": [None, side, side, 3], "dtype": "uint8", "range": [0, 255], "channels": "RGB"},
@@ -233,13 +291,16 @@ def preprocessing_facts(run: Run, steps: list[dict[str, Any]], threshold: float 
         "jpeg": f"may be decoded at 1/2, 1/4 or 1/8 of its size while its shorter side keeps {2 * side} pixels",
         "in_the_model": steps,
         "output": {"shape": [None, classes], "dtype": "float32", "meaning": "probability of each class"},
-        "threshold": threshold,
+        "threshold": record["threshold"],
+        **abstention,
         "temperature": 1.0,  # left for the reader of the output to apply: that of the run lies in the model
     }
 
 
-def _probabilities(work: Path, name: str) -> np.ndarray:
-    return np.load(work / f"{name}.npy", allow_pickle=False)
+def _outputs(work: Path, name: str, strange: bool = False) -> tuple[np.ndarray, ...]:
+    """Probabilities (n, classes) of a model, then its strangeness (n,) if it has one."""
+    found = np.load(work / f"{name}.npy", allow_pickle=False)
+    return (found[:, :-1], found[:, -1]) if strange else (found,)
 
 
 def _from_files(work: Path, chosen: Format) -> dict[str, Any]:
@@ -248,7 +309,7 @@ def _from_files(work: Path, chosen: Format) -> dict[str, Any]:
     if not found.exists():
         return {}
     with np.load(found, allow_pickle=False) as arrays:
-        told = compare_files(_probabilities(work, ORIGINAL), arrays["probabilities"], arrays["pixels_off"])
+        told = compare_files(_outputs(work, ORIGINAL)[0], arrays["probabilities"], arrays["pixels_off"])
     return {"from_files": told}
 
 

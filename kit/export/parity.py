@@ -1,7 +1,7 @@
 """Parity check: the run's test images through the original and the exported model, each in its own runtime.
 
-An export is kept only if no probability of any image differs by more than the tolerance; where its numbers are smaller
-than the original's, if it is not less accurate than allowed.
+An export is kept only if no probability of any image differs by more than the tolerance, and no strangeness where it
+has one; where its numbers are smaller than the original's, if it is not less accurate than allowed.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from kit.backends import current_name
-from kit.export.formats import TOLERANCE
+from kit.export.formats import OUTPUTS, STRANGENESS_TOLERANCE, TOLERANCE
 from kit.run import Run
 from kit.run_images import split_images
 from kit.significance import effective_n, wilson_interval
@@ -46,6 +46,8 @@ class Parity:
         agreement: Share of images with the same predicted class (top-1 agreement).
         accuracy, accuracy_interval: Of the exported model, with its 95% Wilson interval.
         allowed_loss: Of accuracy, 0 to 1; it decides in place of the tolerance, None where that does.
+        strangeness_difference: Greatest of the strangeness, infinite if one is not a number; None where the exported
+            model has none.
     """
 
     split: str
@@ -57,6 +59,7 @@ class Parity:
     accuracy_interval: tuple[float, float]
     original_accuracy: float
     allowed_loss: float | None = None
+    strangeness_difference: float | None = None
 
     @property
     def loss(self) -> float:
@@ -65,15 +68,25 @@ class Parity:
 
     @property
     def passed(self) -> bool:
-        if self.greatest_difference is None:
+        if self.greatest_difference is None or not self.as_strange:
             return False
         if self.allowed_loss is not None:
             return self.loss <= self.allowed_loss + 1e-9  # as decimal numbers: 0.91 - 0.90 is 0.01
         return self.greatest_difference <= self.tolerance
 
+    @property
+    def as_strange(self) -> bool:
+        """Whether no strangeness differs by more than allowed."""
+        return self.strangeness_difference is None or self.strangeness_difference <= STRANGENESS_TOLERANCE
+
     def describe(self) -> str:
         """Difference and agreement as one clause."""
-        if self.greatest_difference is None:
+        if not self.as_strange:
+            off = (
+                f"a strangeness is off by {self.strangeness_difference:.1e}, "
+                f"where {STRANGENESS_TOLERANCE:.0e} is allowed"
+            )
+        elif self.greatest_difference is None:
             off = "some of its probabilities are not numbers, or it gives another number of them"
         elif self.allowed_loss is not None:
             off = (
@@ -87,6 +100,10 @@ class Parity:
     def to_dict(self) -> dict[str, Any]:
         """Entry `gate` of export.json."""
         fields = asdict(self) | {"accuracy_interval": list(self.accuracy_interval)}
+        if self.strangeness_difference is None:
+            del fields["strangeness_difference"]
+        else:
+            fields["strangeness_tolerance"] = STRANGENESS_TOLERANCE
         return {"photos" if name == "images" else name: value for name, value in fields.items()}
 
 
@@ -110,9 +127,15 @@ def compare(
     exported: np.ndarray,
     tolerance: float = TOLERANCE,
     allowed_loss: float | None = None,
+    strangeness: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Parity:
-    """Compare the probabilities (n, classes) of two models for the same n images."""
+    """Compare the probabilities (n, classes) of two models for the same n images, and the strangeness (n,) of both."""
     n = len(images.labels)
+    stranger = None
+    if strangeness is not None:
+        old, new = strangeness
+        apart = float(np.abs(old.astype(np.float64) - new).max())
+        stranger = apart if np.isfinite(apart) else float("inf")
     independent = effective_n(images.groups) or n
     right = {name: int((p.argmax(1) == images.labels).sum()) for name, p in (("old", original), ("new", exported))}
     difference = np.abs(original.astype(np.float64) - exported).max() if original.shape == exported.shape else np.nan
@@ -126,6 +149,7 @@ def compare(
         accuracy_interval=wilson_interval(independent * (right["new"] / n), independent),
         original_accuracy=right["old"] / n,
         allowed_loss=allowed_loss,
+        strangeness_difference=stranger,
     )
 
 
@@ -148,67 +172,87 @@ def compare_files(original: np.ndarray, exported: np.ndarray, pixels_off: np.nda
     }
 
 
-def load_runtime(name: str, run: Run, folder: Path) -> tuple[Forward, str]:
-    """Load a model by a format's name, or by ORIGINAL: the run's own, as `transferkit predict` runs it."""
+def load_runtime(name: str, run: Run, folder: Path, *, strangeness: bool = False) -> tuple[Forward, str]:
+    """Load a model by a format's name, or by ORIGINAL: the run's own, as `transferkit predict` runs it.
+
+    With `strangeness`, which the model must have, that is one more column behind the probabilities.
+    """
     loaders: dict[str, Callable[[], tuple[Forward, str]]] = {
-        ORIGINAL: lambda: _original(run),
-        "keras": lambda: _keras(folder / "model.keras", run),
-        "saved_model": lambda: _saved_model(folder / "model"),
-        "onnx": lambda: _onnx(folder / "model.onnx"),
-        "litert": lambda: _litert(folder / "model.tflite"),
-        "openvino": lambda: _openvino(folder / "model.xml"),
+        ORIGINAL: lambda: _original(run, strangeness),
+        "keras": lambda: _keras(folder / "model.keras", run, strangeness),
+        "saved_model": lambda: _saved_model(folder / "model", strangeness),
+        "onnx": lambda: _onnx(folder / "model.onnx", strangeness),
+        "litert": lambda: _litert(folder / "model.tflite", strangeness),
+        "openvino": lambda: _openvino(folder / "model.xml", strangeness),
         "keras-hub": lambda: _keras_hub(folder),
         "web": lambda: _web(folder / "model.html"),
     }
     return loaders[name]()
 
 
-def _original(run: Run) -> tuple[Forward, str]:
+def _beside(found: Any) -> np.ndarray:
+    """Both outputs of a model, by name, side by side."""
+    return np.concatenate([np.asarray(found[name]) for name in OUTPUTS], axis=1)
+
+
+def _original(run: Run, strangeness: bool) -> tuple[Forward, str]:
     from kit import backends
     from kit.predict import Predictor
 
     name = backends.start(threads=run.config.threads)
-    return Predictor.of(run).forward, f"Keras {version('keras')} on {name}"
+    predictor = Predictor.of(run)
+    measure = predictor.measure
+    found = f"Keras {version('keras')} on {name}"
+    if not strangeness:
+        return predictor.forward, found
+    assert measure is not None, "the run has a threshold of strangeness"
+    return lambda pixels: np.column_stack(measure(pixels)), found
 
 
-def _keras(path: Path, run: Run) -> tuple[Forward, str]:
+def _keras(path: Path, run: Run, strangeness: bool) -> tuple[Forward, str]:
     from kit.model.catalog import is_hub
     from kit.model.loading import load_model
 
     model = load_model(path, hub=is_hub(run.config.model.backbone))
-    return lambda pixels: np.asarray(model.predict_on_batch(pixels)), f"Keras {version('keras')} on {current_name()}"
+    read = _beside if strangeness else np.asarray
+    return lambda pixels: read(model.predict_on_batch(pixels)), f"Keras {version('keras')} on {current_name()}"
 
 
-def _saved_model(path: Path) -> tuple[Forward, str]:
+def _saved_model(path: Path, strangeness: bool) -> tuple[Forward, str]:
     import tensorflow as tf
 
     model = tf.saved_model.load(str(path))
-    return lambda pixels: model.serve(pixels).numpy(), f"TensorFlow {tf.__version__}"
+    read = _beside if strangeness else np.asarray
+    return lambda pixels: read(model.serve(pixels)), f"TensorFlow {tf.__version__}"
 
 
-def _onnx(path: Path) -> tuple[Forward, str]:
+def _onnx(path: Path, strangeness: bool) -> tuple[Forward, str]:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return lambda pixels: session.run(None, {"pixels": pixels})[0], f"ONNX Runtime {onnxruntime.__version__}"
+    outputs = list(OUTPUTS) if strangeness else None
+    name = f"ONNX Runtime {onnxruntime.__version__}"
+    return lambda pixels: np.concatenate(session.run(outputs, {"pixels": pixels}), axis=1), name
 
 
-def _litert(path: Path) -> tuple[Forward, str]:
+def _litert(path: Path, strangeness: bool) -> tuple[Forward, str]:
     from ai_edge_litert.interpreter import Interpreter
 
     from kit.machine import available_threads
 
     # LiteRT's default is one thread; the other runtimes use all.
     runner = Interpreter(str(path), num_threads=available_threads()).get_signature_runner()
-    return lambda pixels: runner(pixels=pixels)["output_0"], f"LiteRT {version('ai-edge-litert')}"
+    read = _beside if strangeness else lambda found: found["output_0"]
+    return lambda pixels: read(runner(pixels=pixels)), f"LiteRT {version('ai-edge-litert')}"
 
 
-def _openvino(path: Path) -> tuple[Forward, str]:
+def _openvino(path: Path, strangeness: bool) -> tuple[Forward, str]:
     import openvino
 
     # Of itself OpenVINO computes in bfloat16 where the CPU can, which is another model.
     model = openvino.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return lambda pixels: model(pixels)[0].copy(), f"OpenVINO {version('openvino')}"
+    read = _beside if strangeness else lambda found: found[0].copy()
+    return lambda pixels: read(model(pixels)), f"OpenVINO {version('openvino')}"
 
 
 def _keras_hub(folder: Path) -> tuple[Forward, str]:

@@ -4,9 +4,9 @@
     python -m kit.export.worker run RUNTIME[,RUNTIME] RUN FOLDER WORK
     python -m kit.export.worker time FORMAT RUN FOLDER WORK
 
-WORK holds `images.json`, the images' files in order, and `written.json`, the precision and the files of the images that
-calibrate it; the answers go to `answer.json`, arrays beside it. All is computed on the CPU, wherever the run was
-trained, so that differences come from the export alone.
+WORK holds `images.json`, the images' files in order, and of an export `written.json`: the precision, the files of the
+images that calibrate it, and whether the model has a strangeness. The answers go to `answer.json`, arrays beside it.
+All is computed on the CPU, wherever the run was trained, so that differences come from the export alone.
 """
 
 import os
@@ -126,7 +126,8 @@ def _write(format_name: str, run: Run, folder: Path, work: Path) -> dict[str, An
     images = np.zeros((0, side, side, 3), np.uint8)
     if files := [Path(file) for file in asked["calibration"]]:
         images = np.concatenate(list(_blocks(files, run.config.data)))
-    write_model(format_name, run, classifier, folder, asked["precision"], images)
+    strangeness = run.strangeness if asked["strangeness"] else None
+    write_model(format_name, run, classifier, folder, asked["precision"], images, strangeness)
     return {"preprocessing": _steps(classifier.backbone.preprocessing)}
 
 
@@ -141,11 +142,14 @@ def _steps(layer: Any) -> list[dict[str, Any]]:
 
 
 def _run(runtime: str, run: Run, folder: Path, work: Path) -> dict[str, Any]:
-    """Write `<runtime>.npy`, the probabilities of all images; answers with the runtime's name and an export's latency.
+    """Write `<runtime>.npy`, the outputs for all images; answers with the runtime's name and an export's latency.
 
-    The last block of images is smaller than the others, so a model with a fixed batch size fails here.
+    A strangeness is the last column. The last block of images is smaller than the others, so a model with a fixed batch
+    size fails here.
     """
-    forward, name = load_runtime(runtime, run, folder)
+    written = work / "written.json"
+    strangeness = written.exists() and read_json(written)["strangeness"]
+    forward, name = load_runtime(runtime, run, folder, strangeness=strangeness)
     files = [Path(file) for file in read_json(work / "images.json")]
     parts = []
     for block in _blocks(files, run.config.data):

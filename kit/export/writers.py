@@ -1,6 +1,7 @@
 """Writers: a trained classifier -> a model's files, by each format's own library.
 
-Every model takes uint8 (batch, S, S, 3), 0-255, of any batch, and gives probabilities float32 (batch, classes).
+Every model takes uint8 (batch, S, S, 3), 0-255, of any batch, and gives probabilities float32 (batch, classes). With a
+strangeness it gives that as well, float32 (batch, 1), and both have names: `probabilities`, `strangeness`.
 """
 
 import shutil
@@ -12,76 +13,99 @@ import numpy as np
 from keras import ops
 
 from kit.errors import ExportError
-from kit.export.formats import FLOAT16
+from kit.export.formats import FLOAT16, OUTPUTS, PROBABILITIES, STRANGENESS
 from kit.export.precision import litert_options, reduce_onnx, reduce_openvino
 from kit.files import write_json
 from kit.model.classifier import Classifier
 from kit.model.saving import save_model
+from kit.model.strangeness import Strangeness
 from kit.run import Run
 
 OPSET = 18  # the newest that tf2onnx 1.17 writes; ONNX Runtime reads it since 1.14
 
 
 def write_model(
-    format_name: str, run: Run, classifier: Classifier, folder: Path, precision: str, images: np.ndarray
+    format_name: str,
+    run: Run,
+    classifier: Classifier,
+    folder: Path,
+    precision: str,
+    images: np.ndarray,
+    strangeness: Strangeness | None = None,
 ) -> None:
     """Write the model's files into the existing `folder`; this process's backend must be able to write the format.
 
-    `precision` is of the numbers inside; `images`, uint8 (n, S, S, 3), give the ranges of int8.
+    `precision` is of the numbers inside; `images`, uint8 (n, S, S, 3), give the ranges of int8; a `strangeness` is a
+    second output, of the formats that take one.
     """
-    if format_name == "keras" and run.unapplied_temperature == 1:
+    model = classifier.full() if strangeness is None else _with_strangeness(classifier, strangeness)
+    if format_name == "keras" and run.unapplied_temperature == 1 and strangeness is None:
         shutil.copyfile(run.model_path, folder / "model.keras")  # the file that the run's scores are of
     elif format_name == "keras":
-        save_model(classifier.full(), folder / "model.keras")
+        save_model(model, folder / "model.keras")
     elif format_name == "saved_model":
-        _called(classifier).export(str(folder / "model"), format="tf_saved_model", verbose=False)
+        _called(model).export(str(folder / "model"), format="tf_saved_model", verbose=False)
     elif format_name == "onnx":
-        _write_onnx(classifier, folder / "model.onnx")
+        _write_onnx(model, folder / "model.onnx")
         reduce_onnx(folder / "model.onnx", precision, images)
     elif format_name == "litert":
         options = litert_options(precision, images)
-        _called(classifier).export(str(folder / "model.tflite"), format="litert", verbose=False, **options)
+        _called(model).export(str(folder / "model.tflite"), format="litert", verbose=False, **options)
     elif format_name == "openvino":
-        _write_openvino(classifier, folder / "model.xml", precision, images)
+        _write_openvino(model, folder / "model.xml", precision, images)
     elif format_name == "web":
         _write_web(classifier, folder)
     else:
         _write_keras_hub(run, classifier, folder)
 
 
-def _called(classifier: Classifier) -> keras.Model:
-    """Whole network, called once: Keras exports no other."""
-    model = classifier.full()
+def _with_strangeness(classifier: Classifier, strangeness: Strangeness) -> keras.Model:
+    """Whole network with both OUTPUTS, of Keras's own layers: `Strangeness.of` says what they compute."""
+    layers, plain = keras.layers, classifier.full(pooled=True)
+    probabilities, pooled = plain.outputs
+    kept, scale = len(strangeness.bank), float(strangeness.scale[0])
+    compared = layers.Dense(kept, use_bias=False, name="strangeness_compared")
+    alike = compared(layers.UnitNormalization(name="strangeness_unit")(pooled))
+    nearest = layers.GlobalMaxPooling1D(name="strangeness_nearest")(layers.Reshape((kept, 1))(alike))
+    scaled = layers.Rescaling(-1 / scale, 1 / scale, name=STRANGENESS)(nearest)
+    compared.set_weights([strangeness.bank.astype(np.float32).T])
+    return keras.Model(plain.input, {PROBABILITIES: probabilities, STRANGENESS: scaled}, name="classifier")
+
+
+def _called(model: keras.Model) -> keras.Model:
+    """The model, called once: Keras exports no other."""
     model(keras.ops.zeros((1, *model.input.shape[1:]), "uint8"))
     return model
 
 
-def _write_onnx(classifier: Classifier, path: Path) -> None:
-    """Export by tf2onnx, and give the model's input and output plain names."""
+def _write_onnx(model: keras.Model, path: Path) -> None:
+    """Export by tf2onnx, and give the model's input and outputs plain names."""
     import onnx
 
-    _called(classifier).export(str(path), format="onnx", opset_version=OPSET, verbose=False)
-    model = onnx.load(path)
-    old, new = model.graph.output[0].name, "probabilities"
-    for node in model.graph.node:
+    _called(model).export(str(path), format="onnx", opset_version=OPSET, verbose=False)
+    written = onnx.load(path)
+    # outputs by name come in the order of the alphabet, as OUTPUTS are
+    renamed = dict(zip((output.name for output in written.graph.output), OUTPUTS, strict=False))
+    for node in written.graph.node:
         for names in (node.input, node.output):
-            names[:] = [new if name == old else name for name in names]
-    model.graph.output[0].name = new
-    for end in (model.graph.input[0], model.graph.output[0]):
+            names[:] = [renamed.get(name, name) for name in names]
+    for output in written.graph.output:
+        output.name = renamed[output.name]
+    for end in (written.graph.input[0], *written.graph.output):
         end.type.tensor_type.shape.dim[0].dim_param = "batch"
-    del model.graph.value_info[:]
-    onnx.checker.check_model(model, full_check=True)
-    onnx.save(model, path)
+    del written.graph.value_info[:]
+    onnx.checker.check_model(written, full_check=True)
+    onnx.save(written, path)
 
 
-def _write_openvino(classifier: Classifier, path: Path, precision: str, images: np.ndarray) -> None:
+def _write_openvino(model: keras.Model, path: Path, precision: str, images: np.ndarray) -> None:
     import openvino
 
-    _called(classifier).export(str(path), format="openvino", verbose=False)
+    _called(model).export(str(path), format="openvino", verbose=False)
     core = openvino.Core()
     core.set_property({"ENABLE_MMAP": False})  # the files are replaced below
-    model = reduce_openvino(core.read_model(path), precision, images)
-    openvino.save_model(model, path, compress_to_fp16=precision == FLOAT16)
+    written = reduce_openvino(core.read_model(path), precision, images)
+    openvino.save_model(written, path, compress_to_fp16=precision == FLOAT16)
 
 
 # === The page ===

@@ -179,12 +179,18 @@ class Classifier:
             raise ValueError(f"{len(model.layers)} layers")
         return cls(Backbone(backbone, preprocessing, find_cuts(backbone, blocks)), head, kernels)
 
-    def full(self) -> keras.Model:
-        """Whole network of plain Keras layers: uint8 (batch, size, size, 3), 0-255, to float32 (batch, classes)."""
+    def full(self, *, pooled: bool = False) -> keras.Model:
+        """Whole network of plain Keras layers: uint8 (batch, size, size, 3), 0-255, to float32 (batch, classes).
+
+        `pooled` outputs the pooled features as well, after the probabilities.
+        """
         pixels = self._pixels()
         features = self.backbone.model(self.backbone.preprocessing(pixels))
-        pooled = keras.layers.GlobalAveragePooling2D(name="pooling")(features) if self.pools else features
-        return keras.Model(pixels, self.head(pooled), name="classifier")
+        read = keras.layers.GlobalAveragePooling2D(name="pooling")(features) if self.pools else features
+        outputs = self.head(read)
+        if pooled:
+            outputs = [outputs, read if self.pools else mean_over_places(features)]
+        return keras.Model(pixels, outputs, name="classifier")
 
     @property
     def pools(self) -> bool:

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 import re
 import shutil
 from pathlib import Path
@@ -14,50 +13,24 @@ from PIL import Image
 from sklearn.metrics.pairwise import cosine_distances
 
 import kit
-from image_files import make_images
+from judged import CLASSES, make_unsure_images, train_judged
 from kit.config import AbstentionConfig
 from kit.data.images import decode
 from kit.model.strangeness import Strangeness, choose_kept
-from kit.pipeline import train
+from kit.run import Run
 from kit.run_writer import RunWriter
-from kit.settings import load_config
 from kit.thresholds import choose_thresholds
-
-CLASSES = ("blue", "green", "red")
 
 
 @pytest.fixture(scope="module")
 def mine(tmp_path_factory) -> Path:
-    """Images of which some lie in the next class's folder, so that the model is unsure of some."""
-    folder = make_images(tmp_path_factory.mktemp("mine"), CLASSES, 50, seed=7)
-    for place, name in enumerate(CLASSES):
-        for number in range(0, 50, 10):
-            os.rename(folder / name / f"{number:04d}.jpg", folder / CLASSES[(place + 1) % 3] / f"m-{name}-{number}.jpg")
-    return folder
+    return make_unsure_images(tmp_path_factory.mktemp("mine"))
 
 
 @pytest.fixture(scope="module")
-def judged(mine, toy_weights, tmp_path_factory) -> RunWriter:
+def judged(mine, toy_weights, tmp_path_factory) -> Run:
     """A run with both thresholds; never write into it."""
-    sets = {
-        "data.path": str(mine),
-        "data.image_size": 32,
-        "model.weights": str(toy_weights),
-        "model.backbone": "toy",
-        "model.head_units": 16,
-        "views.count": 1,
-        "split.train": 0.4,
-        "split.validation": 0.4,
-        "split.test": 0.2,
-        "training.store_dtype": "float32",
-        "training.batch_size": 16,
-        "abstention.coverage": 0.8,
-        "phases.0.epochs": 20,
-        "phases.0.learning_rate": 0.05,
-        "phases.1.epochs": 2,
-        "phases.1.unfreeze_depth": 1,
-    }
-    return train(load_config(flags=sets), tmp_path_factory.mktemp("judged") / "run")
+    return train_judged(mine, toy_weights, tmp_path_factory.mktemp("judged") / "run")
 
 
 @pytest.fixture(scope="module")

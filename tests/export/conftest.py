@@ -2,8 +2,11 @@
 
 import json
 import os
+import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +14,22 @@ import pytest
 
 from doubles import swap
 from in_process import _loud, command, refused  # noqa: F401  # fixtures
+from judged import make_unsure_images, train_judged
 from kit.config import PhaseConfig, RunConfig
 from kit.export import benchmark, package
 from kit.run import Run
+
+# The whole text for the first image; for the others the model stays loaded.
+EXAMPLES = """
+import shutil, sys
+sys.path.insert(0, "")
+code, *images = sys.argv[1:]
+names = {}
+for image in images:
+    shutil.copyfile(image, "photo.jpg")
+    exec(code, names)
+    code = "".join(line for line in code.splitlines(True) if not line.startswith("model = "))
+"""
 
 
 @pytest.fixture(scope="session")
@@ -55,10 +71,42 @@ def own_run(run, tmp_path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def unsure_images(tmp_path_factory) -> Path:
+    """Images of which the model of `judged` is unsure of some; never write into it."""
+    return make_unsure_images(tmp_path_factory.mktemp("unsure"))
+
+
+@pytest.fixture(scope="session")
+def judged(needs_backend, unsure_images, toy_weights, tmp_path_factory) -> Run:
+    """A run with both thresholds; never write into it."""
+    return train_judged(unsure_images, toy_weights, tmp_path_factory.mktemp("judged") / "run")
+
+
+@pytest.fixture
+def run_card(run_python, tmp_path) -> Callable[..., list[str]]:
+    """Runs the example of an export's card on images, where transferkit is not; returns what it prints of each."""
+
+    def run_example(export: Path, images: list[Path]) -> list[str]:
+        folder = shutil.copytree(export, tmp_path / "elsewhere")
+        (code,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+        # as on its reader's machine, where nothing chooses a backend; the card has JAX installed
+        chosen = None if find_spec("jax") else "tensorflow"
+        environment = {"PYTHONPATH": None, "KERAS_BACKEND": chosen, "KERAS_HOME": tmp_path / "keras", "HOME": tmp_path}
+        done = run_python("-P", "-c", EXAMPLES, code, *images, cwd=folder, env=environment)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    return run_example
+
+
 @pytest.fixture
 def answers(run, monkeypatch):
-    """The processes answer at once: a model of ten bytes whose probabilities are off by `answers["off"]`."""
-    told = {"off": 0.0, "asked": []}
+    """The processes answer at once, by a model of ten bytes.
+
+    Its probabilities are off by `answers["off"]`, its strangeness, where it has one, by `answers["strange"]`.
+    """
+    told = {"off": 0.0, "strange": 0.0, "asked": []}
 
     def answer(task, names, run, folder, work, backend):
         told["asked"].append((task, list(names), backend))
@@ -77,9 +125,13 @@ def answers(run, monkeypatch):
     def ran(name, work):
         n = len(json.loads((work / "images.json").read_text()))
         probabilities = np.random.default_rng(0).dirichlet([1, 1, 1], n).astype(np.float32)
+        columns = [probabilities]
         if name != "original":
             probabilities[-1, 0] += told["off"]
-        np.save(work / f"{name}.npy", probabilities)
+        if json.loads((work / "written.json").read_text())["strangeness"]:
+            columns.append(np.random.default_rng(1).gamma(8, 1 / 8, (n, 1)).astype(np.float32))
+            columns[1][-1] += told["strange"] if name != "original" else 0
+        np.save(work / f"{name}.npy", np.concatenate(columns, axis=1))
         return {"runtime": f"{name} 1.0", "latency_ms": {"1": 1.5, "32": 20.25}}
 
     for module in (package, benchmark):

@@ -145,6 +145,58 @@ def test_a_program_in_node_answers_as_the_run_does_unsure_too(run, handed_over, 
     assert answers.count("unsure") == 6
 
 
+@pytest.fixture(scope="module")
+def three(handed_over, judged, unsure_images, tmp_path_factory):
+    """Of a run with both thresholds: folders of exports by format, and by each answer an image of the model's size."""
+    place = tmp_path_factory.mktemp("three")
+    noise = place / "noise.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)).save(noise)
+    files = {one.answer(): one.path for one in judged.predict([*sorted(unsure_images.rglob("*.jpg")), noise])}
+    images = {}
+    for answer in ("red", "unsure", "unlike"):
+        images[answer] = place / f"{answer}.png"
+        Image.fromarray(decode(files[answer], judged.config.data)).save(images[answer])
+    for name in ("onnx", "litert"):
+        export_run(judged, name, place / name)
+    return place, images
+
+
+def require_three_answers(told: list[dict], judged, images) -> None:
+    assert [one["answer"] for one in told] == list(images)
+    expected = judged.predict([str(file) for file in images.values()])
+    np.testing.assert_allclose([one["strangeness"] for one in told], [one.strangeness for one in expected], atol=1e-3)
+
+
+def test_the_web_service_says_unsure_and_unlike_as_predict_does(three, judged):
+    if find_spec("fastapi") is None or find_spec("uvicorn") is None:
+        pytest.skip("the web service needs fastapi and uvicorn")
+    place, images = three
+    (place / "onnx" / "serve.py").write_text(program("FastAPI"), encoding="utf-8")
+    with serving(place / "onnx") as address:
+        told = [ask(address, file.read_bytes()) for file in images.values()]
+    require_three_answers(told, judged, images)
+
+
+def test_the_program_in_node_says_unsure_and_unlike_as_predict_does(three, judged):
+    if not (packages := os.environ.get("NODE_RUNTIME")):
+        pytest.skip("the program in Node.js needs NODE_RUNTIME, the folder that holds its node_modules")
+    place, images = three
+    (place / "onnx" / "classify.mjs").write_text(program("Node.js", "js"), encoding="utf-8")
+    (place / "onnx" / "node_modules").symlink_to(Path(packages) / "node_modules")
+    done = subprocess.run(
+        ["node", "classify.mjs", *images.values()], cwd=place / "onnx", capture_output=True, text=True, timeout=300
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    require_three_answers([json.loads(line) for line in done.stdout.splitlines()], judged, images)
+
+
+def test_the_program_of_a_telephone_says_unsure_and_unlike(three):
+    place, images = three
+    for answer, file in images.items():
+        shutil.copy(file, place / "litert" / "photo.jpg")
+        assert run_program(program("Browser and telephone"), place / "litert")[1] == answer
+
+
 class _ModelServer(BaseHTTPRequestHandler):
     """The two requests of the page, read as their protocols say, answered by the exported model."""
 

@@ -23,17 +23,6 @@ from training.small import run_config
 
 pytestmark = [pytest.mark.backend, pytest.mark.full]
 
-# The whole text for the first image; for the others the model stays loaded.
-EXAMPLES = """
-import shutil, sys
-sys.path.insert(0, "")
-code, *images = sys.argv[1:]
-names = {}
-for image in images:
-    shutil.copyfile(image, "photo.jpg")
-    exec(code, names)
-    code = "".join(line for line in code.splitlines(True) if not line.startswith("model = "))
-"""
 RAW = """
 import sys
 import numpy, keras_hub
@@ -108,20 +97,13 @@ def test_labels_and_preprocessing_are_those_of_the_run(exported, run):
     assert facts["temperature"] == 1  # nothing is left to divide by
 
 
-def test_the_example_of_its_card_gives_what_the_run_gives(exported, predictor, run_python, tmp_path):
+def test_the_example_of_its_card_gives_what_the_run_gives(exported, predictor, run_card, tmp_path):
     """On images as people have them, by the very text of the card, where transferkit is not."""
-    folder = tmp_path / "elsewhere"
-    shutil.copytree(exported.path, folder)
     for name, content in IMAGES.items():
-        (folder / name).write_bytes(content)
-    (code,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+        (tmp_path / name).write_bytes(content)
+    (code,) = re.findall(r"```python\n(.*?)```", (exported.path / "README.md").read_text(), re.DOTALL)
     assert len(code.splitlines()) <= 12
-    # as on its reader's machine, where nothing chooses a backend; the card has JAX installed
-    chosen = None if find_spec("jax") else "tensorflow"
-    environment = {"PYTHONPATH": None, "KERAS_BACKEND": chosen, "KERAS_HOME": tmp_path / "keras", "HOME": tmp_path}
-    done = run_python("-P", "-c", EXAMPLES, code, *IMAGES, cwd=folder, env=environment)
-    assert done.returncode == 0, done.stderr
-    printed = [ast.literal_eval(line) for line in done.stdout.splitlines()]
+    printed = [ast.literal_eval(line) for line in run_card(exported.path, [tmp_path / name for name in IMAGES])]
     expected = [predictor.forward(decode(content, predictor.data)[None])[0] for content in IMAGES.values()]
     assert [list(one) for one in printed] == [["blue", "green", "red"]] * len(IMAGES)
     np.testing.assert_allclose([list(one.values()) for one in printed], expected, atol=1e-4)

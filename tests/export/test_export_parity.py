@@ -63,6 +63,26 @@ def test_smaller_numbers_may_lose_some_accuracy(exported, allowed, passed):
         assert parity.describe().startswith("accuracy falls from 0.500 to 0.250, by 0.250 where 0.2 is allowed; 75.0%")
 
 
+@pytest.mark.parametrize(
+    ("off", "difference", "passed"),
+    [(0.0, 0.0, True), (5e-4, 5e-4, True), (-2e-3, 2e-3, False), (np.nan, np.inf, False), (np.inf, np.inf, False)],
+)
+def test_the_strangeness_is_compared_as_well(off, difference, passed):
+    """However alike the probabilities are, and where a loss of accuracy is allowed."""
+    known = np.array([0.5, 1.0, 1.5, 8.0], np.float32)
+    told = known + np.array([0, 0, off, 0], np.float32)
+    parity = compare(IMAGES, ORIGINAL, ORIGINAL, strangeness=(known, told))
+    assert parity.strangeness_difference == pytest.approx(difference, rel=1e-3)
+    assert parity.passed is passed
+    assert parity.describe().startswith("a probability" if passed else "a strangeness is off by ")
+    assert compare(IMAGES, ORIGINAL, ORIGINAL, allowed_loss=1.0, strangeness=(known, told)).passed is passed
+    assert parity.to_dict()["strangeness_tolerance"] == 1e-3
+    assert not compare(IMAGES, ORIGINAL, ORIGINAL).to_dict().keys() & {
+        "strangeness_difference",
+        "strangeness_tolerance",
+    }
+
+
 def test_a_runtime_that_decodes_files_by_itself_is_compared_where_it_can_read_them():
     exported = moved(0, -0.1, 0.1, 0)
     exported[2] += np.array([0.2, 0, -0.2], np.float32)  # another class

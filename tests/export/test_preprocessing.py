@@ -32,7 +32,7 @@ def test_the_pixels_are_those_of_the_run(run, answers, tmp_path, settings):
         def config(self):
             return replace(run.config, data=data)
 
-    write_json(folder / "preprocessing.json", preprocessing_facts(Changed(run.path), []))
+    write_json(folder / "preprocessing.json", preprocessing_facts(Changed(run.path), [], {"threshold": 0.0}))
     spec = spec_from_file_location("preprocessing", folder / "preprocessing.py")
     preprocessing = module_from_spec(spec)
     spec.loader.exec_module(preprocessing)

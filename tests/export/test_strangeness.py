@@ -1,0 +1,202 @@
+"""The second output of an export, how strange an image is: as `predict` says it, and what the papers say of it."""
+
+import ast
+import json
+import os
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from doubles import swap
+from kit.data.images import decode
+from kit.errors import ExportError
+from kit.export import export_run, package
+from kit.export.formats import FORMATS, STRANGENESS_TOLERANCE, find_format
+from kit.export.writers import write_model
+from kit.files import write_json
+from kit.model.classifier import own_head
+from kit.predict import load_classifier
+from kit.thresholds import Thresholds
+
+pytestmark = pytest.mark.backend
+
+NO_IMAGES = np.zeros((0, 32, 32, 3), np.uint8)
+LIMITS = Thresholds(
+    *(0.75, 2.5, 0.9, 0.0, 0.95, "validation", 40, 38.0),
+    answered=30,
+    right=29,
+    accuracy_interval=(0.83, 0.99),
+    unlike=2,
+)
+
+
+@pytest.fixture
+def limited(own_run) -> Path:
+    """The folder of a run whose record has both thresholds: what the processes compute is their double's."""
+    os.unlink(own_run / "abstention.json")
+    write_json(own_run / "abstention.json", LIMITS.to_dict())
+    return own_run
+
+
+@pytest.fixture
+def anywhere(monkeypatch):
+    """Every format's packages seem installed."""
+    swap(monkeypatch, package, "require_installed", lambda chosen: None)
+
+
+@pytest.fixture(scope="module")
+def noise(tmp_path_factory) -> Path:
+    file = tmp_path_factory.mktemp("noise") / "noise.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)).save(file)
+    return file
+
+
+def facts(export: Path) -> dict:
+    return json.loads((export / "preprocessing.json").read_text())
+
+
+# === What an export says, the processes being doubles ===
+
+
+@pytest.mark.parametrize("off", [0.01, -0.01, np.nan])
+def test_a_model_whose_strangeness_is_another_is_not_handed_over(limited, answers, tmp_path, off):
+    answers["strange"] = off
+    with pytest.raises(ExportError, match=r"a strangeness is off by (1\.0e-02|inf), where 1e-03 is allowed") as told:
+        export_run(limited, "keras", tmp_path / "out")
+    assert "leave the strangeness out (--always-answer)" in told.value.hint
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_papers_name_both_thresholds_and_what_they_were_chosen_for(limited, answers, tmp_path):
+    answers["strange"] = 5e-4
+    done = export_run(limited, "keras", tmp_path / "out")
+    assert answers["written"]["strangeness"]
+    gate = done.record["gate"]
+    assert gate["strangeness_difference"] == pytest.approx(5e-4, rel=1e-3)
+    said = facts(done.path)
+    assert (said["threshold"], said["strangeness_threshold"]) == (0.75, 2.5)
+    assert said["outputs"] == ["probabilities", "strangeness"]
+    assert said["strangeness"]["shape"] == [None, 1]
+    chosen = {name: said["abstention"][name] for name in ("accuracy", "coverage", "known", "split", "n", "answered")}
+    assert chosen == {"accuracy": 0.9, "coverage": 0, "known": 0.95, "split": "validation", "n": 40, "answered": 30}
+    card = " ".join((done.path / "README.md").read_text().split())
+    assert "Where its output `strangeness` is more than 2.5 the image is unlike anything it was trained on" in card
+    assert "95.0% of 40 validation images are within" in card
+    assert "answers 30 of the validation images, 96.7% of them rightly (95% interval 83.0% to 99.0%)" in card
+    assert "No strangeness is off by more than 5.0e-04 (allowed: 1e-03)." in card
+
+
+def test_another_confidence_may_be_asked_for(limited, answers, tmp_path):
+    done = export_run(limited, "keras", tmp_path / "out", threshold=0.5)
+    assert (facts(done.path)["threshold"], facts(done.path)["strangeness_threshold"]) == (0.5, 2.5)
+    card = (done.path / "README.md").read_text()
+    assert "Where its confidence is below 0.5 it is unsure" in card
+    assert "of them rightly" not in card, "that was promised of another threshold"
+
+
+def test_always_answer_leaves_all_of_it_out(limited, run, answers, tmp_path):
+    """As an export of a run without thresholds, which has nothing of it."""
+    names = ("labels.json", "labels.txt", "preprocessing.json", "preprocessing.py")
+    without = export_run(run, "keras", tmp_path / "without")
+    plain = export_run(limited, "keras", tmp_path / "plain", always_answer=True)
+    assert not answers["written"]["strangeness"]
+    assert all((plain.path / name).read_bytes() == (without.path / name).read_bytes() for name in names)
+    assert facts(plain.path)["threshold"] == 0
+    assert not {"outputs", "strangeness", "strangeness_threshold", "abstention"} & facts(plain.path).keys()
+    assert plain.record["gate"].keys() == without.record["gate"].keys()
+    only = export_run(limited, "keras", tmp_path / "only", always_answer=True, threshold=0.6)
+    assert facts(only.path)["threshold"] == 0.6
+    assert "outputs" not in only.record
+
+
+@pytest.mark.parametrize(
+    ("name", "precision", "why"),
+    [
+        ("keras-hub", "float32", "the format keras-hub has probabilities alone"),
+        ("onnx", "float16", "the threshold was chosen on float32 numbers, and float16 moves a strangeness"),
+        ("openvino", "int8", "the threshold was chosen on float32 numbers, and int8 moves a strangeness"),
+    ],
+)
+def test_what_has_no_strangeness_says_why(limited, answers, tmp_path, anywhere, name, precision, why):
+    done = export_run(limited, name, tmp_path / "out", precision=precision)
+    assert not answers["written"]["strangeness"]
+    said = facts(done.path)
+    assert said["threshold"] == 0.75, "the confidence needs no second output"
+    assert not {"outputs", "strangeness_threshold"} & said.keys()
+    assert said["abstention"]["left_out"] == why
+    card = " ".join((done.path / "README.md").read_text().split())
+    assert f"too; this copy of it cannot, for {why}" in card
+    assert '"unlike"' not in card
+
+
+def test_the_command_says_how_far_the_strangeness_is_off(command, limited, answers, tmp_path, anywhere):
+    asked = ("export", limited, "--format", "keras", "--out", tmp_path / "out")
+    answers["strange"] = 5e-4
+    assert "No strangeness is off by more than 5.0e-04 (allowed: 1e-03)." in command(*asked).out
+    assert "strangeness" not in command(*asked, "--always-answer").out
+    assert "outputs" not in facts(tmp_path / "out")
+    hub = command("export", limited, "--format", "keras-hub", "--out", tmp_path / "hub").out
+    assert "It has no strangeness, as the run has: the format keras-hub has probabilities alone." in hub
+
+
+# === The models ===
+
+
+def test_a_keras_file_gives_the_strangeness_of_predict_by_layers_of_keras(judged, unsure_images, noise, tmp_path):
+    files = [min(unsure_images.rglob("*.jpg")), noise]
+    pixels = np.stack([decode(file, judged.config.data) for file in files])
+    said = judged.predict(files)
+    assert said[0].strangeness < judged.abstention.strangeness < said[1].strangeness
+
+    def written(classifier) -> dict:
+        write_model("keras", judged, classifier, tmp_path, "float32", NO_IMAGES, judged.strangeness)
+        return keras.saving.load_model(tmp_path / "model.keras").predict_on_batch(pixels)
+
+    classifier = load_classifier(judged)
+    found = written(classifier)
+    assert set(found) == {"probabilities", "strangeness"}
+    np.testing.assert_allclose(found["probabilities"], [one.probabilities for one in said], atol=1e-5)
+    strange = [[one.strangeness] for one in said]
+    np.testing.assert_allclose(found["strangeness"], strange, atol=STRANGENESS_TOLERANCE)
+    # a head that reads the feature map leaves no pooling in the network to take the features from
+    flat = own_head(keras.layers.Flatten(), (4, 4, 32), 3, 0)
+    np.testing.assert_allclose(
+        written(replace(classifier, head=flat))["strangeness"], strange, atol=STRANGENESS_TOLERANCE
+    )
+
+
+# TensorFlow writes the others, whatever the run's backend.
+ONCE = {one.name: pytest.mark.once(backend="tensorflow") for one in FORMATS if one.writer}
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", [pytest.param(one.name, marks=ONCE.get(one.name, ())) for one in FORMATS if one.both])
+def test_every_format_gives_the_three_answers_of_predict(name, judged, unsure_images, noise, run_card, tmp_path):
+    """By the example of its card, which says as well how strange each image is."""
+    missing = [needed for needed in find_format(name).needs if find_spec(needed) is None]
+    if missing:
+        pytest.skip(f"{name} needs {', '.join(missing)}")
+    done = export_run(judged, name, tmp_path / "out")
+    gate = done.record["gate"]
+    assert gate["strangeness_difference"] <= gate["strangeness_tolerance"] == STRANGENESS_TOLERANCE
+    assert gate["greatest_difference"] <= gate["tolerance"]
+    by_answer = {one.answer(): one for one in judged.predict([*sorted(unsure_images.rglob("*.jpg")), noise])}
+    assert {"unsure", "unlike", *judged.classes} == set(by_answer)
+    printed = run_card(done.path, [Path(one.path) for one in by_answer.values()])
+    for line, (answer, one) in zip(printed, by_answer.items(), strict=True):
+        said, shares = line.rpartition(" ")[0].split(" ", 1)
+        assert said == answer
+        np.testing.assert_allclose(list(ast.literal_eval(shares).values()), one.probabilities, atol=1e-4)
+        assert float(line.rpartition(" ")[2]) == pytest.approx(one.strangeness, abs=STRANGENESS_TOLERANCE)
+
+
+@pytest.mark.full
+def test_what_is_written_of_a_run_without_thresholds_is_its_own_file(judged, tmp_path):
+    plain = export_run(judged, "keras", tmp_path / "plain", always_answer=True)
+    assert (plain.path / "model.keras").read_bytes() == judged.model_path.read_bytes()
+    assert "strangeness_difference" not in plain.record["gate"]
