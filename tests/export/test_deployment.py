@@ -155,7 +155,7 @@ def three(handed_over, judged, unsure_images, tmp_path_factory):
     images = {}
     for answer in ("red", "unsure", "unlike"):
         images[answer] = place / f"{answer}.png"
-        Image.fromarray(decode(files[answer], judged.config.data)).save(images[answer])
+        Image.fromarray(decode(Path(files[answer]), judged.config.data)).save(images[answer])
     for name in ("onnx", "litert"):
         export_run(judged, name, place / name)
     return place, images
