@@ -224,7 +224,7 @@ def postgres(session: nox.Session) -> None:
 def trackers(session: nox.Session) -> None:
     """TensorBoard, MLflow, W&B, trackio, the Hub's client and Jupyter, whose packages the other sessions lack."""
     _install(session, "jax,tensorboard,mlflow,wandb,trackio,push,test")
-    session.install("nbclient", "ipykernel", "ipywidgets", "datasets")
+    session.install("nbclient", "ipykernel", "datasets")
     files = ("tests/test_tracking.py", "tests/test_hub_push.py", "tests/test_notebooks.py")
     session.run("pytest", *files, *session.posargs, env=_compiled(session))
     _test_given(session, "hugging_face_itself")
