@@ -481,7 +481,7 @@ def link(name: str, target: str, type: bytes = tarfile.SYMTYPE) -> tarfile.TarIn
 
 def too_long_to_follow() -> list[tarfile.TarInfo]:
     """CVE-2025-4517: where a path is longer than the system follows, older tarfiles take its `..` for nothing."""
-    long, steps, path, made = "d" * 247, "abcdefghijklmnop", "", []
+    long, steps, path, made = "d" * 240, "abcdefghijklmnop", "", []
     for step in steps:
         made += [member(f"{path}{long}", 0, type=tarfile.DIRTYPE), link(f"{path}{step}", long)]
         path += f"{long}/"
