@@ -22,6 +22,11 @@ def make_unsure_images(folder: Path) -> Path:
 
 def train_judged(images: Path, toy_weights: Path, out: Path) -> Run:
     """Train the toy network on them; it answers 0.8 of the validation images."""
+    return train_toy(images, toy_weights, out, {"abstention.coverage": 0.8})
+
+
+def train_toy(images: Path, toy_weights: Path, out: Path, settings: dict[str, float]) -> Run:
+    """Train the toy network in two phases, with activations in float32: nothing is rounded on the way."""
     sets = {
         "data.path": str(images),
         "data.image_size": 32,
@@ -34,10 +39,9 @@ def train_judged(images: Path, toy_weights: Path, out: Path) -> Run:
         "split.test": 0.2,
         "training.store_dtype": "float32",
         "training.batch_size": 16,
-        "abstention.coverage": 0.8,
         "phases.0.epochs": 20,
         "phases.0.learning_rate": 0.05,
         "phases.1.epochs": 2,
         "phases.1.unfreeze_depth": 1,
     }
-    return train(load_config(flags=sets), out)
+    return train(load_config(flags=sets | settings), out)

@@ -38,6 +38,12 @@ def write_model(
     `precision` is of the numbers inside; `images`, uint8 (n, S, S, 3), give the ranges of int8; a `strangeness` is a
     second output, of the formats that take one.
     """
+    if format_name == "web":
+        _write_web(classifier, folder)
+        return
+    if format_name == "keras-hub":
+        _write_keras_hub(run, classifier, folder)
+        return
     model = classifier.full() if strangeness is None else _with_strangeness(classifier, strangeness)
     if format_name == "keras" and run.unapplied_temperature == 1 and strangeness is None:
         shutil.copyfile(run.model_path, folder / "model.keras")  # the file that the run's scores are of
@@ -51,12 +57,8 @@ def write_model(
     elif format_name == "litert":
         options = litert_options(precision, images)
         _called(model).export(str(folder / "model.tflite"), format="litert", verbose=False, **options)
-    elif format_name == "openvino":
-        _write_openvino(model, folder / "model.xml", precision, images)
-    elif format_name == "web":
-        _write_web(classifier, folder)
     else:
-        _write_keras_hub(run, classifier, folder)
+        _write_openvino(model, folder / "model.xml", precision, images)
 
 
 def _with_strangeness(classifier: Classifier, strangeness: Strangeness) -> keras.Model:

@@ -11,15 +11,14 @@ import pytest
 
 import reports
 from image_files import make_images
+from judged import train_toy
 from kit.backends import current_name
 from kit.data.images import decode
 from kit.evaluation import apply_temperature, calibration_error, log_loss
 from kit.export.parity import load_runtime
 from kit.export.writers import write_model
-from kit.pipeline import train
 from kit.predict import load_classifier
 from kit.run_writer import RunWriter
-from kit.settings import load_config
 
 pytestmark = pytest.mark.backend
 
@@ -42,25 +41,8 @@ def mislabelled(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def calibrated(mislabelled, toy_weights, tmp_path_factory) -> RunWriter:
     """A run of two phases, with activations in float32: nothing is rounded on the way."""
-    sets = {
-        "data.path": str(mislabelled),
-        "data.image_size": 32,
-        "model.weights": str(toy_weights),
-        "model.backbone": "toy",
-        "model.head_units": 16,
-        "views.count": 1,
-        "split.train": 0.4,
-        "split.validation": 0.4,
-        "split.test": 0.2,
-        "training.store_dtype": "float32",
-        "training.batch_size": 16,
-        "training.label_smoothing": 0.5,  # too modest by far: the temperature has much to do
-        "phases.0.epochs": 20,
-        "phases.0.learning_rate": 0.05,
-        "phases.1.epochs": 2,
-        "phases.1.unfreeze_depth": 1,
-    }
-    return train(load_config(flags=sets), tmp_path_factory.mktemp("confidence") / "run")
+    settings = {"training.label_smoothing": 0.5}  # too modest by far: the temperature has much to do
+    return train_toy(mislabelled, toy_weights, tmp_path_factory.mktemp("confidence") / "run", settings)
 
 
 @pytest.fixture(scope="module")
