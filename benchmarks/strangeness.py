@@ -16,7 +16,7 @@ from kit.data.images import decode
 from kit.data.sources import load_samples
 from kit.evaluation import SMALLEST_PROBABILITY
 from kit.files import write_text
-from kit.model.strangeness import Strangeness, choose_kept
+from kit.model.strangeness import Strangeness, choose_kept, distances
 from kit.predict import load_classifier
 from kit.run import Run
 from kit.run_images import split_images
@@ -110,7 +110,8 @@ def _rivals(
 ) -> dict[str, Rival]:
     from sklearn.covariance import ledoit_wolf
 
-    found = Strangeness.fit(train[choose_kept(labels, seed)], validation)
+    bank = train[choose_kept(labels, seed)]
+    found = Strangeness.fit(bank, distances(bank, validation))
     means = np.stack([train[labels == one].mean(axis=0) for one in np.unique(labels)])
     covariance, _ = ledoit_wolf(train - means[labels], assume_centered=True)
     values, vectors = np.linalg.eigh(covariance)
@@ -166,8 +167,8 @@ def _apart(
 
 def _kept(run: Run, seen: dict, labels: dict, strange: dict) -> list[dict[str, Any]]:
     """What thresholds chosen on validation images give on test images."""
-    kept = choose_kept(labels["train"], run.config.seed)
-    found = Strangeness.fit(seen["train"][0][kept], seen["validation"][0])
+    bank = seen["train"][0][choose_kept(labels["train"], run.config.seed)]
+    found = Strangeness.fit(bank, distances(bank, seen["validation"][0]))
     groups = {split: _rows(run, split)["group"].tolist() for split in ("validation", "test")}
     wanted = [AbstentionConfig(accuracy=one) for one in ACCURACIES]
     wanted += [AbstentionConfig(coverage=one) for one in COVERAGES]

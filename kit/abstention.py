@@ -16,7 +16,7 @@ from kit.config import AbstentionConfig, RunConfig
 from kit.data import OUT_OF_FOLD
 from kit.data.images import ImageProblem, decode
 from kit.errors import DataError
-from kit.model.strangeness import Strangeness, choose_kept
+from kit.model.strangeness import Strangeness, choose_kept, distances
 from kit.predict import BATCH, load_classifier
 from kit.run import Run
 from kit.run_images import split_images
@@ -28,17 +28,25 @@ if TYPE_CHECKING:
     from kit.training.extraction import Activations
     from kit.training.session import Session
 
-NOT_ONE_MODEL = (
-    "No threshold of strangeness is set: the model of a cross-validated run was trained on all images, and none is "
-    "left to choose it on."
+FOLDS_ARE_GONE = (
+    "No threshold of strangeness is set: of a cross-validated run it is chosen while the models of its folds are there."
 )
 
 
-def record_abstention(run: RunWriter, session: "Session", activations: "Activations") -> None:
-    """Fit the strangeness of a trained run, choose its thresholds, and record both."""
-    measured = None
-    if len(session.dataset.indices("validation")) and session.dataset.folds is None:
-        measured = _measure(session, activations)
+def record_abstention(
+    run: RunWriter, session: "Session", activations: "Activations", held_out: np.ndarray | None = None
+) -> None:
+    """Fit the strangeness of a trained run, choose its thresholds, and record both.
+
+    `held_out`: of a cross-validated run the `distances` of its images by the models of their folds, float (n,); empty
+    where the folds did not record them. Else the validation images are held out.
+    """
+    from kit.training.fit import features_to_compare
+
+    measured, validation = None, session.dataset.indices("validation")
+    if len(validation) or (held_out is not None and len(held_out)):
+        kept, others = features_to_compare(session, activations, validation)
+        measured = Strangeness.fit(kept, distances(kept, others) if held_out is None else held_out)
     chosen = _choose(run, measured, session.config.abstention)
     run.write_abstention(chosen, measured)
     for line in chosen.describe():
@@ -94,23 +102,12 @@ def _choose(run: Run, measured: Strangeness | None, wanted: AbstentionConfig) ->
         wanted,
         split,
     )
-    missing = (NOT_ONE_MODEL,) if split == OUT_OF_FOLD and wanted.known else ()
+    missing = (FOLDS_ARE_GONE,) if split == OUT_OF_FOLD and wanted.known and measured is None else ()
     return replace(chosen, notes=(*missing, *chosen.notes))
 
 
-def _measure(session: "Session", activations: "Activations") -> Strangeness:
-    """Strangeness by some of the training images, with that of each validation image."""
-    from kit.training.fit import pooled_features
-
-    dataset = session.dataset
-    train, validation = dataset.indices("train"), dataset.indices("validation")
-    kept = train[choose_kept(dataset.labels[train], session.config.seed)]
-    features = pooled_features(session, activations, np.concatenate([kept, validation]))
-    return Strangeness.fit(features[: len(kept)], features[len(kept) :])
-
-
 def _measured_again(run: Run, moved: str | None, backend_name: str) -> Strangeness:
-    """As `_measure`, of a finished run, whose images are read again."""
+    """Strangeness of a finished run, whose images are read again."""
     command = f"transferkit threshold {run.path}"
     files, rows = split_images(run, "train", moved, command)
     kept = choose_kept(rows["label"].map(run.classes.index).to_numpy(), run.config.seed)
@@ -129,7 +126,7 @@ def _measured_again(run: Run, moved: str | None, backend_name: str) -> Strangene
                 pooled.append(forward(pixels)[1])
                 advance(len(pixels))
             features.append(np.concatenate(pooled))
-    return Strangeness.fit(*features)
+    return Strangeness.fit(features[0], distances(*features))
 
 
 def _pixels(file: Path, config: RunConfig) -> np.ndarray:

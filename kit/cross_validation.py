@@ -5,7 +5,7 @@ validation split. All folds, and the model that is kept, share the cached activa
 
     folds/fold-N.csv                         history of a fold, one line an epoch
     checkpoints/fold-N/                      as of a run, while the fold is trained
-    checkpoints/fold-N/out-of-fold.npz       its predictions, once it has ended
+    checkpoints/fold-N/out-of-fold.npz       its predictions and their distances (strangeness), once it has ended
 
 Importing this module imports no backend.
 """
@@ -25,6 +25,7 @@ from kit.csv_tables import read_table, write_table
 from kit.data.dataset import Dataset
 from kit.data.split import share_out
 from kit.evaluation import apply_temperature
+from kit.model.strangeness import distances
 from kit.model.weights import Weights
 from kit.run import Run
 from kit.significance import effective_n, wilson_interval
@@ -57,11 +58,14 @@ class OutOfFold:
         by_phase: Probabilities by the model of each phase, before temperature scaling, float64 (n, classes) each; each
             image by the fold that held it out.
         epochs: Epochs of each phase for a model trained on all images: the median of what the folds kept.
+        distances: `kit.model.strangeness.distances` of each image to those that its fold's model was trained on,
+            float32 (n,); empty where a fold of an older transferkit lacks them.
     """
 
     by_phase: tuple[np.ndarray, ...]
     folds: tuple[FoldScore, ...]
     epochs: tuple[int, ...]
+    distances: np.ndarray
 
     def final(self, session: "Session") -> "Session":
         """Session of the model that is kept: it stops each phase on its schedule after `epochs`."""
@@ -107,22 +111,27 @@ def cross_validate(
     config, dataset, names = session.config, session.dataset, [phase.name for phase in session.phases]
     by_phase: list[np.ndarray] = []
     scores: list[FoldScore] = []
+    apart = np.full(len(dataset.keys), np.nan, np.float32)
     for fold in range(1, config.split.folds + 1):
         folder = run.checkpoints / f"fold-{fold}"
         split = fold_split(dataset, fold, config)
         if not (folder / RESULT).exists():
             _train_fold(run, config, split, weights, fold, on_epoch)
-        predicted = load_arrays(folder / RESULT, ("phases",))[0]["phases"]
+        result = load_arrays(folder / RESULT, ("phases", "distances"))[0]
+        predicted = result["phases"]
         if not by_phase:
             by_phase = [np.full((len(dataset.keys), len(dataset.classes)), np.nan) for _ in predicted]
         held = split.indices("test")
+        for measured in result["distances"]:
+            apart[held] = measured
         for whole, part in zip(by_phase, predicted, strict=True):
             whole[held] = part
         scores.append(_score(run, config, split, fold, names, predicted[-1]))
         one = scores[-1]
         progress.say(f"Fold {fold} of {config.split.folds}: accuracy {one.accuracy:.3f} on {one.n:,} images held out")
     epochs = tuple(round(median(one.epochs[phase] for one in scores)) for phase in range(len(names)))
-    return OutOfFold(tuple(by_phase), tuple(scores), (max(1, epochs[0]), *epochs[1:]))
+    apart = apart if np.isfinite(apart).all() else apart[:0]
+    return OutOfFold(tuple(by_phase), tuple(scores), (max(1, epochs[0]), *epochs[1:]), apart)
 
 
 def _train_fold(
@@ -135,7 +144,7 @@ def _train_fold(
 ) -> None:
     from kit.training.checkpoints import save_arrays
     from kit.training.extraction import extract
-    from kit.training.fit import fit, predict_phases
+    from kit.training.fit import features_to_compare, fit, predict_phases
     from kit.training.session import Session, build_classifier
 
     counts = split.counts()
@@ -159,7 +168,8 @@ def _train_fold(
     held = split.indices("test")
     phases = predict_phases(session, activations, folder, ("test",))
     predicted = tuple(apply_temperature(one.probabilities[held], 1 / one.temperature) for one in phases)
-    save_arrays(folder / RESULT, {"phases": predicted}, {})
+    apart = distances(*features_to_compare(session, activations, held))
+    save_arrays(folder / RESULT, {"phases": predicted, "distances": (apart,)}, {})
     for file in folder.iterdir():
         if file.name != RESULT:
             file.unlink()

@@ -299,7 +299,7 @@ def _finish(
             session.classifier.freeze_normalisation()
             save_model(session.classifier.full(), temporary)
         with clock.stage("thresholds"):
-            record_abstention(run, session, activations)
+            record_abstention(run, session, activations, None if folds is None else folds.distances)
         with clock.stage("insights"):
             collect_insights(run, dataset, session, activations, by_phase[-1].probabilities)
         network = describe_network(session) | {"store_dtype": activations.dtype}

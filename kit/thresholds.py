@@ -33,7 +33,7 @@ class Thresholds:
         accuracy: Wanted of the answers; 0 where `coverage` was wanted.
         coverage: Share of the images wanted to be answered; 0 where `accuracy` was.
         known: Share of the images wanted to pass `strangeness`.
-        split: `validation`, or `out_of_fold` of a cross-validated run; n images of it.
+        split: `validation`, or `out-of-fold` of a cross-validated run; n images of it.
         n_effective: `kit.significance.effective_n` of them.
         answered: Images of it that are answered.
         right: Those of them answered rightly.
@@ -55,6 +55,16 @@ class Thresholds:
     accuracy_interval: tuple[float, float] | None
     unlike: int
     notes: tuple[str, ...] = ()
+
+    @property
+    def wanted(self) -> AbstentionConfig:
+        """What those that are set were chosen for."""
+        sure = self.confidence is not None
+        return AbstentionConfig(
+            accuracy=self.accuracy if sure else 0.0,
+            coverage=self.coverage if sure else 0.0,
+            known=0.0 if self.strangeness is None else self.known,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Content of abstention.json."""
@@ -79,12 +89,11 @@ class Thresholds:
     def describe(self) -> list[str]:
         """Sentences on the thresholds and what they give."""
         lines = []
-        split = self.split.replace("_", "-")
         if self.strangeness is not None:
             passed = 1 - self.unlike / self.n
             lines.append(
                 f"Beyond a strangeness of {self.strangeness:.2f} it answers that the image is unlike anything it was "
-                f"trained on: {passed:.1%} of {self.n:,} {split} images are within."
+                f"trained on: {passed:.1%} of {self.n:,} {self.split} images are within."
             )
         if self.confidence is not None:
             assert self.accuracy_interval is not None
@@ -92,7 +101,7 @@ class Thresholds:
             wanted = f"accuracy {self.accuracy:g}" if self.accuracy else f"coverage {self.coverage:g}"
             below = f"Below a confidence of {self.confidence:.3f} it is" if self.confidence else "It is never"
             lines.append(
-                f"{below} unsure ({wanted} wanted): it answers {self.answered:,} of {self.n:,} {split} images, "
+                f"{below} unsure ({wanted} wanted): it answers {self.answered:,} of {self.n:,} {self.split} images, "
                 f"{self.right / self.answered:.3f} [{low:.3f}, {high:.3f}] of them rightly."
             )
         return [*lines, *self.notes]
@@ -121,7 +130,7 @@ def choose_thresholds(
     """
     n, independent = len(labels), effective_n(groups)
     notes: list[str] = []
-    beyond = _strangeness_threshold(strangeness, n, independent, wanted.known, notes)
+    beyond = _strangeness_threshold(strangeness, n, independent, wanted.known, split, notes)
     known = np.ones(n, bool) if beyond is None or strangeness is None else strangeness <= beyond
     confidence = np.asarray(probabilities, np.float64).max(axis=1, initial=0.0)
     right = np.asarray(probabilities).argmax(axis=1) == labels if n else np.zeros(0, bool)
@@ -148,15 +157,15 @@ def choose_thresholds(
 
 
 def _strangeness_threshold(
-    strangeness: np.ndarray | None, n: int, independent: float, known: float, notes: list[str]
+    strangeness: np.ndarray | None, n: int, independent: float, known: float, split: str, notes: list[str]
 ) -> float | None:
     if strangeness is None or not known:
         return None
     fewest = math.ceil(known / (1 - known) - 1e-9)
     if independent < fewest:
         notes.append(
-            f"No threshold of strangeness is set: that {known:g} of such images pass takes {fewest:,} validation "
-            f"images, and there are {independent:.0f}."
+            f"No threshold of strangeness is set: that {known:g} of such images pass takes {fewest:,} "
+            f"{split} images, and there are {independent:.0f}."
         )
         return None
     ordered = np.sort(strangeness)
@@ -177,9 +186,8 @@ def _confidence_threshold(
     """Threshold of the known ones of n images; None, with a note, where none gives what is wanted."""
     if not wanted.coverage and not wanted.accuracy:
         return None
-    named = split.replace("_", "-")
     if not len(confidence):
-        notes.append(f"No threshold of confidence is set: there are no {named} images to choose it on.")
+        notes.append(f"No threshold of confidence is set: there are no {split} images to choose it on.")
         return None
     order = np.argsort(-confidence, kind="stable")
     ranked = confidence[order]
@@ -194,7 +202,7 @@ def _confidence_threshold(
         promised = 1 - (weight * errors + 1) / (weight * counts + 1)
         fitting = np.flatnonzero(ends & (promised >= wanted.accuracy - 1e-9))
         if not len(fitting):
-            notes.append(_cannot_promise(wanted.accuracy, promised, ends, independent, named))
+            notes.append(_cannot_promise(wanted.accuracy, promised, ends, independent, split))
             return None
         last = int(fitting[-1])
     if last == len(ranked) - 1:
@@ -202,12 +210,12 @@ def _confidence_threshold(
     return round(float((ranked[last] + ranked[last + 1]) / 2), 6)
 
 
-def _cannot_promise(accuracy: float, promised: np.ndarray, ends: np.ndarray, independent: float, named: str) -> str:
+def _cannot_promise(accuracy: float, promised: np.ndarray, ends: np.ndarray, independent: float, split: str) -> str:
     best = int(np.flatnonzero(ends)[promised[ends].argmax()])
     if accuracy == 1:
         why = "No number of images can promise that no answer is wrong"
     elif independent < (fewest := math.ceil(accuracy / (1 - accuracy) - 1e-9)):
-        why = f"To promise an accuracy of {accuracy:g} takes {fewest:,} {named} images, and there are {independent:.0f}"
+        why = f"To promise an accuracy of {accuracy:g} takes {fewest:,} {split} images, and there are {independent:.0f}"
     else:
-        why = f"No confidence promises an accuracy of {accuracy:g} on the {named} images"
+        why = f"No confidence promises an accuracy of {accuracy:g} on the {split} images"
     return f"{why}: at most {max(promised[best], 0):.3f}, where {best + 1:,} of {len(promised):,} are answered."

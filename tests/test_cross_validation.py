@@ -106,6 +106,22 @@ def test_the_model_kept_is_trained_on_all_images_for_the_median_of_the_folds_epo
     assert one.label in run.classes
 
 
+def test_the_strangeness_is_of_images_that_their_fold_held_out(run, command, tmp_path):  # noqa: F811
+    limits, found = run.abstention, run.strangeness
+    assert (limits.split, limits.n, limits.notes) == ("out-of-fold", 72, ())
+    assert limits.unlike == (found.held_out > limits.strangeness).sum()
+    files = [f"{run.config.data.path}/{path}" for path in run.samples["path"]]
+    own = np.array([one.strangeness for one in run.predict(files)])
+    assert (own < found.held_out).all(), "the model that is kept has seen them"
+    copy = kit.Run(shutil.copytree(run.path, tmp_path / "copy"))
+    assert "Beyond a strangeness" in command("threshold", copy.path, "--known", "0.9").out
+    assert copy.abstention.unlike > limits.unlike
+    for name in ("abstention.json", "strangeness.npz"):
+        (copy.path / name).unlink()
+    assert "it is chosen while the models of its folds are there" in command("threshold", copy.path).out
+    assert copy.abstention.strangeness is None
+
+
 def test_a_run_that_was_killed_in_a_fold_goes_on_there(run, config, tmp_path):
     """Killed in the second fold's third epoch; the first fold is not trained again, nor that fold's first epochs."""
 
@@ -127,6 +143,7 @@ def test_a_run_that_was_killed_in_a_fold_goes_on_there(run, config, tmp_path):
     assert epochs[:4] == [3, 4, 5, 6]
     assert epochs.count(1) == 2  # the third fold, and the model that is kept
     assert resumed.metrics == run.metrics
+    assert resumed.strangeness.held_out.tolist() == run.strangeness.held_out.tolist()
     assert resumed.history.equal_curves(run.history)
     assert (resumed.path / "predictions.csv").read_bytes() == (run.path / "predictions.csv").read_bytes()
 

@@ -488,7 +488,7 @@ def _strangeness(record: dict[str, Any]) -> list[str]:
     if "strangeness_difference" not in gate:
         return []
     off, allowed = gate["strangeness_difference"], gate["strangeness_tolerance"]
-    return [f"No strangeness is off by more than {off:.1e} (allowed: {allowed:.0e})."]
+    return [f"No strangeness is off by more than {off:.1e} (allowed: {allowed:g})."]
 
 
 def _allowed(gate: dict[str, Any]) -> str:

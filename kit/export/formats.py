@@ -9,7 +9,8 @@ from kit.machine import install_command
 FLOAT32, FLOAT16, INT8 = PRECISIONS = ("float32", "float16", "int8")
 ALLOWED_LOSS = 0.01  # of accuracy, of smaller numbers than float32
 TOLERANCE = 1e-4  # greatest difference of a probability, of formats that keep the weights' 32 bits
-STRANGENESS_TOLERANCE = 1e-3  # greatest difference of a strangeness, of which 1 is usual
+# Greatest difference of a strangeness, of which 1 is usual, by precision: seen 1e-5, 0.03 and 0.2.
+STRANGENESS_TOLERANCE = {FLOAT32: 1e-3, FLOAT16: 0.1, INT8: 0.5}
 PROBABILITIES, STRANGENESS = OUTPUTS = ("probabilities", "strangeness")  # names, where a model has both
 
 
@@ -163,12 +164,17 @@ def find_format(name: str) -> Format:
     return found
 
 
-def no_strangeness(chosen: Format, precision: str) -> str:
-    """Why a model has no output `strangeness`, as a clause; empty where it has one."""
+def no_strangeness(chosen: Format, precision: str, folds: bool) -> str:
+    """Why a model has no output `strangeness`, as a clause; empty where it has one.
+
+    `folds`: whether the run is cross-validated.
+    """
     if not chosen.both:
         return f"the format {chosen.name} has probabilities alone"
-    if precision != FLOAT32:
-        return f"the threshold was chosen on {FLOAT32} numbers, and {precision} moves a strangeness"
+    if (chosen.name, precision) == ("litert", INT8):
+        return "LiteRT's int8 are too coarse: no image would be stranger than another"
+    if precision != FLOAT32 and folds:
+        return f"{precision} moves it, and a cross-validated run has no images to choose its threshold anew on"
     return ""
 
 

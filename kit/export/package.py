@@ -18,7 +18,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from kit.export.formats import (
     FLOAT32,
     INT8,
     OUTPUTS,
+    STRANGENESS_TOLERANCE,
     Format,
     find_format,
     no_strangeness,
@@ -41,14 +42,14 @@ from kit.export.formats import (
 )
 from kit.export.model_card import licence, render_card
 from kit.export.npm import require_packages
-from kit.export.parity import ORIGINAL, ParityImages, compare, compare_files, parity_images
+from kit.export.parity import ORIGINAL, ParityImages, compare, compare_files, images_of, parity_images
 from kit.export.precision import calibration_files, require_precision
 from kit.export.web_page import PACKAGES, write_page
 from kit.export.worker import ask
 from kit.files import read_json, sha256_file, storage_errors, write_json, write_text
 from kit.machine import package_version
 from kit.run import Run
-from kit.thresholds import Thresholds
+from kit.thresholds import Thresholds, choose_thresholds
 
 RECORD = "export.json"
 SCHEMA_VERSION = 1
@@ -103,9 +104,10 @@ def export_run(
         allowed_loss: Of accuracy, 0 to 1, of smaller numbers than float32, in place of `tolerance`.
         threshold: Confidence, 0 to 1, below which the card's example, and the page of the format `web` until its slider
             is moved, say "unsure"; for other programs it is in preprocessing.json. None is the run's own, if it has
-            one.
+            one. Smaller numbers have thresholds of their own, chosen for the same on what they answer to the validation
+            images.
         always_answer: Leave out the run's thresholds, and the model's output `strangeness`, which `keras`,
-            `saved_model`, `onnx`, `litert` and `openvino` of float32 have where the run has a threshold of it.
+            `saved_model`, `onnx`, `litert` and `openvino` have where the run has a threshold of it.
         runtime: Folder that holds the page's runtime, installed by npm or as tarballs; None fetches it.
 
     Raises:
@@ -121,10 +123,9 @@ def export_run(
     chosen = find_format(format_name)
     require_precision(chosen, precision)
     require_installed(chosen)
-    abstention = None if always_answer else _Abstention.of(run.abstention, chosen, precision)
-    if threshold is None:
-        threshold = (abstention and abstention.limits.confidence) or 0.0
-    for name, share in (("threshold", threshold), ("allowed_loss", allowed_loss)):
+    folds = "folds" in run.metrics
+    abstention = None if always_answer else _Abstention.of(run.abstention, chosen, precision, folds)
+    for name, share in (("threshold", threshold or 0.0), ("allowed_loss", allowed_loss)):
         if not 0 <= share <= 1:
             raise ConfigError(f"{name} must be 0 to 1, not {share:g}.")
     if chosen.name == WEB:
@@ -136,9 +137,11 @@ def export_run(
     place = None if moved is None else str(moved)
     images = parity_images(run, place)
     calibration = calibration_files(run, place) if precision == INT8 else ()
+    anew = abstention is not None and precision != FLOAT32 and not folds
     asked = _Asked(
         chosen, precision, calibration, tolerance or chosen.tolerance,
-        None if precision == FLOAT32 else allowed_loss, threshold, abstention, runtime,
+        None if precision == FLOAT32 else allowed_loss, threshold, abstention,
+        images_of(run, "validation", place) if anew else None, runtime,
     )  # fmt: skip
     with replaced_folder(path) as folder, tempfile.TemporaryDirectory(prefix="transferkit-export-") as work:
         record = _fill(run, asked, images, folder, Path(work))
@@ -147,30 +150,53 @@ def export_run(
 
 @dataclass(frozen=True)
 class _Asked:
-    """What an export is to be; as the arguments of `export_run`."""
+    """What an export is to be; as the arguments of `export_run`.
+
+    `choosing`: images that its thresholds are chosen on anew; None: they are the run's.
+    """
 
     format: Format
     precision: str
     calibration: tuple[Path, ...]
     tolerance: float
     allowed_loss: float | None
-    threshold: float
+    threshold: float | None
     abstention: "_Abstention | None"
+    choosing: ParityImages | None
     runtime: Path | str | None
+
+    def threshold_with(self, abstention: "_Abstention | None") -> float:
+        """Confidence below which the export is unsure."""
+        own = None if abstention is None else abstention.limits.confidence
+        return (own or 0.0) if self.threshold is None else self.threshold
 
 
 @dataclass(frozen=True)
 class _Abstention:
-    """Thresholds of the run, and why the model has no strangeness though they do; empty where it has one."""
+    """Thresholds of the run, or of the export itself.
+
+    `left_out`: why the model has no strangeness though the run has; empty where it has one.
+    """
 
     limits: Thresholds
     left_out: str
+    of_export: bool = False
 
     @classmethod
-    def of(cls, limits: Thresholds | None, chosen: Format, precision: str) -> "_Abstention | None":
+    def of(cls, limits: Thresholds | None, chosen: Format, precision: str, folds: bool) -> "_Abstention | None":
         if limits is None or (limits.confidence is None and limits.strangeness is None):
             return None
-        return cls(limits, "" if limits.strangeness is None else no_strangeness(chosen, precision))
+        return cls(limits, "" if limits.strangeness is None else no_strangeness(chosen, precision, folds))
+
+    def chosen_on(self, images: ParityImages, probabilities: np.ndarray, *strangeness: np.ndarray) -> "_Abstention":
+        """The same for what an export answers to images that no weight was fitted to.
+
+        They stay the run's where one of these cannot be promised of the export.
+        """
+        wanted = self.limits.wanted if self.strange else replace(self.limits.wanted, known=0.0)
+        measured = strangeness[0] if strangeness else None
+        chosen = choose_thresholds(probabilities, images.labels, images.groups, measured, wanted, images.split)
+        return self if chosen.notes else replace(self, limits=chosen, of_export=True)
 
     @property
     def strange(self) -> bool:
@@ -180,6 +206,7 @@ class _Abstention:
     def record(self) -> dict[str, Any]:
         """Entries of export.json and of preprocessing.json."""
         told = {name: value for name, value in self.limits.to_dict().items() if name not in ("schema_version", "kind")}
+        told |= {"of": "this export" if self.of_export else "the run"}
         outputs = {"outputs": list(OUTPUTS)} if self.strange else {}
         return {**outputs, "abstention": told | ({"left_out": self.left_out} if self.left_out else {})}
 
@@ -190,14 +217,16 @@ def _fill(run: Run, asked: _Asked, images: ParityImages, folder: Path, work: Pat
     write_json(work / "images.json", absolute(images.files))
     strange = asked.abstention is not None and asked.abstention.strange
     calibration = absolute(asked.calibration)
+    choosing = absolute(asked.choosing.files) if asked.choosing else []
     write_json(
-        work / "written.json", {"precision": asked.precision, "calibration": calibration, "strangeness": strange}
+        work / "written.json",
+        {"precision": asked.precision, "calibration": calibration, "strangeness": strange, "choosing": choosing},
     )
     own, writer = own_backend(run), writing_backend(run, chosen)
     progress.say(f"Writing {chosen.name}{'' if asked.precision == FLOAT32 else f' of {asked.precision}'}")
     written = ask("write", [chosen.name], run, folder, work, writer)[chosen.name]
     if chosen.name == WEB:
-        write_page(run, folder, licence(run), asked.threshold, asked.runtime)
+        write_page(run, folder, licence(run), asked.threshold_with(asked.abstention), asked.runtime)
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     progress.say(f"Comparing it with the original on {len(images.files):,} {images.split} images")
     # The exported model first: the original's start of the backend is not part of its latency.
@@ -206,14 +235,21 @@ def _fill(run: Run, asked: _Asked, images: ParityImages, folder: Path, work: Pat
     for names in together:
         answers |= ask("run", names, run, folder, work, own if ORIGINAL in names else writer)
     exported, original = answers[chosen.name], answers[ORIGINAL]
-    (old, *known), (new, *told) = (_outputs(work, name, strange) for name in (ORIGINAL, chosen.name))
-    parity = compare(images, old, new, asked.tolerance, asked.allowed_loss, (known[0], told[0]) if strange else None)
+    (old, *known), answered = (_outputs(work, name, strange) for name in (ORIGINAL, chosen.name))
+    new, *told = (part[: len(images.files)] for part in answered)
+    parity = compare(
+        images, old, new, asked.tolerance, asked.allowed_loss, (known[0], told[0]) if strange else None,
+        STRANGENESS_TOLERANCE[asked.precision],
+    )  # fmt: skip
     if not parity.passed:
         what = f"The {chosen.name} model does not answer as the original does: {parity.describe()}."
         other = "format" if asked.allowed_loss is None else "precision, or allow more (--tolerance-accuracy)"
         if not parity.as_strange:
             other += ", or leave the strangeness out (--always-answer)"
         raise ExportError(what, f"Nothing was handed over. Take another {other}.")
+    abstention = asked.abstention
+    if abstention is not None and asked.choosing is not None:
+        abstention = abstention.chosen_on(asked.choosing, *(part[len(images.files) :] for part in answered))
     record = {
         "schema_version": SCHEMA_VERSION,
         "kind": "export",
@@ -225,8 +261,8 @@ def _fill(run: Run, asked: _Asked, images: ParityImages, folder: Path, work: Pat
         "model": chosen.model,
         "bytes": size,
         "runtime": exported["runtime"],
-        "threshold": asked.threshold,
-        **(asked.abstention.record() if asked.abstention else {}),
+        "threshold": asked.threshold_with(abstention),
+        **(abstention.record() if abstention else {}),
         "gate": parity.to_dict(),
         **_from_files(work, chosen),
         "latency_ms": exported["latency_ms"],

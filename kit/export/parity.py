@@ -1,7 +1,8 @@
 """Parity check: the run's test images through the original and the exported model, each in its own runtime.
 
 An export is kept only if no probability of any image differs by more than the tolerance, and no strangeness where it
-has one; where its numbers are smaller than the original's, if it is not less accurate than allowed.
+has one; where its numbers are smaller than the original's, if it is not less accurate than allowed, in place of the
+former.
 """
 
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from kit.backends import current_name
-from kit.export.formats import OUTPUTS, STRANGENESS_TOLERANCE, TOLERANCE
+from kit.export.formats import FLOAT32, OUTPUTS, STRANGENESS_TOLERANCE, TOLERANCE
 from kit.run import Run
 from kit.run_images import split_images
 from kit.significance import effective_n, wilson_interval
@@ -48,6 +49,7 @@ class Parity:
         allowed_loss: Of accuracy, 0 to 1; it decides in place of the tolerance, None where that does.
         strangeness_difference: Greatest of the strangeness, infinite if one is not a number; None where the exported
             model has none.
+        strangeness_tolerance: Greatest of that allowed.
     """
 
     split: str
@@ -60,6 +62,7 @@ class Parity:
     original_accuracy: float
     allowed_loss: float | None = None
     strangeness_difference: float | None = None
+    strangeness_tolerance: float | None = None
 
     @property
     def loss(self) -> float:
@@ -77,14 +80,16 @@ class Parity:
     @property
     def as_strange(self) -> bool:
         """Whether no strangeness differs by more than allowed."""
-        return self.strangeness_difference is None or self.strangeness_difference <= STRANGENESS_TOLERANCE
+        if self.strangeness_difference is None or self.strangeness_tolerance is None:
+            return True
+        return self.strangeness_difference <= self.strangeness_tolerance
 
     def describe(self) -> str:
         """Difference and agreement as one clause."""
         if not self.as_strange:
             off = (
                 f"a strangeness is off by {self.strangeness_difference:.1e}, "
-                f"where {STRANGENESS_TOLERANCE:.0e} is allowed"
+                f"where {self.strangeness_tolerance:g} is allowed"
             )
         elif self.greatest_difference is None:
             off = "some of its probabilities are not numbers, or it gives another number of them"
@@ -101,9 +106,7 @@ class Parity:
         """Entry `gate` of export.json."""
         fields = asdict(self) | {"accuracy_interval": list(self.accuracy_interval)}
         if self.strangeness_difference is None:
-            del fields["strangeness_difference"]
-        else:
-            fields["strangeness_tolerance"] = STRANGENESS_TOLERANCE
+            del fields["strangeness_difference"], fields["strangeness_tolerance"]
         return {"photos" if name == "images" else name: value for name, value in fields.items()}
 
 
@@ -114,7 +117,11 @@ def parity_images(run: Run, moved: str | None = None) -> ParityImages:
     """
     samples = run.samples
     kept = samples[samples["finding"].isna()]
-    split = next(name for name in SPLITS if (kept["split"] == name).any())
+    return images_of(run, next(name for name in SPLITS if (kept["split"] == name).any()), moved)
+
+
+def images_of(run: Run, split: str, moved: str | None = None) -> ParityImages:
+    """Images of a split; otherwise as `parity_images`."""
     files, rows = split_images(run, split, moved, f"transferkit export {run.path} --format FORMAT")
     classes = {name: i for i, name in enumerate(run.manifest["classes"])}
     labels = np.array([classes[label] for label in rows["label"]])
@@ -128,6 +135,7 @@ def compare(
     tolerance: float = TOLERANCE,
     allowed_loss: float | None = None,
     strangeness: tuple[np.ndarray, np.ndarray] | None = None,
+    strangeness_tolerance: float = STRANGENESS_TOLERANCE[FLOAT32],
 ) -> Parity:
     """Compare the probabilities (n, classes) of two models for the same n images, and the strangeness (n,) of both."""
     n = len(images.labels)
@@ -150,6 +158,7 @@ def compare(
         original_accuracy=right["old"] / n,
         allowed_loss=allowed_loss,
         strangeness_difference=stranger,
+        strangeness_tolerance=None if stranger is None else strangeness_tolerance,
     )
 
 

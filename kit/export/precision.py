@@ -1,7 +1,8 @@
 """Smaller numbers inside an exported model: float16, or int8 whose ranges come from training images.
 
-Inputs and outputs stay what they are: uint8 pixels, float32 probabilities. A gate on accuracy says whether the model
-may be handed over (`kit.export.parity`).
+Inputs and outputs stay what they are: uint8 pixels, float32 probabilities. Where int8 are inside, the layers of the
+strangeness stay float32: of cosines near 1, which they take from 1, a number of 8 bits would leave nothing. A gate on
+accuracy says whether the model may be handed over (`kit.export.parity`).
 """
 
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from kit.errors import ConfigError
-from kit.export.formats import FLOAT16, FLOAT32, FORMATS, INT8, PRECISIONS, Format
+from kit.export.formats import FLOAT16, FLOAT32, FORMATS, INT8, PRECISIONS, STRANGENESS, Format
 from kit.run import Run
 from kit.run_images import split_images
 
@@ -57,10 +58,12 @@ def reduce_onnx(path: Path, precision: str, images: np.ndarray) -> None:
         quant_pre_process(path, prepared, skip_symbolic_shape=True)
         # Weights of 7 bits: on CPUs without VNNI a product of 8 by 8 bits overflows its 16.
         # https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
+        whole = [node.name for node in onnx.load(prepared).graph.node if STRANGENESS in node.name]
         quantize_static(
             prepared,
             path,
             Reader(),
+            nodes_to_exclude=whole,
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             reduce_range=True,
@@ -101,10 +104,30 @@ def reduce_openvino(model: Any, precision: str, images: np.ndarray) -> Any:
         nncf.Dataset(list(_singly(images))),
         preset=nncf.QuantizationPreset.MIXED,
         subset_size=len(images),
+        ignored_scope=nncf.IgnoredScope(names=_of_strangeness_alone(model)),
         advanced_parameters=nncf.AdvancedQuantizationParameters(
             overflow_fix=nncf.OverflowFix.ENABLE,
         ),
     )
+
+
+def _of_strangeness_alone(model: Any) -> list[str]:
+    """Names of what OpenVINO computes for the output `strangeness` and no other."""
+
+    def behind(result: Any) -> dict[str, Any]:
+        found, left = {}, [result]
+        while left:
+            node = left.pop()
+            if node.get_friendly_name() not in found:
+                found[node.get_friendly_name()] = node
+                left += [value.get_node() for value in node.input_values()]
+        return found
+
+    strange: dict[str, Any] = {}
+    others: dict[str, Any] = {}
+    for output in model.outputs:
+        (strange if STRANGENESS in output.names else others).update(behind(output.get_node()))
+    return [name for name, node in strange.items() if name not in others and node.get_type_name() != "Constant"]
 
 
 def _singly(images: np.ndarray) -> Iterator[np.ndarray]:

@@ -5,7 +5,8 @@
     python -m kit.export.worker time FORMAT RUN FOLDER WORK
 
 WORK holds `images.json`, the images' files in order, and of an export `written.json`: the precision, the files of the
-images that calibrate it, and whether the model has a strangeness. The answers go to `answer.json`, arrays beside it.
+images that calibrate it, whether the model has a strangeness, and the files of further images, whose outputs choose the
+thresholds of smaller numbers. The answers go to `answer.json`, arrays beside it.
 All is computed on the CPU, wherever the run was trained, so that differences come from the export alone.
 """
 
@@ -45,7 +46,7 @@ def ask(task: str, names: Sequence[str], run: Run, folder: Path, work: Path, bac
         task: `write`, `run` or `time`.
         names: Formats or runtimes.
         folder: The export's folder.
-        work: A temporary folder that holds `images.json`, and `written.json` for `write`.
+        work: A temporary folder that holds `images.json`, and `written.json` for `write` and `run`.
         backend: Keras backend of the child.
 
     Raises:
@@ -144,15 +145,17 @@ def _steps(layer: Any) -> list[dict[str, Any]]:
 def _run(runtime: str, run: Run, folder: Path, work: Path) -> dict[str, Any]:
     """Write `<runtime>.npy`, the outputs for all images; answers with the runtime's name and an export's latency.
 
+    An export's are followed by those for the further images.
+
     A strangeness is the last column. The last block of images is smaller than the others, so a model with a fixed batch
     size fails here.
     """
-    written = work / "written.json"
-    strangeness = written.exists() and read_json(written)["strangeness"]
-    forward, name = load_runtime(runtime, run, folder, strangeness=strangeness)
+    asked = read_json(work / "written.json")
+    forward, name = load_runtime(runtime, run, folder, strangeness=asked["strangeness"])
     files = [Path(file) for file in read_json(work / "images.json")]
+    further = [] if runtime == ORIGINAL else [Path(file) for file in asked["choosing"]]
     parts = []
-    for block in _blocks(files, run.config.data):
+    for block in _blocks([*files, *further], run.config.data):
         parts.append(forward(block))
     np.save(work / f"{runtime}.npy", np.concatenate(parts))
     if runtime == ORIGINAL:  # its batches are padded to one size, which would distort latency

@@ -40,17 +40,14 @@ class Strangeness:
     def fit(cls, kept: np.ndarray, held_out: np.ndarray) -> Self:
         """Keep the pooled features of training images (`choose_kept`), float (n, channels).
 
-        `held_out` are pooled features of images not trained on, one at least.
+        `held_out` are `distances` of images not trained on, float (n,), one at least.
         """
-        found = cls(_unit(kept).astype(np.float16), np.ones(1, np.float32), np.zeros(0, np.float32))
-        distances = found.of(held_out)
-        scale = np.array([max(float(np.median(distances)), 1e-6)], np.float32)
-        return cls(found.bank, scale, distances / scale)
+        scale = np.array([max(float(np.median(held_out)), 1e-6)], np.float32)
+        return cls(_bank(kept), scale, np.asarray(held_out, np.float32) / scale)
 
     def of(self, pooled: np.ndarray) -> np.ndarray:
         """Strangeness of images, float32 (n,), from their pooled features, float (n, channels)."""
-        alike = _unit(pooled) @ self.bank.astype(np.float32).T
-        return (1 - alike.max(axis=1)) / self.scale
+        return _distances(self.bank, pooled) / self.scale
 
     def save(self, path: Path) -> None:
         """Write a file of NumPy arrays (.npz) atomically."""
@@ -78,6 +75,19 @@ def choose_kept(labels: np.ndarray, seed: int) -> np.ndarray:
         turn[of_class] = np.arange(len(of_class))
     most = max(KEPT, len(np.unique(labels)))
     return np.sort(drawn[np.argsort(turn[drawn], kind="stable")][:most])
+
+
+def distances(kept: np.ndarray, pooled: np.ndarray) -> np.ndarray:
+    """Cosine distance of images to the nearest of those kept, float32 (n,), from the pooled features of both."""
+    return _distances(_bank(kept), pooled)
+
+
+def _distances(bank: np.ndarray, pooled: np.ndarray) -> np.ndarray:
+    return 1 - (_unit(pooled) @ bank.astype(np.float32).T).max(axis=1)
+
+
+def _bank(kept: np.ndarray) -> np.ndarray:
+    return _unit(kept).astype(np.float16)
 
 
 def _unit(features: np.ndarray) -> np.ndarray:

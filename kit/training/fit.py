@@ -10,6 +10,7 @@ import numpy as np
 
 from kit.evaluation import fit_temperature
 from kit.model.classifier import mean_over_places
+from kit.model.strangeness import choose_kept
 from kit.training.callbacks import Callbacks
 from kit.training.checkpoints import PhaseEnd, SharedHead, assign, values_of
 from kit.training.extraction import Activations, training_batches, validation_batches
@@ -124,6 +125,16 @@ def pooled_features(session: Session, activations: Activations, indices: np.ndar
     pooled = keras.Model(maps.input, mean_over_places(maps.outputs[0]))
     forward = compile_forward(pooled)
     return predict(lambda batch: forward(batch)[0], stored, session.config.training.batch_size)
+
+
+def features_to_compare(
+    session: Session, activations: Activations, others: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """`pooled_features` of the training images that a strangeness keeps, and of the images `others`."""
+    train = session.dataset.indices("train")
+    kept = train[choose_kept(session.dataset.labels[train], session.config.seed)]
+    features = pooled_features(session, activations, np.concatenate([kept, others]))
+    return features[: len(kept)], features[len(kept) :]
 
 
 def _prediction(

@@ -16,7 +16,7 @@ import kit
 from judged import CLASSES, make_unsure_images, train_judged
 from kit.config import AbstentionConfig
 from kit.data.images import decode
-from kit.model.strangeness import Strangeness, choose_kept
+from kit.model.strangeness import Strangeness, choose_kept, distances
 from kit.run import Run
 from kit.run_writer import RunWriter
 from kit.thresholds import choose_thresholds
@@ -111,7 +111,8 @@ def test_strangeness_is_the_cosine_distance_to_the_nearest_kept_image():
     """Beside scikit-learn's; of length 0 nothing is near."""
     random = np.random.default_rng(0)
     pooled = random.random((3, 20))[random.integers(0, 3, 400)] * 3 + random.random((400, 20))
-    found = Strangeness.fit(pooled[:300], pooled[300:])
+    found = Strangeness.fit(pooled[:300], distances(pooled[:300], pooled[300:]))
+    assert found.held_out.tolist() == found.of(pooled[300:]).tolist()
     other = random.random((100, 20)) * np.linspace(0, 3, 20)
     nearest = cosine_distances(other, pooled[:300]).min(axis=1)
     np.testing.assert_allclose(found.of(other), nearest / found.scale, rtol=1e-2)

@@ -25,7 +25,7 @@ from image_files import make_images
 from kit.data.images import decode
 from kit.export import export_run
 
-pytestmark = [pytest.mark.backend, pytest.mark.full, pytest.mark.once(backend="tensorflow")]
+pytestmark = [pytest.mark.backend, pytest.mark.once(backend="tensorflow")]
 
 PAGE = Path(__file__).parents[2] / "docs" / "deployment.md"
 

@@ -188,11 +188,13 @@ def test_names_of_other_people_stay_text(run, answers, tmp_path):
 
 def test_what_a_process_raises_is_raised_here(run, tmp_path):
     write_json(tmp_path / "images.json", [str(tmp_path / "gone.jpg")])
+    write_json(tmp_path / "written.json", {"strangeness": False, "choosing": []})
     with pytest.raises(DataError, match=r"gone\.jpg cannot be decoded"):
         ask("run", ["original"], run, tmp_path, tmp_path, run.config.backend)
 
 
 def test_a_process_that_fails_is_told_in_one_line(run, tmp_path):
+    write_json(tmp_path / "written.json", {"strangeness": False, "choosing": []})
     with pytest.raises(ExportError) as told:
         ask("run", ["of-no-kind"], run, tmp_path, tmp_path, run.config.backend)
     assert told.value.what.startswith("The model could not be exported: running it as of-no-kind failed (")

@@ -25,10 +25,10 @@ def benchmark(monkeypatch):
 
 
 def test_a_table_of_every_format_that_can_be_had(benchmark, answers, own_run, run, tmp_path, capsys, monkeypatch):
-    def export_run(folder, name):
+    def export_run(folder, name, out, *, precision, allowed_loss):
         if name == "onnx":
             raise ExportError("The format onnx needs tf2onnx, not installed here.")
-        return real(folder, name)
+        return real(folder, name, out, precision=precision, allowed_loss=allowed_loss)
 
     real = benchmark.export_run
     swap(monkeypatch, benchmark, "export_run", export_run)
@@ -38,9 +38,10 @@ def test_a_table_of_every_format_that_can_be_had(benchmark, answers, own_run, ru
     assert {line.count(" | ") for line in (header, rule, *rows)} == {len(benchmark.HEADER) - 1}
     (row,) = rows
     name = run.config.backend
-    assert row.startswith(f"| {name} | keras | keras 1.0 | 0.0 | 1.5 | 20.2 | 100.0% of 11 | 0.0e+00 | ")
+    assert row.startswith(f"| {name} | keras | float32 | keras 1.0 | 0.0 | 1.5 | 20.2 | 100.0% of 11 | 0.0e+00 | ")
     assert row in printed
-    assert "left out, own: onnx: The format onnx needs tf2onnx" in printed
+    assert "left out, own: onnx, float32: The format onnx needs tf2onnx" in printed
+    assert "left out, own: onnx, int8: The format onnx needs tf2onnx" in printed
     recorded = json.loads((tmp_path / "results" / "exports.json").read_text())
     assert [one["format"] for one in recorded["exports"]] == ["keras"]
     assert recorded["machine"]["backend"] == name

@@ -26,7 +26,7 @@ from kit.predict import Predictor
 from kit.run import Run
 from training.small import run_config
 
-pytestmark = [pytest.mark.backend, pytest.mark.full, pytest.mark.once(backend="tensorflow")]
+pytestmark = [pytest.mark.backend, pytest.mark.once(backend="tensorflow")]
 
 AXE, RUNTIME = os.environ.get("AXE_CORE", ""), os.environ.get("WEB_RUNTIME", "")
 ARGUMENTS = (

@@ -22,7 +22,7 @@ BATCH = 2
 NETWORKS = (
     pytest.param(1.0, 224, marks=pytest.mark.full),
     (0.35, 96),
-    pytest.param(1.4, 75, marks=[pytest.mark.full, pytest.mark.long]),
+    pytest.param(1.4, 75, marks=pytest.mark.full),
 )
 
 

@@ -95,7 +95,7 @@ def test_without_javascript_the_most_evenly_split_stay(home, show_page):
     assert not plain.locator(".filters").is_visible()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", [pytest.param("light", marks=pytest.mark.full), "dark"])
 def test_the_page_has_no_barrier(home, show_page, axe, scheme):
     page = show_page(home / "comparison.html", 390, color_scheme=scheme)
     page.locator("html[data-drawn]").wait_for()

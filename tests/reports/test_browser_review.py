@@ -235,7 +235,7 @@ def test_of_copies_one_is_kept_or_all_get_one_label(inspected, show_page, tmp_pa
     assert downloaded(review, tmp_path)[1] == [("a/1.jpg", "a", "relabel", "b"), ("b/1.jpg", "b", "keep", "")]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", [pytest.param("light", marks=pytest.mark.full), "dark"])
 def test_reviewing_has_no_barrier(run, inspected, show_page, axe, scheme):
     for path, place in ((run.report_path, "#doubts"), (inspected, "#findings")):
         page = show_page(path, 390, color_scheme=scheme)

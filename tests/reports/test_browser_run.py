@@ -197,7 +197,7 @@ def test_an_older_run_shows_the_pictures_that_it_recorded(run, show_page, tmp_pa
     assert red > 150 > 60 > green
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", [pytest.param("light", marks=pytest.mark.full), "dark"])
 def test_the_browser_has_no_barrier(page, images, axe, scheme):
     page.emulate_media(color_scheme=scheme)
     assert axe(page) == []

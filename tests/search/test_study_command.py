@@ -11,7 +11,7 @@ from kit.run import Run
 from kit.settings import from_toml
 from search.records import StudyRecord
 
-pytestmark = [pytest.mark.full, pytest.mark.once(backend="jax")]
+pytestmark = pytest.mark.once(backend="jax")
 
 SPACE = """
 [model.head_units]
@@ -78,6 +78,7 @@ def test_the_best_is_trained_again_and_scored_once(flowers, place):
     assert all(8 <= trial.params["model.head_units"] <= 32 for trial in record.trials)
 
 
+@pytest.mark.full
 def test_the_same_command_goes_on_to_more(study, place, flowers):
     shutil.copytree(place / "studies" / "flowers", place / "studies" / "more")
     database = place / "studies" / "more" / "optuna.db"
@@ -92,6 +93,7 @@ def test_the_same_command_goes_on_to_more(study, place, flowers):
     assert "Validation minus test" in done.stdout
 
 
+@pytest.mark.full
 def test_a_study_starts_from_a_finished_run(here, images, command, tmp_path):
     best = Run.open(here / "best")
     changed = (*SMALL, "phases.0.epochs=1", "phases.1.epochs=1", "phases.1.unfreeze_depth=2", "split.seed=6")
@@ -144,6 +146,7 @@ def test_show_without_the_storage_says_what_was_known(here, command, tmp_path, m
     assert "model.head_units" in done.out
 
 
+@pytest.mark.full
 def test_a_pareto_study_keeps_what_was_picked_and_measures_latency(study, place):
     done = study(
         "--name", "small", "--trials", "3", "--objectives", "accuracy,parameters", "--pick", "within:1", "--json"
@@ -159,6 +162,7 @@ def test_a_pareto_study_keeps_what_was_picked_and_measures_latency(study, place)
     assert run.manifest["network"]["parameters"] == cheapest.values[1]
 
 
+@pytest.mark.full
 def test_log_loss_workers_and_both_splits(study, place):
     options = ("--objectives", "log-loss", "--workers", "2", "--refit", "train+validation", "--sampler", "random")
     done = study("--name", "loss", "--trials", "3", *options, "--json")
@@ -185,6 +189,7 @@ def head(pooled):
 """
 
 
+@pytest.mark.full
 def test_a_study_takes_parts_from_a_file(run_cli, images, toy_weights, tmp_path):
     file, folder = tmp_path / "parts.py", tmp_path / "study"
     sets = [part for text in (*SMALL, *EPOCHS) if "head_units" not in text for part in ("--set", text)]

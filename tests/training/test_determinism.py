@@ -10,7 +10,7 @@ from small import Outcome, toy_config
 from kit import settings
 from kit.run import Run
 
-pytestmark = [pytest.mark.backend, pytest.mark.full]
+pytestmark = pytest.mark.backend
 
 CODE = """
 import sys
@@ -41,10 +41,12 @@ def test_two_processes_with_one_seed_agree_to_the_bit(two_processes):
     assert len(two_processes[0].history.phases()) == 2
 
 
+@pytest.mark.full
 def test_a_process_that_trained_before_agrees_too(two_processes, uninterrupted):
     uninterrupted.assert_equals(two_processes[0])
 
 
+@pytest.mark.full
 def test_another_seed_trains_another_model(images, uninterrupted, train_apart):
     config = toy_config(images)
     other = train_apart(replace(config, seed=config.seed + 1))

@@ -37,19 +37,19 @@ from kit.training.loop import build_steps
 from kit.training.session import Session
 from networks import ALPHA
 
-pytestmark = [pytest.mark.backend, pytest.mark.full]
+pytestmark = pytest.mark.backend
 
 STEPS = 10
 DEPTHS = (1, 3, 5, 8)
 
 
 def with_one_short(cases, short):
-    """Cases of which one stands for all: the others are marked `long`."""
-    return [case if case == short else pytest.param(case, marks=pytest.mark.long) for case in cases]
+    """Cases of which one stands for all: the others are marked `full`."""
+    return [pytest.param(*case, marks=() if case == short else pytest.mark.full) for case in cases]
 
 
 # The toy trains in a second what the others take a minute to compile; one deep cut shows that it stands for them.
-SMALL_NETWORKS = (("toy", 1), ("toy", 2), ("toy", 3), ("mobilenet_v2", 8))
+SMALL_NETWORKS = with_one_short((("toy", 1), ("toy", 2), ("toy", 3), ("mobilenet_v2", 8)), ("toy", 3))
 
 
 @dataclass(frozen=True)
@@ -335,6 +335,7 @@ def through_session(case: Case, recipe: Recipe) -> None:
         fit(case.session, case.activations, Path(folder))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("kernels", ["stock", "own"])
 def test_scale_and_offset_of_normalisation_train_as_in_keras_with_fixed_statistics(eighty, kernels):
     settings = small_network("toy")
@@ -345,7 +346,9 @@ def test_scale_and_offset_of_normalisation_train_as_in_keras_with_fixed_statisti
     assert len(found) == 6 + 2 * 6 + 4  # convolutions, scale and offset of the normalisation of each, the head
 
 
-@pytest.mark.parametrize(("layer_decay", "ema", "bound"), [(0.5, 0.0, 3e-5), (0.5, 0.4, 1e-3)])
+@pytest.mark.parametrize(
+    ("layer_decay", "ema", "bound"), with_one_short(((0.5, 0.0, 3e-5), (0.5, 0.4, 1e-3)), (0.5, 0.4, 1e-3))
+)
 def test_rates_by_block_and_averaged_weights_are_those_of_a_straightforward_loop(eighty, layer_decay, ema, bound):
     """In ten steps the momentum rises from 0.1 to 10 / 19, and stays at 0.4 from the sixth on.
 
@@ -364,11 +367,9 @@ def sixteen(tmp_path_factory) -> Path:
     return make_images(tmp_path_factory.mktemp("sixteen"), ("blue", "green", "red", "violet"), 4)
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("quick_jax")  # XLA takes half a minute to optimise the whole of some
-@pytest.mark.parametrize(
-    "name",
-    with_one_short([name for name in STRAIGHTFORWARD if name not in ("toy", "mobilenet_v2")], "mobilenet_v3_small"),
-)
+@pytest.mark.parametrize("name", [name for name in STRAIGHTFORWARD if name not in ("toy", "mobilenet_v2")])
 def test_every_backbone_trains_what_straightforward_keras_trains(sixteen, name):
     """Two steps of the top two blocks at 32 px, with own kernels. Seen: 2e-4, in squeeze and excitation."""
     model = {"backbone": name, "alpha": 1.0, "kernels": "own"}
@@ -378,6 +379,7 @@ def test_every_backbone_trains_what_straightforward_keras_trains(sixteen, name):
     assert len(found) > 4, "only the head was trained"
 
 
+@pytest.mark.full
 def test_beyond_float16_the_network_trains_as_with_a_float32_store(eighty):
     """Activations up to a million at the cut, and float16 asked for: nothing is clipped, nothing rounded."""
     model = {"backbone": toy.use(), "alpha": 1.0}
@@ -426,11 +428,13 @@ def float64_differences(
     return found["differences"]
 
 
+@pytest.mark.full
 def test_in_float64_own_kernels_train_the_very_same(eighty, lively_weights, run_python, tmp_path):
     files = sorted(eighty.rglob("*.jpg"))
     assert max(float64_differences(run_python, tmp_path, files, 64, str(lively_weights), ALPHA)) <= 1e-10
 
 
+@pytest.mark.full
 def test_the_measure_sees_a_learning_rate_that_is_a_tenth_too_small(eighty):
     case = prepare(eighty, 1)
     found = compare(case, Recipe("sgd", 1e-4), lambda one, recipe: train_tail(one, replace(recipe, learning_rate=9e-5)))
@@ -489,7 +493,7 @@ def rounding_alone(case: Case, model: keras.Model, weights, recipe: Recipe) -> f
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("depth", with_one_short(DEPTHS, 3))
+@pytest.mark.parametrize("depth", with_one_short(zip(DEPTHS), (3,)))
 def test_own_kernels_train_the_real_network_as_stock_layers_do(flowers, pretrained, depth):
     """To 1e-3, or to six times what rounding the weights alone does, once, where that is more.
 
@@ -507,20 +511,21 @@ def test_own_kernels_train_the_real_network_as_stock_layers_do(flowers, pretrain
 
 
 @pytest.mark.real
-@pytest.mark.long
+@pytest.mark.full
 def test_in_float64_own_kernels_train_the_real_network_the_very_same(flowers, pretrained, run_python, tmp_path):
     files = sorted(flowers.rglob("*.jpg"))
     assert max(float64_differences(run_python, tmp_path, files, 128, pretrained, 1.0)) <= 1e-10
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("depth", with_one_short(DEPTHS, 5))
+@pytest.mark.parametrize("depth", with_one_short(zip(DEPTHS), (3,)))
 def test_a_float16_store_trains_the_real_network_closely(flowers, pretrained, depth):
     """Adam divides small gradients by their own size, so what float16 rounds off weighs most in it."""
     assert compare(real_case(flowers, depth, pretrained, "auto", "float16"), Recipe("adam", 1e-5)).max() <= 0.15
 
 
 @pytest.mark.real
+@pytest.mark.full
 def test_the_measure_fails_on_an_untrained_network(flowers):
     """The same test as above: where the activations carry nothing, float16 leaves nothing of the gradients."""
     found = compare(real_case(flowers, 5, "none", "auto", "float16"), Recipe("adam", 1e-5))
