@@ -1,6 +1,6 @@
 """Elements of a page. Text is plain; the template escapes it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -330,13 +330,15 @@ class NetworkBars:
 class NextStep:
     """Line of advice: a number from the record, what follows from it, and a link to its place.
 
-    Text in backticks is code; `section` is the id of the place.
+    Text in backticks is code; `section` is the id of the place. Where `browse` says which, a further link shows its
+    images in the page's image browser.
     """
 
     number: str
     says: str
     section: str
     link: str
+    browse: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

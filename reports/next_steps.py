@@ -104,7 +104,8 @@ def _mixed_up(facts: PageFacts) -> NextStep | None:
     first, second = sorted((i, j))
     names = f"{text.name(facts.classes[first], 32)} and {text.name(facts.classes[second], 32)}"
     says = f"errors mix up {names}: review their labels, and add images that tell them apart"
-    return NextStep(f"{count:,} of {facts.errors:,}", says, "confusion", "Confusion matrix")
+    asked = {"pair": [first, second], "sort": "most"}
+    return NextStep(f"{count:,} of {facts.errors:,}", says, "confusion", "Confusion matrix", asked)
 
 
 def _doubted_labels(facts: PageFacts) -> NextStep | None:
@@ -167,15 +168,15 @@ def _weak_class(facts: PageFacts) -> NextStep | None:
         support, right = sum(facts.confusion[i]), facts.confusion[i][i]
         surely_low = support >= FEWEST_OF_CLASS and wilson_interval(right, support)[1] < facts.summary.accuracy
         if surely_low and train.get(label, 0) < typical / 2:
-            weak.append((right / support, support, label))
+            weak.append((right / support, support, label, i))
     if not weak:
         return None
-    recall, support, label = min(weak)
+    recall, support, label, number = min(weak)
     says = (
         f"of {text.name(label, 32)} are found, from {text.count(train.get(label, 0), 'training image')} where other "
         f"classes have about {typical:,.0f}: add images of it"
     )
-    return NextStep(text.share(recall, support), says, "confusion", "Scores of each class")
+    return NextStep(text.share(recall, support), says, "confusion", "Scores of each class", {"label": number})
 
 
 def _more_images(facts: PageFacts) -> NextStep | None:

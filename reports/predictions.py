@@ -193,6 +193,8 @@ def _bounds(facts: PredictionsFacts, without: int) -> str:
     says = []
     if facts.n > len(facts.images):
         says.append(f"{len(facts.images):,} of {facts.n:,} images are listed, all others are in predictions.csv.")
+    if facts.images and not any(one.top for one in facts.images):  # too many classes and images to read them all
+        says.append("Of each the most probable class is told, the others are in predictions.csv.")
     if without:
         has = "has" if without == 1 else "have"
         says.append(f"{without:,} of {len(facts.images):,} {has} no picture here.")

@@ -113,7 +113,7 @@ class Counts:
         return cls(**{state: states.count(state) for state in STATES})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class StudyRecord:
     """Record of one study.
 
@@ -152,6 +152,11 @@ class StudyRecord:
         unknown = [name for name in self.objectives if name not in DIRECTIONS]
         if unknown or not self.objectives:
             raise ValueError(f"objectives must be some of {', '.join(DIRECTIONS)}, not {list(self.objectives)}")
+
+    def __repr__(self) -> str:
+        ranked = self.ranked()
+        best = f", best {self.objectives[0]} {ranked[0].values[0]:.3f}" if ranked else ""
+        return f"StudyRecord({str(self.path)!r}, {len(self.trials)} trials{best})"
 
     @property
     def counts(self) -> Counts:
@@ -252,24 +257,6 @@ class StudyRecord:
         except (KeyError, TypeError, ValueError) as error:
             raise StorageError(f"The record of the study in {path} is damaged: {error!r}.") from None
 
-    def write_spec(self) -> None:
-        import tomli_w
-
-        names = ("name", "created", "objectives", "sampler", "pruner", "seed", "storage", "data", "space", "config")
-        content = {"schema_version": SCHEMA_VERSION, "kind": "study", **{name: getattr(self, name) for name in names}}
-        write_text(self.path / "study.toml", tomli_w.dumps(content))
-
-    def write_trials(self) -> None:
-        content = {
-            "schema_version": SCHEMA_VERSION,
-            "kind": "trials",
-            "best": self.best_trial,
-            "latency": {str(number): ms for number, ms in self.latency.items()},
-            "trials": [_entry(trial) for trial in self.trials],
-        }
-        write_json(self.path / "trials.json", content)
-        write_text(self.path / "trials.csv", self.to_csv())
-
     def to_csv(self) -> str:
         """One row a trial: number, state, objectives, searched settings, and how it went; empty cells where unknown."""
         import csv
@@ -289,6 +276,28 @@ class StudyRecord:
             cells += [self.latency.get(trial.number), trial.error]
             writer.writerow([escape_cell(cell) if isinstance(cell, str) else cell for cell in cells])
         return text.getvalue()
+
+
+def write_spec(record: StudyRecord) -> None:
+    """Write study.toml."""
+    import tomli_w
+
+    names = ("name", "created", "objectives", "sampler", "pruner", "seed", "storage", "data", "space", "config")
+    content = {"schema_version": SCHEMA_VERSION, "kind": "study", **{name: getattr(record, name) for name in names}}
+    write_text(record.path / "study.toml", tomli_w.dumps(content))
+
+
+def write_trials(record: StudyRecord) -> None:
+    """Write trials.json and trials.csv."""
+    content = {
+        "schema_version": SCHEMA_VERSION,
+        "kind": "trials",
+        "best": record.best_trial,
+        "latency": {str(number): ms for number, ms in record.latency.items()},
+        "trials": [_entry(trial) for trial in record.trials],
+    }
+    write_json(record.path / "trials.json", content)
+    write_text(record.path / "trials.csv", record.to_csv())
 
 
 def is_study(path: Path) -> bool:

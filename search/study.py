@@ -22,7 +22,7 @@ from kit.config import PhaseConfig, RunConfig
 from kit.errors import ConfigError, StorageError
 from kit.files import fingerprint
 from kit.settings import from_toml, to_toml
-from search.records import DIRECTIONS, StudyRecord, TrialRecord, history_from_rows, is_study
+from search.records import DIRECTIONS, StudyRecord, TrialRecord, history_from_rows, is_study, write_spec, write_trials
 from search.space import Space
 from search.storage import Address, exclusive, open_storage, patiently, storage_errors
 from search.trial_queue import LOST, retried_trial_number
@@ -61,7 +61,7 @@ class OpenStudy:
             fresh = replace(fresh, best_trial=ranked[0].number if picked is None else picked)
         if fresh != self.record or not (fresh.path / "trials.json").exists():
             self.record = fresh
-            fresh.write_trials()
+            write_trials(fresh)
         return self.record
 
     def close(self) -> None:
@@ -108,7 +108,7 @@ def _open_study(asked: StudyRecord, address: Address, storage: RDBStorage, own_p
     if is_study(asked.path):
         before = StudyRecord.load(asked.path)
         asked = replace(asked, created=before.created)
-    asked.write_spec()
+    write_spec(asked)
     opened = OpenStudy(asked, study, storage, address)
     opened.refresh()
     return opened

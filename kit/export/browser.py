@@ -26,7 +26,10 @@ def find_program() -> str:
 
 
 class BrowserModel:
-    """Model of a page, called with uint8 (n, S, S, 3), 0-255, for probabilities (n, classes)."""
+    """Model of a page, called with uint8 (n, S, S, 3), 0-255, for probabilities (n, classes).
+
+    A strangeness, where the page has one, is one more column.
+    """
 
     def __init__(self, page: Path):
         from playwright.sync_api import Error, sync_playwright

@@ -29,7 +29,8 @@ class Format:
         usage: Code of the example: imports, loading, and one image's probabilities; None where no Python runs it.
         tolerance: Greatest difference of a probability from the original's.
         precisions: Of the numbers inside that it can be written in; `float32` is the original's.
-        both: Code of the example that gives a dictionary of both OUTPUTS; empty where the format has no strangeness.
+        both: Code of the example that gives a dictionary of both OUTPUTS; empty where there is none.
+        strange: Whether it has a place for a strangeness.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Format:
     tolerance: float = TOLERANCE
     precisions: tuple[str, ...] = (FLOAT32,)
     both: str = ""
+    strange: bool = True
 
 
 FORMATS = (
@@ -137,6 +139,7 @@ FORMATS = (
             'model = keras_hub.models.ImageClassifier.from_preset("./")',
             "model.predict(pixels, verbose=0)[0]",
         ),
+        strange=False,
     ),
     Format(
         name="web",
@@ -169,7 +172,7 @@ def no_strangeness(chosen: Format, precision: str, folds: bool) -> str:
 
     `folds`: whether the run is cross-validated.
     """
-    if not chosen.both:
+    if not chosen.strange:
         return f"the format {chosen.name} has probabilities alone"
     if (chosen.name, precision) == ("litert", INT8):
         return "LiteRT's int8 are too coarse: no image would be stranger than another"

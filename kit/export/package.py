@@ -107,7 +107,7 @@ def export_run(
             one. Smaller numbers have thresholds of their own, chosen for the same on what they answer to the validation
             images.
         always_answer: Leave out the run's thresholds, and the model's output `strangeness`, which `keras`,
-            `saved_model`, `onnx`, `litert` and `openvino` have where the run has a threshold of it.
+            `saved_model`, `onnx`, `litert`, `openvino` and `web` have where the run has a threshold of it.
         runtime: Folder that holds the page's runtime, installed by npm or as tarballs; None fetches it.
 
     Raises:
@@ -226,7 +226,8 @@ def _fill(run: Run, asked: _Asked, images: ParityImages, folder: Path, work: Pat
     progress.say(f"Writing {chosen.name}{'' if asked.precision == FLOAT32 else f' of {asked.precision}'}")
     written = ask("write", [chosen.name], run, folder, work, writer)[chosen.name]
     if chosen.name == WEB:
-        write_page(run, folder, licence(run), asked.threshold_with(asked.abstention), asked.runtime)
+        beyond = asked.abstention.limits.strangeness if asked.abstention and strange else None
+        write_page(run, folder, licence(run), asked.threshold_with(asked.abstention), asked.runtime, beyond)
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     progress.say(f"Comparing it with the original on {len(images.files):,} {images.split} images")
     # The exported model first: the original's start of the backend is not part of its latency.
@@ -264,7 +265,7 @@ def _fill(run: Run, asked: _Asked, images: ParityImages, folder: Path, work: Pat
         "threshold": asked.threshold_with(abstention),
         **(abstention.record() if abstention else {}),
         "gate": parity.to_dict(),
-        **_from_files(work, chosen),
+        **_from_files(work, chosen, old),
         "latency_ms": exported["latency_ms"],
         "original": {"runtime": original["runtime"], "bytes": run.model_path.stat().st_size},
         "versions": {name: found for name in _PACKAGES if (found := package_version(name))},
@@ -333,19 +334,19 @@ def preprocessing_facts(run: Run, steps: list[dict[str, Any]], record: dict[str,
     }
 
 
-def _outputs(work: Path, name: str, strange: bool = False) -> tuple[np.ndarray, ...]:
+def _outputs(work: Path, name: str, strange: bool) -> tuple[np.ndarray, ...]:
     """Probabilities (n, classes) of a model, then its strangeness (n,) if it has one."""
     found = np.load(work / f"{name}.npy", allow_pickle=False)
     return (found[:, :-1], found[:, -1]) if strange else (found,)
 
 
-def _from_files(work: Path, chosen: Format) -> dict[str, Any]:
-    """What the runtime made of the image files, where it decodes them by itself."""
+def _from_files(work: Path, chosen: Format, original: np.ndarray) -> dict[str, Any]:
+    """What the runtime made of the image files, where it decodes them by itself, beside the original's answers."""
     found = work / f"{chosen.name}-files.npz"
     if not found.exists():
         return {}
     with np.load(found, allow_pickle=False) as arrays:
-        told = compare_files(_outputs(work, ORIGINAL)[0], arrays["probabilities"], arrays["pixels_off"])
+        told = compare_files(original, arrays["probabilities"], arrays["pixels_off"])
     return {"from_files": told}
 
 

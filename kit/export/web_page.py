@@ -50,13 +50,21 @@ GRAPH, WEIGHTS = "graph.json", "weights.bin"  # what the writer leaves for the p
 _OWN = files("kit.export") / "web"
 
 
-def write_page(run: Run, folder: Path, licence: str, threshold: float, runtime: Path | str | None = None) -> None:
+def write_page(
+    run: Run,
+    folder: Path,
+    licence: str,
+    threshold: float,
+    runtime: Path | str | None = None,
+    beyond: float | None = None,
+) -> None:
     """Put the page into `folder`, in place of the graph and the weights that the writer left there.
 
     Args:
         licence: Sentences on that of the model.
         threshold: Confidence below which the page first says "unsure", 0 to 1.
         runtime: Folder of the packages of npm; None fetches them.
+        beyond: Strangeness from which it says "unlike anything it was trained on"; None: never.
     """
     graph = read_json(folder / GRAPH)
     parts = package_files(PACKAGES, runtime)
@@ -75,15 +83,15 @@ def write_page(run: Run, folder: Path, licence: str, threshold: float, runtime: 
     page = _template().render(
         title=run.manifest["data"]["name"], created=run.manifest.get("created", "")[:10], score=_score(run),
         classes=run.manifest["classes"], shown=CLASSES_SHOWN, runtime=RUNTIME, policy=policy, styles=styles,
-        rules=_rules(run, graph, threshold), blocks=[(name, _packed(one)) for name, one in blocks.items()],
-        scripts=scripts, licence=licence, licences=_licences(),
+        rules=_rules(run, graph, threshold, beyond), blocks=[(name, _packed(one)) for name, one in blocks.items()],
+        beyond=beyond, scripts=scripts, licence=licence, licences=_licences(),
     )  # fmt: skip
     write_text(folder / PAGE, page)
     for name in (GRAPH, WEIGHTS):
         (folder / name).unlink()
 
 
-def _rules(run: Run, graph: dict[str, Any], threshold: float) -> str:
+def _rules(run: Run, graph: dict[str, Any], threshold: float, beyond: float | None) -> str:
     """What the scripts read: how an image becomes pixels, what the model gives."""
     data = run.config.data
     rules = {
@@ -96,6 +104,7 @@ def _rules(run: Run, graph: dict[str, Any], threshold: float) -> str:
         "outputs": graph["outputs"],
         "grid": graph["grid"],
         "threshold": threshold,
+        "beyond": beyond,
     }
     # JSON inside a script element: no tag can begin in it
     return json.dumps(rules).replace("<", "\\u003c").replace("&", "\\u0026").replace(">", "\\u003e")

@@ -39,7 +39,7 @@ def write_model(
     second output, of the formats that take one.
     """
     if format_name == "web":
-        _write_web(classifier, folder)
+        _write_web(classifier, folder, strangeness)
         return
     if format_name == "keras-hub":
         _write_keras_hub(run, classifier, folder)
@@ -63,16 +63,27 @@ def write_model(
 
 def _with_strangeness(classifier: Classifier, strangeness: Strangeness) -> keras.Model:
     """Whole network with both OUTPUTS, of Keras's own layers: `Strangeness.of` says what they compute."""
-    layers, plain = keras.layers, classifier.full(pooled=True)
+    plain = classifier.full(pooled=True)
     probabilities, pooled = plain.outputs
-    kept, scale = len(strangeness.bank), float(strangeness.scale[0])
-    compared = layers.Dense(kept, use_bias=False, name="strangeness_compared")
-    alike = compared(layers.UnitNormalization(name="strangeness_unit")(pooled))
-    places = layers.Reshape((kept, 1), name="strangeness_places")(alike)
-    nearest = layers.GlobalMaxPooling1D(name="strangeness_nearest")(places)
-    scaled = layers.Rescaling(-1 / scale, 1 / scale, name=STRANGENESS)(nearest)
+    alike = _alike(pooled, strangeness)
+    places = keras.layers.Reshape((alike.shape[1], 1), name="strangeness_places")(alike)
+    nearest = keras.layers.GlobalMaxPooling1D(name="strangeness_nearest")(places)
+    outputs = {PROBABILITIES: probabilities, STRANGENESS: _scaled(nearest, strangeness)}
+    return keras.Model(plain.input, outputs, name="classifier")
+
+
+def _alike(pooled: Any, strangeness: Strangeness) -> Any:
+    """Cosines of pooled features, (batch, channels), to those of the kept images, (batch, kept)."""
+    compared = keras.layers.Dense(len(strangeness.bank), use_bias=False, name="strangeness_compared")
+    alike = compared(keras.layers.UnitNormalization(name="strangeness_unit")(pooled))
     compared.set_weights([strangeness.bank.astype(np.float32).T])
-    return keras.Model(plain.input, {PROBABILITIES: probabilities, STRANGENESS: scaled}, name="classifier")
+    return alike
+
+
+def _scaled(nearest: Any, strangeness: Strangeness) -> Any:
+    """Strangeness from the greatest cosine, both (batch, 1)."""
+    scale = float(strangeness.scale[0])
+    return keras.layers.Rescaling(-1 / scale, 1 / scale, name=STRANGENESS)(nearest)
 
 
 def _called(model: keras.Model) -> keras.Model:
@@ -142,8 +153,8 @@ class _Evidence(keras.layers.Layer):
         return (features_shape[0], features_shape[1] * features_shape[2], self.last.units)
 
 
-def _write_web(classifier: Classifier, folder: Path) -> None:
-    """Write the parts of the page that are the model's: probabilities, and the evidence for each class."""
+def _write_web(classifier: Classifier, folder: Path, strangeness: Strangeness | None) -> None:
+    """Write the parts of the page that are the model's: probabilities, evidence for each class, and a strangeness."""
     from kit.export.tfjs_graph import graph_model
     from kit.export.web_page import GRAPH, WEIGHTS
 
@@ -153,7 +164,11 @@ def _write_web(classifier: Classifier, folder: Path) -> None:
     features = backbone.model(backbone.preprocessing(pixels))
     pooled = keras.layers.GlobalAveragePooling2D(name="pooling")(features)
     evidence = _Evidence(classifier.head)(features, pooled)
-    found = graph_model(keras.Model(pixels, [classifier.head(pooled), evidence]))
+    outputs = [classifier.head(pooled), evidence]
+    if strangeness is not None:
+        nearest = ops.max(_alike(pooled, strangeness), axis=-1, keepdims=True)
+        outputs.append(_scaled(nearest, strangeness))
+    found = graph_model(keras.Model(pixels, outputs))
     graph = {"modelTopology": found.topology, "weightSpecs": found.specs, "outputs": found.outputs}
     write_json(folder / GRAPH, {**graph, "grid": list(features.shape[1:3])})
     (folder / WEIGHTS).write_bytes(found.weights)

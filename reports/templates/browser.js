@@ -205,19 +205,24 @@
     enlarge((open + step + found.length) % found.length);
   }
 
-  // Shows what a cell, a class or a line of advice asks for: {label, predicted, answer, low, high, text, sort}.
-  function browse(asked) {
+  // Shows what a cell, a class or a line of advice asks for: {label, predicted, answer, low, high, text, sort}; `pair`
+  // are two classes of which each is predicted as the other.
+  function browse({ pair, ...asked }) {
     form.reset();
     for (const [field, value] of Object.entries(asked)) form.elements[field].value = value;
+    if (pair) {
+      const mixed = images.filter((one) => !one.right && pair.includes(one.label) && pair.includes(one.predicted));
+      brush(mixed.map((one) => one.place), `of ${pair.map(name).join(" and ")}`);
+    }
     apply();
     show();
   }
 
   // Shows images by their places, among those that the filters leave; null for all.
-  function brush(places) {
+  function brush(places, what = "of the map") {
     brushed = places && new Set(places);
     unbrush.hidden = !brushed;
-    unbrush.textContent = brushed ? `${brushed.size.toLocaleString("en")} of the map ✕` : "";
+    unbrush.textContent = brushed ? `${brushed.size.toLocaleString("en")} ${what} ✕` : "";
     unbrush.ariaLabel = brushed ? `Forget the ${unbrush.textContent.slice(0, -2)}` : null;
     apply();
     dispatchEvent(new Event("brushed"));

@@ -164,17 +164,21 @@ function saveButtons(title, picture, table) {
     document.execCommand("copy");
     field.remove();
   }
-  for (const block of document.querySelectorAll("pre")) {
-    const frame = Object.assign(document.createElement("div"), { className: "copyable" });
-    const button = Object.assign(document.createElement("button"), { type: "button", textContent: "Copy" });
-    block.replaceWith(frame);
-    frame.append(block, button);
+  function copyButton(element) {
+    const button = Object.assign(document.createElement("button"), { type: "button", className: "copy", textContent: "Copy" });
     button.addEventListener("click", async () => {
-      await copy(block.textContent);
+      await copy(element.textContent);
       button.textContent = "Copied";
       setTimeout(() => { button.textContent = "Copy"; }, 2000);
     });
+    return button;
   }
+  for (const block of document.querySelectorAll("pre")) {
+    const frame = Object.assign(document.createElement("div"), { className: "copyable" });
+    block.replaceWith(frame);
+    frame.append(block, copyButton(block));
+  }
+  for (const code of document.querySelectorAll(".steps code")) code.after(" ", copyButton(code));
 
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   addEventListener("theme", draw);

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import zlib
+from contextlib import contextmanager
 from importlib.util import find_spec
 
 import numpy as np
@@ -82,10 +83,9 @@ def chromium(exported):
         started.close()
 
 
-@pytest.fixture
-def page(chromium, exported):
+@contextmanager
+def opened_in(context, exported):
     """The page, opened from disk with no network; nothing but it may be asked for, and nothing logged."""
-    context = chromium.new_context(offline=True, viewport={"width": 1280, "height": 900})
     opened = context.new_page()
     opened.set_default_timeout(60_000)
     logged, asked = [], []
@@ -99,6 +99,23 @@ def page(chromium, exported):
     assert logged == []
     assert [url for url in asked if not url.startswith(("data:", "blob:"))] == [address]
     context.close()
+
+
+@pytest.fixture
+def page(chromium, exported):
+    context = chromium.new_context(offline=True, viewport={"width": 1280, "height": 900})
+    with opened_in(context, exported) as opened:
+        yield opened
+
+
+@pytest.fixture
+def phone(chromium, exported):
+    """The page on a telephone, where a page from disk may use no camera."""
+    size = {"width": 390, "height": 844}
+    context = chromium.new_context(offline=True, viewport=size, is_mobile=True, has_touch=True)
+    context.add_init_script("navigator.mediaDevices.getUserMedia = async () => { throw new Error('not from disk'); };")
+    with opened_in(context, exported) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -217,6 +234,21 @@ def test_the_camera_takes_a_picture(page):
     assert page.evaluate("document.querySelector('#video').srcObject") is None
 
 
+def test_by_touch_a_telephone_opens_its_own_camera_and_shows_the_evidence(phone, predictor, image, tmp_path):
+    (tmp_path / image[0]).write_bytes(image[1])
+    with phone.expect_file_chooser() as chosen:
+        phone.tap("#camera")
+    assert chosen.value.element.get_attribute("capture") == "environment"
+    chosen.value.set_files(tmp_path / image[0])
+    card = phone.locator(".answers > li").first
+    card.wait_for()
+    assert close(answered(phone), expected(predictor, image[1]))
+    bar = card.locator(".top button").nth(1)
+    bar.tap()
+    assert bar.get_attribute("aria-pressed") == "true"
+    assert not phone.evaluate(SIDEWAYS)
+
+
 def test_it_is_unsure_below_the_threshold_and_says_why(page, predictor, image):
     assert page.locator("#threshold-value").inner_text() == f"{THRESHOLD:.2f}"
     hand_over(page, "drop", image)
@@ -231,6 +263,26 @@ def test_it_is_unsure_below_the_threshold_and_says_why(page, predictor, image):
     page.keyboard.press("Home")
     assert said.inner_text() == one.label
     assert page.locator("#threshold-value").inner_text() == "0.00"
+
+
+def test_what_is_unlike_anything_it_was_trained_on_is_called_so(chromium, judged, unsure_images, tmp_path):
+    done = export_run(judged, "web", tmp_path / "out", runtime=RUNTIME)
+    gate = done.record["gate"]
+    assert gate["strangeness_difference"] <= gate["strangeness_tolerance"] == 1e-3
+    noise = encoded(Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)))
+    known = next(one for one in judged.predict(sorted(unsure_images.rglob("*.jpg"))) if one.answer() in judged.classes)
+    (strange,) = judged.predict([noise])
+    assert strange.answer() == "unlike"
+    context = chromium.new_context(offline=True)
+    with opened_in(context, done) as page:
+        hand_over(page, "drop", ("noise.png", noise))
+        answer, why = page.locator(".answer").first, page.locator(".why").first
+        assert answer.inner_text() == "unlike anything it was trained on"
+        beyond = judged.abstention.strangeness
+        assert why.inner_text() == f"its strangeness is {strange.strangeness:.2f}, beyond {beyond:.2f}; 1 is usual"
+        hand_over(page, "drop", ("known.png", encoded(Image.open(known.path))))
+        assert page.locator(".answer").first.inner_text() == known.label
+        assert f"stranger to it than {beyond:.2f}" in page.content()
 
 
 def test_the_evidence_is_shown_for_a_class_and_goes_again(page, image):

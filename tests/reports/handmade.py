@@ -17,7 +17,7 @@ from kit.run_writer import RunWriter
 from kit.settings import to_toml
 from kit.significance import mcnemar
 from kit.training.history import EpochRecord, History
-from search.records import StudyRecord, TrialRecord
+from search.records import StudyRecord, TrialRecord, write_spec, write_trials
 
 SPLITS = ("train", "validation", "test")
 # What names may hold: markup, plotly's templates, mathematics, right to left, line ends, length, stray bytes, formulas.
@@ -365,8 +365,8 @@ def make_study(folder: Path, trials: int = 20, objectives: tuple[str, ...] = ("a
     ranked = study.ranked()
     study = replace(study, best_trial=ranked[0].number if ranked else None)
     folder.mkdir(parents=True, exist_ok=True)
-    study.write_spec()
-    study.write_trials()
+    write_spec(study)
+    write_trials(study)
     return study
 
 

@@ -49,10 +49,23 @@ def test_a_line_of_advice_leads_to_its_place(page):
     assert 1 <= steps.count() <= 5
     assert steps.first.locator("strong").inner_text() == "±9 points"
     for place in range(steps.count()):
-        link = steps.nth(place).get_by_role("link")
+        link = steps.nth(place).get_by_role("link").first
         link.click()
         assert page.locator(f"section{link.get_attribute('href')}").is_visible()
     assert page.url.endswith(link.get_attribute("href"))
+
+
+def test_a_line_of_advice_shows_the_images_that_it_is_about(show_page, tmp_path):
+    page = show_page(draw(make_run(tmp_path / "three", FLOWERS[:3], 60).path))
+    step = page.locator("#next li", has_text="errors mix up")
+    count, pair = re.search(r"(\d+) of \d+\s+errors mix up (\w+ and \w+):", step.inner_text()).groups()
+    step.get_by_role("link", name="its images").click()
+    images = page.locator(".browser")
+    assert images.locator("[data-count]").inner_text().split(" shown of ")[1].startswith(f"{count} that match")
+    for words in captions(images):
+        assert set(re.findall("daisy|dandelion|roses", words)) == set(pair.split(" and "))
+    images.get_by_role("button", name=f"Forget the {count} of {pair}").click()
+    assert "that match" not in images.locator("[data-count]").inner_text()
 
 
 # === The image browser ===
@@ -543,6 +556,9 @@ def test_a_command_is_copied(page):
     block.get_by_role("button").click()
     block.get_by_role("button", name="Copied").wait_for()
     assert page.evaluate("navigator.clipboard.readText()") == block.locator("code").inner_text()
+    page.locator("#next li").first.get_by_role("button", name="Copy").click()
+    page.locator("#next").get_by_role("button", name="Copied").wait_for()
+    assert page.evaluate("navigator.clipboard.readText()") == "transferkit train DATA --folds 5"
 
 
 def test_a_figure_is_zoomed_with_the_shift_key_alone_and_reset(page):

@@ -8,7 +8,7 @@ import pytest
 from handmade import make_study
 
 from reports.drawing import draw
-from search.records import LIVE
+from search.records import LIVE, write_trials
 
 pytestmark = pytest.mark.xdist_group("study-page")
 PAPER = {"light": "#fbfbfa", "dark": "#14171a"}
@@ -148,12 +148,12 @@ def test_the_page_of_a_study_that_runs_follows_it(tmp_path, show_page):
     page = show_page(draw(study.path))
     assert page.locator("#table tbody tr").count() == 6
     more = make_study(tmp_path / "more", 8)
-    replace(more, path=study.path).write_trials()
+    write_trials(replace(more, path=study.path))
     draw(study.path)
     page.locator("#table tbody tr").nth(7).wait_for()  # without a key or a click
     page.get_by_role("checkbox", name="stand still").check()
     (study.path / LIVE).unlink()
-    replace(study, path=study.path).write_trials()
+    write_trials(replace(study, path=study.path))
     draw(study.path)
     page.wait_for_timeout(5000)
     assert page.locator("#table tbody tr").count() == 8

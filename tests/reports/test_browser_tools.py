@@ -9,7 +9,7 @@ from handmade import make_run, make_study, records_that_belong_together
 from PIL import Image
 
 from reports.drawing import draw
-from search.records import StudyRecord
+from search.records import StudyRecord, write_trials
 
 pytestmark = pytest.mark.xdist_group("page-tools")
 TRIALS = 90
@@ -132,7 +132,7 @@ def test_a_saved_table_holds_no_formula(tmp_path, show_page):
     study = make_study(tmp_path / "study", 3)
     trial = replace(study.trials[0], error='=HYPERLINK("x"), "quoted"', state="failed", values=())
     record = StudyRecord(**{**vars(study), "trials": (trial, *study.trials[1:])})
-    record.write_trials()
+    write_trials(record)
     page = show_page(draw(study.path))
     with page.expect_download() as saved:
         page.locator("#table").get_by_role("button", name="Save as CSV").click()

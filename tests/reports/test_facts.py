@@ -213,7 +213,8 @@ def test_a_page_lists_a_bounded_number_of_images_and_says_so():
     assert [one.path for one in facts.images[:3]] == ["a/7", "a/4900", "a/0"]
     (browser,) = predictions_section(facts, {"a/7": b"1", "a/0": b"2"}, ["a", "b"]).elements
     assert browser.note == (
-        "3,000 of 5,000 images are listed, all others are in predictions.csv. 2,998 of 3,000 have no picture here."
+        "3,000 of 5,000 images are listed, all others are in predictions.csv. Of each the most probable class is told, "
+        "the others are in predictions.csv. 2,998 of 3,000 have no picture here."
     )
 
 

@@ -131,6 +131,11 @@ def test_a_rule_speaks_where_it_should_and_is_silent_where_not(rule):
     assert rule(PageFacts()) is None  # a run that was killed at its start
 
 
+def test_advice_on_classes_leads_to_their_images():
+    assert rules._mixed_up(CASES[rules._mixed_up][0]).browse == {"pair": [0, 1], "sort": "most"}
+    assert rules._weak_class(CASES[rules._weak_class][0]).browse == {"label": 0}
+
+
 def test_three_errors_of_a_pair_are_no_pattern():
     few = ((30, 1, 1), (2, 30, 1), (1, 1, 30))
     assert rules._mixed_up(PageFacts(classes=("roses", "tulips", "daisy"), confusion=few)) is None

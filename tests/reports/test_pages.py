@@ -29,6 +29,7 @@ from reports import text
 from reports.compare import compare_page
 from reports.drawing import draw, kind_of, page_of, render, write_report
 from reports.index_page import index_page
+from search.records import write_spec, write_trials
 
 DATE = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -324,8 +325,8 @@ def test_the_page_of_a_study_tells_nothing_of_the_authors_disk(tmp_path):
     ]
     config, storage = tomllib.loads(to_toml(with_paths(RunConfig()))), "sqlite:////home/me/studies/flowers/optuna.db"
     study = replace(study, config=config, storage=storage, trials=tuple(trials))
-    study.write_spec()
-    study.write_trials()
+    write_spec(study)
+    write_trials(study)
     page = html_of(study.path)
     assert "/home/me" not in page
     for shown in ("sqlite:///…/optuna.db", "The plugin …/parts.py fails.", "&#34;…/photos&#34;"):
@@ -422,7 +423,7 @@ def test_few_trials_have_no_importances_and_no_contour_and_say_so(tmp_path, tria
 def test_a_contour_takes_trials_that_have_both_settings(tmp_path):
     made = make_study(tmp_path / "study")
     params = {name: value for name, value in made.trials[0].params.items() if name != "phases.1.learning_rate"}
-    replace(made, trials=(replace(made.trials[0], params=params), *made.trials[1:])).write_trials()
+    write_trials(replace(made, trials=(replace(made.trials[0], params=params), *made.trials[1:])))
     page = html_of(made.path)
     assert len(Parsed(page).figures) == 9
     assert "fewer than 15 complete trials have phases.1.unfreeze_depth and phases.1.learning_rate" in page
@@ -439,8 +440,8 @@ def test_the_contour_is_of_the_phase_that_the_space_searches(tmp_path):
     space["phases.0.learning_rate"] = space["phases.2.learning_rate"]
     config = {**made.config, "phases": [*made.config["phases"], made.config["phases"][-1]]}
     moved = replace(made, space=space, trials=tuple(renamed), config=config)
-    moved.write_spec()
-    moved.write_trials()
+    write_spec(moved)
+    write_trials(moved)
     drawn = {trace["type"] for figure in Parsed(html_of(made.path)).figures for trace in figure["data"]}
     assert "contour" in drawn
 
@@ -495,7 +496,7 @@ def test_slices_hold_your_own_configuration_though_the_space_does_not(tmp_path):
     mine = make_study(tmp_path / "study", 30)
     own, *others = mine.trials
     own = replace(own, params={**own.params, "model.head_units": 8, "training.optimizer": "<b>mine</b>"})
-    replace(mine, trials=(own, *others)).write_trials()
+    write_trials(replace(mine, trials=(own, *others)))
     figures = [figure for figure in Parsed(html_of(mine.path)).figures if "title" in figure["layout"]["xaxis"]]
     first = {figure["layout"]["xaxis"]["title"]["text"]: figure["data"][0] for figure in figures}
     assert 8 in first["model.head_units"]["x"]
@@ -512,7 +513,7 @@ def test_a_setting_that_no_complete_trial_has_gets_no_slice(tmp_path):
         else replace(trial, params={**trial.params, rate: 1e-4})
         for trial in some.trials
     ]
-    replace(some, trials=tuple(trials)).write_trials()
+    write_trials(replace(some, trials=tuple(trials)))
     figures = Parsed(html_of(some.path)).figures
     titles = [figure["layout"]["xaxis"].get("title", {}).get("text") for figure in figures]
     assert "model.head_units" in titles

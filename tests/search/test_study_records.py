@@ -9,7 +9,7 @@ from studies import asked
 
 from kit.errors import StorageError
 from kit.training.history import EpochRecord, History
-from search.records import Counts, StudyRecord, TrialRecord
+from search.records import Counts, StudyRecord, TrialRecord, write_spec, write_trials
 
 
 def epoch(number, accuracy, loss):
@@ -29,9 +29,11 @@ def test_what_is_written_is_read_back(tmp_path):
         TrialRecord(3, "waiting"),
     )
     record = asked(tmp_path, trials=trials, best_trial=0, latency={0: 1.25})
-    record.write_spec()
-    record.write_trials()
+    write_spec(record)
+    write_trials(record)
     assert StudyRecord.load(tmp_path) == record
+    assert repr(record) == f"StudyRecord({str(tmp_path)!r}, 4 trials, best accuracy 0.900)"
+    assert repr(asked(tmp_path)) == f"StudyRecord({str(tmp_path)!r}, 0 trials)"
 
 
 def test_the_table_opens_safely_in_a_spreadsheet(tmp_path):
@@ -78,7 +80,7 @@ def test_counts():
 )
 def test_a_damaged_record_is_named(tmp_path, file, text, said):
     record = asked(tmp_path)
-    record.write_spec()
+    write_spec(record)
     (tmp_path / file).write_text(text)
     with pytest.raises(StorageError, match=said):
         StudyRecord.load(tmp_path)
@@ -86,8 +88,8 @@ def test_a_damaged_record_is_named(tmp_path, file, text, said):
 
 def test_reading_a_record_imports_neither_keras_nor_optuna(tmp_path):
     record = asked(tmp_path, trials=(trial(0, 0.9),))
-    record.write_spec()
-    record.write_trials()
+    write_spec(record)
+    write_trials(record)
     code = (
         "import sys; from pathlib import Path; from search.records import StudyRecord\n"
         f"assert StudyRecord.load(Path({str(tmp_path)!r})).trials[0].values == (0.9,)\n"

@@ -18,7 +18,7 @@
 
   // === An image's card ===
 
-  function card(name, square, { probabilities, evidence }) {
+  function card(name, square, { probabilities, evidence, strangeness }) {
     const order = [...probabilities.keys()].sort((a, b) => probabilities[b] - probabilities[a] || a - b);
     const top = order.slice(0, SHOWN);
     const canvas = make("canvas", { width: rules.side, height: rules.side });
@@ -46,9 +46,12 @@
     }
     function judge() {
       const confidence = probabilities[top[0]], unsure = confidence < threshold;
-      answer.classList.toggle("unsure", unsure);
-      answer.textContent = unsure ? "unsure" : rules.classes[top[0]];
-      why.textContent = unsure
+      const unlike = rules.beyond !== null && strangeness > rules.beyond;
+      answer.classList.toggle("unsure", unsure || unlike);
+      answer.textContent = unlike ? "unlike anything it was trained on" : unsure ? "unsure" : rules.classes[top[0]];
+      why.textContent = unlike
+        ? `its strangeness is ${strangeness.toFixed(2)}, beyond ${rules.beyond.toFixed(2)}; 1 is usual`
+        : unsure
         ? `${percent(confidence)} for ${rules.classes[top[0]]} is below the threshold of ${percent(threshold)}`
         : `confidence ${percent(confidence)}`;
     }
@@ -190,7 +193,7 @@
   }
   globalThis.check = {
     ready,
-    answer: (text, count) => [...model.probabilities(bytes(text), count)],
+    answer: (text, count) => model.answers(bytes(text), count),
     async file(text) {
       const square = pixels.fitSquare(await pixels.decode(new Blob([bytes(text)]), rules), rules);
       return { pixels: base64(square), probabilities: [...model.probabilities(square, 1)] };

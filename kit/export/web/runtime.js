@@ -57,9 +57,15 @@ const model = (() => {
 
   const probabilities = (pixels, count) => outputs(pixels, count, rules.outputs.slice(0, 1))[0];
   function run(pixels) {
-    const [shares, evidence] = outputs(pixels, 1, rules.outputs);
-    return { probabilities: shares, evidence };
+    const [shares, evidence, strangeness] = outputs(pixels, 1, rules.outputs);
+    return { probabilities: shares, evidence, strangeness: strangeness?.[0] };
+  }
+  // All but the evidence: for each image its probabilities, then its strangeness where the model has one.
+  function answers(pixels, count) {
+    const found = outputs(pixels, count, rules.outputs.filter((_, place) => place !== 1));
+    const rowOf = (image) => found.flatMap((one) => [...one.subarray((image * one.length) / count, ((image + 1) * one.length) / count)]);
+    return Array.from({ length: count }, (_, image) => rowOf(image)).flat();
   }
 
-  return { load, run, probabilities };
+  return { load, run, probabilities, answers };
 })();
