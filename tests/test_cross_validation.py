@@ -108,7 +108,7 @@ def test_the_model_kept_is_trained_on_all_images_for_the_median_of_the_folds_epo
 
 def test_the_strangeness_is_of_images_that_their_fold_held_out(run, command, tmp_path):  # noqa: F811
     limits, found = run.abstention, run.strangeness
-    assert (limits.split, limits.n, limits.notes) == ("out-of-fold", 72, ())
+    assert (limits.split, limits.n, limits.known) == ("out-of-fold", 72, 0.95)
     assert limits.unlike == (found.held_out > limits.strangeness).sum()
     files = [f"{run.config.data.path}/{path}" for path in run.samples["path"]]
     own = np.array([one.strangeness for one in run.predict(files)])
