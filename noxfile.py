@@ -140,7 +140,7 @@ def python_versions(session: nox.Session, backend: str) -> None:
 
 @in_ci_and_full
 def images(session: nox.Session) -> None:
-    """What needs real images, but for the longest tests, on JAX; the pages of runs on them in Chromium, where it is.
+    """What needs real images, on JAX, but for the longest tests; the pages of runs on them in Chromium, where it is.
 
     Skipped where TRANSFERKIT_REAL_DATA is not set.
     """

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from kit.training.session import Session
 
 FOLDS_ARE_GONE = (
-    "No threshold of strangeness is set: of a cross-validated run it is chosen while the models of its folds are there."
+    "No threshold of strangeness is set: of a cross-validated run it is chosen while the models of its folds are "
+    "there, and this run is older than that."
 )
 
 
@@ -80,7 +81,7 @@ def set_thresholds(
     unsure = ("accuracy" in insist and wanted.accuracy) or ("coverage" in insist and wanted.coverage)
     unlike = "known" in insist and wanted.known
     if (unsure and chosen.confidence is None) or (unlike and chosen.strangeness is None):
-        hint = "Ask for less (--accuracy, --coverage, --known), or train with more validation images."
+        hint = "Ask for less (--accuracy, --coverage, --known), or train with more images."
         raise DataError(" ".join(chosen.notes), hint)
     with run.lock():
         run.write_abstention(chosen, measured)

@@ -330,8 +330,8 @@ class NetworkBars:
 class NextStep:
     """Line of advice: a number from the record, what follows from it, and a link to its place.
 
-    Text in backticks is code; `section` is the id of the place. Where `browse` says which, a further link shows its
-    images in the page's image browser.
+    Text in backticks is code; `section` is the id of the place. Where `browse` says which, a further link shows images
+    in the page's image browser, as `images` names them.
     """
 
     number: str
@@ -339,6 +339,7 @@ class NextStep:
     section: str
     link: str
     browse: Mapping[str, Any] | None = None
+    images: str = ""
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,7 @@ def _mixed_up(facts: PageFacts) -> NextStep | None:
     names = f"{text.name(facts.classes[first], 32)} and {text.name(facts.classes[second], 32)}"
     says = f"errors mix up {names}: review their labels, and add images that tell them apart"
     asked = {"pair": [first, second], "sort": "most"}
-    return NextStep(f"{count:,} of {facts.errors:,}", says, "confusion", "Confusion matrix", asked)
+    return NextStep(f"{count:,} of {facts.errors:,}", says, "confusion", "Confusion matrix", asked, "these errors")
 
 
 def _doubted_labels(facts: PageFacts) -> NextStep | None:
@@ -176,7 +176,10 @@ def _weak_class(facts: PageFacts) -> NextStep | None:
         f"of {text.name(label, 32)} are found, from {text.count(train.get(label, 0), 'training image')} where other "
         f"classes have about {typical:,.0f}: add images of it"
     )
-    return NextStep(text.share(recall, support), says, "confusion", "Scores of each class", {"label": number})
+    asked = {"label": number}
+    return NextStep(
+        text.share(recall, support), says, "confusion", "Scores of each class", asked, "images of this class"
+    )
 
 
 def _more_images(facts: PageFacts) -> NextStep | None:

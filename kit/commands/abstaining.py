@@ -32,9 +32,9 @@ def threshold(
 ) -> None:
     """Sets when a run's model gives no answer.
 
-    On its validation images: below a confidence it is "unsure", and beyond a strangeness an image is "unlike" anything
-    it was trained on. Nothing given is as the run was trained. Its
-    images are read only where it has no strangeness yet, as a run of an older transferkit.
+    On its validation images, or on all of a cross-validated run: below a confidence it is "unsure", and beyond a
+    strangeness an image is "unlike" anything it was trained on. Nothing given is as the run was trained. Its images are
+    read only where it has no strangeness yet, as a run of an older transferkit.
     """
     from dataclasses import replace
 

@@ -410,7 +410,7 @@ def export(
             min=0,
             max=1,
             help='Confidence below which the example and the page of web say "unsure".',
-            show_default="the run's own",
+            show_default="the run's own; with --int8 and --float16 the export's",
         ),
     ] = None,
     always_answer: Annotated[

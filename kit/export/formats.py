@@ -9,7 +9,7 @@ from kit.machine import install_command
 FLOAT32, FLOAT16, INT8 = PRECISIONS = ("float32", "float16", "int8")
 ALLOWED_LOSS = 0.01  # of accuracy, of smaller numbers than float32
 TOLERANCE = 1e-4  # greatest difference of a probability, of formats that keep the weights' 32 bits
-# Greatest difference of a strangeness, of which 1 is usual, by precision: seen 1e-5, 0.03 and 0.2.
+# Greatest difference of a strangeness, of which 1 is usual, by precision; beyond 1 it is a share of the original's.
 STRANGENESS_TOLERANCE = {FLOAT32: 1e-3, FLOAT16: 0.1, INT8: 0.5}
 PROBABILITIES, STRANGENESS = OUTPUTS = ("probabilities", "strangeness")  # names, where a model has both
 

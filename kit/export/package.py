@@ -137,7 +137,7 @@ def export_run(
     place = None if moved is None else str(moved)
     images = parity_images(run, place)
     calibration = calibration_files(run, place) if precision == INT8 else ()
-    anew = abstention is not None and precision != FLOAT32 and not folds
+    anew = precision != FLOAT32 and not folds and abstention is not None and abstention.chooses
     asked = _Asked(
         chosen, precision, calibration, tolerance or chosen.tolerance,
         None if precision == FLOAT32 else allowed_loss, threshold, abstention,
@@ -191,12 +191,23 @@ class _Abstention:
     def chosen_on(self, images: ParityImages, probabilities: np.ndarray, *strangeness: np.ndarray) -> "_Abstention":
         """The same for what an export answers to images that no weight was fitted to.
 
-        They stay the run's where one of these cannot be promised of the export.
+        A confidence that cannot promise on them what is wanted stays the run's, which a note says.
         """
-        wanted = self.limits.wanted if self.strange else replace(self.limits.wanted, known=0.0)
+        run, wanted = self.limits, self.limits.wanted
+        if not strangeness:  # left out: what is recorded of it is the run's
+            wanted = replace(wanted, known=0.0)
         measured = strangeness[0] if strangeness else None
         chosen = choose_thresholds(probabilities, images.labels, images.groups, measured, wanted, images.split)
-        return self if chosen.notes else replace(self, limits=chosen, of_export=True)
+        if chosen.confidence is None and run.confidence is not None:
+            chosen = replace(chosen, confidence=run.confidence, accuracy_interval=None)
+        if not strangeness:
+            chosen = replace(chosen, strangeness=run.strangeness, known=run.known, unlike=run.unlike)
+        return replace(self, limits=chosen, of_export=True)
+
+    @property
+    def chooses(self) -> bool:
+        """Whether the model has a threshold at all."""
+        return self.strange or self.limits.confidence is not None
 
     @property
     def strange(self) -> bool:
@@ -244,9 +255,11 @@ def _fill(run: Run, asked: _Asked, images: ParityImages, folder: Path, work: Pat
     )  # fmt: skip
     if not parity.passed:
         what = f"The {chosen.name} model does not answer as the original does: {parity.describe()}."
-        other = "format" if asked.allowed_loss is None else "precision, or allow more (--tolerance-accuracy)"
+        other = "format" if asked.allowed_loss is None else "precision"
         if not parity.as_strange:
-            other += ", or leave the strangeness out (--always-answer)"
+            other += ", or leave thresholds and strangeness out (--always-answer; --threshold sets a confidence)"
+        elif asked.allowed_loss is not None:
+            other += ", or allow more (--tolerance-accuracy)"
         raise ExportError(what, f"Nothing was handed over. Take another {other}.")
     abstention = asked.abstention
     if abstention is not None and asked.choosing is not None:

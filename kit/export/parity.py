@@ -47,8 +47,8 @@ class Parity:
         agreement: Share of images with the same predicted class (top-1 agreement).
         accuracy, accuracy_interval: Of the exported model, with its 95% Wilson interval.
         allowed_loss: Of accuracy, 0 to 1; it decides in place of the tolerance, None where that does.
-        strangeness_difference: Greatest of the strangeness, infinite if one is not a number; None where the exported
-            model has none.
+        strangeness_difference: Greatest of the strangeness, beyond 1 as a share of the original's; infinite if one is
+            not a number, None where the exported model has none.
         strangeness_tolerance: Greatest of that allowed.
     """
 
@@ -142,7 +142,7 @@ def compare(
     stranger = None
     if strangeness is not None:
         old, new = strangeness
-        apart = float(np.abs(old.astype(np.float64) - new).max())
+        apart = float((np.abs(old.astype(np.float64) - new) / np.maximum(1, old)).max())
         stranger = apart if np.isfinite(apart) else float("inf")
     independent = effective_n(images.groups) or n
     right = {name: int((p.argmax(1) == images.labels).sum()) for name, p in (("old", original), ("new", exported))}

@@ -1,7 +1,7 @@
 """Smaller numbers inside an exported model: float16, or int8 whose ranges come from training images.
 
-Inputs and outputs stay what they are: uint8 pixels, float32 probabilities. Where int8 are inside, the layers of the
-strangeness stay float32: of cosines near 1, which they take from 1, a number of 8 bits would leave nothing. A gate on
+Inputs and outputs stay what they are: uint8 pixels, float32 probabilities. The layers of the strangeness stay float32
+in ONNX, and in OpenVINO's int8: of cosines near 1, which they take from 1, smaller numbers leave little. A gate on
 accuracy says whether the model may be handed over (`kit.export.parity`).
 """
 
@@ -42,7 +42,9 @@ def reduce_onnx(path: Path, precision: str, images: np.ndarray) -> None:
     if precision == FLOAT16:
         from onnxruntime.transformers.float16 import convert_float_to_float16
 
-        onnx.save(convert_float_to_float16(onnx.load(path), keep_io_types=True), path)
+        model = onnx.load(path)
+        whole = _of_strangeness(model)
+        onnx.save(convert_float_to_float16(model, keep_io_types=True, node_block_list=whole), path)
     elif precision == INT8:
         from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
         from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -58,12 +60,11 @@ def reduce_onnx(path: Path, precision: str, images: np.ndarray) -> None:
         quant_pre_process(path, prepared, skip_symbolic_shape=True)
         # Weights of 7 bits: on CPUs without VNNI a product of 8 by 8 bits overflows its 16.
         # https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
-        whole = [node.name for node in onnx.load(prepared).graph.node if STRANGENESS in node.name]
         quantize_static(
             prepared,
             path,
             Reader(),
-            nodes_to_exclude=whole,
+            nodes_to_exclude=_of_strangeness(onnx.load(prepared)),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             reduce_range=True,
@@ -109,6 +110,11 @@ def reduce_openvino(model: Any, precision: str, images: np.ndarray) -> Any:
             overflow_fix=nncf.OverflowFix.ENABLE,
         ),
     )
+
+
+def _of_strangeness(model: Any) -> list[str]:
+    """Names of an ONNX model's nodes for the strangeness."""
+    return [node.name for node in model.graph.node if STRANGENESS in node.name]
 
 
 def _of_strangeness_alone(model: Any) -> list[str]:

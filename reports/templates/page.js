@@ -165,11 +165,13 @@ function saveButtons(title, picture, table) {
     field.remove();
   }
   function copyButton(element) {
-    const button = Object.assign(document.createElement("button"), { type: "button", className: "copy", textContent: "Copy" });
+    const button = Object.assign(document.createElement("button"), { type: "button", className: "copy" });
+    const say = (word) => Object.assign(button, { textContent: word, ariaLabel: `${word}: ${element.textContent.trim().slice(0, 60)}` });
+    say("Copy");
     button.addEventListener("click", async () => {
       await copy(element.textContent);
-      button.textContent = "Copied";
-      setTimeout(() => { button.textContent = "Copy"; }, 2000);
+      say("Copied");
+      setTimeout(say, 2000, "Copy");
     });
     return button;
   }

@@ -149,13 +149,15 @@ def test_smaller_numbers_have_thresholds_of_their_own(limited, run, answers, tmp
     assert done.record["abstention"]["strangeness"] == chosen.strangeness != LIMITS.strangeness
     assert facts(done.path)["threshold"] == chosen.confidence != LIMITS.confidence
     assert facts(done.path)["strangeness_threshold"] == chosen.strangeness
-    assert "They are this copy's own" in (done.path / "README.md").read_text()
+    assert "chosen on its own answers to the validation images" in (done.path / "README.md").read_text()
     asked = export_run(limited, "onnx", tmp_path / "asked", precision="float16", allowed_loss=1, threshold=0.6)
     assert facts(asked.path)["threshold"] == 0.6
-    write_json(limited / "abstention.json", LIMITS.to_dict())  # too few images to promise 0.95
+    write_json(limited / "abstention.json", replace(LIMITS, known=0.8).to_dict())
     kept = export_run(limited, "onnx", tmp_path / "kept", precision="float16", allowed_loss=1)
-    assert (facts(kept.path)["threshold"], facts(kept.path)["strangeness_threshold"]) == (0.75, 2.5)
-    assert "They are this copy's own" not in (kept.path / "README.md").read_text()
+    assert facts(kept.path)["threshold"] == 0.75
+    card = (kept.path / "README.md").read_text()
+    assert "No confidence promises an accuracy of 0.9 on the validation images" in card
+    assert "of them rightly" not in card
 
 
 def test_a_cross_validated_run_has_no_images_to_choose_them_on(limited, answers, tmp_path, anywhere):
@@ -207,7 +209,10 @@ def test_a_keras_file_gives_the_strangeness_of_predict_by_layers_of_keras(judged
 # TensorFlow writes the others, whatever the run's backend.
 ONCE = {one.name: pytest.mark.once(backend="tensorflow") for one in FORMATS if one.writer}
 WITH_STRANGENESS = [
-    (one.name, precision) for one in FORMATS for precision in one.precisions if not no_strangeness(one, precision, 0)
+    (one.name, precision)
+    for one in FORMATS
+    for precision in one.precisions
+    if one.both and not no_strangeness(one, precision, 0)
 ]
 
 
@@ -239,9 +244,7 @@ def test_every_format_gives_the_three_answers_of_predict(
         said, shares = line.rpartition(" ")[0].split(" ", 1)
         assert said == answer
         np.testing.assert_allclose(list(ast.literal_eval(shares).values()), one.probabilities, atol=max(off * 2, 1e-4))
-        assert float(line.rpartition(" ")[2]) == pytest.approx(
-            one.strangeness, rel=0.25 if precision == "int8" else 0, abs=2 * close
-        )
+        assert float(line.rpartition(" ")[2]) == pytest.approx(one.strangeness, rel=close, abs=close)
 
 
 def test_what_is_written_of_a_run_without_thresholds_is_its_own_file(judged, tmp_path):

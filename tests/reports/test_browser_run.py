@@ -59,7 +59,7 @@ def test_a_line_of_advice_shows_the_images_that_it_is_about(show_page, tmp_path)
     page = show_page(draw(make_run(tmp_path / "three", FLOWERS[:3], 60).path))
     step = page.locator("#next li", has_text="errors mix up")
     count, pair = re.search(r"(\d+) of \d+\s+errors mix up (\w+ and \w+):", step.inner_text()).groups()
-    step.get_by_role("link", name="its images").click()
+    step.get_by_role("link", name="these errors").click()
     images = page.locator(".browser")
     assert images.locator("[data-count]").inner_text().split(" shown of ")[1].startswith(f"{count} that match")
     for words in captions(images):
