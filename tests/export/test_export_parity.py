@@ -70,7 +70,7 @@ def test_smaller_numbers_may_lose_some_accuracy(exported, allowed, passed):
 def test_the_strangeness_is_compared_as_well(off, difference, passed):
     """However alike the probabilities are, and where a loss of accuracy is allowed."""
     known = np.array([0.5, 1.0, 1.5, 8.0], np.float32)
-    told = known + np.array([0, 0, off, 0], np.float32)
+    told = known + np.array([0, off, 0, 4 * off], np.float32)  # beyond 1 a share of the original's
     parity = compare(IMAGES, ORIGINAL, ORIGINAL, strangeness=(known, told))
     assert parity.strangeness_difference == pytest.approx(difference, rel=1e-3)
     assert parity.passed is passed
