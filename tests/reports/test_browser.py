@@ -40,12 +40,15 @@ def of(kind: str, *more: object):
 
 
 KINDS = [of(kind) for kind in (*RECORDS, "comparison")]
-# The dark page of most kinds is marked `full`: it has the colours of the others.
-SCHEMES = [
-    pytest.param(*one.values, scheme, marks=[*one.marks, *([pytest.mark.full] if further else [])])
-    for one in KINDS
-    for scheme, further in (("light", False), ("dark", one.values[0] not in ("run", "study")))
-]
+
+
+def schemes(shorter: str) -> list:
+    """Each kind's page, light and dark: all are marked `full` but those named in `shorter`."""
+
+    def one(kind: str, scheme: str, marks: list):
+        return pytest.param(kind, scheme, marks=marks if f"{kind}-{scheme}" in shorter else [*marks, pytest.mark.full])
+
+    return [one(*kind.values, scheme, [*kind.marks]) for kind in KINDS for scheme in ("light", "dark")]
 
 
 class Seen:
@@ -96,7 +99,9 @@ def open_page(chromium, page_of):
         one.page.context.close()
 
 
-@pytest.mark.parametrize(("kind", "scheme"), SCHEMES)
+@pytest.mark.parametrize(
+    ("kind", "scheme"), schemes("run-dark hostile-light inspection-light evaluation-light study-light comparison-light")
+)
 def test_a_page_opens_from_disk_quietly_and_draws_every_figure(open_page, page_of, kind, scheme):
     seen = open_page(kind, scheme=scheme)
     assert seen.log == []
@@ -158,7 +163,9 @@ def test_colours_follow_the_system(open_page):
     assert seen.log == []
 
 
-@pytest.mark.parametrize(("kind", "scheme"), SCHEMES)
+@pytest.mark.parametrize(
+    ("kind", "scheme"), schemes("run-dark hostile-light inspection-light evaluation-dark study-light comparison-dark")
+)
 @pytest.mark.skipif(not AXE, reason="AXE_CORE does not name axe-core's axe.min.js")
 def test_axe_finds_no_serious_violation(open_page, kind, scheme):
     seen = open_page(kind, scheme=scheme)
