@@ -1,8 +1,8 @@
 """Smaller numbers inside an exported model: float16, or int8 whose ranges come from training images.
 
 Inputs and outputs stay what they are: uint8 pixels, float32 probabilities. The layers of the strangeness stay float32
-in ONNX, and in OpenVINO's int8: of cosines near 1, which they take from 1, smaller numbers leave little. A gate on
-accuracy says whether the model may be handed over (`kit.export.parity`).
+in ONNX's float16 and OpenVINO's int8: of cosines near 1, which they take from 1, smaller numbers leave little. A gate
+on accuracy says whether the model may be handed over (`kit.export.parity`).
 """
 
 from collections.abc import Iterator
@@ -43,7 +43,7 @@ def reduce_onnx(path: Path, precision: str, images: np.ndarray) -> None:
         from onnxruntime.transformers.float16 import convert_float_to_float16
 
         model = onnx.load(path)
-        whole = _of_strangeness(model)
+        whole = [node.name for node in model.graph.node if STRANGENESS in node.name]
         onnx.save(convert_float_to_float16(model, keep_io_types=True, node_block_list=whole), path)
     elif precision == INT8:
         from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
@@ -64,7 +64,6 @@ def reduce_onnx(path: Path, precision: str, images: np.ndarray) -> None:
             prepared,
             path,
             Reader(),
-            nodes_to_exclude=_of_strangeness(onnx.load(prepared)),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             reduce_range=True,
@@ -110,11 +109,6 @@ def reduce_openvino(model: Any, precision: str, images: np.ndarray) -> Any:
             overflow_fix=nncf.OverflowFix.ENABLE,
         ),
     )
-
-
-def _of_strangeness(model: Any) -> list[str]:
-    """Names of an ONNX model's nodes for the strangeness."""
-    return [node.name for node in model.graph.node if STRANGENESS in node.name]
 
 
 def _of_strangeness_alone(model: Any) -> list[str]:
