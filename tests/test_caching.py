@@ -15,6 +15,7 @@ from kit.cache import Store, chunks, inventory, writing
 from kit.cache.inventory import StoreInfo, choose_stores, in_words
 from kit.commands import parse_duration
 from kit.commands.caching import app, parse_size
+from kit.data.given import keep
 from kit.errors import ConfigError
 
 DAY = 86400.0
@@ -80,6 +81,30 @@ def test_using_a_store_makes_it_the_last_used():
 
 
 # === Prune ===
+
+
+def test_what_a_program_gave_goes_when_it_is_named_and_only_then(cache):
+    """Runs find their images there: nothing would compute them again."""
+    fill("pixels", 1)
+    table = keep(np.arange(3 * 48, dtype=np.uint8).reshape(3, 4, 4, 3), [0, 1, 1])
+    found = json.loads(cache_command("list", "--json").stdout)["stores"]
+    assert [(each["kind"], each["about"], each["rows"]) for each in found if each["kind"] == "given"] == [
+        ("given", table.stem, 3)
+    ]
+    cache_command("prune", "--all", "--yes")
+    cache_command("prune", "--max-size", "0", "--yes")
+    assert inventory.list_stores() == []
+    assert len(list(table.parent.iterdir())) == 4
+    assert "would remove" in cache_command("prune", "--kind", "given", "--dry-run").stdout
+    assert table.exists()
+    with FileLock(inventory.lock_path(table.parent.parent)):  # another program is giving some
+        assert "left" in cache_command("prune", "--kind", "given", "--yes").stdout
+    assert table.exists()
+    cache_command("prune", "--kind", "given", "--yes")
+    assert not table.parent.exists()
+    assert inventory.list_given() == []
+    assert keep(np.arange(3 * 48, dtype=np.uint8).reshape(3, 4, 4, 3), [0, 1, 1]).exists(), "given again, kept again"
+
 
 SIZES = [("pixels", 40.0, 10), ("features", 20.0, 500), ("pixels", 5.0, 100), ("features", 1.0, 200)]
 
@@ -163,7 +188,7 @@ def test_prune_leaves_a_store_that_another_process_builds():
     [
         ([], "--older-than AGE, --kind KIND, --max-size SIZE or --all"),
         (["--all", "--kind", "pixels"], "cannot be combined"),
-        (["--kind", "pixel"], "must be one of features, heads, pixels, not 'pixel'"),
+        (["--kind", "pixel"], "must be one of features, given, heads, pixels, not 'pixel'"),
         (["--older-than", "30"], "30d or 1h30m, not '30'"),
         (["--max-size", "ten"], "as in 10GB, not 'ten'"),
         (["--all"], "nobody can answer here"),

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from kit.cache.stores import RECIPE, stores_folder
 from kit.cache.writer import lock_path
 from kit.errors import StorageError
 from kit.files import fingerprint, read_json, storage_errors
-from kit.machine import cache_folder, heads_folder
+from kit.machine import cache_folder, given_folder, heads_folder
 
 _OF_NO_INTEREST = (
     *("decoder", "codecs", "pillow", "background", "grey_range", "colour_profiles"),
@@ -22,14 +23,17 @@ _OF_NO_INTEREST = (
 )
 
 
+GIVEN = "given"
+
+
 @dataclass(frozen=True)
 class StoreInfo:
     """A store on disk.
 
     Attributes:
-        kind: `pixels`, `features` or `heads`.
+        kind: `pixels`, `features` or `heads`; `given` where it is what a program gave.
         about: Summary of the recipe; empty if unreadable.
-        rows: Rows in chunks that are not obviously damaged.
+        rows: Rows in chunks that are not obviously damaged; of what was given, images.
         bytes: Bytes of all its files.
         last_used: Seconds since the epoch.
     """
@@ -54,9 +58,15 @@ def list_stores() -> list[StoreInfo]:
     return sorted(found, key=lambda info: (-info.last_used, info.path.name))
 
 
+def list_given() -> list[StoreInfo]:
+    """What programs gave in memory, the last given first: runs read it here, and nothing computes it again."""
+    found = [_given(path) for path in _entries(given_folder()) if path.is_dir() and not path.name.startswith(".")]
+    return sorted(found, key=lambda info: (-info.last_used, info.path.name))
+
+
 def other_folders() -> dict[Path, int]:
     """Bytes of the cache's other folders: downloads, archives, audit facts."""
-    stores = (stores_folder(), heads_folder())
+    stores = (stores_folder(), heads_folder(), given_folder())
     return {path: _bytes_of(path) for path in _entries(cache_folder()) if path.is_dir() and path not in stores}
 
 
@@ -88,7 +98,7 @@ def choose_stores(
 def remove_store(info: StoreInfo) -> bool:
     """Remove a store; returns False if another process is building it."""
     # The lock file stays: otherwise a waiting process would lock a deleted file, which no other process sees.
-    lock = FileLock(lock_path(info.path))
+    lock = FileLock(lock_path(info.path.parent if info.kind == GIVEN else info.path))
     with storage_errors(info.path):
         try:
             lock.acquire(timeout=0)
@@ -96,7 +106,10 @@ def remove_store(info: StoreInfo) -> bool:
             return False
         try:
             if info.path.exists():
-                shutil.rmtree(info.path)
+                folder = info.path
+                if info.kind == GIVEN:  # killed on the way, it leaves no table of images that are gone
+                    folder = folder.rename(folder.with_name(f".tmp-{uuid.uuid4().hex[:12]}"))
+                shutil.rmtree(folder)
         finally:
             lock.release()
     return True
@@ -153,6 +166,25 @@ def _heads() -> StoreInfo:
         bytes=_bytes_of(folder),
         last_used=max(map(_modified, files), default=_modified(folder)),
     )
+
+
+def _given(folder: Path) -> StoreInfo:
+    table = next(iter(sorted(folder.glob("*.csv"))), None)
+    return StoreInfo(
+        path=folder,
+        kind=GIVEN,
+        about=table.stem if table else "",
+        rows=max(_lines_of(table) - 1, 0) if table else 0,
+        bytes=_bytes_of(folder),
+        last_used=_modified(folder),
+    )
+
+
+def _lines_of(table: Path) -> int:
+    try:
+        return table.read_bytes().count(b"\n")
+    except OSError:
+        return 0
 
 
 def _description(folder: Path) -> dict[str, Any]:

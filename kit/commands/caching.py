@@ -27,17 +27,17 @@ def cache() -> None:
     """Lists, prunes and verifies what runs keep for later runs.
 
     They lie in the folder TRANSFERKIT_CACHE, or in the user's cache folder. Whatever is removed is computed again when
-    needed.
+    needed, but for what a program gave in memory (kind given), where its runs look it up.
     """
 
 
 @app.command("list")
 def list_command(as_json: AsJson = False) -> None:
     """Shows what the cache holds, the last used first."""
-    from kit.cache.inventory import list_stores, other_folders
+    from kit.cache.inventory import list_given, list_stores, other_folders
     from kit.machine import cache_folder
 
-    stores, others = list_stores(), other_folders()
+    stores, others = list_stores() + list_given(), other_folders()
     total = sum(info.bytes for info in stores) + sum(others.values())
     if as_json:
         other_records = [{"path": str(path), "bytes": size} for path, size in others.items()]
@@ -64,7 +64,7 @@ def prune_command(
         "", metavar="AGE", help="Not used for this long: 45m, 12h, 30d or 2w.", show_default="any"
     ),
     kind: str = typer.Option(
-        "", metavar="KIND", help="Only stores of this kind: pixels, features or heads.", show_default="any"
+        "", metavar="KIND", help="Only of this kind: pixels, features, heads or given.", show_default="any"
     ),
     max_size: str = typer.Option(
         "", metavar="SIZE", help="The least recently used, until at most 500MB, 10GB, ... are left.", show_default="any"
@@ -77,9 +77,10 @@ def prune_command(
     """Removes stores. At least one of --older-than, --kind, --max-size and --all says which.
 
     With --kind, the others consider that kind alone; --max-size comes after --older-than. A store that another process
-    is building is left alone. Downloads, unpacked archives and audit facts stay.
+    is building is left alone. Downloads, unpacked archives and audit facts stay, and so does what a program gave in
+    memory, unless --kind given names it: its runs find their images there, and nothing computes those again.
     """
-    from kit.cache.inventory import choose_stores, list_stores, remove_store
+    from kit.cache.inventory import GIVEN, choose_stores, list_given, list_stores, remove_store
 
     if not (older_than or kind or max_size or everything):
         raise ConfigError(
@@ -90,8 +91,8 @@ def prune_command(
         raise ConfigError("`cache prune --all` removes every store: it cannot be combined with the other criteria.")
     age = parse_duration(older_than, "--older-than") if older_than else None
     most = parse_size(max_size) if max_size else None
-    stores = list_stores()
-    kinds = sorted({"pixels", "features", "heads"} | {info.kind for info in stores})
+    stores = list_given() if kind == GIVEN else list_stores()
+    kinds = sorted({"pixels", "features", "heads", GIVEN} | {info.kind for info in stores})
     if kind and kind not in kinds:
         raise ConfigError(f"--kind must be one of {', '.join(kinds)}, not {kind!r}.")
     chosen = choose_stores(stores, time.time(), age, kind or None, most)

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
+from kit.cache.writer import lock_path
 from kit.data.forms import Part, describe_label, parts_of
 from kit.data.in_memory import PixelCheck, as_file, is_table
 from kit.data.tables import read_frame
@@ -123,7 +124,7 @@ def _keep_images(parts: Sequence[Part], known: Sequence[str]) -> Path:
     place = Path(os.path.abspath(given_folder()))
     with storage_errors(place):
         place.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(place / ".lock")
+        lock = FileLock(lock_path(place))
         lock.acquire()
     try:
         for left in place.glob(".tmp-*"):  # of a killed process: this one holds the lock
