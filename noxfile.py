@@ -29,6 +29,7 @@ in sessions whose names end in `_full`, and adds
 By name alone:
 
     python_versions                 the suite on every supported Python that is on this machine
+    links                           addresses in the docs, which needs a network
 
 Sessions that leave a core idle run two at a time; nox prints what such a session says when it is done.
 `nox -R` runs again without making the environments anew. What follows `--` goes to pytest:
@@ -67,6 +68,7 @@ ON_TORCH = (
     *("tests/training", "tests/model", "tests/parity"),
     *("tests/test_backend.py", "tests/commands/test_predict_command.py"),
 )
+TENSORBOARD = "tests/training/test_callbacks.py::test_tensorboard_of_keras_writes_every_epoch_of_every_phase"
 NODE_CLIENT = ("onnxruntime-node@1", "sharp@0.35")  # what the program in docs/deployment.md needs
 SITE = ("sphinx==9.*", "myst-parser==5.*", "furo")
 
@@ -251,15 +253,14 @@ def package(session: nox.Session) -> None:
 
 @nox.session(tags=["full"], **beside)
 def docs(session: nox.Session) -> None:
-    """The docs as a site; no backend is installed, for the API reference imports none."""
-    _install(session, "")
-    session.install(*SITE)
-    _require_absent(session, "jax", "tensorflow")
-    site = session.cache_dir.resolve() / "site"
-    shutil.rmtree(site, ignore_errors=True)
-    kept = str(Path(session.create_tmp()).resolve())
-    session.run("sphinx-build", "--fail-on-warning", "--keep-going", "-q", "-d", kept, "docs", str(site))
-    session.log(f"Site: {site / 'README.html'}")
+    """The docs as a site."""
+    session.log(f"Site: {_build_docs(session, 'html', 'site') / 'README.html'}")
+
+
+@nox.session(default=False, requires=["build"])
+def links(session: nox.Session) -> None:
+    """Addresses in the docs, each asked for once: other people's servers decide whether this passes."""
+    _build_docs(session, "linkcheck", "links")
 
 
 # === What the sessions share ===
@@ -323,10 +324,10 @@ def _test_torch(session: nox.Session, marked: str) -> None:
 
 def _test_exports(session: nox.Session, backends: tuple[str, ...], marked: str) -> None:
     _install(session, "jax,tensorflow,hub,export,openvino,web,test")
-    session.install("fastapi", "uvicorn")  # what docs/deployment.md shows
+    session.install("fastapi", "uvicorn", "tensorboard")  # what docs/deployment.md shows; Keras's callback writes by it
     page = _page_tools(session) if shutil.which("npm") else {}
     for backend in backends:
-        _pytest(session, backend, marked, "tests/export", "tests/hub", **page)
+        _pytest(session, backend, marked, "tests/export", "tests/hub", TENSORBOARD, **page)
 
 
 def _test_pages(session: nox.Session, marked: str) -> None:
@@ -343,7 +344,7 @@ def _test_pages(session: nox.Session, marked: str) -> None:
 
 def _test_trackers(session: nox.Session, marked: str) -> None:
     _install(session, "jax,tensorboard,mlflow,wandb,trackio,push,test")
-    session.install("nbclient", "ipykernel", "datasets")
+    session.install("nbclient", "ipykernel", "ipywidgets", "datasets")
     files = ("tests/test_tracking.py", "tests/test_hub_push.py", "tests/test_notebooks.py")
     session.run("pytest", "-m", marked, *files, *session.posargs, env=_compiled(session))
     _test_given(session, "hugging_face_itself")
@@ -361,6 +362,18 @@ def _test_given(session: nox.Session, name: str) -> None:
     """Data of a library that the other sessions lack; the test would skip itself if it were missing here too."""
     session.run("python", "-c", f"import {'torch' if name == 'torch_itself' else 'datasets'}")
     session.run("pytest", "tests/data/test_given.py", "-k", name)
+
+
+def _build_docs(session: nox.Session, builder: str, folder: str) -> Path:
+    """What a builder of Sphinx makes of the docs; no backend is installed, for the API reference imports none."""
+    _install(session, "")
+    session.install(*SITE)
+    _require_absent(session, "jax", "tensorflow")
+    made = session.cache_dir.resolve() / folder
+    shutil.rmtree(made, ignore_errors=True)
+    kept = str(Path(session.create_tmp()).resolve())
+    session.run("sphinx-build", "--fail-on-warning", "--keep-going", "-q", "-b", builder, "-d", kept, "docs", str(made))
+    return made
 
 
 def _require_absent(session: nox.Session, *names: str) -> None:

@@ -72,6 +72,13 @@ def test_every_extra_is_in_the_table_of_what_may_be_installed():
     assert sorted(listed) == sorted(project["optional-dependencies"])
 
 
+def test_every_dependency_has_its_reason_on_the_page_of_decisions():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = re.findall(r"`([\w-]+)`", (ROOT / "docs/decisions/0019-dependencies.md").read_text(encoding="utf-8"))
+    wanted = {re.split(r"[<>=\[]", one)[0] for one in project["dependencies"]}
+    assert wanted - {"filelock"} <= set(named), "filelock has a page of its own"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_no_figure_is_left_to_be_filled_in(page):
     assert "TODO" not in page.read_text(encoding="utf-8")
@@ -82,6 +89,13 @@ def test_the_api_reference_has_every_public_name(name):
     page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8").partition(f".. currentmodule:: {name}\n")[2]
     listed = re.findall(r"^\.\. auto\w+:: (\w+)$", page.partition("```")[0], re.M)
     assert sorted(listed) == sorted(importlib.import_module(name).__all__)
+
+
+def test_the_page_on_reading_figures_has_every_figure_of_a_page():
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "reports").rglob("*.py")]
+    drawn = {name for source in sources for name in re.findall(r'"(\w+)-figure"', source)} | {"confusion", "map"}
+    page = (ROOT / "docs" / "reading-figures.md").read_text(encoding="utf-8")
+    assert {name for names in re.findall(r"\((`[\w`, ]+`)\)", page) for name in re.findall(r"\w+", names)} == drawn
 
 
 # Modules of kit/ that `kit.train` on JAX, from class folders and a weights file, has no use for.

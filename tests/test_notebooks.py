@@ -16,31 +16,37 @@ pytestmark = [
     pytest.mark.filterwarnings("default"),  # of Jupyter's own packages
 ]
 EXAMPLES = Path(__file__).parent.parent / "examples"
+BAR = "application/vnd.jupyter.widget-view+json"  # of training, where ipywidgets is
 FIGURES = {"application/vnd.plotly.v1+json", "image/png", "image/jpeg"}
 
 
 def executed(name, workplace, monkeypatch, first=None):
     """Cells of code after a kernel ran them in `workplace`; `first` is what a reader typed into the first of them."""
     import nbformat
+
+    notebook = nbformat.read(EXAMPLES / name, as_version=4)
+    if first is not None:
+        next(cell for cell in notebook.cells if cell.cell_type == "code").source = first
+    return ran(notebook, workplace, monkeypatch)
+
+
+def ran(notebook, workplace, monkeypatch):
+    """Cells of code of a notebook after a kernel ran them in `workplace`."""
     from nbclient import NotebookClient
 
     monkeypatch.setenv("PLOTLY_RENDERER", "plotly_mimetype")
     for place in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):
         monkeypatch.setenv(place, str(workplace / ".jupyter"))
-    notebook = nbformat.read(EXAMPLES / name, as_version=4)
-    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    if first is not None:
-        cells[0].source = first
     resources = {"metadata": {"path": str(workplace)}}
     NotebookClient(notebook, timeout=300, kernel_name="python3", resources=resources).execute()
-    return cells
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
 def kinds(cells):
-    """What each cell shows: figures, texts and tables; lines of training are not counted."""
+    """What each cell shows: figures, texts and tables; lines and bars of training are not counted."""
     shown = []
     for cell in cells:
-        data = [output["data"] for output in cell["outputs"] if "data" in output]
+        data = [output["data"] for output in cell["outputs"] if BAR not in output.get("data", {BAR})]
         shown.append(["figure" if FIGURES & set(one) else "value" for one in data])
     return shown
 
@@ -74,3 +80,16 @@ def test_flowers_with_a_folder_of_that_name_and_the_starter_weights(tmp_path, mo
     assert " test photos" in printed(cells)
     (last,) = cells[-1]["outputs"]
     assert "report.html" in last["data"]["text/plain"]
+
+
+@pytest.mark.skipif(not find_spec("ipywidgets"), reason="needs ipywidgets")
+def test_where_ipywidgets_is_training_shows_a_bar_in_place_of_lines(tmp_path, monkeypatch):
+    from nbformat import v4
+
+    make_images(tmp_path / "photos", ("blue", "red"), 20, size=96)
+    settings = 'weights="starter", image_size=96, views=1, head_epochs=2, fine_tune_epochs=1'
+    cell = v4.new_code_cell(f'import kit\nrun = kit.train("photos", "run", {settings})')
+    cells = ran(v4.new_notebook(cells=[cell]), tmp_path, monkeypatch)
+    assert any(BAR in output.get("data", {}) for output in cells[0]["outputs"])
+    assert "head 1/2" not in printed(cells)
+    assert (tmp_path / "run" / "model.keras").exists()

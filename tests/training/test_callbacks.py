@@ -2,6 +2,7 @@
 
 import logging
 import math
+from importlib.util import find_spec
 
 import keras
 import numpy as np
@@ -124,6 +125,27 @@ def test_the_csv_has_every_epoch_of_every_phase(watched):
     assert written["epoch"].tolist() == [0, 1, 2, 3]
     for name in NAMES:
         assert written[name].tolist() == pytest.approx(history[name].tolist())
+
+
+@pytest.mark.once(backend="tensorflow")
+@pytest.mark.skipif(not (find_spec("tensorflow") and find_spec("tensorboard")), reason="needs TensorFlow, TensorBoard")
+def test_tensorboard_of_keras_writes_every_epoch_of_every_phase(train, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.util.tensor_util import make_ndarray
+
+    run = train(callbacks=[keras.callbacks.TensorBoard(str(tmp_path))])
+    history = run.history.to_frame()
+    for part, tag, column in (
+        ("train", "epoch_loss", "loss"),
+        ("validation", "epoch_accuracy", "val_accuracy"),
+        ("train", "epoch_learning_rate", "learning_rate"),
+    ):
+        found = EventAccumulator(str(tmp_path / part))
+        found.Reload()
+        written = found.Tensors(tag)
+        assert [one.step for one in written] == [0, 1, 2, 3]
+        values = [float(make_ndarray(one.tensor_proto)) for one in written]
+        assert values == pytest.approx(history[column].tolist()), (part, tag)
 
 
 def test_callbacks_change_nothing_by_a_bit(watched, plain):
