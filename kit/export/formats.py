@@ -167,13 +167,6 @@ def find_format(name: str) -> Format:
     return found
 
 
-# A strangeness, of which 1 is usual, was off by 0.82 in ONNX Runtime's int8, by 0.33 in OpenVINO's (docs/export.md).
-_COARSE = {
-    "litert": "LiteRT's int8 are too coarse: no image would be stranger than another",
-    "onnx": "ONNX Runtime's int8 are too coarse for it",
-}
-
-
 def no_strangeness(chosen: Format, precision: str, folds: bool) -> str:
     """Why a model has no output `strangeness`, as a clause; empty where it has one.
 
@@ -181,8 +174,8 @@ def no_strangeness(chosen: Format, precision: str, folds: bool) -> str:
     """
     if not chosen.strange:
         return f"the format {chosen.name} has probabilities alone"
-    if precision == INT8 and chosen.name in _COARSE:
-        return _COARSE[chosen.name]
+    if (chosen.name, precision) == ("litert", INT8):
+        return "LiteRT's int8 are too coarse: no image would be stranger than another"
     if precision != FLOAT32 and folds:
         return f"{precision} moves it, and a cross-validated run has no images to choose its threshold anew on"
     return ""

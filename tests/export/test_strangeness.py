@@ -120,7 +120,6 @@ def test_always_answer_leaves_all_of_it_out(limited, run, answers, tmp_path):
     [
         ("keras-hub", "float32", "the format keras-hub has probabilities alone"),
         ("litert", "int8", "LiteRT's int8 are too coarse: no image would be stranger than another"),
-        ("onnx", "int8", "ONNX Runtime's int8 are too coarse for it"),
     ],
 )
 def test_what_has_no_strangeness_says_why(limited, answers, tmp_path, anywhere, name, precision, why):
