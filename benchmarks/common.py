@@ -32,7 +32,7 @@ Data = Annotated[
     str, typer.Argument(metavar="DATA", help="The images: a folder of class folders, or what train takes.")
 ]
 WeightsOption = Annotated[str, typer.Option("--weights", help="`imagenet`, a weights file, or `none`.")]
-Recipe = Annotated[str, typer.Option(help="A TOML file of settings, or `default` for transferkit's defaults.")]
+Recipe = Annotated[str, typer.Option(help="A TOML file of settings, or `quick`, `default` or `best`.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="A setting of the run, key=value; may be repeated.")]
 Results = Annotated[Path, typer.Option(help="Folder for the JSON record.")]
 RESULTS = HERE / "results"
@@ -42,13 +42,14 @@ start = run_script  # start of every script here
 
 
 def load_recipe(recipe: str, sets: Sequence[str] | None, flags: Mapping[str, object]) -> RunConfig:
-    """Configuration of a recipe (TOML file or `default`) and of the command line.
+    """Configuration of a recipe (TOML file, or a name as of `transferkit train --recipe`) and of the command line.
 
     Ignores TRANSFERKIT_* of the environment, so that the command alone says what was measured. `sets` are texts of
     `--set`, `flags` map dotted keys to values. Raises ConfigError if they make no configuration.
     """
-    file = None if recipe == "default" else Path(recipe)
-    return settings.load_config(flags=flags, sets=sets or (), file=file)
+    named = recipe in (settings.DEFAULT, *settings.RECIPES)
+    file, name = (None, recipe) if named else (Path(recipe), settings.DEFAULT)
+    return settings.load_config(flags=flags, sets=sets or (), file=file, recipe=name)
 
 
 def train_in_child(

@@ -32,7 +32,7 @@ def recipes(
     recipe: Annotated[
         list[str],
         typer.Argument(
-            help="A TOML file, `default`, or NAME:KEY=VALUE,... on top of the defaults; the first is the one to beat."
+            help="`quick`, `default`, `best`, a TOML file, NAME:KEY=VALUE,... over the defaults; first, the one to beat"
         ),
     ],
     weights: common.WeightsOption = "imagenet",

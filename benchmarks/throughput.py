@@ -36,6 +36,7 @@ def throughput(
     ] = "kit",
     depth: Annotated[int, typer.Option(help="train: unfreeze depth; -1 for all.")] = 5,
     weights: Annotated[str, typer.Option(help="A weights file, or `none`.")] = "none",
+    backbone: Annotated[str, typer.Option(help="Its weights are random, but for the default's.")] = "mobilenet_v2",
     image_size: Annotated[int, typer.Option(min=32)] = 224,
     alpha: Annotated[float, typer.Option()] = 1.0,
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
@@ -54,9 +55,10 @@ def throughput(
     from kit.model.weights import resolve
     from kit.training.session import build_classifier
 
-    model = ModelConfig(alpha=alpha, weights=weights, kernels=OWN if who == "kit" else STOCK)
+    kernels = OWN if who == "kit" else STOCK
+    model = ModelConfig(backbone=backbone, alpha=alpha, weights=weights, kernels=kernels)
     config = RunConfig(data=DataConfig(image_size=image_size), model=model)
-    classifier = build_classifier(config, CLASSES, resolve(weights, alpha, image_size))
+    classifier = build_classifier(config, CLASSES, resolve(weights, alpha, image_size, backbone))
     if who == "keras":
         work = _by_keras(classifier, what, depth, batch_size, common.jit_compile(jit))
     else:

@@ -2,7 +2,7 @@
 
 Packages and modules; each imports only those above it:
     errors, files, machine, progress    user errors; atomic files and hashes; this machine; progress lines
-    config, settings                configuration of a run; text, files and environment turned into it
+    config, settings, recipes       configuration of a run; text, files and environment turned into it; by effort
     backends                        each Keras backend behind one protocol; chooses and starts one
     significance, evaluation        intervals and tests; scores and calibration
     cache                           content-keyed arrays on disk

@@ -83,7 +83,13 @@ class TrainedRun(Run):
 
 
 def configure(
-    data: Any = "", y: Any = None, *, file: Name | None = None, sets: Sequence[str] = (), **settings: Any
+    data: Any = "",
+    y: Any = None,
+    *,
+    recipe: str = "default",
+    file: Name | None = None,
+    sets: Sequence[str] = (),
+    **settings: Any,
 ) -> RunConfig:
     """Build the configuration of a run or a study. The environment is not read.
 
@@ -93,7 +99,8 @@ def configure(
             width), or a list of arrays, of images of Pillow or of bytes, alone or in a pair with `y`; or a dictionary
             of these by split. What lies in memory is kept in the cache, under its content, and said.
         y: Labels of images that came without: numbers or texts (n,), or one-hot (n, classes).
-        file: A TOML file of settings; keywords override it.
+        recipe: Settings by effort: `quick`, `default` or `best`.
+        file: A TOML file of settings, which goes over the recipe; keywords override it.
         sets: `key=value` texts, as for `--set` on the command line.
         settings: The command line's options with underscores (`weights="none"`, `fine_tune_epochs=5`; all are in
             `kit.setting_table.SHORTHANDS`); any other setting by its key: `**{"training.monitor": "val_loss"}`. And
@@ -108,7 +115,7 @@ def configure(
     if not in_memory and (not isinstance(data, str) or data):
         given["data.path"] = _data(data)
     file = None if file is None else path_of(file, "file")
-    config = replace(load_config(flags=given, sets=sets, file=file, origin="a keyword"), parts=parts)
+    config = replace(load_config(flags=given, sets=sets, file=file, recipe=recipe, origin="a keyword"), parts=parts)
     if not in_memory:
         return config
     # kept after the settings were checked: a wrong one is told at once; columns are the table's own from here on

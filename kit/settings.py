@@ -3,9 +3,10 @@
 From weakest to strongest:
 
 1. the defaults of `kit.config`;
-2. a TOML file (`--config run.toml`); its `[[phases]]` replace all the default ones;
-3. the environment: `TRANSFERKIT_DATA__IMAGE_SIZE=160` (two underscores for a dot);
-4. the command line: a setting's own flag and `--set data.image_size=160` weigh the same; two different values for one
+2. a recipe (`--recipe best`), a file of `kit/recipes/`;
+3. a TOML file (`--config run.toml`); its `[[phases]]` replace all those of before;
+4. the environment: `TRANSFERKIT_DATA__IMAGE_SIZE=160` (two underscores for a dot);
+5. the command line: a setting's own flag and `--set data.image_size=160` weigh the same; two different values for one
    key are an error.
 
 Starter weights, and those of a finished run, bring the settings that they were trained for, where no source gives
@@ -28,6 +29,8 @@ from kit.model.catalog import image_size
 from kit.setting_table import NO_SETTING, PHASE_KEY, SECTIONS, SHORTHANDS, find_setting, flat, keys
 
 PREFIX = "TRANSFERKIT_"
+RECIPES = {path.stem: path for path in sorted((Path(__file__).parent / "recipes").glob("*.toml"))}
+DEFAULT = "default"  # the recipe that is no file
 NOT_SETTINGS = frozenset({"TRANSFERKIT_CACHE", "TRANSFERKIT_REAL_DATA"})
 WHOLE = frozenset({"seed", "backend", "threads", "data", "split", "views", "model", "training", "phases"})
 # What weights bring: what the network is, how it sees images, and which of them it has seen.
@@ -51,6 +54,7 @@ def load_config(
     sets: Sequence[str] = (),
     environ: Mapping[str, str] | None = None,
     file: Path | None = None,
+    recipe: str = DEFAULT,
     origin: str = "its flag",
     base: RunConfig | None = None,
 ) -> RunConfig:
@@ -61,6 +65,7 @@ def load_config(
         sets: `key=value` texts of `--set`. A value is read as TOML, or else as bare text.
         environ: The environment (`os.environ`); None reads no environment.
         file: A TOML file.
+        recipe: Name of one of RECIPES, or `default`: none of them.
         origin: What errors call the flags.
         base: Holds what no source gives; None: the defaults.
 
@@ -69,6 +74,10 @@ def load_config(
             values, or the file unreadable. It names the key, its source and, for an unknown key, the nearest one.
     """
     draft = _Draft(base or RunConfig())
+    if recipe != DEFAULT:
+        if recipe not in RECIPES:
+            raise ConfigError(f"There is no recipe {recipe!r}.", f"There are {DEFAULT}, {', '.join(RECIPES)}.")
+        draft.put(_from_tree(_read_toml(RECIPES[recipe]), f"the recipe {recipe}"))
     if file is not None:
         draft.put(_from_tree(_read_toml(Path(file)), str(file)))
     draft.put(_from_environment(environ or {}))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kit.commands import AsJson, ConfigFile, Log, Quiet, Sets, by_key, parse_duration, setting_options
+from kit.commands import AsJson, ConfigFile, Log, Quiet, Recipe, Sets, by_key, parse_duration, setting_options
 
 if TYPE_CHECKING:
     from search.kept_model import Refit
@@ -62,6 +62,7 @@ def run(
     live: Annotated[bool, typer.Option("--live", help="Draw the page anew every few seconds.")] = False,
     log: Log = None,
     config: ConfigFile = None,
+    recipe: Recipe = "default",
     sets: Sets = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -80,7 +81,7 @@ def run(
     seconds = None if timeout is None else parse_duration(timeout, "--timeout", bare="s")
     flags = by_key(settings) | {"data.path": data}
     study = run_study(
-        load_config(flags=flags, sets=sets or (), environ=os.environ, file=config), trials,
+        load_config(flags=flags, sets=sets or (), environ=os.environ, file=config, recipe=recipe), trials,
         name=name, out=out, space=space, objectives=objectives, sampler=sampler, pruner=pruner, seed=sampler_seed,
         workers=workers, timeout=seconds, storage=storage, pick=pick, refit=refit, live=live, log=log or (),
     )  # fmt: skip

@@ -345,7 +345,7 @@ def test_recipes_differ_by_the_settings_after_their_name(modules):
         "fast",
         ("default", ["phases.1.epochs=2", "views.count=1"]),
     )
-    assert named("examples/quick.toml") == ("quick", ("examples/quick.toml", []))
+    assert named("examples/notebook.toml") == ("notebook", ("examples/notebook.toml", []))
 
 
 def test_recipes_are_compared_without_test_images(modules, images, tmp_path):

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-import search
 from doubles import swap
+from kit import settings
 from kit.config import RunConfig
 from kit.settings import load_config
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-RECIPES = sorted(EXAMPLES.glob("*.toml"))
+RECIPES = [*sorted(EXAMPLES.glob("*.toml")), *settings.RECIPES.values()]
 
 
 def code_cells() -> list[str]:
@@ -85,20 +85,16 @@ def test_a_notebook_is_stored_as_one_run_from_top_to_bottom_left_it(name, plots,
     assert (EXAMPLES / name).stat().st_size < 1_000_000
 
 
-def test_there_are_three_recipes():
-    assert [path.stem for path in RECIPES] == ["accurate", "notebook", "quick"]
+def test_a_recipe_resolves_and_says_command_data_time_and_accuracy():
+    assert [path.stem for path in RECIPES] == ["default", "notebook", "best", "quick"]
+    for path in RECIPES:
+        text = path.read_text(encoding="utf-8")
+        for word in ("# Command:", "# Data:", "# Expect:", "# Time:"):
+            assert word in text, (path, word)
+        named = f"--config examples/{path.name}" if path.parent == EXAMPLES else f"--recipe {path.stem}"
+        assert named in text
+        assert len(load_config(file=path).phases) == 2
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_a_recipe_resolves_and_says_command_data_time_and_accuracy(path):
-    text = path.read_text(encoding="utf-8")
-    for word in ("# Command:", "# Data:", "# Expect:", "# Time:"):
-        assert word in text
-    assert f"--config examples/{path.name}" in text
-    assert len(load_config(file=path).phases) == 2
-
-
-def test_the_accurate_recipe_is_the_defaults_and_the_quick_one_that_of_the_demo():
-    recipes = {path.stem: load_config(file=path) for path in RECIPES}
-    assert recipes["accurate"] == RunConfig()
-    assert recipes["quick"] == load_config(file=Path(search.__file__).parent / "demo/demo.toml")
+def test_the_defaults_written_out_are_the_defaults():
+    assert load_config(file=EXAMPLES / "default.toml") == RunConfig()

@@ -5,6 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import kit
+from in_process import command, refused  # noqa: F401  # fixtures
 from kit.config import (
     DEFAULT_PHASES,
     DataConfig,
@@ -17,7 +19,7 @@ from kit.config import (
 )
 from kit.errors import ConfigError
 from kit.setting_table import keys
-from kit.settings import from_toml, load_config, override, to_toml
+from kit.settings import RECIPES, from_toml, load_config, override, to_toml
 
 # every text a path can be: file names that are not UTF-8 reach Python with surrogates (PEP 383)
 TEXT = st.text(st.characters(exclude_categories=["Cs"])) | st.binary().map(
@@ -116,6 +118,26 @@ def test_flag_over_environment_over_file_over_default(toml):
     data = load_config(flags={"data.image_size": 96, "data.strict": None}, environ=environ, file=file).data
     assert (data.image_size, data.resize, data.near_duplicate_bits, data.strict) == (96, "stretch", 1, False)
     assert load_config(sets=["data.image_size=64"], environ=environ, file=file).data.image_size == 64
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_a_recipe_goes_over_the_defaults_and_under_all_else(toml, name):
+    recipe = load_config(recipe=name)
+    assert recipe == load_config(file=RECIPES[name]) != RunConfig() == load_config(recipe="default")
+    assert load_config(recipe=name, flags={"views.count": 7}).views.count == 7
+    assert load_config(recipe=name, file=toml("[views]\ncount = 8")).phases == recipe.phases
+    assert kit.configure("photos", recipe=name, views=7).phases == recipe.phases
+    starter = load_config(recipe=name, flags={"model.weights": "starter"})
+    assert (starter.model.alpha, starter.data.image_size) == (0.35, 128), "what weights bring is not a recipe's"
+
+
+def test_an_unknown_recipe_is_told(refused, tmp_path):  # noqa: F811
+    assert "There is no recipe 'fast'.\nThere are default, best, quick." in refused(
+        "train", tmp_path, "--recipe", "fast"
+    )
+    assert "--resume goes on with a run as it was started" in refused(
+        "train", "--resume", tmp_path, "--recipe", "quick"
+    )
 
 
 def test_flag_and_set_agree_or_are_refused():

@@ -16,6 +16,9 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 FinishedRun = Annotated[Path, typer.Argument(metavar="RUN", help="A finished run folder.", show_default=False)]
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting; may be repeated.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="Settings in TOML.", show_default="none")]
+Recipe = Annotated[
+    str, typer.Option(metavar="NAME", help="Settings by effort: quick, default or best; --config goes over it.")
+]
 Log = Annotated[
     list[str] | None,
     typer.Option(metavar="WHERE", help="Told of epochs and scores: tensorboard, mlflow; may be repeated."),

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from kit.commands import AsJson, ConfigFile, Quiet, Sets, by_key, setting_options
+from kit.commands import AsJson, ConfigFile, Quiet, Recipe, Sets, by_key, setting_options
 
 
 @setting_options()
@@ -18,6 +18,7 @@ def lr_find(
         Path | None, typer.Option(metavar="FILE", help="Loss by rate, an HTML file.", show_default="none")
     ] = None,
     config: ConfigFile = None,
+    recipe: Recipe = "default",
     sets: Sets = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -33,7 +34,8 @@ def lr_find(
     require_there(data)
     if figure is not None and (figure.is_dir() or not figure.absolute().parent.is_dir()):
         raise StorageError(f"{figure} cannot be a file there.", "Name a file to be, in a folder that exists.")
-    chosen = load_config(flags=by_key(settings) | {"data.path": data}, sets=sets or (), environ=os.environ, file=config)
+    given = by_key(settings) | {"data.path": data}
+    chosen = load_config(flags=given, sets=sets or (), environ=os.environ, file=config, recipe=recipe)
     from kit.learning_rates import find_learning_rates
 
     rates = find_learning_rates(chosen, steps)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kit.commands import AsJson, ConfigFile, Log, Quiet, Sets, by_key, setting_options
+from kit.commands import AsJson, ConfigFile, Log, Quiet, Recipe, Sets, by_key, setting_options
 from kit.data import OUT_OF_FOLD
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ def train(
     data: Annotated[str | None, typer.Argument(metavar="[DATA]", help=_DATA, show_default=False)] = None,
     out: Annotated[Path | None, typer.Option(help="The output folder.", show_default="runs/NAME-TIME")] = None,
     config: ConfigFile = None,
+    recipe: Recipe = "default",
     sets: Sets = None,
     resume: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Go on with an interrupted run.", show_default="begin one")
@@ -36,7 +37,7 @@ def train(
 ) -> None:
     """Trains a classifier on a folder of images and scores it.
 
-    A flag or --set goes over TRANSFERKIT_<KEY> in the environment, that over --config, that over the default.
+    A flag or --set goes over TRANSFERKIT_<KEY> in the environment, that over --config, that over --recipe.
     """
     from kit import progress
     from kit.data import require_there
@@ -48,7 +49,7 @@ def train(
     told = chosen_trackers(log or ())
     given = by_key(settings) | ({} if data is None else {"data.path": data})
     if resume is not None:
-        if given or sets or config or out or dry_run or log or seeds > 1:
+        if given or sets or config or recipe != "default" or out or dry_run or log or seeds > 1:
             raise ConfigError(
                 "--resume goes on with a run as it was started; no setting can be given with it.",
                 "Leave the other options out, or start a new run.",
@@ -57,7 +58,7 @@ def train(
 
         _show(resume_one(resume), as_json)
         return
-    chosen = load_config(flags=given, sets=sets or [], environ=os.environ, file=config)
+    chosen = load_config(flags=given, sets=sets or [], environ=os.environ, file=config, recipe=recipe)
     require_there(chosen.data.path)  # told at once: what follows takes seconds to import
     if dry_run:
         _show_plan(chosen, seeds, out, as_json)
