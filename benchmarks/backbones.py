@@ -23,15 +23,15 @@ def backbones(
     own, in turns.
     """
     name = explain_choice(backend).name
-    things = {}
-    for one in dict.fromkeys([MOBILENET_V2.name, *(only or RECIPES)]):
-        shared = common.throughput_arguments("none", image_size(one), 1.0, batch_size, seconds)
-        for what in ("forward", "train"):
+    for what in ("forward", "train"):
+        things = {}
+        for one in dict.fromkeys([MOBILENET_V2.name, *(only or RECIPES)]):
+            shared = common.throughput_arguments("none", image_size(one), 1.0, batch_size, seconds)
             words = [what, *shared, "--backbone", one]
-            things[f"{one}, {image_size(one)} px, {what}"] = lambda words=words: common.child(
+            things[f"{what}, {one}, {image_size(one)} px"] = lambda words=words: common.child(
                 "throughput.py", words, {"KERAS_BACKEND": name}, quiet=True
             )
-    common.compare_rates(f"backbones-{name}", things, rounds, results, batch_size=batch_size)
+        common.compare_rates(f"backbones-{what}-{name}", things, rounds, results, batch_size=batch_size)
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def load_config(
     """
     draft = _Draft(base or RunConfig())
     if recipe != DEFAULT:
-        if recipe not in RECIPES:
+        if not isinstance(recipe, str) or recipe not in RECIPES:
             raise ConfigError(f"There is no recipe {recipe!r}.", f"There are {DEFAULT}, {', '.join(RECIPES)}.")
         draft.put(_from_tree(_read_toml(RECIPES[recipe]), f"the recipe {recipe}"))
     if file is not None:

@@ -130,7 +130,8 @@ def _still_improving(facts: PageFacts) -> NextStep | None:
     fell = 1 - losses[-1] / losses[-2] if losses[-2] else 0.0
     if curves.kept != span.last or fell < STILL_FALLING or span.name not in facts.phases:
         return None
-    command = f"transferkit train DATA --set phases.{facts.phases.index(span.name)}.epochs={2 * len(losses)}"
+    longer = f"phases.{facts.phases.index(span.name)}.epochs={2 * len(losses)}"
+    command = f"transferkit train --config RUN/config.toml --set {longer}"
     says = (
         f"of {text.name(span.name, 24)} is the best, and validation loss still fell by {fell:.0%}: train longer, "
         f"`{command}`"
@@ -153,7 +154,7 @@ def _overfitting(facts: PageFacts) -> NextStep | None:
         return None
     says = (
         "lie between training and validation accuracy: overfitting, against which more augmented views help, "
-        "`transferkit train DATA --views 5`"
+        "`transferkit train --config RUN/config.toml --views 5`"
     )
     return NextStep(f"{100 * gap:.0f} points", says, "curves", "Training")
 

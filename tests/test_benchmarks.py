@@ -190,7 +190,7 @@ def test_start_up_times_each_command(benchmark, images, toy_recipe, backend, run
 
 
 SCRIPTS = ["accuracy.py", "run.py", "memory.py", "trunk.py", "fine_tuning.py", "data.py", "start_up.py", "pages.py"]
-SCRIPTS += ["suite.py", "recipes.py", "label_issues.py", "first_figure.py", "web_runtimes.py"]
+SCRIPTS += ["backbones.py", "suite.py", "recipes.py", "label_issues.py", "first_figure.py", "web_runtimes.py"]
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -336,6 +336,14 @@ def test_planted_labels_are_counted(modules, tmp_path):
     found = label_issues.judge(insights, planted)
     assert (found["wrong"], found["doubted"], found["precision"], found["recall"]) == (10, 9, 6 / 9, 0.6)
     assert found["false_alarms_of_1000"] == pytest.approx(1000 * 3 / 90)
+
+
+def test_a_recipe_is_named_as_on_the_command_line(modules):
+    from kit.settings import RECIPES, load_config
+
+    load_recipe = modules("common").load_recipe
+    assert load_recipe("best", None, {}) == load_recipe(str(RECIPES["best"]), None, {}) == load_config(recipe="best")
+    assert load_recipe("default", None, {}) == load_config()
 
 
 def test_recipes_differ_by_the_settings_after_their_name(modules):

@@ -15,7 +15,7 @@ from kit.cache import Store, chunks, inventory, writing
 from kit.cache.inventory import StoreInfo, choose_stores, in_words
 from kit.commands import parse_duration
 from kit.commands.caching import app, parse_size
-from kit.data.given import keep
+from kit.data.given import keep, root_of
 from kit.errors import ConfigError
 
 DAY = 86400.0
@@ -86,7 +86,8 @@ def test_using_a_store_makes_it_the_last_used():
 def test_what_a_program_gave_goes_when_it_is_named_and_only_then(cache):
     """Runs find their images there: nothing would compute them again."""
     fill("pixels", 1)
-    table = keep(np.arange(3 * 48, dtype=np.uint8).reshape(3, 4, 4, 3), [0, 1, 1])
+    pixels = np.arange(3 * 48, dtype=np.uint8).reshape(3, 4, 4, 3)
+    table = keep(pixels, [0, 1, 1])
     found = json.loads(cache_command("list", "--json").stdout)["stores"]
     assert [(each["kind"], each["about"], each["rows"]) for each in found if each["kind"] == "given"] == [
         ("given", table.stem, 3)
@@ -95,15 +96,21 @@ def test_what_a_program_gave_goes_when_it_is_named_and_only_then(cache):
     cache_command("prune", "--max-size", "0", "--yes")
     assert inventory.list_stores() == []
     assert len(list(table.parent.iterdir())) == 4
+    old = time.time() - 40 * DAY
+    for use in (lambda: root_of(table), lambda: keep(pixels, [0, 1, 1])):  # a run reads it; it is given again
+        os.utime(table.parent, (old, old))
+        assert "would remove" in cache_command("prune", "--kind", "given", "--older-than", "30d", "--dry-run").stdout
+        use()
+        assert "Would free 0 B" in cache_command("prune", "--kind", "given", "--older-than", "30d", "--dry-run").stdout
     assert "would remove" in cache_command("prune", "--kind", "given", "--dry-run").stdout
     assert table.exists()
     with FileLock(inventory.lock_path(table.parent.parent)):  # another program is giving some
         assert "left" in cache_command("prune", "--kind", "given", "--yes").stdout
     assert table.exists()
+    (table.parent.parent / ".tmp-left").mkdir()  # by a killed process
     cache_command("prune", "--kind", "given", "--yes")
-    assert not table.parent.exists()
-    assert inventory.list_given() == []
-    assert keep(np.arange(3 * 48, dtype=np.uint8).reshape(3, 4, 4, 3), [0, 1, 1]).exists(), "given again, kept again"
+    assert list(table.parent.parent.iterdir()) == inventory.list_given() == []
+    assert keep(pixels, [0, 1, 1]).exists(), "given again, kept again"
 
 
 SIZES = [("pixels", 40.0, 10), ("features", 20.0, 500), ("pixels", 5.0, 100), ("features", 1.0, 200)]

@@ -131,13 +131,17 @@ def test_a_recipe_goes_over_the_defaults_and_under_all_else(toml, name):
     assert (starter.model.alpha, starter.data.image_size) == (0.35, 128), "what weights bring is not a recipe's"
 
 
-def test_an_unknown_recipe_is_told(refused, tmp_path):  # noqa: F811
-    assert "There is no recipe 'fast'.\nThere are default, best, quick." in refused(
-        "train", tmp_path, "--recipe", "fast"
-    )
-    assert "--resume goes on with a run as it was started" in refused(
-        "train", "--resume", tmp_path, "--recipe", "quick"
-    )
+@pytest.mark.parametrize("words", [("train",), ("lr-find",), ("study", "run")], ids=" ".join)
+def test_an_unknown_recipe_is_told(words, refused, tmp_path):  # noqa: F811
+    told = refused(*words, tmp_path, "--recipe", "fast")
+    assert "There is no recipe 'fast'.\nThere are default, best, quick." in told
+
+
+def test_a_recipe_is_a_name_and_none_goes_with_resuming(refused, tmp_path):  # noqa: F811
+    with pytest.raises(ConfigError, match="There is no recipe"):
+        kit.configure("photos", recipe=["best"])
+    told = refused("train", "--resume", tmp_path, "--recipe", "quick")
+    assert "--resume goes on with a run as it was started" in told
 
 
 def test_flag_and_set_agree_or_are_refused():

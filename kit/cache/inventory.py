@@ -59,7 +59,7 @@ def list_stores() -> list[StoreInfo]:
 
 
 def list_given() -> list[StoreInfo]:
-    """What programs gave in memory, the last given first: runs read it here, and nothing computes it again."""
+    """What programs gave in memory, the last used first: runs read it here, and nothing computes it again."""
     found = [_given(path) for path in _entries(given_folder()) if path.is_dir() and not path.name.startswith(".")]
     return sorted(found, key=lambda info: (-info.last_used, info.path.name))
 
@@ -108,6 +108,8 @@ def remove_store(info: StoreInfo) -> bool:
             if info.path.exists():
                 folder = info.path
                 if info.kind == GIVEN:  # killed on the way, it leaves no table of images that are gone
+                    for left in folder.parent.glob(".tmp-*"):  # of a killed process: this one holds the lock
+                        shutil.rmtree(left, ignore_errors=True)
                     folder = folder.rename(folder.with_name(f".tmp-{uuid.uuid4().hex[:12]}"))
                 shutil.rmtree(folder)
         finally:
@@ -173,7 +175,7 @@ def _given(folder: Path) -> StoreInfo:
     return StoreInfo(
         path=folder,
         kind=GIVEN,
-        about=table.stem if table else "",
+        about=table.stem if table else "without its table",
         rows=max(_lines_of(table) - 1, 0) if table else 0,
         bytes=_bytes_of(folder),
         last_used=_modified(folder),

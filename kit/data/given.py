@@ -14,7 +14,8 @@ import os
 import shutil
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,9 +50,12 @@ def is_given(data: Any) -> bool:
 
 
 def root_of(table: Path) -> Path | None:
-    """Folder from which the paths of a kept table count, if that is not its own."""
+    """Folder from which the paths of a kept table count, if that is not its own; a kept table is used by this."""
+    if table.parent.parent != Path(os.path.abspath(given_folder())):
+        return None
+    _touch(table)
     file = table.parent / _ROOT
-    if table.parent.parent != Path(os.path.abspath(given_folder())) or not file.exists():
+    if not file.exists():
         return None
     return Path(file.read_text(encoding="utf-8", errors="surrogateescape"))
 
@@ -89,9 +93,11 @@ def _keep_frame(frame: Any, columns: str) -> Path:
     text = _table_text(rows)
     folder = _folder_of(f"{root}\n{text}")
     table = folder / f"{root.name or 'table'}.csv"
-    if not table.exists():
-        write_text(folder / _ROOT, str(root))
-        write_text(table, text)
+    with _locked():
+        if not (table.exists() and (folder / _ROOT).exists()):
+            write_text(folder / _ROOT, str(root))
+            write_text(table, text)
+    _touch(table)
     say(f"{source.tree[0]}; recorded as {table}")
     return table
 
@@ -119,6 +125,26 @@ def _folder_of(content: str) -> Path:
 
 
 def _keep_images(parts: Sequence[Part], known: Sequence[str]) -> Path:
+    with _locked() as place:
+        for left in place.glob(".tmp-*"):  # of a killed process: this one holds the lock
+            shutil.rmtree(left, ignore_errors=True)
+        if all(part.again for part in parts):  # looked at first: nothing is written where it lies there already
+            rows = _read(parts, None)
+            table = _table_path(rows, parts, known)[0]
+            if table.exists():
+                return _kept_already(table, len(rows))
+        temporary = place / f".tmp-{uuid.uuid4().hex[:12]}"
+        try:
+            with storage_errors(temporary):
+                temporary.mkdir()
+            return _put(_read(parts, temporary), parts, known, temporary)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _locked() -> Iterator[Path]:
+    """Hold the folder of what was given against other programs, `cache prune` among them."""
     from filelock import FileLock
 
     place = Path(os.path.abspath(given_folder()))
@@ -127,23 +153,21 @@ def _keep_images(parts: Sequence[Part], known: Sequence[str]) -> Path:
         lock = FileLock(lock_path(place))
         lock.acquire()
     try:
-        for left in place.glob(".tmp-*"):  # of a killed process: this one holds the lock
-            shutil.rmtree(left, ignore_errors=True)
-        if all(part.again for part in parts):  # looked at first: nothing is written where it lies there already
-            rows = _read(parts, None)
-            table = _table_path(rows, parts, known)[0]
-            if table.exists():
-                say(f"The {len(rows):,} images given in memory are kept in {table.parent} already.")
-                return table
-        temporary = place / f".tmp-{uuid.uuid4().hex[:12]}"
-        try:
-            with storage_errors(temporary):
-                temporary.mkdir()
-            return _put(_read(parts, temporary), parts, known, temporary)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        yield place
     finally:
         lock.release()
+
+
+def _kept_already(table: Path, images: int) -> Path:
+    _touch(table)
+    say(f"The {images:,} images given in memory are kept in {table.parent} already.")
+    return table
+
+
+def _touch(table: Path) -> None:
+    """Record the use, for `cache list` and `cache prune`; a read-only cache is fine."""
+    with suppress(OSError):
+        os.utime(table.parent)
 
 
 def _read(parts: Sequence[Part], folder: Path | None) -> list[_Row]:
@@ -229,8 +253,7 @@ def _put(rows: list[_Row], parts: Sequence[Part], known: Sequence[str], temporar
     """Move what was written into its place, under its names, with the table of it."""
     table, named = _table_path(rows, parts, known)
     if table.exists():
-        say(f"The {len(rows):,} images given in memory are kept in {table.parent} already.")
-        return table
+        return _kept_already(table, len(rows))
     folder = table.parent
     total = sum(row.file.stat().st_size for row in rows if row.file)
     lines = []

@@ -124,7 +124,8 @@ def reduce_openvino(model: Any, precision: str, images: np.ndarray) -> Any:
         return model
     import nncf
 
-    # Mixed: activations of other layers than ReLU6 are not symmetric. Overflow: as for ONNX.
+    # Mixed: activations of other layers than ReLU6 are not symmetric. Overflow: weights of 7 bits, which NNCF's models
+    # of weights with a sign need on CPUs without VNNI.
     return nncf.quantize(
         model,
         nncf.Dataset(list(_singly(images))),

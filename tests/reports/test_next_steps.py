@@ -74,7 +74,7 @@ CASES = {
         PageFacts(curves=curves(0.9, 0.7, 0.6), phases=("head",)),
         (
             "The last of 3 epochs",
-            "fell by 14%: train longer, `transferkit train DATA --set phases.0.epochs=6`",
+            "fell by 14%: train longer, `transferkit train --config RUN/config.toml --set phases.0.epochs=6`",
             "curves",
         ),
         PageFacts(curves=curves(0.9, 0.6, 0.598), phases=("head",)),
