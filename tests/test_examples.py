@@ -85,15 +85,17 @@ def test_a_notebook_is_stored_as_one_run_from_top_to_bottom_left_it(name, plots,
     assert (EXAMPLES / name).stat().st_size < 1_000_000
 
 
-def test_a_recipe_resolves_and_says_command_data_time_and_accuracy():
+def test_there_are_four_recipes():
     assert [path.stem for path in RECIPES] == ["default", "notebook", "best", "quick"]
-    for path in RECIPES:
-        text = path.read_text(encoding="utf-8")
-        for word in ("# Command:", "# Data:", "# Expect:", "# Time:"):
-            assert word in text, (path, word)
-        named = f"--config examples/{path.name}" if path.parent == EXAMPLES else f"--recipe {path.stem}"
-        assert named in text
-        assert len(load_config(file=path).phases) == 2
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_resolves_and_says_command_data_time_and_accuracy(path):
+    text = path.read_text(encoding="utf-8")
+    for word in ("# Command:", "# Data:", "# Expect:", "# Time:"):
+        assert word in text
+    assert (f"--config examples/{path.name}" if path.parent == EXAMPLES else f"--recipe {path.stem}") in text
+    assert len(load_config(file=path).phases) == 2
 
 
 def test_the_defaults_written_out_are_the_defaults():

@@ -171,7 +171,7 @@ def _heads() -> StoreInfo:
 
 
 def _given(folder: Path) -> StoreInfo:
-    table = next(iter(sorted(folder.glob("*.csv"))), None)
+    table = min(folder.glob("*.csv"), default=None)
     return StoreInfo(
         path=folder,
         kind=GIVEN,
