@@ -127,25 +127,28 @@ def _turn(image, rng):
     return image.rotate(int(rng.integers(0, 360)))
 
 
-def _own_objects():
-    """Objects of Keras made anew, as by another process."""
-    layers = [keras.layers.RandomFlip("horizontal"), keras.layers.RandomRotation(0.1)]
-    return {"head": head, "loss": far, "metrics": "categorical_accuracy", "augmentation": layers}
+def _layers():
+    return [keras.layers.RandomFlip("horizontal"), keras.layers.RandomRotation(0.1)]
 
 
-def test_a_run_with_objects_goes_on_to_the_bit_with_the_same_ones_alone(images, toy_weights, tmp_path):
-    whole = kit.train(images, tmp_path / "whole", weights=toy_weights, **SETTINGS, **_own_objects())
+@pytest.mark.parametrize("augment", [lambda: _turn, _layers], ids=["function", "layers"])
+def test_a_run_with_objects_goes_on_to_the_bit_with_the_same_ones_alone(augment, images, toy_weights, tmp_path):
+    def own():
+        """Objects of Keras made anew, as by another process."""
+        return {"head": head, "loss": far, "metrics": "categorical_accuracy", "augmentation": augment()}
+
+    whole = kit.train(images, tmp_path / "whole", weights=toy_weights, **SETTINGS, **own())
     with pytest.raises(KeyboardInterrupt):
-        kit.train(images, tmp_path / "part", weights=toy_weights, callbacks=[_Stop()], **SETTINGS, **_own_objects())
+        kit.train(images, tmp_path / "part", weights=toy_weights, callbacks=[_Stop()], **SETTINGS, **own())
     for wrong, message in (
         ({}, "was started with a head of its own.\nGive it again: kit.resume"),
-        (_own_objects() | {"head": lambda pooled: pooled}, "The head is no longer the one"),
-        (_own_objects() | {"loss": "CategoricalHinge"}, "The loss is no longer the one"),
-        (_own_objects() | {"augmentation": keras.layers.RandomRotation(0.1)}, "The augmentation is no longer the one"),
+        (own() | {"head": lambda pooled: pooled}, "The head is no longer the one"),
+        (own() | {"loss": "CategoricalHinge"}, "The loss is no longer the one"),
+        (own() | {"augmentation": keras.layers.RandomRotation(0.1)}, "The augmentation is no longer the one"),
     ):
         with pytest.raises(ConfigError, match=message):
             kit.resume(tmp_path / "part", **wrong)
-    done = kit.resume(tmp_path / "part", **_own_objects())
+    done = kit.resume(tmp_path / "part", **own())
     assert done.history.equal_curves(whole.history)
     both = zip(done.model.get_weights(), whole.model.get_weights(), strict=True)
     assert all(np.array_equal(a, b) for a, b in both)
